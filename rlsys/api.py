@@ -1,0 +1,230 @@
+"""The contracts between algorithms and the runtime; neither side knows more of the other than this file.
+
+An algorithm is a record of functions (`Algorithm`). The runtime builds its policies in rollout workers and evaluators,
+its learner in a learner worker, and moves segments, batches and weights between them:
+
+    decision = policy.act(observation, state, explore=True)     # rollout worker: once per step for all its environments
+    metrics = learner.step(replay)                              # learner worker: once per update
+    policy.set_weights(learner.weights())                       # through the parameter server
+"""
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+from rlsys.types import Array, ArraySpec, Batch, EnvSpec, State, Weights
+
+Saved = Mapping[str, Any]
+"""What can be checkpointed: nested dicts and lists of numpy arrays and JSON scalars. Loading it runs no code."""
+
+
+@dataclass
+class Decision:
+    """What a policy returns for B observations.
+
+    Attributes:
+      action: `[B, *action]`.
+      state: the state for the next call, batch axis first.
+      extras: name -> `[B, ...]`, stored with the row and given back in `Batch.extras`.
+      priority: `[B]` float64 initial priorities of the rows as items (exponent applied), or None.
+    """
+
+    action: Array
+    state: State
+    extras: dict[str, Array] = field(default_factory=dict)
+    priority: Array | None = None
+
+
+class Policy(abc.ABC):
+    """Chooses actions for a batch of environments; lives in rollout workers and evaluators.
+
+    It holds weights and random generators, never an episode's memory: that is the state that goes in and comes out.
+    """
+
+    @abc.abstractmethod
+    def initial_state(self, batch_size: int) -> State:
+        """Returns the state at the start of an episode, batch axis first; `{}` for a policy without memory."""
+
+    @abc.abstractmethod
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        """Chooses an action for each observation.
+
+        Args:
+          observation: `[B, *EnvSpec.policy_observation.shape]`, raw values. Owned by the caller and overwritten after
+            the call: copy what must be kept.
+          state: what the last decision returned; the caller has put `initial_state` into the rows of new episodes.
+          explore: True while collecting; False for evaluation (greedy, no noise).
+        """
+
+    @abc.abstractmethod
+    def set_weights(self, weights: Weights) -> None:
+        """Takes over weights; must copy what it keeps (the arrays may live in shared memory)."""
+
+    def save(self) -> Saved:
+        """Returns what continues exactly from here besides the weights, such as random states."""
+        return {}
+
+    def load(self, saved: Saved) -> None:
+        """Takes over what `save` returned."""
+
+
+class Replay(Protocol):
+    """What a learner sees of replay: shards, queues and processes stay hidden."""
+
+    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
+        """Draws windows; waits until the table holds enough and the samples-per-insert ratio allows it.
+
+        Args:
+          batch_size: number of windows B.
+          length: rows per window L.
+          rows: column ("observation", "action", "reward", "terminated", "truncated" or the name of an extra) -> how many
+            of the L rows are wanted, from the window's start; 0 leaves the column empty. Columns not named come with L.
+
+        Raises:
+          ReplayNotReady: nothing could be drawn within the caller's patience; nothing has changed.
+        """
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sets priorities (`[B]`, exponent applied) of sampled items; keys of evicted items are skipped and counted."""
+
+
+class ReplayNotReady(Exception):
+    """Replay cannot serve a sample yet; the message says what it waits for. Not an error: try again."""
+
+
+class Learner(abc.ABC):
+    """Turns batches into better weights; lives in a learner worker, once per data-parallel rank."""
+
+    @abc.abstractmethod
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Does one unit of the current phase (an update) and returns its metrics, named `group/name`.
+
+        Sampling comes before any change of state, so that a step that ends in `ReplayNotReady` can be repeated.
+        """
+
+    @abc.abstractmethod
+    def weights(self) -> Mapping[str, Array]:
+        """Returns what acting needs: name -> array, detached from the learner's memory."""
+
+    @abc.abstractmethod
+    def save(self) -> Saved:
+        """Returns everything needed to go on exactly from here."""
+
+    @abc.abstractmethod
+    def load(self, saved: Saved) -> None:
+        """Takes over what `save` returned."""
+
+
+@dataclass(frozen=True)
+class SegmentSpec:
+    """How a rollout worker cuts episodes into segments.
+
+    Attributes:
+      length: new rows after which an unfinished episode's segment is shipped; a finished episode ships at once.
+      overlap: trailing rows of an unfinished segment that are not items there and come again in the next.
+      lead: rows of context kept before the first item where the episode has them. Frame stacks add their own.
+      bootstrap_extras: also call the policy on the last observation of a truncated episode and keep its extras in row T.
+      extras: name -> spec of what the policy returns in `Decision.extras`.
+    """
+
+    length: int
+    overlap: int = 0
+    lead: int = 0
+    bootstrap_extras: bool = False
+    extras: Mapping[str, ArraySpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A replay table in Reverb's language; sizes are totals over all shards.
+
+    Attributes:
+      max_size: items kept; the oldest segment leaves first.
+      sampler: "prioritized" (proportional to priority, stratified), "uniform" or "fifo" (oldest item first).
+      max_times_sampled: an item leaves after so many samples; 0 for no limit. A queue is fifo with 1.
+      min_size_to_sample: items that must have been inserted before the first sample.
+      samples_per_insert: items sampled per item inserted after the minimum, held from both sides; None leaves both free.
+      error_buffer: items by which samples may run ahead of, or behind, the ratio.
+      initial_size: items kept at first; 0 for `max_size`. The window then grows by `initial_size` each time that it has
+        been filled once over, up to `max_size`.
+      max_bytes: bytes that all rows may take in memory, 0 for no limit; the oldest segments leave earlier then.
+    """
+
+    max_size: int
+    sampler: Literal["prioritized", "uniform", "fifo"]
+    max_times_sampled: int = 0
+    min_size_to_sample: int = 1
+    samples_per_insert: float | None = None
+    error_buffer: float = 0.0
+    initial_size: int = 0
+    max_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class PolicyContext:
+    """What a policy is built from.
+
+    Attributes:
+      config: the algorithm's section of the experiment.
+      env: the environment's spec.
+      seed: unique to the worker.
+      first_environment: global index of the worker's first environment.
+      num_environments: environments that the worker steps, the largest batch it will act for.
+      device: torch device name.
+    """
+
+    config: Any
+    env: EnvSpec
+    seed: int
+    first_environment: int = 0
+    num_environments: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class LearnerContext:
+    """What a learner is built from.
+
+    Attributes:
+      config: the algorithm's section of the experiment.
+      env: the environment's spec.
+      seed: the same on every rank: initial weights must agree. Ranks draw different batches, not different weights.
+      device: torch device name.
+      num_ranks: data-parallel learners; each samples 1/num_ranks of the batch.
+      average: averages a list of torch tensors over the ranks in place; the identity with one rank.
+    """
+
+    config: Any
+    env: EnvSpec
+    seed: int
+    device: str = "cpu"
+    num_ranks: int = 1
+    average: Callable[[list[Any]], None] = lambda tensors: None
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """An algorithm as the runtime sees it: a record of functions.
+
+    Attributes:
+      name: the folder's name, and of its section in a configuration.
+      config_type: pydantic model of that section, with a default for every field.
+      make_policy, make_learner: build the two halves; torch is imported inside them, not with the record.
+      segments: how episodes are cut, from the section and the environment.
+      table: the replay table, likewise.
+      check: raises ConfigError where the section cannot work with (config, env spec, number of environments in all
+        rollout workers, number of learner ranks); called before any worker starts.
+      debug: overrides of the section that shrink it to seconds (`debug=true`).
+    """
+
+    name: str
+    config_type: type[BaseModel]
+    make_policy: Callable[[PolicyContext], Policy]
+    make_learner: Callable[[LearnerContext], Learner]
+    segments: Callable[[Any, EnvSpec], SegmentSpec]
+    table: Callable[[Any, EnvSpec], TableSpec]
+    check: Callable[[Any, EnvSpec, int, int], None]
+    debug: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Reusable torch modules: forward passes only; losses live in ops and learners."""

@@ -1,0 +1,1 @@
+"""Search over a model that is given as functions."""

@@ -1,0 +1,1 @@
+"""Replay storage without processes. Never imports torch or ray."""

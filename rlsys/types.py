@@ -1,0 +1,173 @@
+"""The nouns that travel between processes: EnvSpec, Segment, Batch, Weights. numpy only.
+
+Row t holds what happened at, and because of, observation[t]:
+
+    row            0        1        2     ...   T-1        T
+    observation   o_0      o_1      o_2          o_{T-1}    o_T   <- bootstrap observation: no action was taken in it
+    action        a_0      a_1      a_2          a_{T-1}     -
+    reward        r_0      r_1      r_2          r_{T-1}     -    <- r_t was caused by a_t
+    terminated    no       no       no           yes/no      -    <- only this zeroes the discount
+    truncated     no       no       no           yes/no      -    <- a time limit: bootstrap from row T
+    extras        x_0      x_1      x_2          x_{T-1}    x_T   <- what the policy asked replay to remember
+                  |--lead--|--------items--------|-overlap-|
+
+A segment is a run of T rows of one episode of one environment, so `terminated` and `truncated` can be true in its last
+row alone. Only its *items* can be drawn as the first row of a sample: `lead` rows before them are context (earlier
+frames of a stack, burn-in), `overlap` rows after them complete the targets of the items and come again, as items, in
+the next segment of the same episode.
+
+Shape legend: T rows of a segment, B batch, L rows of a sampled window.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Array = np.ndarray
+State = dict[str, np.ndarray]
+"""A policy's recurrent state: name -> array with the batch axis first; empty for a policy without memory."""
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """Shape and numpy dtype name of one array, without its batch and time axes."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that one such array takes uncompressed."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an algorithm may know about an environment.
+
+    Attributes:
+      id: the name it was made from.
+      observation: one frame, as replay stores it.
+      num_stack: frames per observation. Above 1, what a policy sees has shape `[num_stack, *observation.shape]`,
+        oldest frame first; replay stores each frame once and stacks again when it is sampled.
+      action: `()` and int64 for a discrete action space, else the shape of a continuous action.
+      num_actions: size of a discrete action space, 0 for a continuous one.
+      frames_per_step: simulator frames per decision (action repeat × frame skip).
+      observation_low, observation_high: bounds (one pair, or one per feature) to which the *networks* rescale an
+        observation as `(x - low) / (high - low)`; empty to leave it as it is. Replay always keeps raw values.
+      action_meanings: a word per discrete action, where the environment names them.
+    """
+
+    id: str
+    observation: ArraySpec
+    action: ArraySpec
+    num_actions: int
+    num_stack: int = 1
+    frames_per_step: int = 1
+    observation_low: tuple[float, ...] = ()
+    observation_high: tuple[float, ...] = ()
+    action_meanings: tuple[str, ...] = ()
+
+    @property
+    def policy_observation(self) -> ArraySpec:
+        """The observation that a policy sees: `num_stack` frames where that is more than one."""
+        stack = (self.num_stack,) if self.num_stack > 1 else ()
+        return ArraySpec(stack + self.observation.shape, self.observation.dtype)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who made a segment; the triple is unique, so that a segment sent twice is stored once.
+
+    Attributes:
+      worker: index of the rollout worker.
+      incarnation: how often that worker has been restarted.
+      sequence: number of the segment within the incarnation, from 0.
+    """
+
+    worker: int
+    incarnation: int
+    sequence: int
+
+
+@dataclass
+class Segment:
+    """T rows of one episode and the observation after them (see the drawing at the top of the module).
+
+    Attributes:
+      observation: `[T + 1, *frame]` single frames, never stacked.
+      action: `[T, *action]`.
+      reward: `[T]` float32.
+      terminated, truncated: `[T]` bool.
+      extras: name -> `[T + 1, ...]`; row T is filled where the episode was truncated, zero elsewhere.
+      first_item: row of the first item.
+      num_items: number of items; they are consecutive rows.
+      priority: `[num_items]` float64, each ≥ 0, final (exponent applied); None gives every item the priority 1.
+      weights_version: version of the weights that chose the last action.
+      source: who made it.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    extras: dict[str, Array]
+    first_item: int
+    num_items: int
+    priority: Array | None
+    weights_version: int
+    source: Source
+
+    @property
+    def num_rows(self) -> int:
+        """T, the number of transitions."""
+        return len(self.reward)
+
+
+@dataclass
+class Batch:
+    """B windows of L consecutive rows, each starting at a sampled item.
+
+    Rows past the end of the segment are zero. Where a window reaches the end, `observation[b, num_rows[b]]` is the
+    bootstrap observation and `extras[...][b, num_rows[b]]` belong to it.
+
+    Attributes:
+      observation: `[B, L', (num_stack,) *frame]`; L' = L unless fewer rows were asked for.
+      action: `[B, L', *action]`.
+      reward, terminated, truncated: `[B, L']`.
+      extras: name -> `[B, L', ...]`.
+      num_rows: `[B]` int64, transitions from the window's start to the segment's end, at most L.
+      key: `[B]` int64, names the item for `Replay.update_priorities`.
+      probability: `[B]` float64, probability of the item under the table's distribution when it was drawn.
+      num_items: items in the whole table then: importance weights are `(num_items * probability) ** -beta`.
+      weights_version: `[B]` int64, version of the behaviour policy.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    extras: dict[str, Array]
+    num_rows: Array
+    key: Array
+    probability: Array
+    num_items: int
+    weights_version: Array
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What acting needs of a learner's networks, and when it was published.
+
+    Attributes:
+      version: grows by one with every publication of a run; 0 is the initial policy.
+      learner_step: updates done when it was published (schedules of the acting side read it).
+      arrays: name -> array, detached from the learner's memory.
+    """
+
+    version: int
+    learner_step: int
+    arrays: Mapping[str, Array] = field(default_factory=dict)

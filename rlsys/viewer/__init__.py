@@ -1,0 +1,1 @@
+"""What people look at: episodes as films, search trees and plots of a run."""
