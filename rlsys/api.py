@@ -69,6 +69,7 @@ class Policy(abc.ABC):
 
     def load(self, saved: Saved) -> None:
         """Takes over what `save` returned."""
+        assert not saved, f"{type(self).__name__} saves something but does not load it"
 
 
 class Replay(Protocol):
@@ -80,18 +81,18 @@ class Replay(Protocol):
         Args:
           batch_size: number of windows B.
           length: rows per window L.
-          rows: column ("observation", "action", "reward", "terminated", "truncated" or the name of an extra) -> how many
-            of the L rows are wanted, from the window's start; 0 leaves the column empty. Columns not named come with L.
+          rows: column ("observation", "action", "reward", "terminated", "truncated" or an extra's name) -> how many of
+            the L rows are wanted, from the window's start; 0 leaves the column empty. Columns not named come with L.
 
         Raises:
           ReplayNotReady: nothing could be drawn within the caller's patience; nothing has changed.
         """
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Sets priorities (`[B]`, exponent applied) of sampled items; keys of evicted items are skipped and counted."""
+        """Sets priorities (`[B]`, exponent applied) of sampled items; evicted items are skipped and counted."""
 
 
-class ReplayNotReady(Exception):
+class ReplayNotReady(Exception):  # noqa: N818 - it is an answer, not an error
     """Replay cannot serve a sample yet; the message says what it waits for. Not an error: try again."""
 
 
@@ -123,7 +124,7 @@ class SegmentSpec:
     """How a rollout worker cuts episodes into segments.
 
     Attributes:
-      length: new rows after which an unfinished episode's segment is shipped; a finished episode ships at once.
+      length: new rows after which an unfinished episode's segment is shipped; a finished one ships at once.
       overlap: trailing rows of an unfinished segment that are not items there and come again in the next.
       lead: rows of context kept before the first item where the episode has them. Frame stacks add their own.
       bootstrap_extras: also call the policy on the last observation of a truncated episode and keep its extras in row T.

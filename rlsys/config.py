@@ -1,10 +1,11 @@
 """Experiments as typed data: pydantic models ⇄ YAML ⇄ KEY=VALUE.
 
-Four layers, later ones win; `Loaded.origin` remembers which one set each field:
+Layers, later ones win; `Loaded.origin` remembers which one set each field:
 
     default      the field's default in its model
     experiment   configs/<name>.yaml
     profile      launch/<profile>.yaml
+    debug        what `debug=true` shrinks: see `_DEBUG` and `Algorithm.debug`
     override     KEY=VALUE on the command line, dotted: `muzero.num_simulations=50`
 
 An experiment has the sections below and one more, named after its algorithm and typed by it.
@@ -12,22 +13,26 @@ An experiment has the sections below and one more, named after its algorithm and
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-import yaml
 from pydantic import BaseModel, Field, create_model
 
 from rlsys import registry
 from rlsys.errors import ConfigError, did_you_mean
+from rlsys.fields import described_fields, explain
+from rlsys.yaml_tree import at, format_yaml, leaves, merge, parse_overrides
+from rlsys.yaml_tree import read_yaml as read_yaml  # noqa: PLC0414 - part of this module's interface
 
 
 class Section(BaseModel):
     """Base of all sections: frozen, unknown keys refused, every field described."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False
+    )
 
 
 class EnvConfig(Section):
@@ -109,8 +114,10 @@ class RuntimeConfig(Section):
     """Batches that a learner asks for in advance (upstream: batches_per_fetch, 15)."""
     tick_s: float = Field(1.0, gt=0.0)
     """Longest that a worker works before it reports, in seconds."""
-    max_version_lag: int = Field(0, ge=0)
-    """A rollout worker waits while its weights are more than so many versions old; 0: it never waits."""
+    send_weights_frequency: int = Field(500, ge=1)
+    """Learner steps between two publications of weights."""
+    weight_sync_frequency: int = Field(1_000, ge=1)
+    """Decisions of one rollout worker between two looks for newer weights."""
     worker_restarts: int = Field(5, ge=0)
     """Restarts of one worker within ten minutes after which the run stops with an error."""
     address: str | None = None
@@ -140,6 +147,8 @@ class RunConfig(Section):
     """Latest checkpoints kept, besides the best by evaluation."""
     log_every_s: float = Field(5.0, gt=0.0)
     """Seconds between rows of metrics."""
+    log_every_learner_steps: int = Field(0, ge=0)
+    """Learner steps between rows of metrics; 0: by the clock. Rows at fixed steps make --inline runs comparable."""
     directory: str = "runs"
     """Folder of all runs; a run lives in <directory>/<experiment>/<run-id>."""
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
@@ -183,6 +192,24 @@ class Loaded:
     origin: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class FieldDescription:
+    """One field of an experiment, as `rlsys show` prints it.
+
+    Attributes:
+      path: dotted, as in KEY=VALUE.
+      value, default: as JSON data; `default` is None for a field that must be given.
+      layer: who set the value: default, experiment, profile, debug or override.
+      meaning: the field's docstring.
+    """
+
+    path: str
+    value: Any
+    default: Any
+    layer: str
+    meaning: str
+
+
 def data_folder(kind: Literal["configs", "launch"]) -> Path:
     """Returns the folder of experiments or profiles: inside the installed package, else of the checkout."""
     installed = Path(__file__).parent / f"_{kind}"
@@ -210,37 +237,82 @@ def load(name: str, profile: str = "laptop", overrides: Iterable[str] = ()) -> L
     Raises:
       ConfigError: an unknown name or key, a wrong type, or values that exclude each other.
     """
-    override_tree: dict[str, Any] = {}
-    for text in overrides:
-        _set(override_tree, text)
-    layers = {
-        "experiment": read_yaml(_find(name, "configs", "experiment")),
-        "profile": read_yaml(_find(profile, "launch", "profile")),
-        "override": override_tree,
-    }
-    if layers["override"].pop("debug", False) is True:
-        algorithm = layers["override"].get("algorithm", layers["experiment"].get("algorithm"))
-        section = {algorithm: dict(registry.get(algorithm).debug)}
-        layers["override"] = _merge(_merge(_DEBUG, section), layers["override"])
+    experiment_file, profile_file = _find(name, "configs", "experiment"), _find(profile, "launch", "profile")
+    overriding = parse_overrides(overrides)
+    debug = overriding.pop("debug", False)
+    if not isinstance(debug, bool):
+        raise ConfigError(f"debug = {debug!r}; it must be true or false. Write debug=true.")
+    layers = {"experiment": read_yaml(experiment_file), "profile": read_yaml(profile_file)}
+    if debug:
+        algorithm = overriding.get("algorithm", layers["experiment"].get("algorithm"))
+        layers["debug"] = merge(_DEBUG, {str(algorithm): dict(registry.get(str(algorithm)).debug)})
+    layers["override"] = overriding
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for layer, tree in layers.items():
-        merged = _merge(merged, tree)
-        origin.update({path: layer for path in _leaves(tree)})
+        merged = merge(merged, tree)
+        origin.update(dict.fromkeys(leaves(tree), layer))
+    places = {
+        "experiment": f"in {experiment_file}",
+        "profile": f"in {profile_file}",
+        "debug": "in what debug=true sets",
+        "override": _COMMAND_LINE,
+    }
+    where = {path: places[layer] for path, layer in origin.items()}
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-    return Loaded(stem, profile, build(merged, where=f"experiment '{stem}'"), origin)
+    experiment = build(merged, str(experiment_file), where)
+    return Loaded(stem, profile, experiment, origin)
 
 
-def build(tree: Mapping[str, Any], where: str) -> Experiment:
-    """Builds an experiment from plain data; `where` names its source in errors."""
+def override(loaded: Loaded, overrides: Iterable[str]) -> Loaded:
+    """Returns the experiment with more KEY=VALUE strings on top, as for a run that is resumed.
+
+    Raises:
+      ConfigError: as `load`.
+    """
+    tree = parse_overrides(overrides)
+    paths = dict.fromkeys(leaves(tree), "override")
+    where = dict.fromkeys(paths, _COMMAND_LINE)
+    experiment = build(merge(loaded.experiment.model_dump(), tree), f"experiment '{loaded.name}'", where)
+    return replace(loaded, experiment=experiment, origin={**loaded.origin, **paths})
+
+
+def describe(loaded: Loaded) -> list[FieldDescription]:
+    """Returns every field of an experiment in the order of its models."""
+    values = loaded.experiment.model_dump(mode="json")
+    algorithm = loaded.experiment.algorithm
+    defaults = {
+        **Experiment(algorithm="").model_dump(mode="json"),
+        "algorithm": None,
+        algorithm: registry.get(algorithm).config_type().model_dump(mode="json"),
+    }
+    return [
+        FieldDescription(path, at(values, path), at(defaults, path), _layer(loaded, path), meaning)
+        for path, meaning in described_fields(type(loaded.experiment))
+    ]
+
+
+def build(tree: Mapping[str, Any], where: str, places: Mapping[str, str] | None = None) -> Experiment:
+    """Builds an experiment from plain data.
+
+    Args:
+      tree: nested sections.
+      where: names the source of `tree` in errors, such as "configs/a.yaml".
+      places: a phrase for single fields (dotted path -> "on the command line") that come from elsewhere.
+
+    Raises:
+      ConfigError: an unknown key, a wrong type, or values that exclude each other.
+    """
     algorithm = tree.get("algorithm")
     if not isinstance(algorithm, str):
-        raise ConfigError(f"{where} has no 'algorithm'; it must name one of {', '.join(registry.names())}.")
+        raise ConfigError(
+            f"{where} has no 'algorithm'; it must name one of {', '.join(registry.names())}. Add algorithm: NAME."
+        )
     model = experiment_type(algorithm)
     try:
         return model.model_validate(dict(tree))
     except pydantic.ValidationError as error:
-        raise ConfigError(_explain(error, model, where)) from None
+        raise ConfigError(explain(error, model, tree, f"in {where}", places or {})) from None
 
 
 @functools.cache
@@ -254,22 +326,7 @@ def experiment_type(algorithm: str) -> type[Experiment]:
 
 def dump(experiment: Experiment) -> str:
     """Returns the experiment as YAML that `build` reads back unchanged."""
-    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML mapping.
-
-    Raises:
-      ConfigError: the file is not YAML, or not a mapping.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}. Correct the file.") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold a mapping of sections, not {type(tree).__name__}. Correct the file.")
-    return tree
+    return format_yaml(experiment.model_dump(mode="json"))
 
 
 _DEBUG: dict[str, Any] = {
@@ -285,67 +342,24 @@ _DEBUG: dict[str, Any] = {
 """What `debug=true` sets beneath the other overrides, together with `Algorithm.debug`."""
 
 
+_COMMAND_LINE = "on the command line"
+
+
 def _find(name: str, kind: Literal["configs", "launch"], noun: str) -> Path:
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-    else:
-        path = data_folder(kind) / f"{name}.yaml"
-    if not path.is_file():
-        known = experiment_names() if kind == "configs" else profile_names()
+        if not path.is_file():
+            raise ConfigError(f"no {noun} file '{name}'; there is no such file. 'rlsys list' shows what has a name.")
+        return path
+    path = data_folder(kind) / f"{name}.yaml"
+    known = experiment_names() if kind == "configs" else profile_names()
+    if name not in known:
         hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
         raise ConfigError(f"no {noun} '{name}'.{hint} 'rlsys list' shows all.")
     return path
 
 
-def _set(tree: dict[str, Any], text: str) -> None:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"override '{text}' is not KEY=VALUE. Write for example run.seed=1.")
-    *sections, leaf = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"override '{text}' descends into '{section}', which another override set to a value.")
-    try:
-        tree[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"override '{text}': '{value}' is not a YAML value. Quote it, or write a number or a list.") from None
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
-def _explain(error: pydantic.ValidationError, model: type[BaseModel], where: str) -> str:
-    """Turns the first validation error into one line that names the key, the value and what is allowed."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    key = ".".join(path)
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}' in {where}.{_nearest_key(model, path)}"
-    message = first["msg"].removeprefix("Value error, ").rstrip(".")
-    if first["type"] == "value_error":
-        return f"{where}: {f'{key}: ' if key else ''}{message}."
-    return f"{where}: {key} = {first['input']!r}; {message[0].lower()}{message[1:]}."
-
-
-def _nearest_key(model: type[BaseModel], path: list[str]) -> str:
-    for part in path[:-1]:
-        annotation = model.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return ""
-        model = annotation
-    known = list(model.model_fields)
-    return did_you_mean(path[-1], known) or f" Known here: {', '.join(known)}."
+def _layer(loaded: Loaded, path: str) -> str:
+    """Returns the layer that set a field, or, for a field that is a mapping, the last that set a part of it."""
+    layers = [layer for key, layer in loaded.origin.items() if f"{key}.".startswith(f"{path}.")]
+    return layers[-1] if layers else "default"

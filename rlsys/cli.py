@@ -1,0 +1,223 @@
+"""The command line: `rlsys launch | list | show | eval | play | doctor`.
+
+What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen command, so that help is instant.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from rlsys import __version__
+from rlsys.errors import ConfigError, RlsysError
+
+app = typer.Typer(
+    help="Distributed actor-learner reinforcement learning on Ray and PyTorch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_DEFAULT_PROFILE = "laptop"
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Settings on top, such as run.seed=1 or debug=true.", show_default=False
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(help=f"How many workers: a file in launch/, {_DEFAULT_PROFILE} if not given.", show_default=False),
+]
+Run = Annotated[str, typer.Argument(help="A run's folder, <experiment>/<run-id>, or an experiment for its latest run.")]
+
+
+def main() -> NoReturn:
+    """Runs the command line. Exit status 0: done; 2: the user has to correct something; 130: interrupted."""
+    try:
+        app()
+    except RlsysError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rlsys {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def launch(
+    name: Annotated[
+        str | None, typer.Argument(help="An experiment: a name from 'rlsys list', or a YAML file.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    *,
+    profile: Profile = None,
+    inline: Annotated[bool, typer.Option("--inline", help="Run in one process: deterministic, no Ray.")] = False,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a run; NAME is not needed then.", show_default=False)
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.", show_default=False)] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to join: 'auto' or host:port. None starts one here.", show_default=False),
+    ] = None,
+) -> None:
+    """Train an experiment, or go on with a run."""
+    from rlsys import config
+
+    name, given = _split_name(name, overrides)
+    given += [f"run.minutes={minutes}"] if minutes is not None else []
+    given += [f"runtime.address={address}"] if address is not None else []
+    if resume is not None and profile is not None:
+        raise ConfigError(
+            f"--profile {profile} with --resume {resume}; a resumed run keeps its workers. "
+            "Leave --profile out, or set single values such as runtime.rollout_workers=8."
+        )
+    if name is None and resume is None:
+        raise ConfigError("no experiment; name one, or a run with --resume RUN. 'rlsys list' shows all experiments.")
+    loaded = config.load(name, profile or _DEFAULT_PROFILE, given) if name is not None else None
+
+    from rlsys.runtime.launch import launch as run
+
+    raise typer.Exit(run(loaded, inline=inline, resume=resume, overrides=given))
+
+
+@app.command("list")
+def list_all() -> None:
+    """List experiments, profiles and algorithms."""
+    from rlsys import catalogue
+    from rlsys.terminal import print_table
+
+    print_table("Experiments", ("name", "algorithm", "environment", "about"), catalogue.experiments())
+    print_table("Profiles (--profile)", ("name", "about"), catalogue.profiles())
+    print_table("Algorithms", ("name", "about"), catalogue.algorithms())
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="An experiment: a name from 'rlsys list', or a YAML file.")],
+    overrides: Overrides = None,
+    *,
+    profile: Profile = None,
+    section: Annotated[str, typer.Option(help="Only what begins so, such as run or muzero.", show_default=False)] = "",
+) -> None:
+    """Show every setting of an experiment: value, who set it, default and meaning."""
+    from rlsys import config
+    from rlsys.terminal import as_text, print_table
+
+    loaded = config.load(name, profile or _DEFAULT_PROFILE, overrides or ())
+    rows = [
+        (field.path, as_text(field.value), field.layer, as_text(field.default), field.meaning)
+        for field in config.describe(loaded)
+        if field.path.startswith(section)
+    ]
+    if not rows:
+        raise ConfigError(f"no setting of '{name}' begins with '{section}'. 'rlsys show {name}' shows all.")
+    print_table(f"{loaded.name}, profile {loaded.profile}", ("key", "value", "set by", "default", "meaning"), rows)
+
+
+@app.command("eval")
+def evaluate(
+    run: Run,
+    *,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes per temperature.")] = 10,
+    temperature: Annotated[
+        list[float] | None, typer.Option(min=0.0, help="0 is greedy; may be given several times.", show_default="0")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first episode.", show_default="the run's")] = None,
+    checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
+    num_simulations: Annotated[
+        int | None, typer.Option(min=1, help="Simulations per search.", show_default="the run's")
+    ] = None,
+    only_prior: Annotated[
+        bool, typer.Option("--only-prior", help="Act by the policy network, without search.")
+    ] = False,
+    only_value: Annotated[
+        bool, typer.Option("--only-value", help="Act by reward and value one step ahead, without search.")
+    ] = False,
+    noise: Annotated[bool, typer.Option("--noise", help="Exploration noise at the root.")] = False,
+    apply_mcts_steps: Annotated[int, typer.Option(min=1, help="Actions taken from one search.")] = 1,
+    gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.", show_default=False)] = None,
+    video: Annotated[Path | None, typer.Option(help="Write the first episode as an MP4.", show_default=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Plot returns, values and search depth over time.", show_default=False)
+    ] = None,
+    save_mcts: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of the search tree of each move.", show_default=False)
+    ] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Processes among which the episodes are divided.")] = 1,
+) -> None:
+    """Play episodes with a trained policy: mean, median and a bootstrap interval of the return."""
+    from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
+
+    options = EvaluationOptions(
+        run=run,
+        episodes=episodes,
+        temperatures=tuple(temperature or (0.0,)),
+        seed=seed,
+        checkpoint=checkpoint,
+        num_simulations=num_simulations,
+        only_prior=only_prior,
+        only_value=only_value,
+        noise=noise,
+        apply_mcts_steps=apply_mcts_steps,
+        gif=gif,
+        video=video,
+        plot=plot,
+        save_mcts=save_mcts,
+        parallel=parallel,
+    )
+    raise typer.Exit(evaluate_run(options))
+
+
+@app.command()
+def play(
+    run: Run,
+    *,
+    checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
+    seed: Annotated[int | None, typer.Option(help="Seed of the episode.", show_default="the run's")] = None,
+    film: Annotated[
+        Path | None, typer.Option(help="Where to write it (.mp4 or .gif).", show_default="<run>/media/play.mp4")
+    ] = None,
+) -> None:
+    """Film one episode and, on a machine with a screen, show it."""
+    from rlsys.runtime.play import play_run
+
+    typer.echo(play_run(run, checkpoint=checkpoint, seed=seed, film=film))
+
+
+@app.command()
+def doctor(
+    full: Annotated[bool, typer.Option("--full", help="Also start Ray with one actor (half a minute).")] = False,
+) -> None:
+    """Check what is installed, what works, and say what to do about the rest."""
+    from rlsys.runtime.doctor import examine, worst
+    from rlsys.terminal import print_table
+
+    findings = examine(full=full)
+    rows = [(finding.verdict, finding.subject, finding.found, finding.advice) for finding in findings]
+    print_table("rlsys doctor", ("", "what", "found", "what to do"), rows)
+    raise typer.Exit(1 if worst(findings) == "fail" else 0)
+
+
+def _split_name(name: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:
+    """Takes NAME for an override where it has the form of one: NAME may be left out with --resume."""
+    given = list(overrides or ())
+    return (None, [name, *given]) if name is not None and "=" in name else (name, given)

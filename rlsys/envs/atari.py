@@ -1,0 +1,175 @@
+"""Atari games by RAM and by pixels, under the ids of ALE, gymnasium and old gym.
+
+    Breakout-ramNoFrameskip-v4      the 128 bytes of RAM, every frame
+    BreakoutNoFrameskip-v4          pixels: env.frame_skip frames per step, the maximum of the last two, shrunk
+    Breakout[-ram]Deterministic-v4  skips 4 frames by itself (Space Invaders: 3)
+    Breakout[-ram]-v4               skips 2 to 4 frames by itself, at random
+    ALE/Breakout[-ram]-v5           skips 4 frames by itself
+
+`-v0` differs from `-v4` in nothing here: under every id, `env.repeat_action_probability` alone decides how often the
+emulator repeats its previous action (it is 0.25 in the original -v0 and -v5 ids). A game is truncated after
+`env.max_episode_steps` frames, or 108,000, 30 minutes of play.
+
+Machado et al. 2018, sections 4 and 5, https://arxiv.org/abs/1709.06009.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ale_py
+import gymnasium
+import numpy as np
+from ale_py import roms
+from ale_py.env import AtariEnv
+from gymnasium.spaces import Box
+from gymnasium.wrappers import AtariPreprocessing, TransformObservation
+
+from rlsys.config import EnvConfig
+from rlsys.envs.family import Family
+from rlsys.envs.wrappers import NoopReset
+from rlsys.errors import EnvError
+
+_MAX_FRAMES = 108_000
+_TWO_PLAYERS = frozenset({"combat", "joust", "maze_craze", "warlords"})
+_RANDOM_SKIP = (2, 5)
+
+
+class AtariGame(AtariEnv):
+    """ALE's environment, seeded when it is built (loading the ROM again for a seed takes 80 ms), with snapshots."""
+
+    def __init__(self, seed: int, game: str, **options: Any) -> None:
+        self._seed = seed
+        self._rom = game
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # before the first interface prints its banner
+        super().__init__(game=game, **options)
+
+    def seed_game(self, seed: int | None = None) -> tuple[int, int]:
+        """Seeds emulator and generator; without a seed, with the one given at construction."""
+        return super().seed_game(self._seed if seed is None else seed)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the emulator with its random state; the game must not be over (reset first)."""
+        if self.ale.game_over():
+            raise EnvError(f"the game '{self._rom}' is over; only a running game can be saved. Reset it first.")
+        emulator = self.ale.cloneState(include_rng=True).serialize()
+        return {
+            "game": self._rom,
+            "emulator": np.frombuffer(emulator, np.uint8).copy(),
+            "np_random": self.np_random.bit_generator.state,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over a running game; the screen shows it after the next step."""
+        if state["game"] != self._rom:
+            raise EnvError(f"the snapshot is of '{state['game']}'; this is '{self._rom}'. Load it into the same game.")
+        self.ale.restoreState(ale_py.ALEState(state["emulator"].tobytes()))
+        self.np_random.bit_generator.state = state["np_random"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What an id stands for.
+
+    Attributes:
+      rom: the game in ALE's snake case.
+      ram: RAM rather than pixels.
+      frame_skip: frames that the id skips by itself; a pair (low, high) draws from [low, high) at each step.
+      without_skip: the id of the same game and observation that skips none.
+    """
+
+    rom: str
+    ram: bool
+    frame_skip: int | tuple[int, int]
+    without_skip: str
+
+    @property
+    def mean_skip(self) -> int:
+        """Frames per step, on average where they are drawn."""
+        low, high = self.frame_skip if isinstance(self.frame_skip, tuple) else (self.frame_skip, self.frame_skip + 1)
+        return (low + high - 1) // 2
+
+
+@functools.cache
+def variants() -> dict[str, Variant]:
+    """Returns what each Atari id stands for."""
+    table = {}
+    for rom in sorted(set(roms.get_all_rom_ids()) - _TWO_PLAYERS):
+        game = rom.title().replace("_", "")
+        fixed_skip = 3 if rom == "space_invaders" else 4
+        for ram, name in ((False, game), (True, f"{game}-ram")):
+            variant = functools.partial(Variant, rom, ram, without_skip=f"{name}NoFrameskip-v4")
+            table[f"ALE/{name}-v5"] = variant(4)
+            for version in ("v0", "v4"):
+                table[f"{name}-{version}"] = variant(_RANDOM_SKIP)
+                table[f"{name}Deterministic-{version}"] = variant(fixed_skip)
+                table[f"{name}NoFrameskip-{version}"] = variant(1)
+    return table
+
+
+def _ids(*, ram: bool) -> list[str]:
+    return [name for name, variant in variants().items() if variant.ram == ram]
+
+
+def _knows(name: str, *, ram: bool) -> bool:
+    variant = variants().get(name)
+    return variant is not None and variant.ram == ram
+
+
+def _make_ram(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+    """Makes a game that shows its RAM: `[128]` uint8."""
+    variant = variants()[config.id]
+    _refuse_two_skips(config, variant, {"env.sticky_actions": config.sticky_actions})
+    return _game(config, seed, variant, "ram", render_mode), variant.mean_skip
+
+
+def _make_pixels(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+    """Makes a game that shows its screen: `[H, W]` uint8, or `[3, H, W]` in colour."""
+    variant = variants()[config.id]
+    skips = {"env.frame_skip": config.frame_skip, "env.sticky_actions": config.sticky_actions}
+    _refuse_two_skips(config, variant, skips)
+    height, width = config.frame_size
+    if min(height, width) < 1:
+        raise EnvError(
+            f"env.frame_size = {[height, width]}; height and width must be at least 1. Give for example [84,84]."
+        )
+    env: gymnasium.Env = AtariPreprocessing(
+        _game(config, seed, variant, "grayscale" if config.grayscale else "rgb", render_mode),
+        noop_max=0,  # gymnasium draws from {1, …, noop_max}: NoopReset does it
+        frame_skip=config.frame_skip,
+        screen_size=(width, height),
+        grayscale_obs=config.grayscale,
+    )
+    if not config.grayscale:
+        space = Box(0, 255, (3, height, width), np.uint8)
+        env = TransformObservation(env, lambda frame: np.ascontiguousarray(frame.transpose(2, 0, 1)), space)
+    return env, config.frame_skip * variant.mean_skip
+
+
+def _game(config: EnvConfig, seed: int, variant: Variant, obs_type: str, render_mode: str | None) -> gymnasium.Env:
+    game: gymnasium.Env = AtariGame(
+        seed,
+        variant.rom,
+        obs_type=obs_type,
+        frameskip=variant.frame_skip,
+        repeat_action_probability=config.repeat_action_probability,
+        full_action_space=config.full_action_space,
+        max_num_frames_per_episode=config.max_episode_steps or _MAX_FRAMES,
+        render_mode=render_mode,
+    )
+    return NoopReset(game, config.noop_max) if config.noop_reset else game
+
+
+def _refuse_two_skips(config: EnvConfig, variant: Variant, settings: Mapping[str, int]) -> None:
+    skips = {f"'{config.id}' by itself": variant.mean_skip, **settings}
+    several = [f"{name} = {frames}" for name, frames in skips.items() if frames > 1]
+    if len(several) > 1:
+        way_out = f"Use '{variant.without_skip}'" if variant.mean_skip > 1 else "Set env.sticky_actions=1"
+        raise EnvError(f"frames are skipped twice: {' and '.join(several)}; only one of them may skip. {way_out}.")
+
+
+RAM = Family("Atari by RAM", functools.partial(_knows, ram=True), functools.partial(_ids, ram=True), _make_ram)
+PIXELS = Family(
+    "Atari by pixels", functools.partial(_knows, ram=False), functools.partial(_ids, ram=False), _make_pixels
+)

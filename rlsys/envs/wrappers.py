@@ -1,0 +1,214 @@
+"""Wrappers that gymnasium does not have: repeated actions, whole games, lives, no-ops, FIRE and broken loops.
+
+From the inside out: NoopReset, ActionRepeat, GameRecord, EpisodeLife, FireReset, AvoidRepeat. No-ops are simulator
+frames, FIRE presses are decisions, and what stands outside of EpisodeLife sees each life as an episode.
+"""
+
+from collections.abc import Mapping
+from typing import Any, SupportsFloat
+
+import gymnasium
+
+Reset = tuple[Any, dict[str, Any]]
+Step = tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]
+
+NOOP = 0
+FIRE = 1
+NEW_GAME = {"new_game": True}
+"""Options of a reset that begins a new game although lives are left."""
+
+
+class Layer(gymnasium.Wrapper):
+    """A wrapper whose memory can be saved; by default it has none."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the wrapper's own memory: arrays and JSON scalars."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `get_state` returned."""
+
+
+class NoopReset(Layer):
+    """Begins each game with k simulator steps of NOOP, k uniform in {0, …, noop_max}."""
+
+    def __init__(self, env: gymnasium.Env, noop_max: int) -> None:
+        super().__init__(env)
+        self._noop_max = noop_max
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Resets and waits; a game that ends meanwhile is begun again."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        for _ in range(int(self.np_random.integers(self._noop_max + 1))):
+            observation, _, terminated, truncated, info = self.env.step(NOOP)
+            if terminated or truncated:
+                observation, info = self.env.reset(options=options)
+        return observation, info
+
+
+class ActionRepeat(Layer):
+    """Repeats each action, sums the rewards and stops where the episode ends."""
+
+    def __init__(self, env: gymnasium.Env, num_repeats: int) -> None:
+        super().__init__(env)
+        self._num_repeats = num_repeats
+
+    def step(self, action: Any) -> Step:
+        """Steps up to `num_repeats` times; returns the last observation and the sum of the rewards."""
+        step = self.env.step
+        total = 0.0
+        for _ in range(self._num_repeats):
+            observation, reward, terminated, truncated, info = step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info
+
+
+class GameRecord(Layer):
+    """Keeps the score of whole games, whatever the wrappers around it call an episode.
+
+    Each step's info gains `raw_reward`; each step's and reset's info `game_steps`, the steps of the game so far.
+
+    Attributes:
+      finished_games: (raw return, steps) of games that have ended; who reads them removes them. Steps that other
+        wrappers took (NOOP after a lost life, FIRE) count, since they are part of the game.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.finished_games: list[tuple[float, int]] = []
+        self._return = 0.0
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Begins a game; one that had not ended is not recorded."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._return = 0.0
+        self._steps = 0
+        info["game_steps"] = 0
+        return observation, info
+
+    def step(self, action: Any) -> Step:
+        """Steps and keeps the score."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        raw_reward = float(reward)
+        self._return += raw_reward
+        self._steps += 1
+        info["raw_reward"] = raw_reward
+        info["game_steps"] = self._steps
+        if terminated or truncated:
+            self.finished_games.append((self._return, self._steps))
+        return observation, raw_reward, terminated, truncated, info
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the running score."""
+        return {"return": self._return, "steps": self._steps}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over a running score; games recorded before are forgotten."""
+        self.finished_games.clear()
+        self._return = state["return"]
+        self._steps = state["steps"]
+
+
+class EpisodeLife(Layer):
+    """Ends the episode, for learning, with each lost life while the game goes on.
+
+    A reset after a lost life is one step of NOOP; a real one comes after the end of the game, with a seed, or with the
+    option `new_game`. Games without lives are told by `lost_point_ends`: there a lost point ends the episode.
+    """
+
+    def __init__(self, env: gymnasium.Env, *, lost_point_ends: bool) -> None:
+        super().__init__(env)
+        self._lost_point_ends = lost_point_ends
+        self._lives = 0
+        self._game_over = True
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Goes on with the game after a lost life, else begins a new one."""
+        if not (self._game_over or seed is not None or (options or {}).get("new_game", False)):
+            observation, _, terminated, truncated, info = self.env.step(NOOP)
+            if not (terminated or truncated):
+                self._lives = info["lives"]
+                return observation, info
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._game_over = False
+        self._lives = info["lives"]
+        return observation, info
+
+    def step(self, action: Any) -> Step:
+        """Steps; a life lost while others are left counts as termination."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._game_over = terminated or truncated
+        lives = info["lives"]
+        life_lost = 0 < lives < self._lives or (self._lost_point_ends and float(reward) < 0.0)
+        self._lives = lives
+        return observation, reward, terminated or life_lost, truncated, info
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the lives that are left, and whether the game is over."""
+        return {"lives": self._lives, "game_over": self._game_over}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over lives."""
+        self._lives = state["lives"]
+        self._game_over = state["game_over"]
+
+
+class FireReset(Layer):
+    """Presses FIRE, then the action after it, at the start of each episode: some games wait for it."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Resets and presses; an episode that ends meanwhile is begun again."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        for action in (FIRE, FIRE + 1):
+            observation, _, terminated, truncated, info = self.env.step(action)
+            if terminated or truncated:
+                observation, info = self.env.reset()
+        return observation, info
+
+
+class AvoidRepeat(Layer):
+    """Replaces 5 % of the actions by uniformly random ones once a game has gone 500 frames without a reward.
+
+    `info["action"]` is the action that was executed. Discrete actions only.
+    """
+
+    PATIENCE_FRAMES = 500
+    PROBABILITY = 0.05
+
+    def __init__(self, env: gymnasium.Env, num_actions: int, frames_per_step: int) -> None:
+        super().__init__(env)
+        self._num_actions = num_actions
+        self._frames_per_step = frames_per_step
+        self._steps = 0
+        self._rewarded_at = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Resets; a game that goes on after a lost life keeps its count."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._steps = info["game_steps"]
+        self._rewarded_at = min(self._rewarded_at, self._steps)
+        return observation, info
+
+    def step(self, action: Any) -> Step:
+        """Steps with the action or a random one."""
+        stuck = (self._steps - self._rewarded_at) * self._frames_per_step > self.PATIENCE_FRAMES
+        if stuck and self.np_random.random() < self.PROBABILITY:
+            action = int(self.np_random.integers(self._num_actions))
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._steps = info["game_steps"]
+        if info["raw_reward"] != 0.0:
+            self._rewarded_at = self._steps
+        info["action"] = action
+        return observation, reward, terminated, truncated, info
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the steps of the game, and at which of them the last reward came."""
+        return {"steps": self._steps, "rewarded_at": self._rewarded_at}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over the count."""
+        self._steps = state["steps"]
+        self._rewarded_at = state["rewarded_at"]

@@ -1,0 +1,95 @@
+"""Choosing actions inside the tree by PUCT with normalised values.
+
+Schrittwieser et al. 2020, appendix B, https://arxiv.org/abs/1911.08265.
+Shape legend: B roots, N nodes per root, A actions.
+"""
+
+import math
+
+import numpy as np
+
+from rlsys.planning.tree import NO_NODE, Tree, kernel
+from rlsys.types import Array
+
+
+def exploration_weights(num_simulations: int, pb_c_base: float, pb_c_init: float) -> Array:
+    """Returns `[num_simulations + 1]`: the factor of a child's prior, by the visits n of its parent.
+
+        (ln((n + pb_c_base + 1) / pb_c_base) + pb_c_init) sqrt(n)
+
+    At n = 0 that factor is 0 and all children would tie; 1 stands there instead, so that the prior decides.
+    """
+    visits = np.arange(num_simulations + 1, dtype=np.float64)
+    weights = (np.log((visits + pb_c_base + 1.0) / pb_c_base) + pb_c_init) * np.sqrt(visits)
+    weights[0] = 1.0
+    return weights
+
+
+def select(tree: Tree, exploration: Array, init_value_score: float) -> None:
+    """Walks down every tree to an edge that was never taken; writes `tree.node`, `action` and `embedding_row`.
+
+    Each step takes the child c of node p with the highest score, the lowest action among equals:
+
+        exploration[N_p] / (N_c + 1) * prior_c + (q_c - q_min) / (q_max - q_min)
+
+    with 1 for the second term where q_max = q_min, and `init_value_score` where c is unvisited.
+
+    Args:
+      tree: as `grow` left it; also gets the depth of its deepest path.
+      exploration: from `exploration_weights`.
+      init_value_score: value term of unvisited children, on the normalised scale.
+    """
+    _select(tree.edges, tree.nodes, tree.roots, exploration, init_value_score, tree.node, tree.action, tree.embedding_row)
+
+
+@kernel
+def _select(
+    edges: Array,
+    nodes: Array,
+    roots: Array,
+    exploration: Array,
+    init_value_score: float,
+    node_B: Array,
+    action_B: Array,
+    row_B: Array,
+) -> None:
+    # All roots go down level by level: neighbouring iterations are then independent, and the processor overlaps them.
+    num_roots = roots.size
+    walking = np.arange(num_roots)
+    num_walking = num_roots
+    node_B[:] = 0
+    depth = 0
+    while num_walking > 0:
+        depth += 1
+        num_left = 0
+        for i in range(num_walking):
+            root = walking[i]
+            node = node_B[root]
+            weight = exploration[nodes[root, node].visit_count]
+            action = _best_action(edges[root, node], weight, roots[root].q_min, roots[root].q_max, init_value_score)
+            child = edges[root, node, action].child
+            row_B[root] = node * num_roots + root
+            action_B[root] = action
+            node_B[root] = child if child != NO_NODE else node
+            roots[root].depth = max(roots[root].depth, depth)
+            walking[num_left] = root
+            num_left += child != NO_NODE
+        num_walking = num_left
+
+
+@kernel
+def _best_action(edges: Array, weight: float, q_min: float, q_max: float, init_value_score: float) -> int:
+    # Values are chosen, not branched on: which child wins cannot be predicted.
+    is_flat = not q_max > q_min
+    span = 1.0 if is_flat else q_max - q_min
+    best_score = -math.inf
+    best = 0
+    for action in range(edges.size):
+        edge = edges[action]
+        value = 1.0 if is_flat else (edge.q_value - q_min) / span
+        value = value if edge.visit_count > 0 else init_value_score
+        score = weight / (edge.visit_count + 1) * edge.prior + value
+        is_better = score > best_score
+        best_score = score if is_better else best_score
+        best = action if is_better else best
+    return best

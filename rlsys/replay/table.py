@@ -1,0 +1,329 @@
+"""A replay table: which of its items are drawn, how often, and when they leave.
+
+Schaul et al. 2016, https://arxiv.org/abs/1511.05952, for prioritized draws; the words are Reverb's, Cassirer et al.
+2021, https://arxiv.org/abs/2102.04736.
+
+Shape legend: B windows, L rows of a window.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from rlsys.api import ReplayNotReady, Saved, SegmentSpec, TableSpec
+from rlsys.errors import ConfigError, ReplayError, did_you_mean
+from rlsys.replay import ring, schema
+from rlsys.replay.ring import SegmentRing
+from rlsys.replay.sources import SeenSources
+from rlsys.replay.sum_tree import SumTree
+from rlsys.types import Array, Batch, EnvSpec, Segment
+
+_ASSUMED_EPISODE_ROWS = 16
+"""An episode takes a slot more than its rows; where they are shorter in the mean, segments leave for want of slots."""
+
+_COUNTS = (
+    "inserted_items",
+    "inserted_segments",
+    "duplicate_segments",
+    "sampled_items",
+    "updated_priorities",
+    "skipped_priorities",
+    "evicted_by_size",
+    "evicted_by_slots",
+    "evicted_by_bytes",
+    "evicted_by_draws",
+)
+"""Counts since the beginning of the run. Evictions are of segments."""
+
+
+class Table:
+    """One shard of a table whose spec counts all of them.
+
+    An item is a row that may be the first row of a sample. Whole segments leave, oldest first, but the newest stays
+    however small the window. Where draws are limited, a batch is drawn from the table as it was before it, so an item
+    can exceed its limit within its last batch. Not thread-safe.
+    """
+
+    def __init__(self, spec: TableSpec, env: EnvSpec, segments: SegmentSpec, *, share: int = 1, seed: int = 0) -> None:
+        """Makes an empty table.
+
+        Args:
+          spec: of the whole table.
+          env: gives the observation and action columns and the frame stack.
+          segments: gives the extras, and how large a segment can be.
+          share: number of shards; this one gets 1/share of all sizes.
+          seed: of the draws; each shard needs its own.
+
+        Raises:
+          ConfigError: a queue without a limit of draws, or a byte budget smaller than two segments.
+        """
+        if spec.sampler == "fifo" and spec.max_times_sampled == 0:
+            raise ConfigError(
+                "max_times_sampled = 0 with sampler = fifo would draw the oldest item for ever; it must be at least 1. "
+                "Set max_times_sampled to 1 for a queue."
+            )
+        self._spec = spec
+        self._specs = schema.column_specs(env, segments)
+        self._max_rows = schema.max_segment_rows(env, segments)
+        self._max_size = -(-spec.max_size // share)
+        self._initial_size = -(-spec.initial_size // share)
+        self._max_bytes = spec.max_bytes // share
+        self._ring = SegmentRing(self._specs, self._choose_capacity(env, segments), env.num_stack)
+        self._tree = SumTree(self._ring.capacity)
+        self._draws_left = np.zeros(self._ring.capacity, np.int32)  # 0: not an item, or not any more
+        self._num_items = 0
+        self._sources = SeenSources()
+        self._rng = np.random.default_rng(seed)
+        self._counts = dict.fromkeys(_COUNTS, 0)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that the table has memory for, bootstrap rows included."""
+        return self._ring.capacity
+
+    @property
+    def num_items(self) -> int:
+        """Items that can be drawn."""
+        return self._num_items
+
+    @property
+    def mass(self) -> float:
+        """Sum of the items' priorities, each 1 where the sampler does not use them."""
+        return float(self._num_items) if self._spec.sampler == "fifo" else self._tree.total
+
+    @property
+    def inserted_items(self) -> int:
+        """Items ever inserted."""
+        return self._counts["inserted_items"]
+
+    @property
+    def sampled_items(self) -> int:
+        """Items ever drawn, repetitions included."""
+        return self._counts["sampled_items"]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the stored rows take, bookkeeping included."""
+        return self._ring.num_bytes
+
+    @property
+    def window(self) -> int:
+        """Items kept at present: `initial_size`, and that many more each time all of them have been replaced once."""
+        step = self._initial_size
+        if not 0 < step < self._max_size:
+            return self._max_size
+        # A window of k steps is filled by one step and then replaced by k more, so it grows for the k-th time when
+        # k (k + 3) / 2 steps have been inserted.
+        growths = (math.isqrt(9 + 4 * (2 * self.inserted_items // step)) - 3) // 2
+        return min((growths + 1) * step, self._max_size)
+
+    def stats(self) -> dict[str, float]:
+        """Returns present sizes and counts since the beginning, for metrics."""
+        sizes = {
+            "items": self._num_items,
+            "segments": len(self._ring.entries),
+            "bytes": self.num_bytes,
+            "window": self.window,
+            "mass": self.mass,
+        }
+        return {name: float(value) for name, value in (sizes | self._counts).items()}
+
+    def insert(self, segment: Segment) -> bool:
+        """Stores a copy of a segment; returns False, changing nothing, where its source has been seen before.
+
+        Raises:
+          ReplayError: it does not fit the specs, or a priority is not finite or is negative.
+        """
+        schema.check_segment(segment, self._specs, self._max_rows)
+        if not self._sources.add(segment.source):
+            self._counts["duplicate_segments"] += 1
+            return False
+        while self._ring.entries and self._num_items + segment.num_items > self.window:
+            self._evict("size")
+        while self._ring.is_full_for(segment):
+            self._evict("slots")
+        entry = self._ring.add(segment)
+        self._draws_left[entry.items] = self._spec.max_times_sampled or 1
+        if self._spec.sampler == "prioritized" and segment.priority is not None:
+            self._tree.set_range(entry.items.start, segment.priority)
+        elif self._spec.sampler != "fifo":
+            self._tree.set_range(entry.items.start, np.ones(entry.num_items))
+        self._num_items += entry.num_items
+        self._counts["inserted_items"] += entry.num_items
+        self._counts["inserted_segments"] += 1
+        while self._max_bytes and self.num_bytes > self._max_bytes:
+            self._evict("bytes")
+        return True
+
+    def sample(
+        self, batch_size: int, length: int, rows: Mapping[str, int] | None = None, positions: Array | None = None
+    ) -> Batch:
+        """Draws windows, all or none.
+
+        The samplers "prioritized" and "uniform" draw one item from each of B strata of equal mass; its probability is
+        the item's share of the mass. A queue ("fifo") gives items in the order of their insertion, one that may be
+        drawn n times n times in a row, with probability `1 / num_items` so that importance weights are 1.
+
+        Args:
+          batch_size: number of windows B.
+          length: rows per window L.
+          rows: column -> how many of the L rows are wanted; columns not named come with L.
+          positions: `[B]` in [0, 1), fractions of `mass`, to draw at those instead; not for a queue.
+
+        Raises:
+          ReplayNotReady: no item has mass, or a queue holds less than a batch; nothing has changed.
+          ReplayError: `rows` names an unknown column, or asks for more than L rows.
+        """
+        lengths = self._lengths(length, rows)
+        if self._spec.sampler == "fifo":
+            assert positions is None, "a queue is drawn from in order, not by position"
+            slots_B = self._oldest(batch_size)
+            probability_B = np.full(batch_size, 1.0 / self._num_items)
+        else:
+            slots_B = self._draw(batch_size, positions)
+            probability_B = self._tree.priorities[slots_B] / self._tree.total
+        data = self._ring.gather(slots_B, lengths)
+        batch = Batch(
+            observation=data.pop("observation"),
+            action=data.pop("action"),
+            reward=data.pop("reward"),
+            terminated=data.pop("terminated"),
+            truncated=data.pop("truncated"),
+            extras=data,
+            num_rows=np.minimum(self._ring.rows_left(slots_B), length),
+            key=self._ring.keys(slots_B),
+            probability=probability_B,
+            num_items=self._num_items,
+            weights_version=self._ring.weights_version(slots_B),
+        )
+        self._counts["sampled_items"] += batch_size
+        if self._spec.max_times_sampled:
+            self._use_up(slots_B)
+        return batch
+
+    def update_priorities(self, keys: Array, priorities: Array) -> int:
+        """Sets the priorities of drawn items; of a key that comes twice the last priority stays.
+
+        Args:
+          keys: `[B]` int64, from `Batch.key`.
+          priorities: `[B]` float64, each finite and ≥ 0.
+
+        Returns:
+          The number of keys that were skipped because their item has left.
+
+        Raises:
+          ReplayError: a priority is not finite or is negative, or the sampler does not use priorities.
+        """
+        if self._spec.sampler != "prioritized":
+            raise ReplayError(
+                f"priorities were sent to a table with sampler = {self._spec.sampler}; only 'prioritized' uses them. "
+                "Set the sampler to prioritized, or send none."
+            )
+        schema.check_priorities(priorities, "the learner")
+        slots, live = self._ring.find(keys)
+        live &= self._draws_left[slots] > 0
+        num_live = int(np.count_nonzero(live))
+        if num_live < len(keys):
+            slots, priorities = slots[live], priorities[live]
+        self._tree.set(slots, priorities)
+        self._counts["updated_priorities"] += num_live
+        self._counts["skipped_priorities"] += len(keys) - num_live
+        return len(keys) - num_live
+
+    def save(self) -> Saved:
+        """Returns the stored rows and everything that decides about coming draws."""
+        used = np.concatenate([np.arange(0), *(np.arange(run.start, run.stop) for run in self._ring.used())])
+        return {
+            "ring": self._ring.save(),
+            "priorities": self._tree.priorities[used],
+            "draws_left": self._draws_left[used],
+            "sources": self._sources.save(),
+            "counts": dict(self._counts),
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Takes over what `save` returned; the table must be new. The same draws follow.
+
+        Raises:
+          CheckpointError: it was saved by a table of another size or with other columns.
+        """
+        self._ring.load(saved["ring"])
+        done = 0
+        for run in self._ring.used():
+            part = slice(done, done + run.stop - run.start)
+            self._tree.set_range(run.start, saved["priorities"][part])
+            self._draws_left[run] = saved["draws_left"][part]
+            done = part.stop
+        self._num_items = int(np.count_nonzero(saved["draws_left"]))
+        self._sources.load(saved["sources"])
+        self._counts = dict(saved["counts"])
+        self._rng.bit_generator.state = saved["rng"]
+
+    def _choose_capacity(self, env: EnvSpec, segments: SegmentSpec) -> int:
+        """Returns slots for `max_size` items in segments of the usual shape, fewer where the byte budget ends first."""
+        repeated = schema.context_rows(env, segments) + segments.overlap + 1
+        slots_per_item = 1 + repeated / segments.length + 1 / _ASSUMED_EPISODE_ROWS
+        two_segments = 2 * (self._max_rows + 1)  # one that is coming, and the gap at the ring's end
+        capacity = math.ceil(self._max_size * slots_per_item) + two_segments
+        if not self._spec.max_bytes:
+            return capacity
+        needed = two_segments * ring.max_row_bytes(self._specs)
+        if self._max_bytes < needed:
+            raise ConfigError(
+                f"max_bytes = {self._spec.max_bytes:,} leaves a shard {self._max_bytes:,} bytes; two segments can take "
+                f"{needed:,}. Raise max_bytes, or lower the segments' length or the number of shards."
+            )
+        return min(capacity, self._max_bytes // ring.slot_bytes(self._specs))
+
+    def _lengths(self, length: int, rows: Mapping[str, int] | None) -> dict[str, int]:
+        lengths = dict.fromkeys(self._specs, length)
+        for name, count in (rows or {}).items():
+            if name not in lengths:
+                raise ReplayError(
+                    f"rows['{name}'] names no column; there are {', '.join(lengths)}.{did_you_mean(name, lengths)}"
+                )
+            if not 0 <= count <= length:
+                raise ReplayError(
+                    f"rows['{name}'] = {count}; 0 to length = {length} are allowed. Ask for a longer window."
+                )
+            lengths[name] = count
+        return lengths
+
+    def _draw(self, batch_size: int, positions: Array | None) -> Array:
+        if self._tree.total <= 0.0:
+            raise ReplayNotReady(f"{self._num_items:,} items, none with a priority above 0")
+        if positions is None:
+            positions = (np.arange(batch_size) + self._rng.random(batch_size)) / batch_size
+        return self._tree.find(np.multiply(positions, self._tree.total))
+
+    def _oldest(self, batch_size: int) -> Array:
+        found: list[Array] = []
+        num_found = 0
+        for entry in self._ring.entries:
+            draws = self._draws_left[entry.items]
+            found.append(np.repeat(np.arange(entry.items.start, entry.items.stop), draws))
+            num_found += len(found[-1])
+            if num_found >= batch_size:
+                slots_B: Array = np.concatenate(found)[:batch_size]
+                return slots_B
+        raise ReplayNotReady(f"{num_found:,} of {batch_size:,} items in the queue")
+
+    def _use_up(self, slots_B: Array) -> None:
+        """Counts draws, and lets items, and then segments, leave that have none left."""
+        slots, draws = np.unique(slots_B, return_counts=True)
+        self._draws_left[slots] = np.maximum(self._draws_left[slots] - draws, 0)
+        gone = slots[self._draws_left[slots] == 0]
+        self._tree.set(gone, np.zeros(len(gone)))
+        self._num_items -= len(gone)
+        while self._ring.entries and not self._draws_left[self._ring.entries[0].items].any():
+            self._evict("draws")
+
+    def _evict(self, reason: str) -> None:
+        """Removes the oldest segment and counts why: for "size", "slots", "bytes" or "draws"."""
+        entry = self._ring.remove_oldest()
+        self._num_items -= int(np.count_nonzero(self._draws_left[entry.items]))
+        self._draws_left[entry.items] = 0
+        self._tree.clear_range(entry.items.start, entry.items.stop)
+        self._counts[f"evicted_by_{reason}"] += 1

@@ -1,0 +1,53 @@
+"""Joins a Ray cluster, or starts one on this machine."""
+
+import os
+
+import ray
+from ray.exceptions import RayError
+
+from rlsys.config import RuntimeConfig
+from rlsys.errors import ConfigError
+
+_WORKER_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # idle torch threads sleep rather than spin
+    "GOMP_SPINCOUNT": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_CLUSTER_ENVIRONMENT = {
+    "RAY_worker_niceness": "0",  # Ray's default of 15 starves workers on a shared machine
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without a GPU does not see one
+}
+
+
+def connect(runtime: RuntimeConfig) -> None:
+    """Joins the cluster at `runtime.address`, or starts one on this machine.
+
+    Raises:
+      ConfigError: no cluster answers at the address.
+    """
+    if ray.is_initialized():
+        return
+    for name, value in _CLUSTER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if runtime.address is None:
+        os.environ.pop("RAY_ADDRESS", None)  # "local" means a cluster of our own, whatever the shell points to
+    try:
+        _init(runtime)
+    except (RayError, ConnectionError, RuntimeError, OSError) as error:
+        raise ConfigError(
+            f"cannot reach a Ray cluster at runtime.address = {runtime.address or 'local'} "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}). "
+            "Start one with 'ray up' or 'ray start --head', or leave the address out to run on this machine."
+        ) from None
+
+
+def _init(runtime: RuntimeConfig) -> None:
+    ray.init(
+        address=runtime.address or "local",
+        namespace="rlsys",
+        include_dashboard=False if runtime.address is None else None,
+        log_to_driver=False,
+        runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+    )

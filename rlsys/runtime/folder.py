@@ -1,0 +1,95 @@
+"""A run's folder: where it lies, how it is found again, and what is written there before the first step."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+from rlsys.config import Loaded, build, dump
+from rlsys.errors import CheckpointError, ConfigError
+from rlsys.yaml_tree import read_yaml
+
+_PACKAGES = ("rlsys", "ray", "torch", "numpy", "gymnasium", "ale-py", "numba", "wandb")
+
+
+def create(loaded: Loaded) -> Path:
+    """Makes `<directory>/<experiment>/<run-id>` with config.yaml and versions.json; private to the user.
+
+    Raises:
+      ConfigError: the run id is taken; nothing is overwritten.
+    """
+    run = loaded.experiment.run
+    run_id = run.run_tag or time.strftime("%Y-%m-%d_%H-%M-%S")
+    folder = (Path(run.directory) / loaded.name / run_id).absolute()
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except FileExistsError:
+        if run.run_tag is not None:
+            raise ConfigError(
+                f"run.run_tag = {run_id}: {folder} exists already, and runs are never overwritten. "
+                f"Choose another tag, or continue it with --resume {loaded.name}/{run_id}."
+            ) from None
+        folder = folder.with_name(f"{run_id}-{os.getpid()}")
+        folder.mkdir(mode=0o700)
+    write_config(folder, loaded)
+    (folder / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+    return folder
+
+
+def write_config(folder: Path, loaded: Loaded) -> None:
+    """Writes the merged experiment, from which `--resume`, `eval` and `play` build it again."""
+    header = f"# rlsys launch {loaded.name} --profile {loaded.profile}"
+    (folder / "config.yaml").write_text(f"{header}\n{dump(loaded.experiment)}")
+
+
+def find(run: str, directory: str = "runs") -> Path:
+    """Finds a run by path, `<experiment>/<run-id>`, the beginning of its id, or its experiment (then the latest).
+
+    Raises:
+      CheckpointError: there is no such run, or several begin like that.
+    """
+    for candidate in (Path(run), Path(directory) / run):
+        if (candidate / "config.yaml").is_file():
+            return candidate.absolute()
+    of_experiment = sorted((Path(directory) / run).glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
+    if of_experiment:
+        return of_experiment[-1].parent.absolute()
+    matches = sorted(path.parent for path in Path(directory).glob(f"*/{run}*/config.yaml"))
+    if len(matches) == 1:
+        return matches[0].absolute()
+    if matches:
+        names = ", ".join(f"{path.parent.name}/{path.name}" for path in matches[:5])
+        raise CheckpointError(f"'{run}' could be {len(matches)} runs: {names}. Write more of the id.")
+    raise CheckpointError(
+        f"no run '{run}' under {directory}. Give its folder, <experiment>/<run-id>, or an experiment for its latest run."
+    )
+
+
+def load(folder: Path) -> Loaded:
+    """Returns the experiment that a run's folder was made from.
+
+    Raises:
+      ConfigError: config.yaml was written by another version and no longer fits.
+    """
+    path = folder / "config.yaml"
+    return Loaded(folder.parent.name, "saved", build(read_yaml(path), where=str(path)), {})
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what computes, and the commit; never environment variables, which hold secrets."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "missing"
+    checkout = Path(__file__).parent.parent.parent
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found["git"] = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        found["git"] = "none"
+    return found

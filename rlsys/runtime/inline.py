@@ -1,0 +1,218 @@
+"""The same workers in one process and a fixed order: deterministic, debuggable, nothing to set up.
+
+    repeat: every environment makes one decision
+            what that completed goes into replay
+            the learner updates for as long as the ratio allows (once, where there is no ratio)
+
+A run that is stopped and resumed goes on exactly as one that was not: everything with a state is in the checkpoint.
+"""
+
+from collections.abc import Mapping
+
+from rlsys.api import ReplayNotReady, Saved
+from rlsys.errors import WorkerError
+from rlsys.replay.limiter import RateLimiter
+from rlsys.replay.table import Table
+from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.hosts import Evaluator
+from rlsys.runtime.learning import LearnerWorker
+from rlsys.runtime.plan import Plan
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.recorder import Recorder
+from rlsys.runtime.rollout import RolloutWorker
+from rlsys.runtime.weights import Packed, pack, unpack
+from rlsys.types import Array, Batch, Segment
+
+
+class LocalReplay:
+    """One table and its limiter, used directly; implements `rlsys.api.Replay`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.table = Table(plan.table, plan.env_spec, plan.segments, seed=plan.seeds("replay", 0)[0])
+        self.limiter = RateLimiter(plan.table)
+        self.deadline = float("inf")
+
+    def insert(self, segment: Segment) -> None:
+        """Stores a segment; in one process the ratio is held by sampling alone."""
+        if self.table.insert(segment):
+            self.limiter.inserted += segment.num_items
+
+    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
+        """Draws windows, or raises ReplayNotReady at once."""
+        if not self.limiter.can_sample(batch_size):
+            raise ReplayNotReady(self.limiter.wait_reason())
+        batch = self.table.sample(batch_size, length, rows)
+        self.limiter.sampled += batch_size
+        return batch
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sets priorities."""
+        self.table.update_priorities(keys, priorities)
+
+    def stats(self) -> dict[str, float]:
+        """Returns the table's figures and the ratio."""
+        return {
+            **self.table.stats(),
+            "items": float(self.table.num_items),
+            "inserted": float(self.limiter.inserted),
+            "sampled": float(self.limiter.sampled),
+            "samples_per_insert": self.limiter.sampled / max(1, self.limiter.inserted),
+        }
+
+    def save(self) -> Saved:
+        """Returns everything."""
+        return {"table": self.table.save(), "limiter": self.limiter.save()}
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self.table.load(saved["table"])
+        self.limiter.load(saved["limiter"])
+
+
+class InlineRun:
+    """Runs a plan in this process; has the supervisor's interface."""
+
+    def __init__(self, plan: Plan, progress: Progress, recorder: Recorder, checkpoints: Checkpoints) -> None:
+        if plan.runtime.learners != 1 or plan.runtime.replay_shards != 1:
+            raise WorkerError(
+                f"--inline has one learner and one shard; runtime.learners = {plan.runtime.learners}, "
+                f"runtime.replay_shards = {plan.runtime.replay_shards}. Leave --inline out, or set both to 1."
+            )
+        self._plan = plan
+        self._progress = progress
+        self._recorder = recorder
+        self._checkpoints = checkpoints
+        self._replay = LocalReplay(plan)
+        self._workers = [RolloutWorker(plan, index, progress.sessions) for index in range(plan.num_rollout_workers)]
+        self._learner = LearnerWorker(plan, self._replay, self._take_weights)
+        self._evaluator = Evaluator(plan)
+        self._newest: Packed | None = None
+        self._acting: list[Packed | None] = [None] * len(self._workers)
+        self._steps_since_sync = [0] * len(self._workers)
+        self.stop_reason = ""
+
+    def start(self, step: int | None) -> None:
+        """Publishes the first weights, or goes on from a checkpoint."""
+        if step is None:
+            self._learner.publish()
+            self._sync(force=True)
+            return
+        self._load(self._checkpoints.open(step).read("inline"))
+        if self._plan.table.samples_per_insert is not None:
+            self._learn()  # the checkpoint may lie between two updates that belong to the same decision
+
+    def run(self) -> str:
+        """Works until the run is complete; returns why it ended."""
+        while not self.stop_reason:
+            for worker in self._workers:
+                for segment in worker.step():
+                    self._replay.insert(segment)
+                report = worker.report()
+                self._progress.collected(report.env_steps, self._plan.env_spec.frames_per_step, report.games)
+                self._recorder.rollout(report)
+            self._sync(force=False)
+            self._learn()
+            self._recorder.tick()
+            self.stop_reason = self.stop_reason or self._progress.finished()
+        if self._progress.learner_steps != self._checkpoints.latest():
+            self._checkpoint()
+        for worker in self._workers:
+            worker.close()
+        return self.stop_reason
+
+    def stop(self, reason: str) -> None:
+        """Asks the run to end with a checkpoint."""
+        self.stop_reason = self.stop_reason or reason
+
+    def _learn(self) -> None:
+        """Updates as long as the ratio allows."""
+        free = self._plan.table.samples_per_insert is None
+        waits_for = ""
+        while not self._progress.finished():
+            try:
+                self._learner.step()
+            except ReplayNotReady as waiting:
+                waits_for = str(waiting)
+                break
+            self._progress.learner_steps = self._learner.learner_step
+            every = self._plan.run.log_every_learner_steps
+            if every and self._learner.learner_step % every == 0:
+                self._record_learner("")
+                self._recorder.write()
+            if self._progress.checkpoint_due():
+                self._record_learner("")
+                if self._progress.evaluation_due():
+                    self._evaluate()
+                self._checkpoint()
+                if self._progress.evaluation_due() and self._progress.best_return == self._progress.evaluation_return:
+                    self._checkpoints.mark_best(self._progress.learner_steps, self._progress.best_return)
+            if free:
+                break
+        self._record_learner(waits_for)
+
+    def _record_learner(self, waits_for: str) -> None:
+        report = self._learner.report()
+        report.waits_for = waits_for if report.steps == 0 else ""
+        report.replay = self._replay.stats()
+        self._recorder.learner(report)
+
+    def _evaluate(self) -> None:
+        step = self._progress.learner_steps
+        statistics = self._evaluator.evaluate(unpack(self._learner.packed()))
+        self._progress.evaluated(step, statistics.mean)
+        self._recorder.evaluation(step, statistics)
+
+    def _checkpoint(self) -> None:
+        with self._checkpoints.begin(self._progress.learner_steps) as draft:
+            draft.write("progress", self._progress.save())
+            draft.write("weights", self._learner.save_weights())
+            draft.write("inline", self._save())
+            draft.commit({"learner_steps": self._progress.learner_steps, "env_steps": self._progress.env_steps})
+        self._recorder.checkpoint(self._progress.learner_steps)
+
+    def _take_weights(self, packed: Packed) -> None:
+        self._newest = packed
+
+    def _sync(self, *, force: bool) -> None:
+        """Hands the newest weights to each worker once it has made `weight_sync_frequency` decisions since the last."""
+        for index, worker in enumerate(self._workers):
+            self._steps_since_sync[index] += self._plan.runtime.environments_per_worker
+            due = self._steps_since_sync[index] >= self._plan.runtime.weight_sync_frequency
+            if (force or due) and self._newest is not None and self._newest is not self._acting[index]:
+                self._steps_since_sync[index] = 0
+                self._acting[index] = self._newest
+                worker.set_weights(unpack(self._newest))
+
+    def _save(self) -> Saved:
+        return {
+            "learner": self._learner.save(),
+            "replay": self._replay.save(),
+            "workers": [worker.save() for worker in self._workers],
+            "newest": _save_packed(self._newest),
+            "acting": [_save_packed(packed) for packed in self._acting],
+            "steps_since_sync": list(self._steps_since_sync),
+        }
+
+    def _load(self, saved: Saved) -> None:
+        self._learner.load(saved["learner"])
+        self._replay.load(saved["replay"])
+        self._newest = _load_packed(saved["newest"])
+        self._steps_since_sync = list(saved["steps_since_sync"])
+        for index, worker in enumerate(self._workers):
+            worker.load(saved["workers"][index])
+            acting = _load_packed(saved["acting"][index])
+            same = self._newest if self._newest and acting and acting.version == self._newest.version else acting
+            self._acting[index] = same
+            if same is not None:
+                worker.set_weights(unpack(same))
+
+
+def _save_packed(packed: Packed | None) -> Saved | None:
+    if packed is None:
+        return None
+    weights = unpack(packed)
+    return {"version": weights.version, "learner_step": weights.learner_step, "arrays": dict(weights.arrays)}
+
+
+def _load_packed(saved: Saved | None) -> Packed | None:
+    return None if saved is None else pack(saved["arrays"], saved["version"], saved["learner_step"])

@@ -1,0 +1,147 @@
+"""`rlsys launch`: from a merged experiment to a finished run."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from rlsys import registry
+from rlsys.config import Loaded, override
+from rlsys.errors import CheckpointError, ConfigError
+from rlsys.runtime import folder as run_folder
+from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.console import Console
+from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.plan import Plan, resolve
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.recorder import Recorder
+from rlsys.runtime.tracking import Tracker
+
+
+class Runner(Protocol):
+    """What runs a plan: the supervisor of a program, or one process."""
+
+    def start(self, step: int | None) -> None:
+        """Builds the workers, from a checkpoint if a step is given."""
+
+    def run(self) -> str:
+        """Works until the run is complete; returns why it ended."""
+
+    def stop(self, reason: str) -> None:
+        """Asks the run to end with a checkpoint."""
+
+
+def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides: Sequence[str]) -> int:
+    """Runs an experiment, or goes on with a run.
+
+    Args:
+      loaded: the merged experiment; not needed to resume.
+      inline: run in this one process.
+      resume: the run to go on with; it keeps its configuration except for `overrides`.
+      overrides: KEY=VALUE, already in `loaded`; applied to the saved configuration when resuming.
+
+    Returns:
+      The exit status: 0 when complete, 130 when interrupted.
+
+    Raises:
+      RlsysError: what the user can resolve; nothing was overwritten.
+    """
+    step, folder = None, None
+    if resume is not None:
+        folder = run_folder.find(resume)
+        loaded = override(run_folder.load(folder), overrides)
+        step = _checkpoint_to_resume(folder)
+    elif loaded is None:
+        raise ConfigError("nothing to launch: give an experiment, or --resume RUN. 'rlsys list' shows all experiments.")
+    plan = _plan(loaded, inline)
+    plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded))
+    progress = Progress(plan.run)
+    checkpoints = Checkpoints(plan.folder / "checkpoints", keep=plan.run.keep_checkpoints)
+    if step is not None:
+        opened = checkpoints.open(step)
+        progress.load(opened.read("progress"))
+    with (
+        Console(loaded, plan.folder) as console,
+        contextlib.closing(
+            Tracker(plan.folder, loaded, plan.folder.name, resume=resume is not None, warn=console.message)
+        ) as tracker,
+    ):
+        if step is not None:
+            tracker.rewind(step)
+        recorder = Recorder(plan, progress, tracker, console)
+        with _runner(plan, inline, progress, recorder, checkpoints) as runner, _stops_on_signals(runner) as received:
+            runner.start(step)
+            reason = runner.run()
+            recorder.write()
+        console.finish(f"{reason}. Continue with: rlsys launch --resume {plan.name}/{plan.folder.name}")
+    return 130 if received else 0
+
+
+@contextlib.contextmanager
+def _runner(
+    plan: Plan, inline: bool, progress: Progress, recorder: Recorder, checkpoints: Checkpoints
+) -> Iterator[Runner]:
+    if inline:
+        yield InlineRun(plan, progress, recorder, checkpoints)
+        return
+    import ray
+
+    from rlsys.runtime.program import Program
+    from rlsys.runtime.supervisor import Supervisor
+
+    program = Program(plan)
+    try:
+        yield Supervisor(plan, program, progress, recorder, checkpoints)
+    finally:
+        program.close()
+        if plan.runtime.address is None:
+            ray.shutdown()
+
+
+def _plan(loaded: Loaded, inline: bool) -> Plan:
+    """Settles the plan, without its folder; joins the cluster first, whose size it depends on."""
+    algorithm = registry.get(loaded.experiment.algorithm)
+    if inline:
+        return resolve(loaded, algorithm, num_cpus=1, num_gpus=0)
+    resolve(loaded, algorithm, num_cpus=os.cpu_count() or 1, num_gpus=None)  # refuse before anything is started
+    import ray
+
+    from rlsys.runtime.cluster import connect
+
+    connect(loaded.experiment.runtime)
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resolve(loaded, algorithm, num_cpus=int(resources.get("CPU", 1)), num_gpus=int(resources.get("GPU", 0)))
+
+
+@contextlib.contextmanager
+def _stops_on_signals(runner: Runner) -> Iterator[list[int]]:
+    """Turns SIGINT and SIGTERM into a clean stop; a second one ends at once. Yields the signals received."""
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+        runner.stop("interrupted; a checkpoint was written")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _checkpoint_to_resume(folder: Path) -> int:
+    step = Checkpoints(folder / "checkpoints", keep=1).latest()
+    if step is None:
+        raise CheckpointError(f"{folder} has no checkpoint to resume from. Launch the experiment again.")
+    return step

@@ -1,0 +1,41 @@
+"""The parameter server: remembers where the newest weights are, never touches them.
+
+The learner puts each version into shared memory once; the server keeps the reference and hands it to every worker that
+asks for something newer. Workers fetch the object themselves, so the server stays small and fast at any fan-out.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One published version.
+
+    Attributes:
+      version: grows by one with each publication of a run.
+      learner_step: updates done by then.
+      reference: an object reference to a `weights.Packed`, in a list so that Ray passes it on unresolved; without Ray,
+        the object itself.
+    """
+
+    version: int
+    learner_step: int
+    reference: list[Any]
+
+
+class ParameterServer:
+    """Holds the last publication. After a restart it holds none until the learner publishes again."""
+
+    def __init__(self) -> None:
+        self._newest: Publication | None = None
+
+    def publish(self, publication: Publication) -> None:
+        """Takes over a publication unless a newer one is known (a restarted learner continues the count)."""
+        if self._newest is None or publication.version >= self._newest.version:
+            self._newest = publication
+
+    def pull(self, have_version: int) -> Publication | None:
+        """Returns the newest publication if it is newer than `have_version`."""
+        newest = self._newest
+        return newest if newest is not None and newest.version > have_version else None

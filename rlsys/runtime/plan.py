@@ -1,0 +1,127 @@
+"""What a run is made of, fully resolved: the one object from which every worker, anywhere, is built."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlsys.api import Algorithm, PolicyContext, SegmentSpec, TableSpec
+from rlsys.config import EnvConfig, Loaded, RunConfig, RuntimeConfig
+from rlsys.envs import make
+from rlsys.errors import ConfigError
+from rlsys.types import EnvSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment without open questions; pickles by reference and is small.
+
+    Attributes:
+      name: the experiment's name.
+      algorithm: the record of functions.
+      section: the algorithm's configuration.
+      env, runtime, run: the other sections; `runtime.rollout_workers` and the like hold numbers, never "auto".
+      env_spec: of one environment.
+      folder: the run's folder, absolute.
+      segments, table: the algorithm's choices for this environment.
+    """
+
+    name: str
+    algorithm: Algorithm
+    section: Any
+    env: EnvConfig
+    runtime: RuntimeConfig
+    run: RunConfig
+    env_spec: EnvSpec
+    folder: Path
+    segments: SegmentSpec = field(init=False)
+    table: TableSpec = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "segments", self.algorithm.segments(self.section, self.env_spec))
+        object.__setattr__(self, "table", self.algorithm.table(self.section, self.env_spec))
+
+    @property
+    def num_rollout_workers(self) -> int:
+        """Rollout workers, resolved."""
+        assert isinstance(self.runtime.rollout_workers, int)
+        return self.runtime.rollout_workers
+
+    def seeds(self, purpose: str, *path: int, count: int = 1) -> list[int]:
+        """Returns `count` seeds that depend on the run's seed, a purpose and a path such as (worker, incarnation)."""
+        key = [self.run.seed, *purpose.encode(), *path]
+        return [int(seed) for seed in np.random.SeedSequence(key).generate_state(count, np.uint32)]
+
+    def policy_context(self, worker: int, incarnation: int) -> PolicyContext:
+        """Returns what the policy of one rollout worker is built from."""
+        size = self.runtime.environments_per_worker
+        seed = self.seeds("policy", worker, incarnation)[0]
+        return PolicyContext(self.section, self.env_spec, seed, worker * size, size)
+
+
+def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: int | None) -> Plan:
+    """Settles every "auto" and refuses what cannot work, before any worker starts.
+
+    Args:
+      loaded: the merged experiment.
+      algorithm: the record it names.
+      num_cpus: CPU cores of the cluster.
+      num_gpus: its GPUs; None while that is not known.
+
+    Returns:
+      The plan, its folder still to be made.
+
+    Raises:
+      ConfigError: a combination that cannot work.
+      EnvError: the environment cannot be made.
+    """
+    experiment = loaded.experiment
+    runtime = experiment.runtime
+    settled: dict[str, Any] = {}
+    if runtime.rollout_workers == "auto":
+        settled["rollout_workers"] = max(1, num_cpus)
+    elif runtime.rollout_workers < 1:
+        raise ConfigError(
+            f"runtime.rollout_workers = {runtime.rollout_workers}; it must be at least 1, or auto. "
+            "Without rollout workers nothing would be learned from."
+        )
+    if runtime.learner_device == "auto":
+        settled["learner_device"] = "cuda" if num_gpus else "cpu"
+    elif runtime.learner_device == "cuda" and num_gpus == 0:
+        raise ConfigError(
+            "runtime.learner_device = cuda, but the cluster has no GPU. "
+            "Set runtime.learner_device=cpu or choose another profile."
+        )
+    if runtime.learner_threads == "auto":
+        settled["learner_threads"] = max(1, (os.cpu_count() or 1) // runtime.learners)
+    runtime = runtime.model_copy(update=settled)
+    plan = Plan(
+        name=loaded.name,
+        algorithm=algorithm,
+        section=experiment.section,
+        env=experiment.env,
+        runtime=runtime,
+        run=experiment.run,
+        env_spec=make.spec(experiment.env),
+        folder=Path(),
+    )
+    _check(plan)
+    return plan
+
+
+def _check(plan: Plan) -> None:
+    runtime, table = plan.runtime, plan.table
+    if runtime.replay_shards > table.max_size:
+        raise ConfigError(
+            f"runtime.replay_shards = {runtime.replay_shards} is more than the replay table's {table.max_size} items. "
+            "Lower replay_shards or enlarge the table."
+        )
+    if table.min_size_to_sample > table.max_size:
+        raise ConfigError(
+            f"the learner waits for {table.min_size_to_sample} items, but replay keeps only {table.max_size}. "
+            "It would wait for ever: lower the first or raise the second."
+        )
+    num_environments = plan.num_rollout_workers * runtime.environments_per_worker
+    plan.algorithm.check(plan.section, plan.env_spec, num_environments, runtime.learners)

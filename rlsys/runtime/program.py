@@ -1,0 +1,90 @@
+"""The topology: which processes there are and who talks to whom. The only file that makes Ray actors.
+
+    RolloutWorker × N ──segments──▶ ReplayShard × S ──batches──▶ LearnerWorker × L ──weights──▶ ParameterServer
+         ▲                              ▲────────── priorities ─────────┘                          │
+         └──────────────────────────── newer weights, by reference ◀───────────────────────────────┤
+    Evaluator ◀─────────────────────── the weights of an evaluated step ◀──────────────────────────┘
+    Supervisor (in the driver): calls every worker for one tick at a time, and learns of all failures that way
+
+    RolloutWorker     waits for the first weights, and for a shard to take its segments (≤ segments_in_flight calls).
+                      is unblocked by the learner's first publication, and by samples that restore the ratio.
+    ReplayShard       waits for nothing; an insert waits inside it while replay is ahead of the learner.
+                      is unblocked by any reader's call, which says how much was sampled.
+    LearnerWorker     waits for the minimum size, the ratio, and a batch on its way (≤ batches_in_flight calls).
+                      is unblocked by inserts.
+    ParameterServer   waits for nothing.
+    Evaluator         waits for nothing; it plays with the newest published weights when it is called.
+
+Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards and the
+parameter server are restarted by Ray under the same handle, so that nobody has to look for them: a shard takes over the
+last checkpoint's rows by itself, the server is filled by the next publication.
+"""
+
+from typing import Any
+
+import ray
+
+from rlsys.runtime.hosts import EvaluatorHost, LearnerHost, RolloutHost, ShardHost
+from rlsys.runtime.parameter_server import ParameterServer
+from rlsys.runtime.plan import Plan
+from rlsys.runtime.remote import Handle
+
+
+class Program:
+    """All processes of one run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        runtime = plan.runtime
+        restarts = runtime.worker_restarts
+        self.server: Handle = _actor(ParameterServer, num_cpus=0, max_restarts=-1).remote()
+        shard = _actor(ShardHost, num_cpus=0, max_restarts=restarts, max_concurrency=1000)
+        self.shards: list[Handle] = [shard.remote(plan, index) for index in range(runtime.replay_shards)]
+        self.learners: list[Handle] = []
+        self.rollouts: list[Handle] = []
+        self.evaluator: Handle | None = None
+
+    def start_learners(self, step: int | None) -> list[ray.ObjectRef]:
+        """Starts all learner ranks, from a checkpoint if a step is given; the references give their learner steps."""
+        plan = self._plan
+        self._kill(self.learners)
+        options: dict[str, Any] = {"num_cpus": 0}
+        if plan.runtime.learner_device == "cuda":
+            options["num_gpus"] = plan.runtime.learner_gpus
+        learner = _actor(LearnerHost, **options)
+        self.learners = [learner.remote(plan, rank, self.shards, self.server) for rank in range(plan.runtime.learners)]
+        address = ray.get(self.learners[0].address.remote())
+        return [host.start.remote(address, str(plan.folder / "checkpoints"), step) for host in self.learners]
+
+    def start_rollout(self, index: int, incarnation: int) -> Handle:
+        """Starts (again) one rollout worker."""
+        host = _actor(RolloutHost, num_cpus=self._plan.runtime.rollout_cpus).remote(
+            self._plan, index, incarnation, self.shards, self.server
+        )
+        if index < len(self.rollouts):
+            self._kill([self.rollouts[index]])
+            self.rollouts[index] = host
+        else:
+            self.rollouts.append(host)
+        return host
+
+    def start_evaluator(self) -> Handle:
+        """Starts (again) the evaluator."""
+        if self.evaluator is not None:
+            self._kill([self.evaluator])
+        self.evaluator = _actor(EvaluatorHost, num_cpus=0).remote(self._plan, self.server)
+        return self.evaluator
+
+    def close(self) -> None:
+        """Ends all processes."""
+        evaluator = [self.evaluator] if self.evaluator is not None else []
+        self._kill([*self.rollouts, *self.learners, *evaluator, *self.shards, self.server])
+
+    @staticmethod
+    def _kill(handles: list[Handle]) -> None:
+        for handle in handles:
+            ray.kill(handle)
+
+
+def _actor(cls: type, **options: Any) -> Any:
+    return ray.remote(cls).options(max_task_retries=0, enable_task_events=False, **options)

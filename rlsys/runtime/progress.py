@@ -1,0 +1,136 @@
+"""How far a run has come: its counters, what is due, and when it is done."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rlsys.api import Saved
+from rlsys.config import RunConfig
+from rlsys.envs.vector import GameResult
+
+_WINDOW = 100
+"""Games over which returns are averaged."""
+
+
+@dataclass
+class Progress:
+    """Counters of a run, over all its sessions.
+
+    Attributes:
+      run: budgets and periods.
+      env_steps: decisions; frames: simulator frames; learner_steps: updates; episodes: whole games.
+      elapsed_s: wall time of earlier sessions; sessions: how many there were.
+      returns, lengths: of the last games, raw and whole.
+      evaluation_step, evaluation_return: of the last evaluation.
+      best_return: best mean evaluation return.
+      session_started: monotonic time at which this session began.
+    """
+
+    run: RunConfig
+    env_steps: int = 0
+    frames: int = 0
+    learner_steps: int = 0
+    episodes: int = 0
+    elapsed_s: float = 0.0
+    sessions: int = 0
+    returns: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    lengths: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    evaluation_step: int = 0
+    evaluation_return: float = math.nan
+    best_return: float = -math.inf
+    session_started: float = field(default_factory=time.monotonic)
+
+    @property
+    def session_s(self) -> float:
+        """Wall time of this session in seconds."""
+        return time.monotonic() - self.session_started
+
+    @property
+    def total_s(self) -> float:
+        """Wall time of all sessions in seconds."""
+        return self.elapsed_s + self.session_s
+
+    @property
+    def mean_return(self) -> float:
+        """Mean return of the last games; NaN before the first."""
+        return sum(self.returns) / len(self.returns) if self.returns else math.nan
+
+    @property
+    def mean_length(self) -> float:
+        """Mean length of the last games in decisions; NaN before the first."""
+        return sum(self.lengths) / len(self.lengths) if self.lengths else math.nan
+
+    def collected(self, env_steps: int, frames_per_step: int, games: Iterable[GameResult]) -> None:
+        """Counts what rollout workers did."""
+        self.env_steps += env_steps
+        self.frames += env_steps * frames_per_step
+        for game in games:
+            self.episodes += 1
+            self.returns.append(game.episode_return)
+            self.lengths.append(game.length_env_steps)
+
+    def evaluated(self, learner_step: int, mean_return: float) -> bool:
+        """Notes an evaluation; returns True if it is the best so far."""
+        self.evaluation_step = learner_step
+        self.evaluation_return = mean_return
+        if mean_return <= self.best_return:
+            return False
+        self.best_return = mean_return
+        return True
+
+    def next_stop(self) -> int:
+        """Returns the learner step up to which updates may go on before something is due."""
+        periods = (self.run.checkpoint_every_learner_steps, self.run.evaluate_every_learner_steps)
+        stops = [(self.learner_steps // every + 1) * every for every in periods if every]
+        return min([*stops, self.run.training_steps])
+
+    def checkpoint_due(self) -> bool:
+        """Returns True at the steps where a checkpoint belongs; each evaluated step has one."""
+        return self._at(self.run.checkpoint_every_learner_steps) or self.evaluation_due()
+
+    def evaluation_due(self) -> bool:
+        """Returns True at the steps where an evaluation belongs."""
+        return self._at(self.run.evaluate_every_learner_steps)
+
+    def finished(self) -> str:
+        """Returns why the run is complete, or the empty string."""
+        run = self.run
+        if self.learner_steps >= run.training_steps:
+            return f"{run.training_steps:,} learner steps are done"
+        if run.env_steps is not None and self.env_steps >= run.env_steps:
+            return f"{run.env_steps:,} environment steps are done"
+        if run.minutes is not None and self.session_s >= 60 * run.minutes:
+            return f"{run.minutes:g} minutes have passed"
+        if run.target_return is not None and self.evaluation_return >= run.target_return:
+            return f"the evaluation return reached {run.target_return:g}"
+        return ""
+
+    def save(self) -> Saved:
+        """Returns the counters."""
+        return {
+            "env_steps": self.env_steps,
+            "frames": self.frames,
+            "learner_steps": self.learner_steps,
+            "episodes": self.episodes,
+            "elapsed_s": self.total_s,
+            "sessions": self.sessions + 1,
+            "returns": list(self.returns),
+            "lengths": list(self.lengths),
+            "evaluation_step": self.evaluation_step,
+            "evaluation_return": self.evaluation_return,
+            "best_return": self.best_return,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        for name in ("env_steps", "frames", "learner_steps", "episodes", "elapsed_s", "sessions"):
+            setattr(self, name, saved[name])
+        for name in ("evaluation_step", "evaluation_return", "best_return"):
+            setattr(self, name, saved[name])
+        self.returns = deque(saved["returns"], maxlen=_WINDOW)
+        self.lengths = deque(saved["lengths"], maxlen=_WINDOW)
+
+    def _at(self, every: int) -> bool:
+        return bool(every) and self.learner_steps > 0 and self.learner_steps % every == 0

@@ -1,0 +1,175 @@
+"""Turns the workers' reports into rows of metrics and into what the terminal shows."""
+
+import math
+import time
+from collections import defaultdict
+
+from rlsys.runtime.console import Console, Status
+from rlsys.runtime.evaluation import EpisodeStatistics
+from rlsys.runtime.learning import LearnerReport
+from rlsys.runtime.plan import Plan
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.rollout import RolloutReport
+from rlsys.runtime.tracking import Tracker
+
+
+class Recorder:
+    """Collects reports and, every `log_every_s`, writes one row to every sink.
+
+    Metric groups: `episodes/` raw returns of whole games, `evaluation/`, `loss/` and what else the learner names,
+    `throughput/` per second since the last row, `replay/`, `workers/` shares of time and failures.
+    """
+
+    def __init__(self, plan: Plan, progress: Progress, tracker: Tracker, console: Console) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._tracker = tracker
+        self._console = console
+        self._restarts = 0
+        self._checkpoint_step: int | None = None
+        self._returns: list[float] = []
+        self._waits: dict[str, str] = {}
+        self._replay: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
+        self._published_version = -1
+        self._acting_version = -1
+        self._new_interval()
+
+    def rollout(self, report: RolloutReport) -> None:
+        """Takes in what a rollout worker did."""
+        self._waits[f"rollout {report.worker}"] = report.waits_for
+        self._returns += [game.episode_return for game in report.games]
+        self._returns = self._returns[-200:]
+        for name in ("env_s", "act_s", "write_s", "wait_s"):
+            self._sums[f"workers/rollout_{name.removesuffix('_s')}_share"] += getattr(report, name)
+        for name, value in report.means.items():
+            self._weighted[name][0] += value * report.env_steps
+            self._weighted[name][1] += report.env_steps
+        self._acting_version = report.version
+
+    def learner(self, report: LearnerReport) -> None:
+        """Takes in what the learner did."""
+        self._waits["learner"] = report.waits_for
+        for name, value in report.metrics.items():
+            self._weighted[name][0] += value * report.steps
+            self._weighted[name][1] += report.steps
+        self._learner_s[0] += report.wait_s
+        self._learner_s[1] += report.step_s
+        self._replay = report.replay
+        self._published_version = report.version
+
+    def evaluation(self, learner_step: int, statistics: EpisodeStatistics) -> None:
+        """Writes an evaluation at once, at the step it belongs to."""
+        row = {
+            "evaluation/return": statistics.mean,
+            "evaluation/return_median": statistics.median,
+            "evaluation/length": statistics.mean_length,
+            "evaluation/learner_step": float(learner_step),
+        }
+        self._tracker.log(row, learner_step=learner_step, env_steps=self._progress.env_steps)
+        self.message(
+            f"evaluation at step {learner_step:,}: return {statistics.mean:,.1f} "
+            f"[{statistics.interval[0]:,.1f}, {statistics.interval[1]:,.1f}], {len(statistics.returns)} episodes"
+        )
+
+    def restarted(self, text: str) -> None:
+        """Counts and shows a restart."""
+        self._restarts += 1
+        self.message(text)
+
+    def checkpoint(self, learner_step: int) -> None:
+        """Notes the newest checkpoint."""
+        self._checkpoint_step = learner_step
+
+    def message(self, text: str) -> None:
+        """Shows one line."""
+        self._console.message(text)
+
+    def tick(self) -> None:
+        """Writes a row if one is due by the clock."""
+        by_clock = not self._plan.run.log_every_learner_steps
+        if by_clock and time.monotonic() - self._interval_started >= self._plan.run.log_every_s:
+            self.write()
+
+    def write(self) -> None:
+        """Writes a row and refreshes the terminal."""
+        seconds = max(1e-9, time.monotonic() - self._interval_started)
+        row = self._row(seconds)
+        self._tracker.log(row, learner_step=self._progress.learner_steps, env_steps=self._progress.env_steps)
+        self._console.update(self._status(row))
+        self._new_interval()
+
+    def _row(self, seconds: float) -> dict[str, float]:
+        progress = self._progress
+        env_steps = progress.env_steps - self._env_steps_before
+        updates = max(0, progress.learner_steps - self._learner_steps_before)
+        row = {
+            "episodes/count": float(progress.episodes),
+            "throughput/env_steps_per_s": env_steps / seconds,
+            "throughput/frames_per_s": env_steps * self._plan.env_spec.frames_per_step / seconds,
+            "throughput/updates_per_s": updates / seconds,
+            "throughput/frames": float(progress.frames),
+            "workers/restarts": float(self._restarts),
+        }
+        if progress.returns:
+            row["episodes/return"] = progress.mean_return
+            row["episodes/length"] = progress.mean_length
+        for name, (total, weight) in self._weighted.items():
+            if weight:
+                row[name] = total / weight
+        self._metrics.update({name: row[name] for name in self._weighted if name in row})
+        worked = sum(self._sums.values())
+        if worked:
+            row.update({name: value / worked for name, value in self._sums.items()})
+        if sum(self._learner_s):
+            row["workers/learner_idle_share"] = self._learner_s[0] / sum(self._learner_s)
+        if self._published_version >= 0:
+            row["workers/version_lag"] = float(self._published_version - self._acting_version)
+        row.update({f"replay/{name}": value for name, value in self._replay.items()})
+        return row
+
+    def _status(self, row: dict[str, float]) -> Status:
+        progress = self._progress
+        return Status(
+            elapsed_s=progress.total_s,
+            time_left_s=self._time_left(row["throughput/updates_per_s"]),
+            env_steps=progress.env_steps,
+            frames=progress.frames,
+            learner_steps=progress.learner_steps,
+            episodes=progress.episodes,
+            env_steps_per_s=row["throughput/env_steps_per_s"],
+            frames_per_s=row["throughput/frames_per_s"],
+            updates_per_s=row["throughput/updates_per_s"],
+            mean_return=progress.mean_return,
+            returns=tuple(self._returns),
+            evaluation_return=progress.evaluation_return,
+            best_return=progress.best_return,
+            losses={name: value for name, value in self._metrics.items() if name.startswith("loss/")},
+            replay_items=int(row.get("replay/items", 0)),
+            replay_size=self._plan.table.max_size,
+            samples_per_insert=row.get("replay/samples_per_insert", math.nan),
+            samples_per_insert_target=self._plan.table.samples_per_insert,
+            version_lag=row.get("workers/version_lag", math.nan),
+            batches_in_flight=int(row.get("replay/batches_in_flight", 0)),
+            learner_idle_share=row.get("workers/learner_idle_share", math.nan),
+            waits=tuple(f"{who} waits for {what}" for who, what in sorted(self._waits.items()) if what),
+            restarts=self._restarts,
+            checkpoint_step=self._checkpoint_step,
+        )
+
+    def _time_left(self, updates_per_s: float) -> float | None:
+        run, progress = self._plan.run, self._progress
+        left = []
+        if run.minutes is not None:
+            left.append(60 * run.minutes - progress.session_s)
+        if updates_per_s > 0:
+            left.append((run.training_steps - progress.learner_steps) / updates_per_s)
+        return max(0.0, min(left)) if left else None
+
+    def _new_interval(self) -> None:
+        self._interval_started = time.monotonic()
+        self._env_steps_before = self._progress.env_steps
+        self._learner_steps_before = self._progress.learner_steps
+        self._sums: dict[str, float] = defaultdict(float)
+        self._weighted: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._learner_s = [0.0, 0.0]

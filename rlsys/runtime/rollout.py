@@ -1,0 +1,213 @@
+"""The rollout worker: steps its environments in lockstep, acts once for all of them and ships segments to replay."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from rlsys.api import Saved
+from rlsys.envs.vector import BatchedEnv, GameResult, StepResult
+from rlsys.replay.writer import SegmentWriter
+from rlsys.runtime.plan import Plan
+from rlsys.types import Array, Segment, State, Weights
+
+
+class Outlet(Protocol):
+    """Where finished segments go; bounded, so that a full replay holds its workers back."""
+
+    def ready(self, timeout_s: float) -> bool:
+        """Waits until more may be offered; False if that took too long."""
+
+    def offer(self, segments: Sequence[Segment]) -> None:
+        """Takes over segments."""
+
+    def waits_for(self) -> str:
+        """Says what `ready` waits for."""
+
+
+class WeightsSource(Protocol):
+    """Where newer weights come from."""
+
+    def newer(self, have_version: int) -> Weights | None:
+        """Returns weights newer than `have_version`, or None."""
+
+
+@dataclass
+class RolloutReport:
+    """What a rollout worker did since its last report.
+
+    Attributes:
+      worker: its index.
+      env_steps: decisions, over all its environments.
+      games: whole games finished.
+      means: "rollout/<extra>" -> mean of each scalar that the policy remembers.
+      env_s, act_s, write_s, wait_s: seconds spent in simulators, in the policy, in cutting segments, and waiting.
+      version: of the weights that act now.
+      waits_for: what it waited for when the time was up; empty if it worked.
+    """
+
+    worker: int
+    env_steps: int = 0
+    games: list[GameResult] = field(default_factory=list)
+    means: dict[str, float] = field(default_factory=dict)
+    env_s: float = 0.0
+    act_s: float = 0.0
+    write_s: float = 0.0
+    wait_s: float = 0.0
+    version: int = -1
+    waits_for: str = ""
+
+
+class RolloutWorker:
+    """Holds E environments, a policy and what is not yet shipped of each episode.
+
+    `step` is one decision in every environment and is deterministic given the worker's state; `collect` repeats it
+    against an outlet and a source of weights.
+    """
+
+    def __init__(self, plan: Plan, index: int, incarnation: int = 0) -> None:
+        self._plan = plan
+        self._size = plan.runtime.environments_per_worker
+        self._env = BatchedEnv(plan.env, plan.seeds("environment", index, incarnation, count=self._size))
+        self._policy = plan.algorithm.make_policy(plan.policy_context(index, incarnation))
+        self._state = self._policy.initial_state(self._size)
+        self._writer = SegmentWriter(plan.segments, plan.env_spec, index, incarnation, self._size)
+        self._version = -1
+        self._steps_since_sync = 0
+        self._sums: dict[str, float] = {}
+        self._report = RolloutReport(index)
+
+    @property
+    def version(self) -> int:
+        """Version of the weights that act; -1 before the first."""
+        return self._version
+
+    def set_weights(self, weights: Weights) -> None:
+        """Acts with these weights from the next step on."""
+        self._policy.set_weights(weights)
+        self._version = weights.version
+
+    def step(self) -> list[Segment]:
+        """Makes one decision in every environment and returns the segments that it completed."""
+        report = self._report
+        started = time.perf_counter()
+        decision = self._policy.act(self._env.observation, self._state, explore=True)
+        acted = time.perf_counter()
+        observation = self._env.observation.copy()
+        result = self._env.step(decision.action)
+        stepped = time.perf_counter()
+        segments = self._writer.append_batch(
+            observation=observation,
+            action=result.action,
+            reward=result.reward,
+            terminated=result.terminated,
+            truncated=result.truncated,
+            extras=decision.extras,
+            priority=decision.priority,
+            weights_version=self._version,
+            next_observation=result.observation,
+            bootstrap_extras=self._bootstrap_extras(result, decision.state),
+        )
+        self._state = self._restart_state(decision.state, result.terminated | result.truncated)
+        for name, value in decision.extras.items():
+            if value.ndim == 1:
+                self._sums[name] = self._sums.get(name, 0.0) + float(value.mean())
+        report.env_steps += self._size
+        self._steps_since_sync += self._size
+        report.games += result.games
+        report.act_s += acted - started
+        report.env_s += stepped - acted
+        report.write_s += time.perf_counter() - stepped
+        return segments
+
+    def collect(self, seconds: float, outlet: Outlet, source: WeightsSource) -> RolloutReport:
+        """Steps for about `seconds`, or waits for what is missing, and reports.
+
+        Waits for: the first weights; replay that takes what was offered.
+        Is unblocked by: the learner's publication; replay once its ratio allows inserts.
+        """
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            started = time.monotonic()
+            missing = self._sync(source)
+            if missing:
+                self._report.waits_for = missing
+                time.sleep(min(0.05, left))
+            elif not outlet.ready(left):
+                self._report.waits_for = outlet.waits_for()
+            else:
+                self._report.waits_for = ""
+                self._report.wait_s += time.monotonic() - started
+                if segments := self.step():
+                    outlet.offer(segments)
+                continue
+            self._report.wait_s += time.monotonic() - started
+        return self.report()
+
+    def report(self) -> RolloutReport:
+        """Returns what happened since the last report and starts a new one."""
+        report = self._report
+        steps = max(1, report.env_steps // self._size)
+        report.means = {f"rollout/{name}": total / steps for name, total in self._sums.items()}
+        report.version = self._version
+        self._sums = {}
+        self._report = RolloutReport(report.worker, waits_for=report.waits_for)
+        return report
+
+    def save(self) -> Saved:
+        """Returns environments, policy and unfinished segments."""
+        return {
+            "env": self._env.save(),
+            "policy": self._policy.save(),
+            "state": dict(self._state),
+            "writer": self._writer.save(),
+            "version": self._version,
+            "steps_since_sync": self._steps_since_sync,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`; where simulators cannot be restored, new episodes begin and unfinished ones are lost."""
+        self._policy.load(saved["policy"])
+        self._version = saved["version"]
+        self._steps_since_sync = saved["steps_since_sync"]
+        if self._env.load(saved["env"]).all():
+            self._writer.load(saved["writer"])
+            self._state = {name: np.array(value) for name, value in saved["state"].items()}
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self._env.close()
+
+    def _sync(self, source: WeightsSource) -> str:
+        """Looks for newer weights when that is due; returns what is missing before the worker may go on."""
+        if self._version < 0 or self._steps_since_sync >= self._plan.runtime.weight_sync_frequency:
+            self._steps_since_sync = 0
+            weights = source.newer(self._version)
+            if weights is not None:
+                self.set_weights(weights)
+        return "the first weights" if self._version < 0 else ""
+
+    def _bootstrap_extras(self, result: StepResult, state: State) -> dict[str, Array] | None:
+        """Asks the policy about the last observations of truncated episodes, where the algorithm wants that."""
+        rows = np.flatnonzero(result.truncated & ~result.terminated)
+        if not self._plan.segments.bootstrap_extras or not rows.size:
+            return None
+        part = {name: value[rows] for name, value in state.items()}
+        decision = self._policy.act(result.observation[rows], part, explore=False)
+        filled = {}
+        for name, value in decision.extras.items():
+            filled[name] = np.zeros((self._size, *value.shape[1:]), value.dtype)
+            filled[name][rows] = value
+        return filled
+
+    def _restart_state(self, state: State, ended: Array) -> State:
+        rows = np.flatnonzero(ended)
+        if not state or not rows.size:
+            return state
+        fresh = self._policy.initial_state(len(rows))
+        restarted = {name: np.array(value) for name, value in state.items()}
+        for name, value in fresh.items():
+            restarted[name][rows] = value
+        return restarted

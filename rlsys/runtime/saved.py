@@ -1,0 +1,77 @@
+"""A `Saved` as two things that files can hold: standard JSON, and named arrays.
+
+An array leaves {"$array": name} behind, where the name is its place as a JSON pointer (RFC 6901); a float that JSON
+cannot hold becomes {"$float": "nan"}; a key that begins with "$" gets a second one.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rlsys.types import Array
+
+_PLAIN_DTYPES = frozenset(
+    np.dtype(kind).newbyteorder("<").str
+    for kind in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+)
+"""What a safetensors file holds as it is; arrays of another dtype are stored as bytes."""
+
+
+def encode(value: Any, arrays: dict[str, Array], path: str = "") -> Any:
+    """Returns `value` as a tree that is standard JSON, and adds its arrays to `arrays`.
+
+    Tuples become lists and numpy scalars Python's; all else is given back exactly by `decode`.
+
+    Raises:
+      TypeError: a leaf is no array, number, text or None, or a key is no string.
+    """
+    if isinstance(value, np.ndarray):
+        return _encode_array(value, arrays, path)
+    if isinstance(value, np.bool_ | np.integer | np.float16 | np.float32 | np.float64):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": repr(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [encode(item, arrays, f"{path}/{index}") for index, item in enumerate(value)]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {
+            f"${key}" if key.startswith("$") else key: encode(item, arrays, f"{path}/{_pointer_token(key)}")
+            for key, item in value.items()
+        }
+    raise TypeError(
+        f"'{path}' is {type(value).__name__}; only numpy arrays, numbers, text, None, lists and dicts with string keys "
+        "can be saved. Convert it in save()."
+    )
+
+
+def decode(tree: Any, arrays: Mapping[str, Array]) -> Any:
+    """Returns what `encode` made `tree` and `arrays` of; the arrays are not copied."""
+    if isinstance(tree, list):
+        return [decode(item, arrays) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "$float" in tree:
+        return float(tree["$float"])
+    if "$array" in tree:
+        array = arrays[tree["$array"]]
+        return array.view(np.dtype(tree["dtype"])).reshape(tree["shape"]) if "dtype" in tree else array
+    return {key.removeprefix("$"): decode(item, arrays) for key, item in tree.items()}
+
+
+def _encode_array(array: Array, arrays: dict[str, Array], path: str) -> dict[str, Any]:
+    if array.dtype.hasobject or array.dtype.names:
+        raise TypeError(f"'{path}' has dtype {array.dtype}; only plain numbers can be saved. Convert it in save().")
+    contiguous = array if array.flags.c_contiguous else array.copy(order="C")
+    if array.dtype.str in _PLAIN_DTYPES:
+        arrays[path] = contiguous
+        return {"$array": path}
+    arrays[path] = np.frombuffer(contiguous.tobytes(), np.uint8)
+    return {"$array": path, "dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _pointer_token(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,143 @@
+"""A replay shard: one table behind a rate limiter, serving many writers and readers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlsys.api import ReplayNotReady, Saved
+from rlsys.replay.limiter import RateLimiter
+from rlsys.replay.table import Table
+from rlsys.runtime.checkpoint import Checkpoints, FileRecord, write_part
+from rlsys.runtime.plan import Plan
+from rlsys.types import Array, Batch, Segment
+
+
+@dataclass(frozen=True)
+class ShardStatus:
+    """What a reader must know of a shard to draw across all of them.
+
+    Attributes:
+      num_items: items now in the table.
+      mass: sum of their priorities.
+      inserted_items: items ever inserted.
+      stats: figures for the metrics.
+    """
+
+    num_items: int
+    mass: float
+    inserted_items: int
+    stats: Mapping[str, float]
+
+
+class ReplayShard:
+    """Owns one table; all methods run on one event loop, so the table needs no lock.
+
+    Inserts wait here, at the shard, while replay is ahead of the learner; each shard holds its share of the ratio,
+    because writers take turns among the shards. Samples wait at the reader (`RemoteReplay`), who alone knows all
+    shards. A reader reports with every call how much all of its samples come to, which is what frees the writers.
+    """
+
+    def __init__(self, plan: Plan, index: int) -> None:
+        self.name = f"replay-{index}"
+        shards = plan.runtime.replay_shards
+        seed = plan.seeds("replay", index)[0]
+        self._table = Table(plan.table, plan.env_spec, plan.segments, share=shards, seed=seed)
+        self._limiter = RateLimiter.for_shard(plan.table, shards)
+        self._shards = shards
+        self._sampled_by_rank: dict[int, int] = {}
+        self._moved = asyncio.Event()
+
+    async def insert(self, segments: Sequence[Segment], patience_s: float) -> str:
+        """Stores segments one by one as the ratio allows; what is stored already is passed over.
+
+        Returns:
+          The empty string when all are stored, or, after `patience_s`, what the rest waits for (send all again).
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        for segment in segments:
+            while not self._limiter.can_insert(segment.num_items):
+                left = deadline - loop.time()
+                if left <= 0:
+                    return self._limiter.insert_wait_reason()
+                await self._wait(left)
+            if self._table.insert(segment):
+                self._limiter.inserted += segment.num_items
+                self._wake()
+        return ""
+
+    async def sample(
+        self, positions: Array, length: int, rows: Mapping[str, int] | None, rank: int, sampled: int
+    ) -> tuple[Batch | None, ShardStatus]:
+        """Draws the items at `positions` (fractions of this shard's mass).
+
+        Args:
+          positions: `[B]` in [0, 1).
+          length: as in `rlsys.api.Replay.sample`.
+          rows: likewise.
+          rank: the learner rank that asks.
+          sampled: items that this rank has sampled from all shards so far.
+
+        Returns:
+          The batch, None if the shard's mass has gone since the reader looked, and the shard's numbers.
+        """
+        self._note_sampled(rank, sampled)
+        try:
+            batch = self._table.sample(len(positions), length, rows, positions)
+        except ReplayNotReady:
+            batch = None
+        return batch, self._status()
+
+    async def status(self, rank: int, sampled: int, inserted_at_least: int = 0, patience_s: float = 0.0) -> ShardStatus:
+        """Returns the shard's numbers when so many items were inserted, at the latest after `patience_s`."""
+        self._note_sampled(rank, sampled)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        while self._limiter.inserted < inserted_at_least and (left := deadline - loop.time()) > 0:
+            await self._wait(left)
+        return self._status()
+
+    async def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sets priorities; evicted items are skipped and counted."""
+        self._table.update_priorities(keys, priorities)
+
+    async def save_to(self, folder: str) -> list[FileRecord]:
+        """Writes the table, its counters and its limiter as one part of a checkpoint."""
+        return write_part(Path(folder), self.name, self.save())
+
+    async def restore(self, checkpoints: str, step: int) -> int:
+        """Takes over this shard's part of a committed checkpoint; returns the number of items."""
+        opened = Checkpoints(Path(checkpoints), keep=1).open(step, parts=[self.name])
+        self.load(opened.read(self.name))
+        return self._table.num_items
+
+    def save(self) -> Saved:
+        """Returns everything."""
+        sampled = {str(rank): count for rank, count in self._sampled_by_rank.items()}
+        return {"table": self._table.save(), "limiter": self._limiter.save(), "sampled_by_rank": sampled}
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self._table.load(saved["table"])
+        self._limiter.load(saved["limiter"])
+        self._sampled_by_rank = {int(rank): count for rank, count in saved["sampled_by_rank"].items()}
+
+    def _note_sampled(self, rank: int, sampled: int) -> None:
+        if self._sampled_by_rank.get(rank) != sampled:
+            self._sampled_by_rank[rank] = sampled
+            self._limiter.sampled = sum(self._sampled_by_rank.values()) // self._shards
+            self._wake()
+
+    def _status(self) -> ShardStatus:
+        return ShardStatus(self._table.num_items, self._table.mass, self._limiter.inserted, self._table.stats())
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._moved.wait(), seconds)
+        except TimeoutError:
+            return

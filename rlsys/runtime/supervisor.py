@@ -1,0 +1,349 @@
+"""The supervisor: keeps every worker busy a tick at a time, notices failures, writes checkpoints, ends the run."""
+
+import time
+from collections import deque
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from rlsys.errors import RlsysError, WorkerError
+from rlsys.runtime.checkpoint import Checkpoints, Draft
+from rlsys.runtime.learning import LearnerReport
+from rlsys.runtime.plan import Plan
+from rlsys.runtime.program import Program
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.recorder import Recorder
+
+Kind = Literal["rollout", "learner", "evaluator", "save", "start", "ping"]
+
+_INCARNATIONS_PER_SESSION = 1_000_000
+"""Replay remembers who sent what: a worker of a resumed run must not look like one of the session before."""
+_BUDGET_WINDOW_S = 600.0
+_SILENCE_S = 60.0
+_START_PATIENCE_S = 300.0
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call on its way: of which kind, to which worker, since when (monotonic seconds)."""
+
+    kind: Kind
+    index: int
+    since: float
+
+
+@dataclass
+class _Slot:
+    """The place of one worker: its incarnation, its recent restarts, and when to start it again."""
+
+    incarnation: int = 0
+    restarts: deque[float] = field(default_factory=deque)
+    start_at: float | None = None
+
+
+class Supervisor:
+    """Runs a program until its budget is spent, a stop is asked for, or something fails for good."""
+
+    def __init__(
+        self, plan: Plan, program: Program, progress: Progress, recorder: Recorder, checkpoints: Checkpoints
+    ) -> None:
+        self._plan = plan
+        self._program = program
+        self._progress = progress
+        self._recorder = recorder
+        self._checkpoints = checkpoints
+        self._calls: dict[ray.ObjectRef, _Call] = {}
+        first = progress.sessions * _INCARNATIONS_PER_SESSION
+        self._slots = {("rollout", index): _Slot(first) for index in range(plan.num_rollout_workers)}
+        self._slots[("learner", 0)] = _Slot()
+        self._slots[("evaluator", 0)] = _Slot()
+        self._learners_out = 0
+        self._draft: Draft | None = None
+        self._evaluation_wanted = False
+        self._silent: set[tuple[str, int]] = set()
+        self._next_ping = 0.0
+        self.stop_reason = ""
+
+    def start(self, step: int | None) -> None:
+        """Starts all workers, from a checkpoint if a step is given, and waits until the learners have published.
+
+        Raises:
+          WorkerError: a worker cannot be built.
+        """
+        folder = str(self._plan.folder / "checkpoints")
+        if step is not None:
+            self._get([shard.restore.remote(folder, step) for shard in self._program.shards], "restore the replay")
+        self._get(self._program.start_learners(step), "start the learners")
+        for index in range(self._plan.num_rollout_workers):
+            host = self._program.start_rollout(index, self._slots[("rollout", index)].incarnation)
+            if step is not None:
+                self._track("start", index, host.restore.remote(folder, step))
+            self._tick_rollout(index)
+        if self._plan.run.evaluate_every_learner_steps:
+            self._program.start_evaluator()
+        self._tick_learners()
+
+    def run(self) -> str:
+        """Works until the run is complete; returns why it ended. `stop` ends it from a signal handler."""
+        while not self.stop_reason:
+            self.work()
+            self.stop_reason = self.stop_reason or self._progress.finished()
+        self._drain()
+        self._write_last_checkpoint()
+        return self.stop_reason
+
+    def work(self) -> None:
+        """Handles what has happened since the last call, waiting up to a quarter of a second for it."""
+        self._serve(timeout_s=0.25)
+        self._start_due()
+        self._watch()
+        self._recorder.tick()
+
+    def restarts(self, kind: str, index: int) -> int:
+        """Returns how often a worker was restarted within the last ten minutes."""
+        return len(self._slots[(kind, index)].restarts)
+
+    def stop(self, reason: str) -> None:
+        """Asks the run to end with a checkpoint."""
+        self.stop_reason = self.stop_reason or reason
+
+    def _serve(self, timeout_s: float) -> None:
+        """Handles all calls that have ended, waiting up to `timeout_s` for the first."""
+        if not self._calls:
+            time.sleep(timeout_s)
+            return
+        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        if ready:
+            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        for reference in ready:
+            call = self._calls.pop(reference, None)
+            if call is None:
+                continue
+            try:
+                result = ray.get(reference)
+            except RayError as error:
+                self._failed(call, error)
+            else:
+                self._ended(call, result)
+
+    def _ended(self, call: _Call, result: Any) -> None:
+        self._silent.discard((call.kind, call.index))
+        stopping = bool(self.stop_reason)
+        if call.kind == "rollout":
+            self._progress.collected(result.env_steps, self._plan.env_spec.frames_per_step, result.games)
+            self._recorder.rollout(result)
+            if not stopping:
+                self._tick_rollout(call.index)
+        elif call.kind == "learner":
+            self._learner_reported(call.index, result)
+        elif call.kind == "evaluator":
+            self._evaluated(result)
+        elif call.kind == "save" and self._draft is not None:
+            self._draft.add(result)
+            if not any(other.kind == "save" for other in self._calls.values()):
+                self._commit()
+
+    def _learner_reported(self, rank: int, report: LearnerReport) -> None:
+        self._learners_out -= 1
+        if rank == 0:
+            advanced = report.learner_step > self._progress.learner_steps
+            self._progress.learner_steps = report.learner_step
+            self._recorder.learner(report)
+            if advanced and self._progress.evaluation_due():
+                self._program.learners[0].publish.remote()
+                self._checkpoints.expect_score(report.learner_step)
+                self._evaluation_wanted = True
+            if advanced and self._progress.checkpoint_due():
+                self._begin_checkpoint()
+        if self._learners_out == 0 and not self.stop_reason:
+            self._tick_learners()
+        if self._evaluation_wanted and not self._busy("evaluator"):
+            self._evaluate()
+
+    def _tick_rollout(self, index: int) -> None:
+        host = self._program.rollouts[index]
+        self._track("rollout", index, host.collect.remote(self._plan.runtime.tick_s))
+
+    def _tick_learners(self) -> None:
+        until = self._progress.next_stop()
+        for rank, host in enumerate(self._program.learners):
+            self._track("learner", rank, host.train.remote(self._plan.runtime.tick_s, until))
+        self._learners_out = len(self._program.learners)
+
+    def _evaluate(self) -> None:
+        self._evaluation_wanted = False
+        if self._program.evaluator is not None:
+            self._track("evaluator", 0, self._program.evaluator.evaluate.remote())
+
+    def _evaluated(self, result: Any) -> None:
+        if result is None:
+            return
+        learner_step, statistics = result
+        if self._progress.evaluated(learner_step, statistics.mean):
+            self._checkpoints.mark_best(learner_step, statistics.mean)
+        self._recorder.evaluation(learner_step, statistics)
+
+    def _begin_checkpoint(self) -> None:
+        """Asks every worker to write its part; commits when all have."""
+        if self._draft is not None:
+            self._recorder.message("checkpoint skipped: the one before is still being written")
+            return
+        self._draft = self._checkpoints.begin(self._progress.learner_steps)
+        self._draft.write("progress", self._progress.save())
+        folder = str(self._draft.folder)
+        self._track("save", -1, self._program.learners[0].save_to.remote(folder))
+        for index, shard in enumerate(self._program.shards):
+            self._track("save", -2 - index, shard.save_to.remote(folder))
+        for index, host in enumerate(self._program.rollouts):
+            if self._slots[("rollout", index)].start_at is None:
+                self._track("save", index, host.save_to.remote(folder))
+
+    def _commit(self) -> None:
+        assert self._draft is not None
+        draft, self._draft = self._draft, None
+        draft.commit({"learner_steps": self._progress.learner_steps, "env_steps": self._progress.env_steps})
+        self._recorder.checkpoint(draft.learner_step)
+
+    def _failed(self, call: _Call, error: RayError) -> None:
+        """Replaces a worker that is gone; ends the run where that cannot help."""
+        cause = error.cause if isinstance(error, RayTaskError) else None
+        if call.kind == "save":
+            self._abandon_draft(call, cause or error)
+        elif call.kind == "ping":
+            self._recorder.message(f"replay shard {call.index} is away ({_brief(error)}); it is restarted")
+        elif call.kind == "learner" and isinstance(cause, RlsysError):
+            self._abort(cause)
+        elif call.kind in ("rollout", "start"):
+            self._restart(("rollout", call.index), cause or error)
+        elif call.kind == "evaluator":
+            self._restart(("evaluator", 0), cause or error)
+        else:
+            self._learners_out = 0
+            self._restart(("learner", 0), cause or error)
+
+    def _restart(self, key: tuple[str, int], error: BaseException) -> None:
+        """Books a restart with exponential delay, within the budget."""
+        slot = self._slots[key]
+        if slot.start_at is not None or self.stop_reason:
+            return
+        now = time.monotonic()
+        while slot.restarts and now - slot.restarts[0] > _BUDGET_WINDOW_S:
+            slot.restarts.popleft()
+        if len(slot.restarts) >= self._plan.runtime.worker_restarts:
+            self._abort(
+                WorkerError(
+                    f"{key[0]} {key[1]} failed {len(slot.restarts) + 1} times within ten minutes "
+                    f"(runtime.worker_restarts = {self._plan.runtime.worker_restarts}); last: {_brief(error)}. "
+                    "See the worker's log in Ray's session folder, or run with --inline to debug."
+                )
+            )
+        delay = 0.0 if not slot.restarts else min(30.0, 2.0 ** (len(slot.restarts) - 1))
+        slot.restarts.append(now)
+        slot.incarnation += 1
+        slot.start_at = now + delay
+        self._recorder.restarted(f"{key[0]} {key[1]} is restarted: {_brief(error)}")
+        gone = {"learner": ("learner",), "rollout": ("rollout", "start"), "evaluator": ("evaluator",)}[key[0]]
+        for reference, call in list(self._calls.items()):
+            if call.kind in gone and (key[0] != "rollout" or call.index == key[1]):
+                del self._calls[reference]
+
+    def _start_due(self) -> None:
+        for (kind, index), slot in self._slots.items():
+            if slot.start_at is None or time.monotonic() < slot.start_at:
+                continue
+            slot.start_at = None
+            if kind == "rollout":
+                self._program.start_rollout(index, slot.incarnation)
+                self._tick_rollout(index)
+            elif kind == "evaluator":
+                self._program.start_evaluator()
+            else:
+                step = self._checkpoints.latest()
+                self._progress.learner_steps = step or 0
+                self._get(self._program.start_learners(step), "restart the learners")
+                self._recorder.message(f"the learner goes on from step {self._progress.learner_steps:,}")
+                self._tick_learners()
+
+    def _watch(self) -> None:
+        """Says who has been silent for a minute, and looks after the shards, which report to nobody."""
+        now = time.monotonic()
+        for call in self._calls.values():
+            key = (call.kind, call.index)
+            if call.kind in ("rollout", "learner") and now - call.since > _SILENCE_S and key not in self._silent:
+                self._silent.add(key)
+                self._recorder.message(f"{call.kind} {call.index} has not reported for {_SILENCE_S:.0f} s")
+        if now >= self._next_ping:
+            self._next_ping = now + 5.0
+            for index, shard in enumerate(self._program.shards):
+                if not any(call.kind == "ping" and call.index == index for call in self._calls.values()):
+                    self._track("ping", index, shard.pid.remote())
+
+    def _drain(self) -> None:
+        """Lets all ticks end; after a minute a straggler is left behind."""
+        deadline = time.monotonic() + _SILENCE_S
+        while self._ticking() and time.monotonic() < deadline:
+            self._serve(timeout_s=0.25)
+
+    def _ticking(self) -> bool:
+        return any(call.kind in ("rollout", "learner", "save", "start") for call in self._calls.values())
+
+    def _write_last_checkpoint(self) -> None:
+        if self._progress.learner_steps == self._checkpoints.latest():
+            return
+        self._begin_checkpoint()
+        self._drain()
+
+    def _abandon_draft(self, call: _Call, error: BaseException) -> None:
+        """Gives the draft up unless only a rollout worker's part is missing."""
+        if self._draft is None:
+            return
+        if call.index >= 0 and not isinstance(error, RlsysError):
+            if not any(other.kind == "save" for other in self._calls.values()):
+                self._commit()
+            return
+        self._draft.discard()
+        self._draft = None
+        self._recorder.message(f"checkpoint given up: {_brief(error)}; the one before is kept")
+
+    def _abort(self, error: RlsysError) -> NoReturn:
+        """Ends the run with an error, after a checkpoint that is being written from before it."""
+        saves = [reference for reference, call in self._calls.items() if call.kind == "save"]
+        if self._draft is not None:
+            done, late = ray.wait(saves, num_returns=len(saves), timeout=_SILENCE_S) if saves else ([], [])
+            try:
+                for records in ray.get(done):
+                    self._draft.add(records)
+            except RayError:
+                late = saves
+            if late:
+                self._draft.discard()
+            else:
+                self._commit()
+        raise error
+
+    def _busy(self, kind: Kind) -> bool:
+        return any(call.kind == kind for call in self._calls.values())
+
+    def _track(self, kind: Kind, index: int, reference: ray.ObjectRef) -> None:
+        self._calls[reference] = _Call(kind, index, time.monotonic())
+
+    def _get(self, references: list[ray.ObjectRef], what: str) -> Any:
+        try:
+            return ray.get(references, timeout=_START_PATIENCE_S)
+        except RayTaskError as error:
+            if isinstance(error.cause, RlsysError):
+                raise error.cause from None
+            raise
+        except RayError as error:
+            raise WorkerError(
+                f"cannot {what}: {_brief(error)}. See Ray's session folder for the workers' logs."
+            ) from None
+
+
+def _brief(error: BaseException) -> str:
+    """Returns an error's type and the first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

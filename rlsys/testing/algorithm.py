@@ -1,0 +1,164 @@
+"""An algorithm that learns nothing and checks everything: what arrives must continue what was sent.
+
+Made for `rlsys/Counting-v0`, whose observations name their environment, episode and step. The policy remembers what it
+saw; the learner asserts that every sampled window is one unbroken run of one episode, that rewards, ends and extras
+belong to their rows, and that priorities can be written. It uses numpy alone.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import Field
+
+from rlsys.api import (
+    Algorithm,
+    Decision,
+    Learner,
+    LearnerContext,
+    Policy,
+    PolicyContext,
+    Replay,
+    Saved,
+    SegmentSpec,
+    TableSpec,
+)
+from rlsys.config import Section
+from rlsys.errors import ConfigError, WorkerError
+from rlsys.types import Array, ArraySpec, Batch, EnvSpec, State, Weights
+
+
+class CheckingConfig(Section):
+    """Sizes of the checking algorithm."""
+
+    batch_size: int = Field(16, ge=1)
+    """Windows per update, over all ranks."""
+    length: int = Field(5, ge=1)
+    """Rows per window."""
+    window_size: int = Field(2_000, ge=1)
+    """Items kept."""
+    stored_before_train: int = Field(200, ge=1)
+    """Items before the first update."""
+    sampling_ratio: float | None = 4.0
+    """Items sampled per item inserted."""
+    fail_at_step: int = Field(0, ge=0)
+    """Learner step at which the learner reports a number that is not finite; 0: never."""
+
+
+class CheckingPolicy(Policy):
+    """Acts at random and remembers its observations and how many steps of the episode it has seen."""
+
+    def __init__(self, context: PolicyContext) -> None:
+        self._num_actions = context.env.num_actions
+        self._rng = np.random.default_rng(context.seed)
+        self.weights = Weights(-1, 0)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns a step count of zero."""
+        return {"steps": np.zeros(batch_size, np.int64)}
+
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        """Draws actions; checks that the state was restarted with the episode."""
+        steps = state["steps"]
+        assert np.array_equal(observation[:, 2].astype(np.int64), steps), (observation[:, 2], steps)
+        size = len(observation)
+        action = self._rng.integers(0, self._num_actions, size) if explore else np.zeros(size, np.int64)
+        extras = {"seen": observation.astype(np.float32, copy=True), "value": steps.astype(np.float32)}
+        return Decision(action, {"steps": steps + 1}, extras, 1.0 + steps.astype(np.float64))
+
+    def set_weights(self, weights: Weights) -> None:
+        """Keeps a copy."""
+        arrays = {name: np.array(array) for name, array in weights.arrays.items()}
+        self.weights = Weights(weights.version, weights.learner_step, arrays)
+
+    def save(self) -> Saved:
+        """Returns the random state."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def load(self, saved: Saved) -> None:
+        """Takes over the random state."""
+        self._rng.bit_generator.state = saved["rng"]
+
+
+class CheckingLearner(Learner):
+    """Counts its updates and checks each batch; its weights are that count."""
+
+    def __init__(self, context: LearnerContext) -> None:
+        self._config: CheckingConfig = context.config
+        self._ranks = context.num_ranks
+        self._steps = 0
+        self._checksum = 0.0
+
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Samples, checks, updates priorities."""
+        config = self._config
+        batch = replay.sample(config.batch_size // self._ranks, config.length, {"seen": 2})
+        check_batch(batch, config.length)
+        self._steps += 1
+        if self._steps == config.fail_at_step:
+            raise WorkerError(f"loss/total is not finite at learner step {self._steps}. Lower the learning rate.")
+        replay.update_priorities(batch.key, 1.0 + batch.observation[:, 0, 2].astype(np.float64))
+        self._checksum += float(batch.observation[:, 0].sum())
+        return {"loss/total": float(batch.observation[:, 0, 2].mean()), "loss/checksum": self._checksum}
+
+    def weights(self) -> Mapping[str, Array]:
+        """Returns the number of updates."""
+        return {"steps": np.array([self._steps], np.int64)}
+
+    def save(self) -> Saved:
+        """Returns the counters."""
+        return {"steps": self._steps, "checksum": self._checksum}
+
+    def load(self, saved: Saved) -> None:
+        """Takes over the counters."""
+        self._steps, self._checksum = saved["steps"], saved["checksum"]
+
+
+def check_batch(batch: Batch, length: int) -> None:
+    """Asserts that each window is an unbroken run of rows of one episode of `rlsys/Counting-v0`."""
+    for index in range(len(batch.key)):
+        rows = int(batch.num_rows[index])
+        assert 1 <= rows <= length, rows
+        seen = batch.observation[index]
+        steps = seen[0, 2] + np.arange(length)
+        last = min(rows + 1, length)
+        assert (seen[:last, :2] == seen[0, :2]).all(), seen
+        assert np.array_equal(seen[:last, 2], steps[:last]), seen
+        assert not seen[last:].any(), "rows past the end of a segment must be zero"
+        kept = min(2, rows)
+        assert np.array_equal(batch.extras["seen"][index, :kept], seen[:kept]), batch.extras["seen"][index]
+        assert np.array_equal(batch.extras["value"][index, :rows], steps[:rows]), batch.extras["value"][index]
+        ended = batch.terminated[index] | batch.truncated[index]
+        assert not ended[: rows - 1].any(), ended
+        assert not ended[rows:].any(), ended
+
+
+def _segments(config: CheckingConfig, env: EnvSpec) -> SegmentSpec:
+    extras = {"seen": ArraySpec(env.observation.shape, "float32"), "value": ArraySpec((), "float32")}
+    return SegmentSpec(length=20, overlap=config.length, bootstrap_extras=True, extras=extras)
+
+
+def _table(config: CheckingConfig, env: EnvSpec) -> TableSpec:
+    return TableSpec(
+        max_size=config.window_size,
+        sampler="prioritized",
+        min_size_to_sample=config.stored_before_train,
+        samples_per_insert=config.sampling_ratio,
+        error_buffer=16.0 * config.batch_size + 200.0 * (config.sampling_ratio or 1.0),
+    )
+
+
+def _check(config: CheckingConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:
+    if config.batch_size % num_ranks:
+        raise ConfigError(f"batch_size = {config.batch_size} is not divisible by {num_ranks} learners. Change either.")
+
+
+CHECKING = Algorithm(
+    name="checking",
+    config_type=CheckingConfig,
+    make_policy=CheckingPolicy,
+    make_learner=CheckingLearner,
+    segments=_segments,
+    table=_table,
+    check=_check,
+)
+"""The record; it is handed to the runtime directly, since it is no folder of rlsys/algorithms."""

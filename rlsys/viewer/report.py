@@ -1,0 +1,69 @@
+"""The report of a run: one HTML file with its curves, results and configuration, and nothing outside of it."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlsys.viewer.plots import Row, plot_learning, to_svg
+from rlsys.yaml_tree import at, leaves
+
+_STYLE = """
+body { font: 15px/1.5 sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { text-align: left; padding: .2rem .8rem; border-bottom: 1px solid #ddd; }
+td { font-family: monospace; }
+svg { max-width: 100%; height: auto; }
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text: the names of its columns and its rows."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def render_report(
+    title: str,
+    *,
+    rows: Sequence[Row],
+    config: Mapping[str, Any],
+    versions: Mapping[str, str],
+    evaluation: Table | None = None,
+) -> str:
+    """Returns the report as HTML. It loads nothing, runs no script, and shows all text literally.
+
+    Args:
+      title: names the run.
+      rows: its metrics, oldest first.
+      config: its configuration, nested sections.
+      versions: of what computed it.
+      evaluation: results of the last `rlsys eval`.
+    """
+    parts = [f"<h1>{html.escape(title)}</h1>"]
+    if rows:
+        parts += ["<h2>Learning</h2>", _progress(rows[-1]), to_svg(plot_learning(rows))]
+    if evaluation is not None:
+        parts += ["<h2>Evaluation</h2>", _table(evaluation)]
+    settings = [(path, repr(at(config, path))) for path in leaves(config)]
+    parts += ["<h2>Configuration</h2>", _table(Table(("field", "value"), settings))]
+    parts += ["<h2>Versions</h2>", _table(Table(("package", "version"), list(versions.items())))]
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+    body = "\n".join(parts)
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def _progress(row: Row) -> str:
+    hours = row.get("time_s", 0.0) / 3_600
+    return (
+        f"<p>{row.get('learner_step', 0):,.0f} learner steps and {row.get('env_steps', 0):,.0f} environment steps "
+        f"in {hours:,.2f} hours.</p>"
+    )
+
+
+def _table(table: Table) -> str:
+    header = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
+    rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in table.rows]
+    return f"<table><tr>{header}</tr>\n" + "\n".join(f"<tr>{row}</tr>" for row in rows) + "</table>"

@@ -1,0 +1,22 @@
+"""Shared fixtures: one small Ray cluster for all tests that need one."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A Ray cluster of two CPUs on this machine, started once and ended with the tests."""
+    import ray
+
+    from rlsys.config import RuntimeConfig
+    from rlsys.runtime.cluster import connect
+
+    connect(RuntimeConfig())
+    yield
+    ray.shutdown()

@@ -1,0 +1,201 @@
+"""Atari against bare ALE: a second emulator with the same seed, played by the definitions."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import ale_py
+import cv2
+import gymnasium
+import numpy as np
+import pytest
+
+from rlsys.config import EnvConfig
+from rlsys.envs.atari import AtariGame, variants
+from rlsys.envs.make import make, spec
+from rlsys.errors import EnvError
+
+SEED = 5
+MAX_FRAMES = 108_000
+
+
+def emulator(game: str, **options: Any) -> ale_py.ALEInterface:
+    """Returns an emulator that is where `make(config, SEED).reset()` begins."""
+    return AtariGame(SEED, game, **{"max_num_frames_per_episode": MAX_FRAMES, **options}).ale
+
+
+def actions(num_actions: int, num_steps: int) -> Iterator[int]:
+    yield from np.random.default_rng(0).integers(0, num_actions, num_steps).tolist()
+
+
+def test_ram_steps_are_repeated_frames_of_the_emulator() -> None:
+    config = EnvConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, repeat_action_probability=0.25)
+    env = make(config, SEED)
+    ale = emulator("breakout", repeat_action_probability=0.25)
+    observation, _ = env.reset()
+    ale.reset_game()
+    assert np.array_equal(observation, ale.getRAM())
+    games = 0
+    for action in actions(4, 400):
+        observation, reward, terminated, truncated, _ = env.step(action)
+        expected = 0.0
+        for _ in range(4):
+            if not ale.game_over():
+                expected += ale.act(ale.getMinimalActionSet()[action])
+        assert np.array_equal(observation, ale.getRAM())
+        assert (reward, terminated, truncated) == (expected, ale.game_over(), False)
+        if terminated:
+            games += 1
+            env.reset()
+            ale.reset_game()
+    assert games >= 2
+
+
+def test_pixels_are_the_maximum_of_the_last_two_frames_shrunk_by_area() -> None:
+    env = make(EnvConfig(id="PongNoFrameskip-v4", frame_size=(70, 96), frame_skip=3), SEED)
+    ale = emulator("pong", repeat_action_probability=0.0)
+    observation, _ = env.reset()
+    ale.reset_game()
+    assert np.array_equal(observation, cv2.resize(ale.getScreenGrayscale(), (96, 70), interpolation=cv2.INTER_AREA))
+    for action in actions(6, 40):
+        frames = []
+        for _ in range(3):
+            ale.act(ale.getMinimalActionSet()[action])
+            frames.append(ale.getScreenGrayscale())
+        observation, *_ = env.step(action)
+        expected = cv2.resize(np.maximum(frames[-1], frames[-2]), (96, 70), interpolation=cv2.INTER_AREA)
+        assert observation.shape == (70, 96)
+        assert np.array_equal(observation, expected)
+
+
+def test_colour_has_its_planes_first() -> None:
+    config = EnvConfig(id="BreakoutNoFrameskip-v4", frame_size=(50, 40), grayscale=False)
+    observation, _ = make(config, SEED).reset()
+    ale = emulator("breakout")
+    ale.reset_game()
+    expected = cv2.resize(ale.getScreenRGB(), (40, 50), interpolation=cv2.INTER_AREA)
+    assert spec(config).observation.shape == (3, 50, 40)
+    assert np.array_equal(observation, np.moveaxis(expected, 2, 0))
+
+
+def test_losing_a_ball_in_breakout_ends_an_episode_and_the_game_has_five() -> None:
+    env = make(EnvConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, episode_life=True, fire_reset=True), SEED)
+    env.reset()
+    record = env.get_wrapper_attr("finished_games")
+    ends = 0
+    while not record:
+        _, _, terminated, truncated, info = env.step(0)
+        if terminated:
+            ends += 1
+            assert info["lives"] == 5 - ends
+            env.reset()
+        assert not truncated
+    assert ends == 5
+
+
+@pytest.mark.parametrize("name", ["Pong-ramNoFrameskip-v4", "PongNoFrameskip-v4"])
+def test_a_lost_point_ends_an_episode_of_pong_and_a_game_has_21(name: str) -> None:
+    sticky = 4 if "-ram" in name else 1
+    env = make(EnvConfig(id=name, sticky_actions=sticky, episode_life=True), SEED)
+    env.reset()
+    record = env.get_wrapper_attr("finished_games")
+    ends = 0
+    while not record:
+        _, reward, terminated, _, _ = env.step(0)
+        assert terminated == (reward == -1.0)
+        if terminated:
+            ends += 1
+            env.reset()
+    assert ends == 21
+    assert record[0][0] == -21.0
+
+
+def test_evaluation_plays_on_after_a_lost_life_and_sees_raw_rewards() -> None:
+    config = EnvConfig(
+        id="SpaceInvaders-ramNoFrameskip-v4", sticky_actions=4, episode_life=True, clip_rewards=True, noop_reset=True
+    )
+    rewards: dict[bool, set[float]] = {True: set(), False: set()}
+    for training in (True, False):
+        env = make(config, SEED, training=training)
+        env.reset()
+        for action in actions(6, 300):
+            _, reward, terminated, truncated, info = env.step(action)
+            rewards[training].add(float(reward))
+            assert float(reward) == (np.sign(info["raw_reward"]) if training else info["raw_reward"])
+            if terminated or truncated:
+                assert training or info["lives"] == 0
+                env.reset()
+    assert rewards[True] == {0.0, 1.0}
+    assert max(rewards[False]) >= 5.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"id": "Breakout-ramNoFrameskip-v4"}, 42),
+        ({"id": "Breakout-ramNoFrameskip-v4", "sticky_actions": 4}, 11),
+        ({"id": "BreakoutNoFrameskip-v4", "frame_skip": 4}, 11),
+        ({"id": "ALE/Breakout-v5", "frame_skip": 1}, 11),
+        ({"id": "LunarLander-v2", "sticky_actions": 3}, 14),
+    ],
+)
+def test_max_episode_steps_counts_simulator_frames_and_truncates(settings: dict[str, Any], steps: int) -> None:
+    env = make(EnvConfig(max_episode_steps=42, **settings), SEED)
+    env.reset()
+    for step in range(1, steps + 1):
+        _, _, terminated, truncated, _ = env.step(0)
+        assert not terminated
+        assert truncated == (step == steps)
+
+
+def test_every_game_has_every_id() -> None:
+    table = variants()
+    assert len(table) % 14 == 0
+    for name in ("ALE/Pong-v5", "MsPacman-v0", "PongDeterministic-v4", "UpNDown-ramNoFrameskip-v4"):
+        assert name in table
+    assert table["SpaceInvadersDeterministic-v4"].frame_skip == 3
+    assert {name for name in gymnasium.registry if name.startswith("ALE/")} <= table.keys()
+    without_skip = {variant.without_skip for variant in table.values()}
+    assert all(table[name].frame_skip == 1 for name in without_skip)
+
+
+@pytest.mark.parametrize(
+    ("settings", "frames"),
+    [
+        ({"id": "Breakout-ramNoFrameskip-v4"}, 1),
+        ({"id": "Breakout-ramNoFrameskip-v4", "sticky_actions": 5}, 5),
+        ({"id": "Breakout-ram-v4"}, 3),
+        ({"id": "SpaceInvaders-ramDeterministic-v0"}, 3),
+        ({"id": "BreakoutNoFrameskip-v4"}, 4),
+        ({"id": "BreakoutNoFrameskip-v4", "frame_skip": 1, "sticky_actions": 2}, 2),
+        ({"id": "ALE/Breakout-v5", "frame_skip": 1}, 4),
+    ],
+)
+def test_frames_per_step_is_the_one_skip_that_there_is(settings: dict[str, Any], frames: int) -> None:
+    assert spec(EnvConfig(**settings)).frames_per_step == frames
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"id": "ALE/Breakout-v5"}, ["by itself = 4", "env.frame_skip = 4", "BreakoutNoFrameskip-v4"]),
+        ({"id": "Breakout-v4"}, ["by itself = 3", "env.frame_skip = 4"]),
+        ({"id": "PongDeterministic-v4", "frame_skip": 2}, ["PongNoFrameskip-v4"]),
+        ({"id": "BreakoutNoFrameskip-v4", "sticky_actions": 4}, ["env.sticky_actions = 4", "env.sticky_actions=1"]),
+        ({"id": "Breakout-ram-v0", "sticky_actions": 4}, ["env.sticky_actions = 4", "Breakout-ramNoFrameskip-v4"]),
+        ({"id": "Freeway-ramNoFrameskip-v4", "fire_reset": True}, ["env.fire_reset", "NOOP, UP, DOWN"]),
+        ({"id": "PongNoFrameskip-v4", "frame_size": (0, 84)}, ["env.frame_size = [0, 84]"]),
+    ],
+)
+def test_what_cannot_be_is_an_error_of_one_line(settings: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(EnvError) as caught:
+        make(EnvConfig(**settings), SEED)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_full_action_space_and_the_meanings_are_in_the_spec() -> None:
+    own = spec(EnvConfig(id="Breakout-ramNoFrameskip-v4"))
+    assert own.action_meanings == ("NOOP", "FIRE", "RIGHT", "LEFT")
+    assert own.num_actions == 4
+    assert spec(EnvConfig(id="Breakout-ramNoFrameskip-v4", full_action_space=True)).num_actions == 18

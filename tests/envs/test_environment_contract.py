@@ -1,0 +1,45 @@
+"""Every environment keeps the contract, with the wrappers that it can have."""
+
+import pytest
+
+from rlsys.config import EnvConfig
+from rlsys.testing.environments import check_environment
+
+ALL_WRAPPERS = {
+    "noop_reset": True,
+    "episode_life": True,
+    "fire_reset": True,
+    "avoid_repeat": True,
+    "clip_rewards": True,
+    "repeat_action_probability": 0.25,
+}
+
+CONFIGS = {
+    "counting": EnvConfig(id="rlsys/Counting-v0"),
+    "counting, all": EnvConfig(
+        id="rlsys/Counting-v0",
+        max_episode_steps=7,
+        sticky_actions=2,
+        stack_states=3,
+        clip_rewards=True,
+        avoid_repeat=True,
+    ),
+    "CartPole": EnvConfig(id="CartPole-v1", norm_states=True, state_range=(-5, 5)),
+    "CartPole, stacked": EnvConfig(id="CartPole-v1", stack_states=4, max_episode_steps=30),
+    "LunarLander": EnvConfig(id="LunarLander-v2"),
+    "LunarLander, continuous": EnvConfig(id="LunarLanderContinuous-v2", sticky_actions=2),
+    "RAM Breakout": EnvConfig(
+        id="Breakout-ramNoFrameskip-v4", sticky_actions=4, norm_states=True, state_range=(0, 255), **ALL_WRAPPERS
+    ),
+    "RAM Pong": EnvConfig(id="Pong-ramNoFrameskip-v4", sticky_actions=4, stack_states=2, **ALL_WRAPPERS),
+    "pixel Pong": EnvConfig(id="PongNoFrameskip-v4", stack_states=4, **ALL_WRAPPERS),
+    "pixel Breakout in colour": EnvConfig(
+        id="BreakoutNoFrameskip-v4", grayscale=False, frame_size=(48, 64), stack_states=2, **ALL_WRAPPERS
+    ),
+    "pixel Breakout of v5": EnvConfig(id="ALE/Breakout-v5", frame_skip=1),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_environment_keeps_the_contract(name: str) -> None:
+    check_environment(CONFIGS[name], num_steps=100)

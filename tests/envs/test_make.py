@@ -1,0 +1,128 @@
+"""Ids, specs and refusals of `rlsys.envs.make`."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlsys.config import EnvConfig
+from rlsys.envs.make import make, spec
+from rlsys.errors import EnvError
+from rlsys.types import ArraySpec
+
+
+def test_importing_the_package_imports_no_simulator_and_making_one_no_torch() -> None:
+    program = (
+        "import sys, rlsys.envs; assert not {'gymnasium', 'ale_py', 'torch'} & sys.modules.keys()\n"
+        "import rlsys.envs.vector; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_old_lunar_lander_is_the_new_one() -> None:
+    old, new = (make(EnvConfig(id=name), 7) for name in ("LunarLander-v2", "LunarLander-v3"))
+    assert np.array_equal(old.reset()[0], new.reset()[0])
+    for action in (0, 1, 2, 3) * 5:
+        assert np.array_equal(old.step(action)[0], new.step(action)[0])
+
+
+def test_a_seed_decides_the_first_episode() -> None:
+    first, same, other = (make(EnvConfig(), seed).reset()[0] for seed in (3, 3, 4))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("Breakout-ramNoFrameskp-v4", "'Breakout-ramNoFrameskip-v4'"),
+        ("CartPol-v1", "'CartPole-v1'"),
+        ("CartPole", "'CartPole-v1'"),
+        ("ALE/Breakuot-v5", "'ALE/Breakout-v5'"),
+        ("LunarLander-v1", "'LunarLander-v2'"),
+        ("qqqq", "pprint_registry"),
+    ],
+)
+def test_an_unknown_id_names_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(EnvError, match=f"no environment '{name}'") as caught:
+        make(EnvConfig(id=name), 0)
+    assert nearest in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("procgen:procgen-coinrun-v0", "rlsys[procgen]"),
+        ("dm_control/cheetah-run-v0", "rlsys[control]"),
+        ("dmlab:rooms_watermaze", "deepmind_lab"),
+        ("HalfCheetah-v5", "cannot be made"),
+        ("no_such_package:Some-v0", "no_such_package"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_way_to_get_it(
+    name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("procgen", "dm_control", "deepmind_lab", "mujoco"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(EnvError) as caught:
+        make(EnvConfig(id=name), 0)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "flag", ["noop_reset", "episode_life", "fire_reset", "full_action_space", "repeat_action_probability"]
+)
+def test_what_only_atari_has_is_refused_elsewhere(flag: str) -> None:
+    with pytest.raises(EnvError, match=f"env.{flag}"):
+        make(EnvConfig(id="CartPole-v1", **{flag: 0.25 if flag == "repeat_action_probability" else True}), 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"id": "LunarLanderContinuous-v3", "avoid_repeat": True}, "env.avoid_repeat"),
+        ({"id": "FrozenLake-v1"}, r"observes Discrete\(16\)"),
+        ({"id": "CartPole-v1", "norm_states": True, "state_range": (0, 1, 0, 1)}, "env.state_range has 2 pairs"),
+    ],
+)
+def test_what_no_policy_could_handle_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(EnvError, match=words):
+        spec(EnvConfig(**settings))
+
+
+def test_a_spec_tells_frames_stacks_and_bounds_apart() -> None:
+    described = spec(
+        EnvConfig(
+            id="CartPole-v1",
+            stack_states=3,
+            sticky_actions=2,
+            norm_states=True,
+            state_range=(-1, 1, -2, 2, -3, 3, -4, 4),
+        )
+    )
+    assert described.observation == ArraySpec((4,), "float32")
+    assert described.policy_observation == ArraySpec((3, 4), "float32")
+    assert described.action == ArraySpec((), "int64")
+    assert (described.num_actions, described.num_stack, described.frames_per_step) == (2, 3, 2)
+    assert described.observation_low == (-1, -2, -3, -4)
+    assert described.observation_high == (1, 2, 3, 4)
+
+
+def test_without_norm_states_there_are_no_bounds() -> None:
+    assert spec(EnvConfig(state_range=(0, 255))).observation_low == ()
+
+
+def test_continuous_actions_have_a_shape_and_no_number() -> None:
+    described = spec(EnvConfig(id="LunarLanderContinuous-v2"))
+    assert described.action == ArraySpec((2,), "float32")
+    assert described.num_actions == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*render_mode")
+@pytest.mark.parametrize("name", ["Breakout-ramNoFrameskip-v4", "CartPole-v1"])
+def test_a_render_mode_that_the_environment_lacks_is_refused(name: str) -> None:
+    with pytest.raises(EnvError, match=r"cannot be made.*ansi"):
+        make(EnvConfig(id=name), 0, render_mode="ansi")

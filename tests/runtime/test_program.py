@@ -1,0 +1,152 @@
+"""The same pipe as Ray actors, undisturbed and with every kind of process killed."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from rlsys.errors import WorkerError
+from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.plan import Plan
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.recorder import Recorder
+from rlsys.runtime.tracking import read_metrics
+
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
+
+MakePlan = Callable[..., Plan]
+MakeRecorder = Callable[[Plan, Progress], Recorder]
+PATIENCE_S = 60.0
+
+
+class Run:
+    """A started run that a test drives by hand."""
+
+    def __init__(self, plan: Plan, make_recorder: MakeRecorder) -> None:
+        from rlsys.runtime.program import Program
+        from rlsys.runtime.supervisor import Supervisor
+
+        self.plan = plan
+        self.progress = Progress(plan.run)
+        self.checkpoints = Checkpoints(plan.folder / "checkpoints", keep=plan.run.keep_checkpoints)
+        self.program = Program(plan)
+        recorder = make_recorder(plan, self.progress)
+        self.supervisor = Supervisor(plan, self.program, self.progress, recorder, self.checkpoints)
+
+    def pid_of(self, kind: str) -> int:
+        import ray
+
+        handle = {
+            "rollout": self.program.rollouts[:1],
+            "learner": self.program.learners[:1],
+            "shard": self.program.shards[:1],
+        }[kind][0]
+        return int(ray.get(handle.pid.remote(), timeout=PATIENCE_S))
+
+    def work_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, "the run did not get there"
+            self.supervisor.work()
+
+
+@contextmanager
+def started(plan: Plan, make_recorder: MakeRecorder, step: int | None = None) -> Iterator[Run]:
+    run = Run(plan, make_recorder)
+    if step is not None:
+        run.progress.load(run.checkpoints.open(step).read("progress"))
+    try:
+        run.supervisor.start(step)
+        yield run
+    finally:
+        run.program.close()
+
+
+def test_an_actor_starts_in_the_installed_environment() -> None:
+    import ray
+
+    from rlsys.runtime.parameter_server import ParameterServer
+
+    server = ray.remote(ParameterServer).options(num_cpus=0).remote()
+    assert ray.get(server.pull.remote(-1), timeout=PATIENCE_S) is None
+
+
+def test_a_run_reaches_its_budget_and_every_window_is_unbroken(
+    make_plan: MakePlan, make_recorder: MakeRecorder
+) -> None:
+    plan = make_plan(runtime={"rollout_workers": 2, "replay_shards": 2}, run={"training_steps": 100})
+    with started(plan, make_recorder) as run:
+        assert run.supervisor.run() == "100 learner steps are done"
+    assert run.progress.learner_steps == 100
+    assert run.checkpoints.latest() == 100
+    rows = read_metrics(plan.folder)
+    last = [row for row in rows if "replay/inserted" in row][-1]
+    assert last["replay/inserted"] >= 200
+    ahead = 4.0 * (last["replay/inserted"] - 200) - last["replay/sampled"]
+    assert -plan.table.error_buffer <= ahead
+
+
+@pytest.mark.parametrize("victim", ["rollout", "learner", "shard"])
+def test_training_goes_on_when_a_process_is_killed(
+    victim: str, make_plan: MakePlan, make_recorder: MakeRecorder
+) -> None:
+    plan = make_plan(run={"training_steps": 10_000, "checkpoint_every_learner_steps": 20})
+    with started(plan, make_recorder) as run:
+        run.work_until(lambda: run.checkpoints.latest() is not None)
+        os.kill(run.pid_of(victim), signal.SIGKILL)
+        before = run.progress.learner_steps
+        env_steps = run.progress.env_steps
+        if victim == "learner":
+            run.work_until(lambda: run.supervisor.restarts("learner", 0) == 1)
+        if victim == "rollout":
+            run.work_until(lambda: run.supervisor.restarts("rollout", 0) == 1)
+        run.work_until(lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100)
+
+
+def test_a_worker_that_keeps_failing_stops_the_run_with_its_reason(
+    make_plan: MakePlan, make_recorder: MakeRecorder
+) -> None:
+    plan = make_plan(runtime={"worker_restarts": 1}, run={"training_steps": 10_000})
+    with started(plan, make_recorder) as run:
+        run.work_until(lambda: run.progress.learner_steps > 5)
+        with pytest.raises(WorkerError, match=r"rollout 0 failed 2 times within ten minutes"):  # noqa: PT012
+            for restart in (1, 2):
+                os.kill(run.pid_of("rollout"), signal.SIGKILL)
+                run.work_until(lambda restart=restart: run.supervisor.restarts("rollout", 0) == restart)
+
+
+def test_a_number_that_is_not_finite_ends_the_run_with_its_name(
+    make_plan: MakePlan, make_recorder: MakeRecorder
+) -> None:
+    plan = make_plan({"fail_at_step": 45}, run={"checkpoint_every_learner_steps": 20})
+    with (
+        started(plan, make_recorder) as run,
+        pytest.raises(WorkerError, match="loss/total is not finite at learner step 45"),
+    ):
+        run.supervisor.run()
+    assert run.checkpoints.latest() == 40
+
+
+def test_a_run_whose_driver_is_gone_resumes_with_its_replay(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
+    plan = make_plan(run={"training_steps": 10_000, "checkpoint_every_learner_steps": 20})
+    with started(plan, make_recorder) as run:
+        run.work_until(lambda: run.checkpoints.latest() is not None)
+    step = run.checkpoints.latest()
+    assert step is not None
+    saved = run.checkpoints.open(step).read("replay-0")["table"]["counts"]["inserted_items"]
+    with started(plan, make_recorder, step) as resumed:
+        assert resumed.progress.learner_steps == step
+        resumed.work_until(lambda: resumed.progress.learner_steps > step + 20)
+    rows = [row for row in read_metrics(plan.folder) if "replay/inserted" in row]
+    assert rows[-1]["replay/inserted"] >= saved
+
+
+def test_two_ranks_share_the_batch_and_stay_in_step(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
+    plan = make_plan(runtime={"learners": 2, "replay_shards": 2}, run={"training_steps": 40})
+    with started(plan, make_recorder) as run:
+        assert run.supervisor.run() == "40 learner steps are done"
+    last = [row for row in read_metrics(plan.folder) if "replay/sampled" in row][-1]
+    assert last["replay/sampled"] >= 40 * 16

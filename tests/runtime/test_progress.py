@@ -1,0 +1,66 @@
+import math
+
+import pytest
+
+from rlsys.config import RunConfig
+from rlsys.envs.vector import GameResult
+from rlsys.runtime.progress import Progress
+
+
+def test_next_stop_is_the_nearest_checkpoint_evaluation_or_end() -> None:
+    run = RunConfig(training_steps=250, checkpoint_every_learner_steps=100, evaluate_every_learner_steps=60)
+    progress = Progress(run)
+    stops = []
+    while not progress.finished():
+        progress.learner_steps = progress.next_stop()
+        stops.append((progress.learner_steps, progress.checkpoint_due(), progress.evaluation_due()))
+    assert stops == [
+        (60, True, True),
+        (100, True, False),
+        (120, True, True),
+        (180, True, True),
+        (200, True, False),
+        (240, True, True),
+        (250, False, False),
+    ]
+
+
+def test_returns_are_averaged_over_the_last_hundred_games() -> None:
+    progress = Progress(RunConfig())
+    assert math.isnan(progress.mean_return)
+    games = [
+        GameResult(environment=0, episode_return=float(n), length_env_steps=n, length_frames=n) for n in range(150)
+    ]
+    progress.collected(64, 4, games)
+    assert (progress.env_steps, progress.frames, progress.episodes) == (64, 256, 150)
+    assert progress.mean_return == sum(range(50, 150)) / 100
+
+
+@pytest.mark.parametrize(
+    ("budget", "counter", "value"),
+    [
+        ({"training_steps": 10}, "learner_steps", 10),
+        ({"env_steps": 500}, "env_steps", 512),
+        ({"target_return": 475.0}, "evaluation_return", 480.0),
+        ({"minutes": 1e-9}, "learner_steps", 0),
+    ],
+)
+def test_each_budget_ends_the_run(budget: dict[str, float], counter: str, value: float) -> None:
+    assert not Progress(RunConfig()).finished()
+    progress = Progress(RunConfig(**budget))
+    setattr(progress, counter, value)
+    assert progress.finished()
+
+
+def test_counters_continue_after_loading() -> None:
+    first = Progress(RunConfig())
+    games = [GameResult(environment=0, episode_return=3.0, length_env_steps=7, length_frames=7)]
+    first.collected(10, 2, games)
+    assert first.evaluated(5, 12.0)
+    assert not first.evaluated(6, 11.0)
+    second = Progress(RunConfig())
+    second.load(first.save())
+    assert (second.env_steps, second.frames, second.episodes) == (10, 20, 1)
+    assert second.mean_return == 3.0
+    assert (second.evaluation_step, second.evaluation_return, second.best_return) == (6, 11.0, 12.0)
+    assert second.total_s >= first.elapsed_s

@@ -1,0 +1,45 @@
+import numpy as np
+
+from rlsys.runtime.parameter_server import ParameterServer, Publication
+from rlsys.runtime.weights import pack, unpack
+
+
+def test_arrays_survive_packing_whatever_their_type_and_shape() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "matrix": rng.normal(size=(3, 5)).astype(np.float32),
+        "scalar": np.array(7, np.int64),
+        "empty": np.zeros((0, 4), np.float16),
+        "transposed": rng.normal(size=(4, 2)).T,
+        "bytes": rng.integers(0, 256, 13, dtype=np.uint8),
+    }
+    weights = unpack(pack(arrays, version=3, learner_step=17))
+    assert (weights.version, weights.learner_step) == (3, 17)
+    assert weights.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert weights.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(weights.arrays[name], array)
+
+
+def test_every_array_is_aligned_in_the_buffer() -> None:
+    packed = pack({"a": np.zeros(3, np.uint8), "b": np.zeros(5)}, 0, 0)
+    assert [offset for _, _, _, offset in packed.layout] == [0, 64]
+
+
+def test_server_hands_out_only_what_is_newer() -> None:
+    server = ParameterServer()
+    assert server.pull(-1) is None
+    server.publish(Publication(2, 100, ["reference"]))
+    assert server.pull(2) is None
+    newest = server.pull(1)
+    assert newest is not None
+    assert newest.reference == ["reference"]
+
+
+def test_server_ignores_a_publication_that_was_overtaken() -> None:
+    server = ParameterServer()
+    server.publish(Publication(5, 100, ["new"]))
+    server.publish(Publication(4, 80, ["old"]))
+    newest = server.pull(-1)
+    assert newest is not None
+    assert newest.version == 5

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from rlsys.errors import ConfigError
+from rlsys.viewer.film import Film, write_film
+
+
+def frames(count: int, height: int, width: int) -> np.ndarray:
+    """Frames of few colours, like a game's: a square that wanders over stripes."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (8, 3), dtype=np.uint8)
+    film = np.repeat(colours[np.arange(width) % 7][None, None], count * height, axis=0).reshape(count, height, width, 3)
+    for index in range(count):
+        film[index, index : index + 4, 2 * index : 2 * index + 4] = colours[7]
+    return film
+
+
+def test_a_gif_holds_every_frame_with_its_exact_colours_enlarged_by_a_whole_factor(tmp_path):
+    given = frames(12, 42, 35)
+    path = tmp_path / "media" / "episode.gif"
+    assert write_film(path, iter(given)) == 12
+    read = iio.imread(path, plugin="pillow", mode="RGB")
+    factor = -(-320 // 35)
+    assert np.array_equal(read, given.repeat(factor, axis=1).repeat(factor, axis=2))
+
+
+def test_a_film_as_mp4_has_all_frames_even_sides_and_nearly_the_same_picture(tmp_path):
+    given = frames(20, 331, 333)
+    path = tmp_path / "episode.mp4"
+    write_film(path, given, fps=15)
+    read = iio.imread(path, plugin="FFMPEG")
+    assert read.shape == (20, 332, 334, 3)
+    grey = read[:, :331, :333].astype(float).mean(axis=-1)
+    assert np.abs(grey - given.astype(float).mean(axis=-1)).mean() < 12
+    assert iio.immeta(path, plugin="FFMPEG")["fps"] == 15
+
+
+def test_no_frames_leave_no_file(tmp_path):
+    assert write_film(tmp_path / "nothing.gif", []) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_while_filming_still_ends_the_file(tmp_path):
+    path = tmp_path / "episode.gif"
+    with pytest.raises(ZeroDivisionError), Film(path) as film:
+        film.append(frames(1, 400, 330)[0])
+        raise ZeroDivisionError
+    assert iio.imread(path, plugin="pillow", mode="RGB").shape[-3:] == (400, 330, 3)
+
+
+def test_a_frame_of_another_size_is_a_bug(tmp_path):
+    with Film(tmp_path / "episode.gif") as film:
+        film.append(frames(1, 40, 40)[0])
+        with pytest.raises(AssertionError):
+            film.append(frames(1, 40, 41)[0])
+
+
+def test_other_formats_are_refused_by_name():
+    with pytest.raises(ConfigError, match=r"film 'a\.avi' ends in '\.avi'; films are \.gif or \.mp4\."):
+        Film(Path("a.avi"))

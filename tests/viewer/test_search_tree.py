@@ -1,0 +1,116 @@
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlsys.errors import ConfigError
+from rlsys.viewer.search_tree import SearchTree, draw_search_tree
+
+
+def random_tree(seed: int, num_simulations: int = 25, num_actions: int = 3) -> SearchTree:
+    """A tree as a search leaves it: each simulation descends at random and adds one node."""
+    rng = np.random.default_rng(seed)
+    size = num_simulations + 1
+    child = np.full((size, num_actions), -1)
+    visits = np.zeros(size, int)
+    for new in range(1, size):
+        node, path = 0, [0]
+        while (following := child[node, action := rng.integers(num_actions)]) >= 0:
+            node = following
+            path.append(node)
+        child[node, action] = new
+        visits[[*path, new]] += 1
+    prior = rng.dirichlet(np.ones(num_actions), size)
+    return SearchTree(child, prior, visits, rng.normal(size=size), rng.normal(size=size))
+
+
+def drawn(tree: SearchTree, path: Path, **options: object) -> tuple[list[str], list[str]]:
+    """Returns the node and the edge lines of the Graphviz text."""
+    draw_search_tree(tree, path / "tree.dot", **options)  # type: ignore[arg-type]
+    lines = [line for line in (path / "tree.dot").read_text().splitlines() if "label=" in line]
+    return [line for line in lines if "--" not in line], [line for line in lines if "--" in line]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nodes_with_more_than_one_visit_show_all_their_children(seed, tmp_path):
+    tree = random_tree(seed)
+    nodes, edges = drawn(tree, tmp_path)
+    expanded = [node for node in range(26) if tree.visit_count[node] > 1]
+    assert len(edges) == len(nodes) - 1 == 3 * len(expanded)
+    labels = sorted(re.findall(r'label="(.*?)"', "\n".join(nodes)))
+    expected = [f"c:{tree.visit_count[0]}, v:{tree.value[0]:.2f}"]
+    for node in expanded:
+        for following in tree.child[node]:
+            seen = following >= 0
+            expected.append(f"c:{tree.visit_count[following]}, v:{tree.value[following]:.2f}" if seen else "nv")
+    assert labels == sorted(expected)
+
+
+def test_edges_tell_action_prior_and_reward_and_untried_actions_are_red_and_dotted(tmp_path):
+    tree = SearchTree(
+        child=np.array([[1, -1], [-1, -1]]),
+        prior=np.array([[0.25, 0.75], [0.5, 0.5]]),
+        visit_count=np.array([1, 1]),
+        value=np.array([0.5, 1.5]),
+        reward=np.array([0.0, -2.0]),
+    )
+    nodes, edges = drawn(tree, tmp_path, actions=["LEFT", 'say "hi"'])
+    assert nodes == [
+        '  n0 [label="c:1, v:0.50" penwidth=4];',
+        '  n1 [label="c:1, v:1.50" penwidth=4];',
+        '  n2 [label="nv" color=red];',
+    ]
+    assert edges == [
+        '  n0 -- n1 [label="LEFT, p:0.25, r:-2.00" penwidth=2];',
+        """  n0 -- n2 [label="say 'hi', p:0.75" color=red style=dotted];""",
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_bold_line_follows_the_most_visits_from_the_root(seed, tmp_path):
+    tree = random_tree(seed)
+    nodes, _ = drawn(tree, tmp_path)
+    expected, node = [], 0
+    while True:
+        expected.append(f"c:{tree.visit_count[node]}, v:{tree.value[node]:.2f}")
+        tried = [child for child in tree.child[node] if child >= 0]
+        if not tried or (node and tree.visit_count[node] < 2):
+            break
+        node = max(tried, key=lambda child: tree.visit_count[child])
+    bold = [re.search(r'label="(.*?)"', line)[1] for line in nodes if "penwidth=4" in line]
+    assert bold == expected
+
+
+def test_a_depth_limit_cuts_the_tree_there(tmp_path):
+    _, edges = drawn(random_tree(0), tmp_path, max_depth=1)
+    assert len(edges) == 3
+
+
+@pytest.mark.parametrize("graphviz", [False, True])
+def test_a_png_is_drawn_with_graphviz_where_it_is_and_without_where_it_is_not(graphviz, tmp_path, monkeypatch):
+    calls = []
+
+    def run(command, *, input, **_):
+        calls.append(command)
+        Path(command[-1]).write_bytes(b"\x89PNG by graphviz " + input.encode())
+
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/dot" if graphviz else None)
+    monkeypatch.setattr("rlsys.viewer.search_tree.subprocess.run", run)
+    path = tmp_path / "mcts" / "12.png"
+    draw_search_tree(random_tree(1), path)
+    assert path.read_bytes().startswith(b"\x89PNG by graphviz graph search {" if graphviz else b"\x89PNG\r\n")
+    assert len(calls) == graphviz
+
+
+def test_a_tree_can_be_taken_from_arrays_by_name():
+    tree = random_tree(2)
+    arrays = {**vars(tree), "other": np.zeros(3)}
+    again = SearchTree.from_arrays(arrays)
+    assert all(getattr(again, name) is value for name, value in vars(tree).items())
+
+
+def test_other_formats_are_refused_by_name():
+    with pytest.raises(ConfigError, match=r"search tree 'a\.txt' ends in '\.txt'; trees are \.png or \.dot\."):
+        draw_search_tree(random_tree(0), Path("a.txt"))
