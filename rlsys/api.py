@@ -147,7 +147,7 @@ class TableSpec:
       sampler: "prioritized" (proportional to priority, stratified), "uniform" or "fifo" (oldest item first).
       max_times_sampled: an item leaves after so many samples; 0 for no limit. A queue is fifo with 1.
       min_size_to_sample: items that must have been inserted before the first sample.
-      samples_per_insert: items sampled per item inserted after the minimum, held from both sides; None leaves both free.
+      samples_per_insert: items sampled per item inserted after the minimum, held from both sides; None: no ratio.
       error_buffer: items by which samples may run ahead of, or behind, the ratio.
       initial_size: items kept at first; 0 for `max_size`. The window then grows by `initial_size` each time that it has
         been filled once over, up to `max_size`.

@@ -3,16 +3,15 @@
 import ast
 from pathlib import Path
 
-from rlsys import registry
-from rlsys.config import data_folder, experiment_names, profile_names, read_yaml
+from rlsys import config, registry
 
 
 def experiments() -> list[tuple[str, str, str, str]]:
     """Returns name, algorithm, environment and description of every experiment."""
     rows = []
-    for name in experiment_names():
-        path = data_folder("configs") / f"{name}.yaml"
-        tree = read_yaml(path)
+    for name in config.experiment_names():
+        path = config.data_folder("configs") / f"{name}.yaml"
+        tree = config.read_yaml(path)
         env = tree.get("env")
         env_id = env.get("id") if isinstance(env, dict) else None
         rows.append((name, str(tree.get("algorithm", "?")), str(env_id or "?"), _first_comment(path)))
@@ -21,7 +20,7 @@ def experiments() -> list[tuple[str, str, str, str]]:
 
 def profiles() -> list[tuple[str, str]]:
     """Returns name and description of every launch profile."""
-    return [(name, _first_comment(data_folder("launch") / f"{name}.yaml")) for name in profile_names()]
+    return [(name, _first_comment(config.data_folder("launch") / f"{name}.yaml")) for name in config.profile_names()]
 
 
 def algorithms() -> list[tuple[str, str]]:

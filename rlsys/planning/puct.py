@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from rlsys.planning.tree import NO_NODE, Tree, kernel
+from rlsys.planning.tree import NO_NODE, Tree, inlined_kernel, kernel
 from rlsys.types import Array
 
 
@@ -63,30 +63,34 @@ def _select(
         depth += 1
         num_left = 0
         for i in range(num_walking):
-            root = walking[i]
-            node = node_B[root]
-            weight = exploration[nodes[root, node].visit_count]
-            action = _best_action(edges[root, node], weight, roots[root].q_min, roots[root].q_max, init_value_score)
-            child = edges[root, node, action].child
-            row_B[root] = node * num_roots + root
-            action_B[root] = action
-            node_B[root] = child if child != NO_NODE else node
-            roots[root].depth = max(roots[root].depth, depth)
-            walking[num_left] = root
-            num_left += child != NO_NODE
+            index = walking[i]
+            node = node_B[index]
+            root = roots[index]
+            row = edges[index, node]
+            weight = exploration[nodes[index, node].visit_count]
+            action = _best_action(row, weight, root.q_min, root.q_max, init_value_score)
+            child = row[action].child
+            is_inner = child != NO_NODE
+            row_B[index] = node * num_roots + index
+            action_B[index] = action
+            node_B[index] = child if is_inner else node
+            root.depth = max(root.depth, depth)
+            walking[num_left] = index
+            num_left += is_inner
         num_walking = num_left
 
 
-@kernel
-def _best_action(edges: Array, weight: float, q_min: float, q_max: float, init_value_score: float) -> int:
-    # Values are chosen, not branched on: which child wins cannot be predicted.
+@inlined_kernel
+def _best_action(row: Array, weight: float, q_min: float, q_max: float, init_value_score: float) -> int:
+    # Everything is computed and then chosen from, never branched on: which child wins cannot be predicted.
     is_flat = not q_max > q_min
     span = 1.0 if is_flat else q_max - q_min
     best_score = -math.inf
     best = 0
-    for action in range(edges.size):
-        edge = edges[action]
-        value = 1.0 if is_flat else (edge.q_value - q_min) / span
+    for action in range(row.size):
+        edge = row[action]
+        value = (edge.q_value - q_min) / span
+        value = 1.0 if is_flat else value
         value = value if edge.visit_count > 0 else init_value_score
         score = weight / (edge.visit_count + 1) * edge.prior + value
         is_better = score > best_score

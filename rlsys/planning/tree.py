@@ -32,8 +32,10 @@ ROOT = np.dtype([("value_sum", np.float64), ("q_min", np.float64), ("q_max", np.
 NO_NODE = -1
 
 kernel = njit(cache=True, nogil=True, error_model="numpy")
-"""Compiles a function over tree arrays. Kernels call only kernels of their own file: the compiler's cache on disk
-notices changes of that file alone."""
+"""Compiles a function over tree arrays. A kernel calls only kernels of its own file, because the compiler's cache on
+disk notices changes of that file alone."""
+inlined_kernel = njit(inline="always", error_model="numpy")
+"""Compiles a part of a kernel into it. As a call of its own it would count references to each row that it is handed."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def grow(
     _grow(tree.edges, tree.nodes, tree.roots, tree.node, tree.action, leaf, value_B, reward_B, prior_logits_BA, discount)
 
 
-@kernel
+@inlined_kernel
 def _exp(x: float) -> float:
     """Returns e^x for x ≤ 0 to 13 digits as (e^(x/1024))^1024: no call to a library, so loops over it vectorise."""
     y = max(x, -700.0) * (1.0 / 1024.0)
@@ -182,7 +184,7 @@ def _softmax(logits_BA: Array) -> Array:
     return out_BA
 
 
-@kernel
+@inlined_kernel
 def _expand(edges: Array, nodes: Array, node: int, value_B: Array, prior_BA: Array) -> None:
     num_roots, num_actions = prior_BA.shape
     for root in range(num_roots):
@@ -238,7 +240,7 @@ def _grow(
         _backup(edges[root], nodes[root], roots[root], leaf, np.float64(value_B[root]), discount)
 
 
-@kernel
+@inlined_kernel
 def _backup(edges: Array, nodes: Array, root: Array, leaf: int, value: float, discount: float) -> None:
     q_min, q_max = root.q_min, root.q_max
     child = leaf

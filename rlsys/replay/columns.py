@@ -43,14 +43,14 @@ def make_column(spec: ArraySpec, capacity: int, num_stack: int = 1) -> "Column":
 
     Args:
       spec: one row.
-      capacity: number of slots N.
+      capacity: number of slots.
       num_stack: rows that are stacked when a window is gathered, 1 for none.
     """
     return (CompressedColumn if is_compressed(spec) else RingColumn)(spec, capacity, num_stack)
 
 
 class Column(abc.ABC):
-    """N slots for rows of one spec. It copies what it is handed and what it hands out.
+    """Slots for rows of one spec. It copies what it is handed and what it hands out.
 
     Attributes:
       packed_bytes: bytes held beyond the fixed ones per slot.
@@ -58,9 +58,9 @@ class Column(abc.ABC):
 
     packed_bytes: int = 0
 
-    def __init__(self, spec: ArraySpec, capacity: int, num_stack: int = 1) -> None:
+    def __init__(self, spec: ArraySpec, num_stack: int) -> None:
         self._spec = spec
-        self._capacity = capacity
+        self._row_bytes = spec.num_bytes
         self._num_stack = num_stack
 
     @abc.abstractmethod
@@ -100,7 +100,7 @@ class Column(abc.ABC):
 
     def _windows(self, flat: Array, slots_B: Array, num_valid_B: Array, origin_B: Array, length: int) -> Array:
         """Gathers from rows that lie side by side in `flat` (uint8)."""
-        batch_size, num_stack, row_bytes = len(slots_B), self._num_stack, self._spec.num_bytes
+        batch_size, num_stack, row_bytes = len(slots_B), self._num_stack, self._row_bytes
         rows_NX = flat.reshape(-1, row_bytes)
         windows_BLKX = np.empty((batch_size, length, num_stack, row_bytes), np.uint8)
         if num_stack > 1:
@@ -115,7 +115,7 @@ class RingColumn(Column):
     """Rows side by side in one array, whose memory is touched as the ring first fills."""
 
     def __init__(self, spec: ArraySpec, capacity: int, num_stack: int = 1) -> None:
-        super().__init__(spec, capacity, num_stack)
+        super().__init__(spec, num_stack)
         self._flat = np.empty(capacity * spec.num_bytes, np.uint8)
         self._rows = self._flat.view(spec.dtype).reshape(capacity, *spec.shape)
 
@@ -155,7 +155,7 @@ class CompressedColumn(Column):
     """Rows compressed by LZ4, each on its own. One that does not shrink is kept as it is, an absent one as nothing."""
 
     def __init__(self, spec: ArraySpec, capacity: int, num_stack: int = 1) -> None:
-        super().__init__(spec, capacity, num_stack)
+        super().__init__(spec, num_stack)
         self._packed: list[bytes] = [b""] * capacity
 
     def write(self, slot: int, rows: Array, num_slots: int) -> None:
@@ -214,11 +214,11 @@ class CompressedColumn(Column):
         return packed if len(packed) < row.nbytes else row.tobytes()
 
     def _unpack(self, packed: bytes) -> bytes:
-        if len(packed) == self._spec.num_bytes:
+        if len(packed) == self._row_bytes:
             return packed
         if not packed:
-            return bytes(self._spec.num_bytes)
-        row: bytes = lz4.block.decompress(packed, uncompressed_size=self._spec.num_bytes)
+            return bytes(self._row_bytes)
+        row: bytes = lz4.block.decompress(packed, uncompressed_size=self._row_bytes)
         return row
 
 

@@ -107,7 +107,7 @@ class Console:
             f"everything it leaves behind: {self._folder}"
         )
         if self._is_live:
-            self._live = Live(console=self._output, get_renderable=self._render, refresh_per_second=2)
+            self._live = Live(console=self._output, get_renderable=self.view, refresh_per_second=2)
             self._live.start()
         return self
 
@@ -145,7 +145,8 @@ class Console:
             return 0.0
         return self._status.elapsed_s + time.monotonic() - self._updated
 
-    def _render(self) -> Panel:
+    def view(self) -> Panel:
+        """Returns the live view as it is now."""
         status = self._status
         if status is None:
             body: Text | Table = Text(f"starting workers … {duration(time.monotonic() - self._updated)}")

@@ -1,5 +1,6 @@
 """Whole episodes on fixed seeds, with raw rewards, played in lockstep."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +135,7 @@ def play_episodes(
     def start(count: int) -> list[_Episode]:
         return [
             _Episode(env_config, seed, index, on_frame if index == 0 else None, traces)
-            for index, _ in zip(waiting, range(count), strict=False)
+            for index in itertools.islice(waiting, count)
         ]
 
     running = start(min(episodes, max_environments))

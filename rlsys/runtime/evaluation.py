@@ -218,6 +218,10 @@ def _check(options: EvaluationOptions) -> None:
         raise ConfigError(
             f"episodes = {options.episodes}, parallel = {options.parallel}; both must be at least 1. Raise them."
         )
+    if not options.temperatures or min(options.temperatures) < 0:
+        raise ConfigError(
+            f"temperatures = {list(options.temperatures)}; give at least one, each 0 or more. 0 is greedy."
+        )
     endings = {
         "gif": (options.gif, [".gif"]),
         "video": (options.video, [".mp4"]),

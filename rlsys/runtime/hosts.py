@@ -12,13 +12,12 @@ import ray
 
 from rlsys.runtime.checkpoint import Checkpoints, FileRecord, write_part
 from rlsys.runtime.distributed import Ranks, free_address
-from rlsys.runtime.evaluation import EpisodeStatistics, play_episodes
+from rlsys.runtime.evaluator import Evaluation, evaluate
 from rlsys.runtime.learning import LearnerReport, LearnerWorker
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePublisher, RemoteReplay, RemoteWeights
 from rlsys.runtime.rollout import RolloutReport, RolloutWorker
 from rlsys.runtime.shard import ReplayShard
-from rlsys.types import Weights
 
 
 class RolloutHost:
@@ -138,35 +137,17 @@ class EvaluatorHost:
 
     def __init__(self, plan: Plan, server: Handle) -> None:
         _use_threads(plan.runtime.rollout_threads)
-        self._evaluator = Evaluator(plan)
+        self._plan = plan
         self._weights = RemoteWeights(server)
 
-    def evaluate(self) -> tuple[int, EpisodeStatistics] | None:
-        """Evaluates the newest weights; returns their learner step and the result, None while there are none."""
+    def evaluate(self) -> Evaluation | None:
+        """Evaluates the newest weights; None while there are none."""
         weights = self._weights.newer(-1)
-        if weights is None:
-            return None
-        return weights.learner_step, self._evaluator.evaluate(weights)
+        return None if weights is None else evaluate(self._plan, weights)
 
     def pid(self) -> int:
         """Returns the process id."""
         return os.getpid()
-
-
-class Evaluator:
-    """Evaluates weights; with the same weights always with the same result."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-
-    def evaluate(self, weights: Weights) -> EpisodeStatistics:
-        """Plays `run.evaluation_episodes` whole games with these weights, on the same seeds each time."""
-        plan = self._plan
-        policy = plan.algorithm.make_policy(plan.policy_context(worker=0, incarnation=0))
-        policy.set_weights(weights)
-        seed = plan.seeds("evaluation")[0] % 2**31
-        most = min(plan.run.evaluation_episodes, plan.runtime.environments_per_worker)
-        return play_episodes(policy, plan.env, plan.run.evaluation_episodes, seed, max_environments=most)
 
 
 def _use_threads(count: int) -> None:

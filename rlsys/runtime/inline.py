@@ -14,7 +14,7 @@ from rlsys.errors import WorkerError
 from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.table import Table
 from rlsys.runtime.checkpoint import Checkpoints
-from rlsys.runtime.hosts import Evaluator
+from rlsys.runtime.evaluator import evaluate
 from rlsys.runtime.learning import LearnerWorker
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
@@ -85,7 +85,6 @@ class InlineRun:
         self._replay = LocalReplay(plan)
         self._workers = [RolloutWorker(plan, index, progress.sessions) for index in range(plan.num_rollout_workers)]
         self._learner = LearnerWorker(plan, self._replay, self._take_weights)
-        self._evaluator = Evaluator(plan)
         self._newest: Packed | None = None
         self._acting: list[Packed | None] = [None] * len(self._workers)
         self._steps_since_sync = [0] * len(self._workers)
@@ -157,10 +156,9 @@ class InlineRun:
         self._recorder.learner(report)
 
     def _evaluate(self) -> None:
-        step = self._progress.learner_steps
-        statistics = self._evaluator.evaluate(unpack(self._learner.packed()))
-        self._progress.evaluated(step, statistics.mean)
-        self._recorder.evaluation(step, statistics)
+        evaluation = evaluate(self._plan, unpack(self._learner.packed()))
+        self._progress.evaluated(evaluation.learner_step, evaluation.statistics.mean)
+        self._recorder.evaluation(evaluation)
 
     def _checkpoint(self) -> None:
         with self._checkpoints.begin(self._progress.learner_steps) as draft:

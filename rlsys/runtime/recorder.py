@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 
 from rlsys.runtime.console import Console, Status
-from rlsys.runtime.evaluation import EpisodeStatistics
+from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.learning import LearnerReport
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
@@ -58,13 +58,15 @@ class Recorder:
         self._replay = report.replay
         self._published_version = report.version
 
-    def evaluation(self, learner_step: int, statistics: EpisodeStatistics) -> None:
+    def evaluation(self, evaluation: Evaluation) -> None:
         """Writes an evaluation at once, at the step it belongs to."""
+        learner_step, statistics = evaluation.learner_step, evaluation.statistics
+        if evaluation.film is not None:
+            self._tracker.film("evaluation/game", evaluation.film)
         row = {
             "evaluation/return": statistics.mean,
             "evaluation/return_median": statistics.median,
             "evaluation/length": statistics.mean_length,
-            "evaluation/learner_step": float(learner_step),
         }
         self._tracker.log(row, learner_step=learner_step, env_steps=self._progress.env_steps)
         self.message(

@@ -11,6 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from rlsys.errors import RlsysError, WorkerError
 from rlsys.runtime.checkpoint import Checkpoints, Draft
+from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.learning import LearnerReport
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.program import Program
@@ -178,13 +179,13 @@ class Supervisor:
         if self._program.evaluator is not None:
             self._track("evaluator", 0, self._program.evaluator.evaluate.remote())
 
-    def _evaluated(self, result: Any) -> None:
-        if result is None:
+    def _evaluated(self, evaluation: Evaluation | None) -> None:
+        if evaluation is None:
             return
-        learner_step, statistics = result
-        if self._progress.evaluated(learner_step, statistics.mean):
-            self._checkpoints.mark_best(learner_step, statistics.mean)
-        self._recorder.evaluation(learner_step, statistics)
+        mean = evaluation.statistics.mean
+        if self._progress.evaluated(evaluation.learner_step, mean):
+            self._checkpoints.mark_best(evaluation.learner_step, mean)
+        self._recorder.evaluation(evaluation)
 
     def _begin_checkpoint(self) -> None:
         """Asks every worker to write its part; commits when all have."""

@@ -160,6 +160,10 @@ def test_waiting_says_what_for():
             "error_buffer = 2 with samples_per_insert = 8 can block .* 2,128 for batches of 256 and inserts of 500",
         ),
         (
+            {"sampler": "fifo", "max_times_sampled": 2, "max_size": 627},
+            "max_size = 627 may never hold a batch of 256; with inserts of 500 items it must be at least 628",
+        ),
+        (
             {"samples_per_insert": 2.0, "error_buffer": 1e4, "max_times_sampled": 1},
             "samples_per_insert = 2 is more than max_times_sampled = 1",
         ),

@@ -1,0 +1,96 @@
+"""Keeps the learning curves of runs as data and as a plot.
+
+    python benchmarks/learning.py NAME RUN [RUN …] [--note TEXT]
+
+writes results/learning/NAME.json (per run: command, seed, commit, wall time, final evaluation, and the curve thinned to
+200 points) and NAME.png (return over environment steps and over minutes, one colour per run).
+"""
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import yaml
+from matplotlib.figure import Figure
+
+from rlsys.runtime.tracking import read_metrics
+
+_RESULTS = Path(__file__).parent / "results" / "learning"
+_POINTS = 200
+_CURVES = ("episodes/return", "evaluation/return")
+
+
+def summarise(folder: Path) -> dict[str, Any]:
+    """Returns what is worth keeping of one run."""
+    rows = read_metrics(folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    versions = json.loads((folder / "versions.json").read_text())
+    evaluation = folder / "eval.json"
+    curves = {name: _thin([row for row in rows if row.get(name) is not None], name) for name in _CURVES}
+    last = rows[-1]
+    return {
+        "command": (folder / "config.yaml").read_text().splitlines()[0].removeprefix("# "),
+        "run": f"{folder.parent.name}/{folder.name}",
+        "seed": config["run"]["seed"],
+        "commit": versions["git"],
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "wall_minutes": round(last["time_s"] / 60, 2),
+        "env_steps": last["env_steps"],
+        "learner_steps": last["learner_step"],
+        "final_evaluation": json.loads(evaluation.read_text()) if evaluation.exists() else None,
+        "curves": curves,
+    }
+
+
+def plot(runs: list[dict[str, Any]], title: str) -> Figure:
+    """Draws the curves: thin while collecting, marked where evaluated greedily."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    by_steps, by_time = figure.subplots(1, 2, sharey=True)
+    for index, run in enumerate(runs):
+        for axes, column in ((by_steps, 0), (by_time, 1)):
+            for name, style in zip(_CURVES, ("-", "o--"), strict=True):
+                points = run["curves"][name]
+                kind = name.split("/")[0]
+                axes.plot(
+                    [point[column] for point in points],
+                    [point[2] for point in points],
+                    style,
+                    color=f"C{index}",
+                    alpha=0.6 if style == "-" else 1.0,
+                    markersize=4,
+                    label=f"seed {run['seed']}, {kind}",
+                )
+    by_steps.set(xlabel="environment steps", ylabel="return", title=title)
+    by_time.set(xlabel="minutes")
+    by_time.legend(fontsize="small")
+    for axes in (by_steps, by_time):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _thin(rows: list[dict[str, float]], name: str) -> list[list[float]]:
+    """Returns [environment steps, minutes, value] of at most `_POINTS` rows, the last one included."""
+    every = max(1, -(-len(rows) // _POINTS))
+    kept = rows[::-1][::every][::-1]
+    return [[row["env_steps"], round(row["time_s"] / 60, 3), round(row[name], 3)] for row in kept]
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--note", default="")
+    options = parser.parse_args()
+    runs = [summarise(folder) for folder in options.runs]
+    _RESULTS.mkdir(parents=True, exist_ok=True)
+    data = {"name": options.name, "note": options.note, "runs": runs}
+    (_RESULTS / f"{options.name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    plot(runs, options.name).savefig(_RESULTS / f"{options.name}.png", dpi=100)
+
+
+if __name__ == "__main__":
+    main()

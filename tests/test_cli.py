@@ -1,0 +1,318 @@
+"""The command line: what it imports, what it prints, and with which status it ends."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rlsys
+import rlsys.testing.environments  # noqa: F401 (registers rlsys/Counting-v0)
+from rlsys import cli, config, registry
+from rlsys.runtime import evaluation as evaluation_module
+from rlsys.runtime import launch as launch_module
+from rlsys.runtime import play as play_module
+from rlsys.runtime.evaluation import EvaluationOptions
+from rlsys.terminal import as_text, plain_table
+from rlsys.testing.algorithm import CHECKING
+
+LIGHT = {
+    "typer",
+    "click",
+    "rich",
+    "pygments",
+    "markdown_it",
+    "mdurl",
+    "shellingham",
+    "typing_extensions",
+    "annotated_doc",
+}
+"""All that help may import besides the standard library."""
+
+EXPERIMENT = """\
+# Counts steps. Not shown: the second sentence.
+algorithm: checking
+env: {id: rlsys/Counting-v0}
+run:
+  training_steps: 12
+  checkpoint_every_learner_steps: 6
+  evaluate_every_learner_steps: 6
+  evaluation_episodes: 2
+  wandb: disabled
+  tensorboard: false
+"""
+PROFILE = """\
+# One small worker.
+runtime: {rollout_workers: 1, environments_per_worker: 4}
+"""
+
+Invoke = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The experiment 'counting', the profile 'laptop', and an empty current folder."""
+    for kind, name, text in (("configs", "counting", EXPERIMENT), ("launch", "laptop", PROFILE)):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / f"{name}.yaml").write_text(text)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(config, "data_folder", lambda kind: tmp_path / kind)
+    monkeypatch.setattr(registry, "get", lambda name: replace(CHECKING, name=name))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """Returns a function that runs the command line and returns status, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rlsys", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Puts a recorder in the place of the runtime's launch; returns what it was called with."""
+    calls: list[dict[str, Any]] = []
+
+    def launch(loaded: config.Loaded | None, **options: Any) -> int:
+        calls.append({"loaded": loaded, **options})
+        return 0
+
+    monkeypatch.setattr(launch_module, "launch", launch)
+    return calls
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["launch", "--help"], ["eval", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    program = f"""
+import sys
+from rlsys.cli import app
+try:
+    app({arguments!r})
+except SystemExit as ended:
+    status = ended.code
+import json, sysconfig
+from importlib.metadata import packages_distributions
+installed = set(packages_distributions())
+print(json.dumps([status, sorted({{name.partition(".")[0] for name in sys.modules}} & installed)]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    status, modules = json.loads(done.stdout.splitlines()[-1])
+    assert status == 0
+    imported = {name for name in modules if not name.startswith("_")} - {"rlsys"}
+    assert "typer" in imported
+    assert imported <= LIGHT
+
+
+def test_help_names_every_command(invoke: Invoke) -> None:
+    status, out, _ = invoke("--help")
+    assert status == 0
+    assert all(command in out for command in ("launch", "list", "show", "eval", "play", "doctor"))
+
+
+def test_version(invoke: Invoke) -> None:
+    assert invoke("--version") == (0, f"rlsys {rlsys.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["launch", "countin"], "error: no experiment 'countin'. Did you mean 'counting'? 'rlsys list' shows all."),
+        (["launch", "counting", "--profile", "lapdog"], "error: no profile 'lapdog'. Did you mean 'laptop'?"),
+        (
+            ["launch", "counting", "run.sead=1"],
+            "error: unknown key 'run.sead' on the command line. Did you mean 'seed'?",
+        ),
+        (["launch", "counting", "run.seed=x"], "error: run.seed = 'x'; it must be a valid integer. Correct it on"),
+        (
+            ["launch", "counting", "--minutes", "0"],
+            "error: run.minutes = 0.0; it must be greater than 0. Correct it on",
+        ),
+        (["launch", "counting", "oops"], "error: override 'oops' is not KEY=VALUE."),
+        (["launch"], "error: no experiment; name one, or a run with --resume RUN."),
+        (["launch", "--resume", "r", "--profile", "gpu"], "error: --profile gpu with --resume r; a resumed run keeps"),
+        (["show", "counting", "--section", "rum"], "error: no setting of 'counting' begins with 'rum'."),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2_before_anything_starts(
+    invoke: Invoke, launched: list[dict[str, Any]], arguments: list[str], message: str
+) -> None:
+    status, out, err = invoke(*arguments)
+    assert status == 2
+    assert err.startswith(message)
+    assert err.count("\n") == 1 and err.endswith(".\n") or err.endswith("all.\n") or err.endswith("?\n")
+    assert out == "" and launched == []
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["lanch"], ["launch", "counting", "--profil", "x"], ["eval", "r", "--episodes", "0"]]
+)
+def test_a_wrong_command_or_option_ends_with_status_2(invoke: Invoke, arguments: list[str]) -> None:
+    status, _, err = invoke(*arguments)
+    assert status == 2
+    assert "Usage: rlsys" in err and "Traceback" not in err
+
+
+def test_launch_hands_over_experiment_and_overrides(invoke: Invoke, launched: list[dict[str, Any]]) -> None:
+    status, _, _ = invoke("launch", "counting", "run.seed=7", "--inline", "--minutes", "2", "--address", "auto")
+    assert status == 0
+    (call,) = launched
+    assert (call["inline"], call["resume"]) == (True, None)
+    assert call["overrides"] == ["run.seed=7", "run.minutes=2.0", "runtime.address=auto"]
+    experiment = call["loaded"].experiment
+    assert (experiment.run.seed, experiment.run.minutes, experiment.runtime.address) == (7, 2.0, "auto")
+    assert call["loaded"].profile == "laptop"
+
+
+def test_a_resumed_run_needs_no_name(invoke: Invoke, launched: list[dict[str, Any]]) -> None:
+    assert invoke("launch", "--resume", "counting/run-1", "run.minutes=5")[0] == 0
+    assert launched == [{"loaded": None, "inline": False, "resume": "counting/run-1", "overrides": ["run.minutes=5"]}]
+
+
+def test_the_status_of_a_run_is_the_status_of_the_command(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch_module, "launch", lambda loaded, **options: 130)
+    assert invoke("launch", "counting")[0] == 130
+
+
+def test_ctrl_c_ends_with_status_130_and_no_traceback(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(loaded: config.Loaded | None, **options: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch_module, "launch", interrupted)
+    status, _, err = invoke("launch", "counting")
+    assert status == 130
+    assert "Traceback" not in err
+
+
+def test_list_shows_experiments_profiles_and_algorithms_in_plain_columns(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "algorithms" / "muzero").mkdir(parents=True)
+    (tmp_path / "algorithms" / "muzero" / "__init__.py").write_text(
+        '"""MuZero: plans in\na model. More."""\nimport nothing'
+    )
+    monkeypatch.setattr(registry, "__file__", str(tmp_path / "registry.py"))
+    monkeypatch.setattr(registry, "names", lambda: ["muzero"])
+    status, out, _ = invoke("list")
+    assert status == 0
+    lines = out.splitlines()
+    assert "counting  checking   rlsys/Counting-v0  Counts steps" in lines
+    assert "laptop  One small worker" in lines
+    assert "muzero  MuZero: plans in a model" in lines
+
+
+def test_show_tells_value_layer_default_and_meaning_of_every_field(invoke: Invoke) -> None:
+    status, out, _ = invoke("show", "counting", "run.seed=7")
+    assert status == 0
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if "." in line.split("  ")[0]}
+    assert rows["run.seed"].startswith("7 override 0 Seed of everything random")
+    assert rows["runtime.rollout_workers"].startswith("1 profile auto Processes that step environments")
+    assert rows["run.tensorboard"].startswith("false experiment true ")
+    assert rows["checking.batch_size"] == "16 default 16 Windows per update, over all ranks."
+    assert set(rows) >= {f"env.{name}" for name in config.EnvConfig.model_fields}
+    only_env = invoke("show", "counting", "--section", "env.")[1]
+    assert "env.id" in only_env and "run.seed" not in only_env
+
+
+def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[EvaluationOptions] = []
+
+    def evaluate(options: EvaluationOptions) -> int:
+        asked.append(options)
+        return 0
+
+    monkeypatch.setattr(evaluation_module, "evaluate_run", evaluate)
+    assert invoke("eval", "r")[0] == 0
+    arguments = (
+        "--episodes 3 --temperature 0 --temperature 0.5 --seed 4 --checkpoint best --num-simulations 9 --only-prior "
+        "--only-value --noise --apply-mcts-steps 2 --gif a.gif --video a.mp4 --plot a.png --save-mcts trees --parallel 2"
+    )
+    assert invoke("eval", "r", *arguments.split())[0] == 0
+    assert asked == [
+        EvaluationOptions(run="r"),
+        EvaluationOptions(
+            run="r",
+            episodes=3,
+            temperatures=(0.0, 0.5),
+            seed=4,
+            checkpoint="best",
+            num_simulations=9,
+            only_prior=True,
+            only_value=True,
+            noise=True,
+            apply_mcts_steps=2,
+            gif=Path("a.gif"),
+            video=Path("a.mp4"),
+            plot=Path("a.png"),
+            save_mcts=Path("trees"),
+            parallel=2,
+        ),
+    ]
+
+
+def test_a_run_is_launched_resumed_evaluated_and_played(invoke: Invoke) -> None:
+    status, out, err = invoke("launch", "counting", "--inline", "run.run_tag=a")
+    assert (status, err) == (0, "")
+    assert "12 learner steps are done" in out
+    status, out, _ = invoke("launch", "--resume", "counting/a", "--inline", "run.training_steps=18")
+    assert status == 0
+    assert "18 learner steps are done" in out
+    status, out, _ = invoke("eval", "counting/a", "--episodes", "3")
+    assert status == 0
+    assert "learner step 18" in out
+    status, out, _ = invoke("play", "counting", "--seed", "5")
+    assert status == 0
+    assert out.startswith("rlsys/Counting-v0 at learner step 18, seed 5: return ")
+    assert (Path("runs") / "counting" / "a" / "media" / "play.mp4").stat().st_size > 0
+    assert invoke("launch", "counting", "--inline", "run.run_tag=a")[0] == 2
+    assert invoke("eval", "nowhere")[0] == 2
+
+
+def test_a_closed_window_ends_the_episode_but_not_the_film(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+
+    class ClosedAfterThree:
+        def __init__(self, title: str) -> None: ...
+
+        def __enter__(self) -> "ClosedAfterThree":
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def show(self, frame: Any) -> None:
+            shown.append(frame)
+            if len(shown) == 3:
+                raise play_module.WindowClosed
+
+    monkeypatch.setattr(play_module, "has_screen", lambda: True)
+    monkeypatch.setattr(play_module, "Window", ClosedAfterThree)
+    invoke("launch", "counting", "--inline", "run.run_tag=a")
+    status, out, _ = invoke("play", "counting/a", "--film", "film.gif")
+    assert (status, len(shown)) == (0, 3)
+    assert "the window was closed. The film so far: film.gif" in out
+    assert Path("film.gif").stat().st_size > 0
+
+
+def test_plain_tables_align_all_columns_and_truncate_none() -> None:
+    long = "x" * 300
+    assert plain_table("T", ("a", "b"), [("1", long), ("22", "")]) == f"# T\na   b\n1   {long}\n22"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("auto", "auto"), ("", '""'), (None, "null"), (True, "true"), ([0, 255.0], "[0, 255.0]")]
+)
+def test_values_are_shown_as_they_would_be_given(value: Any, text: str) -> None:
+    assert as_text(value) == text
