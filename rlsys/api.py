@@ -127,7 +127,7 @@ class SegmentSpec:
       length: new rows after which an unfinished episode's segment is shipped; a finished one ships at once.
       overlap: trailing rows of an unfinished segment that are not items there and come again in the next.
       lead: rows of context kept before the first item where the episode has them. Frame stacks add their own.
-      bootstrap_extras: also call the policy on the last observation of a truncated episode and keep its extras in row T.
+      bootstrap_extras: also call the policy on the last observation of a truncated episode; its extras fill row T.
       extras: name -> spec of what the policy returns in `Decision.extras`.
     """
 
@@ -152,6 +152,7 @@ class TableSpec:
       initial_size: items kept at first; 0 for `max_size`. The window then grows by `initial_size` each time that it has
         been filled once over, up to `max_size`.
       max_bytes: bytes that all rows may take in memory, 0 for no limit; the oldest segments leave earlier then.
+      batch_size: items of the largest sample over all learner ranks; with it a ratio that would deadlock is refused.
     """
 
     max_size: int
@@ -162,6 +163,7 @@ class TableSpec:
     error_buffer: float = 0.0
     initial_size: int = 0
     max_bytes: int = 0
+    batch_size: int = 1
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ Run = Annotated[str, typer.Argument(help="A run's folder, <experiment>/<run-id>,
 def main() -> NoReturn:
     """Runs the command line. Exit status 0: done; 2: the user has to correct something; 130: interrupted."""
     try:
-        app()
+        app(prog_name="rlsys")
     except RlsysError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(2)

@@ -112,8 +112,8 @@ class RateLimiter:
         in_queue = math.ceil(batch_size / max(spec.max_times_sampled, 1)) + largest_insert
         if spec.sampler == "fifo" and spec.max_size < in_queue:
             raise ConfigError(
-                f"max_size = {spec.max_size:,} may never hold a batch of {batch_size:,}; with inserts of {largest_insert:,} "
-                f"items it must be at least {in_queue:,}. Raise max_size or lower the batch size."
+                f"max_size = {spec.max_size:,} may never hold a batch of {batch_size:,}; with inserts of "
+                f"{largest_insert:,} items it must be at least {in_queue:,}. Raise max_size or lower the batch size."
             )
         if spec.samples_per_insert is None:
             return

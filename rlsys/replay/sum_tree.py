@@ -58,6 +58,7 @@ class SumTree:
           leaves: `[n]` integers.
           priorities: `[n]`, each finite and ≥ 0.
         """
+        assert len(leaves) == len(priorities), (len(leaves), len(priorities))
         # Fresh arrays: what came through shared memory is read-only, which numba would compile a second time for.
         _set(self._nodes, self._offsets, np.array(leaves, np.int64), np.array(priorities, np.float64))
 

@@ -169,7 +169,7 @@ class Table:
           batch_size: number of windows B.
           length: rows per window L.
           rows: column -> how many of the L rows are wanted; columns not named come with L.
-          positions: `[B]` in [0, 1), fractions of `mass`, to draw at those instead; not for a queue.
+          positions: `[B]` in [0, 1), fractions of `mass`, to draw at those instead; a queue keeps its order.
 
         Raises:
           ReplayNotReady: no item has mass, or a queue holds less than a batch; nothing has changed.
@@ -177,7 +177,6 @@ class Table:
         """
         lengths = self._lengths(length, rows)
         if self._spec.sampler == "fifo":
-            assert positions is None, "a queue is drawn from in order, not by position"
             slots_B = self._oldest(batch_size)
             probability_B = np.full(batch_size, 1.0 / self._num_items)
         else:
@@ -296,6 +295,7 @@ class Table:
             raise ReplayNotReady(f"{self._num_items:,} items, none with a priority above 0")
         if positions is None:
             positions = (np.arange(batch_size) + self._rng.random(batch_size)) / batch_size
+        assert len(positions) == batch_size, (len(positions), batch_size)
         return self._tree.find(np.multiply(positions, self._tree.total))
 
     def _oldest(self, batch_size: int) -> Array:

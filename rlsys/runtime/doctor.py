@@ -220,18 +220,20 @@ def check_environments() -> Iterator[Finding]:
 
 
 def check_ray() -> Iterator[Finding]:
-    """One actor in a cluster of our own."""
+    """One actor, in the cluster that this process is connected to, else in one of its own."""
     import ray
 
     from rlsys.runtime.cluster import connect
 
+    was_connected = ray.is_initialized()
     connect(RuntimeConfig())
     try:
         actor: Any = ray.remote(_Pulse).options(num_cpus=0).remote()
         answer = ray.get(actor.beat.remote(), timeout=120)
         yield Finding("ok", "Ray", f"an actor runs (process {answer})")
     finally:
-        ray.shutdown()
+        if not was_connected:
+            ray.shutdown()
 
 
 class _Pulse:

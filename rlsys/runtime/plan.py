@@ -11,6 +11,7 @@ from rlsys.api import Algorithm, PolicyContext, SegmentSpec, TableSpec
 from rlsys.config import EnvConfig, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs import make
 from rlsys.errors import ConfigError
+from rlsys.replay.limiter import RateLimiter
 from rlsys.types import EnvSpec
 
 
@@ -118,10 +119,7 @@ def _check(plan: Plan) -> None:
             f"runtime.replay_shards = {runtime.replay_shards} is more than the replay table's {table.max_size} items. "
             "Lower replay_shards or enlarge the table."
         )
-    if table.min_size_to_sample > table.max_size:
-        raise ConfigError(
-            f"the learner waits for {table.min_size_to_sample} items, but replay keeps only {table.max_size}. "
-            "It would wait for ever: lower the first or raise the second."
-        )
+    largest_insert = plan.segments.length + plan.segments.overlap
+    RateLimiter(table).check(table.batch_size, largest_insert * runtime.replay_shards)
     num_environments = plan.num_rollout_workers * runtime.environments_per_worker
     plan.algorithm.check(plan.section, plan.env_spec, num_environments, runtime.learners)

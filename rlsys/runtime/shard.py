@@ -126,7 +126,7 @@ class ReplayShard:
     def _note_sampled(self, rank: int, sampled: int) -> None:
         if self._sampled_by_rank.get(rank) != sampled:
             self._sampled_by_rank[rank] = sampled
-            self._limiter.sampled = sum(self._sampled_by_rank.values()) // self._shards
+            self._limiter.sampled = sum(self._sampled_by_rank.values()) / self._shards
             self._wake()
 
     def _status(self) -> ShardStatus:

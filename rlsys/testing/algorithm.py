@@ -144,6 +144,7 @@ def _table(config: CheckingConfig, env: EnvSpec) -> TableSpec:
         min_size_to_sample=config.stored_before_train,
         samples_per_insert=config.sampling_ratio,
         error_buffer=16.0 * config.batch_size + 200.0 * (config.sampling_ratio or 1.0),
+        batch_size=config.batch_size,
     )
 
 

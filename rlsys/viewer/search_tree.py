@@ -21,26 +21,34 @@ from rlsys.viewer.plots import save
 
 @dataclass(frozen=True)
 class SearchTree:
-    """One finished search; node 0 is the root.
+    """One finished search; node 0 is the root. What belongs to an action that was never tried means nothing.
 
     Attributes:
       child: `[N, A]` the node behind each action, -1 where it was never tried.
       prior: `[N, A]` prior probability of each action.
-      visit_count: `[N]` how often a simulation went through the node.
-      value: `[N]` mean of what was backed up through it.
-      reward: `[N]` predicted reward of the step into it.
+      reward: `[N, A]` predicted reward of each action.
+      visit_count: `[N, A]` simulations that took each action.
+      value_sum: `[N, A]` sum of what they backed up into the child.
+      q_value: `[N, A]` reward and discounted mean value of each action.
     """
 
     child: Array
     prior: Array
-    visit_count: Array
-    value: Array
     reward: Array
+    visit_count: Array
+    value_sum: Array
+    q_value: Array
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, Array]) -> "SearchTree":
         """Takes a tree from arrays by the names of the fields; others are ignored."""
         return SearchTree(**{field.name: np.asarray(arrays[field.name]) for field in fields(SearchTree)})
+
+    @property
+    def root_value(self) -> float:
+        """Mean of what was backed up to the root."""
+        visits = self.visit_count[0]
+        return float(visits @ self.q_value[0] / max(1, visits.sum()))
 
 
 def draw_search_tree(
@@ -59,15 +67,15 @@ def draw_search_tree(
     """
     if path.suffix not in (".png", ".dot"):
         raise ConfigError(f"search tree '{path}' ends in '{path.suffix}'; trees are .png or .dot. Choose one of these.")
-    items = _items(tree, max_depth)
+    items = _items(tree, actions, max_depth)
     path.parent.mkdir(parents=True, exist_ok=True)
     graphviz = shutil.which("dot")
     if path.suffix == ".dot":
-        path.write_text(_dot(tree, items, actions))
+        path.write_text(_dot(items))
     elif graphviz:
-        subprocess.run([graphviz, "-Tpng", "-o", str(path)], input=_dot(tree, items, actions), text=True, check=True)
+        subprocess.run([graphviz, "-Tpng", "-o", str(path)], input=_dot(items), text=True, check=True)
     else:
-        save(_figure(tree, items, actions), path)
+        save(_figure(items), path)
 
 
 @dataclass(frozen=True)
@@ -77,60 +85,66 @@ class _Item:
     Attributes:
       parent: position of the parent's item; -1 for the root.
       node: its node, or -1 for an action that was never tried.
-      action, prior: of the edge to it.
+      visits, value: how often simulations went through it, and the mean of what they backed up.
+      edge: what is written at the line to it.
       depth: edges between it and the root.
       principal: whether it lies on the line of most visits.
     """
 
     parent: int
     node: int
-    action: int
-    prior: float
+    visits: int
+    value: float
+    edge: tuple[str, ...]
     depth: int
     principal: bool
 
+    @property
+    def label(self) -> str:
+        """What is written into it."""
+        return f"c:{self.visits}, v:{self.value:.2f}" if self.node >= 0 else "nv"
 
-def _items(tree: SearchTree, max_depth: int | None) -> list[_Item]:
+
+def _items(tree: SearchTree, actions: Sequence[str], max_depth: int | None) -> list[_Item]:
     items: list[_Item] = []
-    stack = [_Item(-1, 0, -1, 1.0, 0, principal=True)]
+    stack = [_Item(-1, 0, int(tree.visit_count[0].sum()), tree.root_value, (), 0, principal=True)]
     while stack:
         item = stack.pop()
         items.append(item)
-        expand = item.node == 0 or (item.node > 0 and tree.visit_count[item.node] > 1)
+        expand = item.node == 0 or item.visits > 1
         if expand and (max_depth is None or item.depth < max_depth):
-            children = tree.child[item.node]
-            visits = np.where(children >= 0, tree.visit_count[children], 0)
-            first = int(visits.argmax()) if item.principal and visits.any() else -1
-            for action in reversed(range(len(children))):
-                prior = float(tree.prior[item.node, action])
-                node = int(children[action])
-                stack.append(_Item(len(items) - 1, node, action, prior, item.depth + 1, principal=action == first))
+            visits = tree.visit_count[item.node]
+            most = int(visits.argmax()) if item.principal and visits.any() else -1
+            for action in reversed(range(len(visits))):
+                stack.append(_child(tree, item, len(items) - 1, action, actions, principal=action == most))
     return items
 
 
-def _node_label(tree: SearchTree, item: _Item) -> str:
-    return f"c:{tree.visit_count[item.node]}, v:{tree.value[item.node]:.2f}" if item.node >= 0 else "nv"
+def _child(
+    tree: SearchTree, parent: _Item, position: int, action: int, actions: Sequence[str], *, principal: bool
+) -> _Item:
+    edge = (parent.node, action)
+    node, visits = int(tree.child[edge]), int(tree.visit_count[edge])
+    label = [actions[action] if actions else str(action), f"p:{tree.prior[edge]:.2f}"]
+    if node >= 0:
+        label.append(f"r:{tree.reward[edge]:.2f}")
+    value = float(tree.value_sum[edge]) / max(1, visits)
+    return _Item(position, node, visits, value, tuple(label), parent.depth + 1, principal)
 
 
-def _edge_label(tree: SearchTree, item: _Item, actions: Sequence[str]) -> list[str]:
-    name = actions[item.action] if actions else str(item.action)
-    label = [name, f"p:{item.prior:.2f}"]
-    return [*label, f"r:{tree.reward[item.node]:.2f}"] if item.node >= 0 else label
-
-
-def _dot(tree: SearchTree, items: Sequence[_Item], actions: Sequence[str]) -> str:
+def _dot(items: Sequence[_Item]) -> str:
     lines = ["graph search {", "  node [shape=box];"]
     for index, item in enumerate(items):
         style = " color=red" if item.node < 0 else " penwidth=4" if item.principal else ""
-        lines.append(f'  n{index} [label="{_node_label(tree, item)}"{style}];')
+        lines.append(f'  n{index} [label="{item.label}"{style}];')
         if item.parent >= 0:
-            label = ", ".join(_edge_label(tree, item, actions)).replace('"', "'")
+            label = ", ".join(item.edge).replace('"', "'")
             style = " color=red style=dotted" if item.node < 0 else " penwidth=2" if item.principal else ""
             lines.append(f'  n{item.parent} -- n{index} [label="{label}"{style}];')
     return "\n".join([*lines, "}\n"])
 
 
-def _figure(tree: SearchTree, items: Sequence[_Item], actions: Sequence[str]) -> Figure:
+def _figure(items: Sequence[_Item]) -> Figure:
     x = _places(items)
     depth = max(item.depth for item in items)
     figure = Figure(figsize=(min(100.0, 1.5 + 0.9 * max(x)), 1.5 + 1.3 * depth), layout="constrained")
@@ -143,16 +157,15 @@ def _figure(tree: SearchTree, items: Sequence[_Item], actions: Sequence[str]) ->
             line, width = (":", 1.0) if item.node < 0 else ("-", 2.5 if item.principal else 0.8)
             axes.plot([x[item.parent], x[index]], [-parent.depth, -item.depth], line, color=colour, linewidth=width)
             middle = (0.3 * x[item.parent] + 0.7 * x[index], -0.3 * parent.depth - 0.7 * item.depth)
-            label = "\n".join(_edge_label(tree, item, actions))
             page = {"facecolor": "white", "linewidth": 0, "pad": 0.5}
-            axes.annotate(label, middle, fontsize=5, ha="center", va="center", color=colour, bbox=page)
+            axes.annotate("\n".join(item.edge), middle, fontsize=5, ha="center", va="center", color=colour, bbox=page)
         box = {
             "boxstyle": "round",
             "facecolor": "white",
             "edgecolor": colour,
             "linewidth": 2.5 if item.principal else 0.8,
         }
-        axes.annotate(_node_label(tree, item), (x[index], -item.depth), fontsize=6, ha="center", va="center", bbox=box)
+        axes.annotate(item.label, (x[index], -item.depth), fontsize=6, ha="center", va="center", bbox=box)
     return figure
 
 

@@ -107,7 +107,7 @@ def test_limiters_of_shards_and_one_of_samples_hold_the_ratio_together(seed):
                 shard.sampled = whole.sampled / num_shards
     surplus = ratio * (whole.inserted - minimum) - whole.sampled
     overshoot = num_shards * ratio * (largest + 1)  # each shard's minimum is rounded up and its last insert free
-    assert -spec.error_buffer <= surplus <= max(spec.error_buffer, 0.0) + overshoot
+    assert -spec.error_buffer <= surplus <= spec.error_buffer + overshoot
     assert whole.sampled > 0
 
 

@@ -46,7 +46,7 @@ class _CountingStream:
             "observation": observation,
             "action": count % 3,
             "reward": (count % 1000).astype(np.float32),
-            "terminated": ended & ~truncated,
+            "terminated": ended & (~truncated | (self.rng.random(len(count)) < 0.2)),
             "truncated": truncated,
             "extras": {"count": count, "pair": np.stack([count, -count], axis=1).astype(np.float32)},
             "priority": count.astype(float),
@@ -74,7 +74,8 @@ def _check_rows(segment, bootstrap_extras):
     assert not segment.terminated[:-1].any()
     assert not segment.truncated[:-1].any()
     assert segment.weights_version == (count[num_rows - 1] % 100_000 + 1) // 10
-    expected = count[-2] + 500 if segment.truncated[-1] and bootstrap_extras else 0
+    to_bootstrap = bootstrap_extras and segment.truncated[-1] and not segment.terminated[-1]
+    expected = count[-2] + 500 if to_bootstrap else 0
     assert segment.extras["count"][-1] == expected
     assert segment.extras["pair"][-1, 0] == expected
 

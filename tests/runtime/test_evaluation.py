@@ -173,16 +173,10 @@ class _Searcher(_Zero):
 
     def search_tree(self, row):
         assert row == 0
-        child = np.full((4, 3), -1)
-        child[0] = [1, 2, 3]
-        visits = np.array([3, 1, 1, 1])
-        return {
-            "child": child,
-            "prior": np.full((4, 3), 1 / 3),
-            "visit_count": visits,
-            "value": visits,
-            "reward": visits,
-        }
+        arrays = dict.fromkeys(("prior", "reward", "value_sum", "q_value"), np.zeros((4, 3)))
+        child, visits = np.full((4, 3), -1), np.zeros((4, 3), int)
+        child[0], visits[0] = [1, 2, 3], 1
+        return {**arrays, "child": child, "visit_count": visits}
 
 
 SEARCHING = dataclasses.replace(CHECKING, name="searching", config_type=_SearchConfig, make_policy=_Searcher)

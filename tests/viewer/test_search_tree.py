@@ -10,20 +10,33 @@ from rlsys.viewer.search_tree import SearchTree, draw_search_tree
 
 
 def random_tree(seed: int, num_simulations: int = 25, num_actions: int = 3) -> SearchTree:
-    """A tree as a search leaves it: each simulation descends at random and adds one node."""
+    """A tree as a search leaves it: each simulation descends at random, adds one node and backs up a value."""
     rng = np.random.default_rng(seed)
-    size = num_simulations + 1
-    child = np.full((size, num_actions), -1)
-    visits = np.zeros(size, int)
-    for new in range(1, size):
-        node, path = 0, [0]
-        while (following := child[node, action := rng.integers(num_actions)]) >= 0:
-            node = following
-            path.append(node)
-        child[node, action] = new
-        visits[[*path, new]] += 1
-    prior = rng.dirichlet(np.ones(num_actions), size)
-    return SearchTree(child, prior, visits, rng.normal(size=size), rng.normal(size=size))
+    shape = (num_simulations + 1, num_actions)
+    child, visits, sums = np.full(shape, -1), np.zeros(shape, int), np.zeros(shape)
+    for new in range(1, shape[0]):
+        node, path = 0, []
+        while node >= 0:
+            path.append((node, rng.integers(num_actions)))
+            node = child[path[-1]]
+        child[path[-1]] = new
+        for edge in path:
+            visits[edge] += 1
+            sums[edge] += rng.normal()
+    prior = rng.dirichlet(np.ones(num_actions), shape[0])
+    reward = np.where(visits > 0, rng.normal(size=shape), 0.0)
+    return SearchTree(child, prior, reward, visits, sums, reward + 0.9 * sums / np.maximum(visits, 1))
+
+
+def label(tree: SearchTree, edge: tuple[int, int]) -> str:
+    """What a drawing must show in the node behind an edge."""
+    visits = tree.visit_count[edge]
+    return f"c:{visits}, v:{tree.value_sum[edge] / visits:.2f}" if visits else "nv"
+
+
+def root_label(tree: SearchTree) -> str:
+    visits = tree.visit_count[0]
+    return f"c:{visits.sum()}, v:{sum(visits * tree.q_value[0]) / visits.sum():.2f}"
 
 
 def drawn(tree: SearchTree, path: Path, **options: object) -> tuple[list[str], list[str]]:
@@ -37,28 +50,26 @@ def drawn(tree: SearchTree, path: Path, **options: object) -> tuple[list[str], l
 def test_nodes_with_more_than_one_visit_show_all_their_children(seed, tmp_path):
     tree = random_tree(seed)
     nodes, edges = drawn(tree, tmp_path)
-    expanded = [node for node in range(26) if tree.visit_count[node] > 1]
+    expanded = [0, *(int(tree.child[edge]) for edge in np.ndindex(tree.child.shape) if tree.visit_count[edge] > 1)]
     assert len(edges) == len(nodes) - 1 == 3 * len(expanded)
     labels = sorted(re.findall(r'label="(.*?)"', "\n".join(nodes)))
-    expected = [f"c:{tree.visit_count[0]}, v:{tree.value[0]:.2f}"]
-    for node in expanded:
-        for following in tree.child[node]:
-            seen = following >= 0
-            expected.append(f"c:{tree.visit_count[following]}, v:{tree.value[following]:.2f}" if seen else "nv")
-    assert labels == sorted(expected)
+    assert labels == sorted(
+        [root_label(tree), *(label(tree, (node, action)) for node in expanded for action in range(3))]
+    )
 
 
 def test_edges_tell_action_prior_and_reward_and_untried_actions_are_red_and_dotted(tmp_path):
     tree = SearchTree(
         child=np.array([[1, -1], [-1, -1]]),
         prior=np.array([[0.25, 0.75], [0.5, 0.5]]),
-        visit_count=np.array([1, 1]),
-        value=np.array([0.5, 1.5]),
-        reward=np.array([0.0, -2.0]),
+        reward=np.array([[-2.0, 0.0], [0.0, 0.0]]),
+        visit_count=np.array([[1, 0], [0, 0]]),
+        value_sum=np.array([[1.5, 0.0], [0.0, 0.0]]),
+        q_value=np.array([[-0.5, 0.0], [0.0, 0.0]]),
     )
     nodes, edges = drawn(tree, tmp_path, actions=["LEFT", 'say "hi"'])
     assert nodes == [
-        '  n0 [label="c:1, v:0.50" penwidth=4];',
+        '  n0 [label="c:1, v:-0.50" penwidth=4];',
         '  n1 [label="c:1, v:1.50" penwidth=4];',
         '  n2 [label="nv" color=red];',
     ]
@@ -72,13 +83,11 @@ def test_edges_tell_action_prior_and_reward_and_untried_actions_are_red_and_dott
 def test_the_bold_line_follows_the_most_visits_from_the_root(seed, tmp_path):
     tree = random_tree(seed)
     nodes, _ = drawn(tree, tmp_path)
-    expected, node = [], 0
-    while True:
-        expected.append(f"c:{tree.visit_count[node]}, v:{tree.value[node]:.2f}")
-        tried = [child for child in tree.child[node] if child >= 0]
-        if not tried or (node and tree.visit_count[node] < 2):
-            break
-        node = max(tried, key=lambda child: tree.visit_count[child])
+    expected, node, visits = [root_label(tree)], 0, 2
+    while visits > 1 and tree.visit_count[node].any():
+        edge = (node, int(tree.visit_count[node].argmax()))
+        expected.append(label(tree, edge))
+        node, visits = tree.child[edge], tree.visit_count[edge]
     bold = [re.search(r'label="(.*?)"', line)[1] for line in nodes if "penwidth=4" in line]
     assert bold == expected
 

@@ -1,0 +1,31 @@
+"""Returns over a few steps, on numpy arrays: they are made where batches arrive, before anything goes to a device.
+
+Shape legend: B batch, T time, K targets.
+"""
+
+import numpy as np
+
+from rlsys.types import Array
+
+
+def n_step_returns(reward_BT: Array, value_BT: Array, *, num_returns: int, num_steps: int, discount: float) -> Array:
+    """Returns `[B, K]` float64, the n-step returns from the first K rows on.
+
+        z_k = r_k + γ r_{k+1} + … + γ^{n-1} r_{k+n-1} + γ^n v_{k+n}
+
+    Zeros in both arrays after an episode's end make the return stop there. To bootstrap at an earlier row t instead,
+    as after a time limit, add v_t to r_t.
+
+    Args:
+      reward_BT: `[B, ≥ K + n - 1]`.
+      value_BT: `[B, ≥ K + n]`.
+      num_returns: K.
+      num_steps: n, at least 1.
+      discount: γ.
+    """
+    discount_n = discount ** np.arange(num_steps, dtype=np.float64)
+    reward_BT = reward_BT.astype(np.float64, copy=False)
+    return_KB = np.stack([reward_BT[:, k : k + num_steps] @ discount_n for k in range(num_returns)])
+    value_BK = value_BT[:, num_steps : num_steps + num_returns]
+    return_BK: Array = return_KB.T + discount**num_steps * value_BK
+    return return_BK
