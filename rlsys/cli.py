@@ -3,6 +3,7 @@
 What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen command, so that help is instant.
 """
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -36,6 +37,9 @@ Run = Annotated[str, typer.Argument(help="A run's folder, <experiment>/<run-id>,
 
 def main() -> NoReturn:
     """Runs the command line. Exit status 0: done; 2: the user has to correct something; 130: interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without "×" must not end a training run
     try:
         app(prog_name="rlsys")
     except RlsysError as error:

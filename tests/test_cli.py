@@ -1,5 +1,6 @@
 """The command line: what it imports, what it prints, and with which status it ends."""
 
+import io
 import json
 import subprocess
 import sys
@@ -96,6 +97,7 @@ try:
     app({arguments!r})
 except SystemExit as ended:
     status = ended.code
+import io
 import json
 from importlib.metadata import packages_distributions
 installed = set(packages_distributions())
@@ -310,3 +312,15 @@ def test_plain_tables_align_all_columns_and_truncate_none() -> None:
 )
 def test_values_are_shown_as_they_would_be_given(value: Any, text: str) -> None:
     assert as_text(value) == text
+
+
+def test_a_terminal_that_cannot_write_a_character_gets_a_question_mark(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "configs" / "counting.yaml").write_text(f"# 12 × 2\n{EXPERIMENT}")
+    raw = io.BytesIO()
+    ascii_only = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    status, _, err = invoke("list")
+    assert (status, err) == (0, "")
+    assert b"12 ? 2" in raw.getvalue()

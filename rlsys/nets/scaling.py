@@ -5,19 +5,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+MIN_SPAN = 1e-5
+"""Least span that is scaled up to 1: a constant input becomes 0, not NaN."""
 
-def min_max_scale(x: Tensor, epsilon: float = 1e-5) -> Tensor:
-    """Returns (x - min) / (max - min + epsilon) along axis 1: features, or the channels of each pixel.
+
+def min_max_scale(x: Tensor) -> Tensor:
+    """Returns (x - min) / max(max - min, MIN_SPAN) along axis 1: features, or the channels of each pixel.
 
     Schrittwieser et al. 2020, appendix G, https://arxiv.org/abs/1911.08265: hidden states then have the range of the
     actions that are attached to them.
 
     Args:
       x: `[B, F, ...]`.
-      epsilon: keeps a constant input finite (it becomes 0).
     """
     low, high = torch.aminmax(x, dim=1, keepdim=True)
-    return (x - low) / (high - low + epsilon)
+    return (x - low) / (high - low).clamp_min(MIN_SPAN)
 
 
 class RescaleObservation(nn.Module):

@@ -13,7 +13,8 @@ def two_hot(x: Tensor, low: int, high: int) -> Tensor:
 
     Args:
       x: scalars of any shape; those outside [low, high] are moved to the nearer end.
-      low, high: first and last atom.
+      low: first atom.
+      high: last atom.
     """
     position = x.clamp(low, high) - low
     lower = position.floor().clamp(max=high - low - 1)

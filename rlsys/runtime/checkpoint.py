@@ -112,7 +112,8 @@ class Opened:
 class Checkpoints:
     """The checkpoints of one run. One process at a time may write them; any number may read.
 
-    Kept are the last `keep`, the best by score, and one whose score is still expected.
+    Kept are the last `keep`, the best by score, and one whose score is still expected. A run that went back to an
+    earlier step gives up, with its first checkpoint from there, those of later steps: its metrics lead to them no more.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -236,13 +237,13 @@ class Checkpoints:
             (replaced / _SCORE).rename(place / _SCORE)
         _sync(self._folder)
         shutil.rmtree(replaced, ignore_errors=True)
-        self._prune()
+        self._remove([step for step in self.list() if step > learner_step])
+        steps = self.list()
+        self._remove(set(steps) - {*steps[-self._keep :], self.best(), self._expected})
         return place
 
-    def _prune(self) -> None:
-        steps = self.list()
-        kept = {*steps[-self._keep :], self.best(), self._expected}
-        for step in set(steps) - kept:
+    def _remove(self, steps: Iterable[int]) -> None:
+        for step in steps:
             doomed = self._folder / f"{_DRAFT}{step:09d}"
             self._path(step).rename(doomed)  # a checkpoint that is half deleted must not look like one
             shutil.rmtree(doomed, ignore_errors=True)

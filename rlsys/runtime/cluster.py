@@ -1,5 +1,6 @@
 """Joins a Ray cluster, or starts one on this machine."""
 
+import logging
 import os
 
 import ray
@@ -49,5 +50,6 @@ def _init(runtime: RuntimeConfig) -> None:
         namespace="rlsys",
         include_dashboard=False if runtime.address is None else None,
         log_to_driver=False,
+        logging_level=logging.ERROR,
         runtime_env={"env_vars": _WORKER_ENVIRONMENT},
     )

@@ -29,7 +29,7 @@ class EpisodeStatistics:
 
     Attributes:
       returns: `[N]` sums of raw rewards.
-      lengths: `[N]` decisions.
+      lengths: `[N]` decisions, those that wrappers take after a reset (FIRE) included.
       frames: `[N]` simulator frames.
       traces: one per episode if they were asked for.
     """

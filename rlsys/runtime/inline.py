@@ -131,7 +131,7 @@ class InlineRun:
             try:
                 self._learner.step()
             except ReplayNotReady as waiting:
-                waits_for = str(waiting)
+                waits_for = f"replay: {waiting}"
                 break
             self._progress.learner_steps = self._learner.learner_step
             every = self._plan.run.log_every_learner_steps

@@ -76,6 +76,7 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
         recorder = Recorder(plan, progress, tracker, console)
         with _runner(plan, inline, progress, recorder, checkpoints) as runner, _stops_on_signals(runner) as received:
             runner.start(step)
+            progress.begin()
             reason = runner.run()
             recorder.write()
         console.finish(f"{reason}. Continue with: rlsys launch --resume {plan.name}/{plan.folder.name}")

@@ -163,7 +163,7 @@ class LearnerWorker:
                 self.step()
         except ReplayNotReady as waiting:
             if self._report.steps == 0:
-                self._report.waits_for = str(waiting)
+                self._report.waits_for = f"replay: {waiting}"
 
     def report(self) -> LearnerReport:
         """Returns what happened since the last report and starts a new one."""

@@ -62,6 +62,10 @@ class Progress:
         """Mean length of the last games in decisions; NaN before the first."""
         return sum(self.lengths) / len(self.lengths) if self.lengths else math.nan
 
+    def begin(self) -> None:
+        """Starts the session's clock: `minutes` is time to train, not to start processes."""
+        self.session_started = time.monotonic()
+
     def collected(self, env_steps: int, frames_per_step: int, games: Iterable[GameResult]) -> None:
         """Counts what rollout workers did."""
         self.env_steps += env_steps

@@ -79,6 +79,11 @@ class Recorder:
         self._restarts += 1
         self.message(text)
 
+    def rewind(self, learner_step: int) -> None:
+        """Notes that the learner goes on from a checkpoint: rows of later steps count no more."""
+        self._tracker.rewind(learner_step)
+        self.message(f"the learner goes on from step {learner_step:,}")
+
     def checkpoint(self, learner_step: int) -> None:
         """Notes the newest checkpoint."""
         self._checkpoint_step = learner_step

@@ -63,7 +63,7 @@ class RemoteOutlet:
 
     def waits_for(self) -> str:
         """Says why the last insert was not taken."""
-        return self._reason or "replay to take segments"
+        return f"replay: {self._reason or 'a shard to take segments'}"
 
     def _send(self, shard: Handle, segments: list[Segment]) -> None:
         self._calls[shard.insert.remote(segments, _INSERT_PATIENCE_S)] = (shard, segments)

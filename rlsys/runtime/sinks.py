@@ -151,8 +151,9 @@ class Wandb:
         """Leaves what was sent: W&B cannot take rows back, but its x axis shows the repetition."""
 
     def close(self) -> None:
-        """Ends the run; online, waits until everything is uploaded."""
+        """Ends the run and W&B's own process, which has written, or uploaded, everything by then."""
         self._run.finish()
+        self._wandb.teardown()
 
     def _choose_axes(self, names: Iterable[str]) -> None:
         """Gives each group its x axis when it is first seen; two patterns must not match one name."""

@@ -265,7 +265,7 @@ class Supervisor:
                 step = self._checkpoints.latest()
                 self._progress.learner_steps = step or 0
                 self._get(self._program.start_learners(step), "restart the learners")
-                self._recorder.message(f"the learner goes on from step {self._progress.learner_steps:,}")
+                self._recorder.rewind(self._progress.learner_steps)
                 self._tick_learners()
 
     def _watch(self) -> None:

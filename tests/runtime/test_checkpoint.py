@@ -295,6 +295,33 @@ def test_a_crash_before_the_rename_leaves_earlier_checkpoints_and_the_next_draft
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000000001", "000000003"]
 
 
+def test_a_process_killed_while_it_writes_leaves_only_whole_checkpoints(tmp_path):
+    program = (
+        "import sys, numpy as np; from pathlib import Path; from rlsys.runtime.checkpoint import Checkpoints;"
+        "checkpoints = Checkpoints(Path(sys.argv[1]), keep=2); first = int(sys.argv[2])\n"
+        "for step in range(first, first + 10_000):\n"
+        "    draft = checkpoints.begin(step // 2)\n"
+        "    print(step, flush=True)\n"
+        "    draft.write('learner', {'weight': np.full(50_000, step // 2)})\n"
+        "    draft.commit({'step': step // 2})\n"
+    )
+    rng, next_step = random.Random(0), 0
+    for _ in range(4):
+        command = [sys.executable, "-c", program, str(tmp_path), str(next_step)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(rng.randint(3, 12)):
+                next_step = int(process.stdout.readline()) + 1
+            process.kill()
+        checkpoints = Checkpoints(tmp_path, keep=2)
+        steps = checkpoints.list()
+        assert steps[-1] >= next_step // 2 - 1
+        for step in steps:
+            opened = checkpoints.open(step)
+            assert opened.metrics == {"step": step}
+            assert (opened.read("learner")["weight"] == step).all()
+
+
 def test_a_second_checkpoint_of_the_same_step_takes_the_place_and_the_score_of_the_first(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=1)
     write(checkpoints, 4)
@@ -350,6 +377,18 @@ def test_the_last_k_the_best_and_the_one_whose_score_is_expected_are_kept(tmp_pa
                 best = max(scores, key=lambda s: (scores[s], s))
                 assert checkpoints.mark_best(scored, score) == (scored == best)
                 assert checkpoints.best() == Checkpoints(tmp_path / str(trial), keep).best() == best
+
+
+def test_a_run_that_went_back_keeps_its_new_checkpoints_rather_than_those_of_later_steps(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    write(checkpoints, 5)
+    checkpoints.mark_best(5, 1.0)
+    write(checkpoints, 9)
+    checkpoints.mark_best(9, 2.0)
+    write(Checkpoints(tmp_path, keep=1), 7)
+    assert checkpoints.list() == (5, 7)
+    assert checkpoints.latest() == 7
+    assert checkpoints.best() == 5
 
 
 def test_a_score_that_is_not_finite_or_comes_too_late_is_not_noted(tmp_path):

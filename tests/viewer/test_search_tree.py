@@ -1,11 +1,13 @@
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rlsys.errors import ConfigError
+from rlsys.planning.tree import Tree
 from rlsys.viewer.search_tree import SearchTree, draw_search_tree
 
 
@@ -118,6 +120,12 @@ def test_a_tree_can_be_taken_from_arrays_by_name():
     arrays = {**vars(tree), "other": np.zeros(3)}
     again = SearchTree.from_arrays(arrays)
     assert all(getattr(again, name) is value for name, value in vars(tree).items())
+
+
+def test_the_trees_of_the_search_have_all_that_a_picture_needs():
+    searched = Tree.allocate(num_roots=2, num_nodes=4, num_actions=3)
+    tree = SearchTree.from_arrays({field.name: getattr(searched, field.name)[1] for field in fields(SearchTree)})
+    assert {array.shape for array in vars(tree).values()} == {(4, 3)}
 
 
 def test_other_formats_are_refused_by_name():

@@ -1,0 +1,42 @@
+"""MuZero: planning with a learned model. Schrittwieser et al. 2020, https://arxiv.org/abs/1911.08265.
+
+Importing this costs neither torch nor numba; they come with the first policy or learner.
+"""
+
+from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.algorithms.muzero.placement import check, segments, table
+from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
+
+
+def _make_policy(context: PolicyContext) -> Policy:
+    from rlsys.algorithms.muzero.policy import MuZeroPolicy
+
+    return MuZeroPolicy(context)
+
+
+def _make_learner(context: LearnerContext) -> Learner:
+    from rlsys.algorithms.muzero.learner import MuZeroLearner
+
+    return MuZeroLearner(context)
+
+
+ALGORITHM = Algorithm(
+    name="muzero",
+    config_type=MuZeroConfig,
+    make_policy=_make_policy,
+    make_learner=_make_learner,
+    segments=segments,
+    table=table,
+    check=check,
+    debug={
+        "num_simulations": 4,
+        "fixed_temperatures": [],
+        "max_history_length": 32,
+        "window_size": 2_000,
+        "window_step": None,
+        "stored_before_train": 128,
+        "batch_size": 16,
+        "td_steps": 5,
+    },
+)
+"""MuZero as the runtime sees it."""

@@ -1,0 +1,192 @@
+"""MuZero's learner: unrolls the model along sampled windows and pulls it towards the targets.
+
+Schrittwieser et al. 2020, section 3 and appendix G, https://arxiv.org/abs/1911.08265.
+Shape legend: B windows of this rank, K unroll steps.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlsys.algorithms.muzero import schedules
+from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.algorithms.muzero.networks import Unroll, make_network
+from rlsys.algorithms.muzero.optimizers import load_optimizer, make_optimizer, save_optimizer
+from rlsys.algorithms.muzero.ranks import maximum
+from rlsys.algorithms.muzero.scalars import reward_code, value_code
+from rlsys.algorithms.muzero.targets import Targets, make_targets, window_length, window_rows
+from rlsys.api import Learner, LearnerContext, Replay, Saved
+from rlsys.errors import WorkerError
+from rlsys.nets.flat import FlatParameters
+from rlsys.ops.losses import cross_entropy
+from rlsys.types import Array, Batch
+
+
+class Losses(NamedTuple):
+    """Scalars: means over windows of the weighted sums over the unroll."""
+
+    value: Tensor
+    reward: Tensor
+    policy: Tensor
+
+
+class MuZeroLearner(Learner):
+    """One rank's networks, optimizer and step count; everything else is a function of the configuration.
+
+    Each update divides the gradient of the whole loss by K, as upstream does; the paper does so for the steps k ≥ 1
+    only. New priorities leave before the weights change.
+    """
+
+    def __init__(self, context: LearnerContext) -> None:
+        """Builds networks from the seed alone, so that all ranks begin with the same."""
+        self._config: MuZeroConfig = context.config
+        self._context = context
+        self._device = torch.device(context.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed)
+            self._network = make_network(self._config, context.env).to(self._device).train()
+        self._flat = FlatParameters(self._network)
+        self._optimizer = make_optimizer(self._config, self._flat.vector)
+        self._value, self._reward = value_code(self._config), reward_code(self._config)
+        self._batch_size = self._config.batch_size // context.num_ranks
+        self._rng = np.random.default_rng(context.seed)
+        self._step = 0
+
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Does one update.
+
+        Raises:
+          WorkerError: a loss or a gradient is not finite; the weights are those of the last update.
+        """
+        config = self._config
+        length = window_length(config.num_unroll_steps, config.td_steps)
+        batch = replay.sample(self._batch_size, length, window_rows(config.num_unroll_steps, config.td_steps))
+        targets = make_targets(
+            batch,
+            num_unroll_steps=config.num_unroll_steps,
+            td_steps=config.td_steps,
+            discount=config.discount,
+            rng=self._rng,
+        )
+        losses, error_B = self._backward(batch, targets)
+        norm = self._finish_gradient()
+        # One transfer brings everything from the device that the host needs to know.
+        error_B, (value, reward, policy, norm) = np.split(
+            torch.cat([error_B, torch.stack([*losses, norm])]).cpu().numpy().astype(np.float64), [len(error_B)]
+        )
+        metrics = {"loss/value": value, "loss/reward": reward, "loss/policy": policy, "learner/gradient_norm": norm}
+        if not math.isfinite(value + reward + policy + norm):
+            raise WorkerError(self._diagnosis(batch, targets, metrics))
+        priority_B = (np.abs(error_B) + config.epsilon) ** config.alpha
+        replay.update_priorities(batch.key, priority_B)
+        rate = schedules.learning_rate(config, self._step)
+        self._optimizer.param_groups[0]["lr"] = rate
+        self._optimizer.step()
+        self._step += 1
+        return {
+            **metrics,
+            "loss/total": config.value_loss_weight * value + reward + policy,
+            "learner/learning_rate": rate,
+            "replay/priority_mean": float(priority_B.mean()),
+            "replay/weights_version_mean": float(batch.weights_version.mean()),
+            "replay/weights_version_min": float(batch.weights_version.min()),
+        }
+
+    def weights(self) -> Mapping[str, Array]:
+        """Returns parameters, and the running statistics of normalisation layers."""
+        return self._flat.to_arrays() | _to_arrays(self._buffers())
+
+    def save(self) -> Saved:
+        """Returns networks, optimizer, random state and step."""
+        return {
+            "parameters": self._flat.to_arrays(),
+            "buffers": _to_arrays(self._buffers()),
+            "optimizer": save_optimizer(self._optimizer, self._flat.vector),
+            "rng": self._rng.bit_generator.state,
+            "step": self._step,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on exactly from `save`."""
+        self._flat.load_arrays(saved["parameters"])
+        for name, buffer in self._buffers().items():
+            buffer.copy_(torch.tensor(saved["buffers"][name]))
+        load_optimizer(self._optimizer, self._flat.vector, saved["optimizer"])
+        self._rng.bit_generator.state = saved["rng"]
+        self._step = saved["step"]
+
+    def _backward(self, batch: Batch, targets: Targets) -> tuple[Losses, Tensor]:
+        """Computes this rank's gradient; returns losses and `[B]` errors of the first values, in raw units."""
+        config = self._config
+        observation = self._to_device(batch.observation[:, 0])
+        action_BK, value_BK = self._to_device(targets.action), self._to_device(targets.value)
+        reward_BK, policy_BKA = self._to_device(targets.reward), self._to_device(targets.policy)
+        mask_BK, weight_B1 = self._to_device(targets.mask), self._to_device(self._importance_weights(batch)[:, None])
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.learning_precision == "bf16"):
+            unroll = Unroll(*(output.float() for output in self._network.unroll(observation, action_BK)))
+        weight_BK = weight_B1 * mask_BK / len(weight_B1)
+        losses = Losses(
+            value=(weight_BK * self._value.loss(unroll.value, value_BK)).sum(),
+            reward=(weight_BK[:, 1:] * self._reward.loss(unroll.reward, reward_BK)).sum(),
+            policy=(weight_BK * cross_entropy(unroll.policy, policy_BKA)).sum(),
+        )
+        total = config.value_loss_weight * losses.value + losses.reward + losses.policy
+        self._flat.gradient.zero_()
+        (total / config.num_unroll_steps).backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            error_B = self._value.decode(unroll.value[:, 0]) - value_BK[:, 0]
+        return Losses(*(loss.detach() for loss in losses)), error_B
+
+    def _finish_gradient(self) -> Tensor:
+        """Averages the gradient over the ranks and clips it; returns its norm before that."""
+        if self._context.num_ranks > 1:
+            statistics = [buffer for buffer in self._buffers().values() if buffer.is_floating_point()]
+            self._context.average([self._flat.gradient, *statistics])
+        norm = torch.linalg.vector_norm(self._flat.gradient)
+        if self._config.clip_grad is not None:
+            self._flat.gradient.mul_((self._config.clip_grad / norm.clamp_min(1e-12)).clamp(max=1.0))
+        return norm
+
+    def _importance_weights(self, batch: Batch) -> Array:
+        """Returns `[B]` float32 weights, (num_items · probability)^-beta over the largest of all ranks' batches."""
+        weight_B = (batch.num_items * batch.probability) ** -schedules.beta(self._config, self._step)
+        largest = float(weight_B.max())
+        if self._context.num_ranks > 1:
+            largest = maximum(largest, self._context.average)
+        return np.asarray(weight_B / largest, np.float32)
+
+    def _to_device(self, array: Array) -> Tensor:
+        """Copies to the device without waiting for it; on a CPU the tensor may share the array's memory."""
+        tensor: Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
+        return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Returns name -> buffer of what normalisation layers remember."""
+        parameters = dict(self._network.named_parameters())
+        return {name: value for name, value in self._network.state_dict().items() if name not in parameters}
+
+    def _diagnosis(self, batch: Batch, targets: Targets, metrics: Mapping[str, float]) -> str:
+        """Names the first number on the way from replay to the gradient that is not finite."""
+        places: dict[str, Any] = {
+            "observation from replay": batch.observation,
+            "value target": targets.value,
+            "reward target": targets.reward,
+            "policy target": targets.policy,
+            "probability from replay": batch.probability,
+            **metrics,
+            **{f"gradient of {name}": value.cpu() for name, value in self._flat.gradients().items()},
+        }
+        name = next(name for name, value in places.items() if not np.isfinite(np.asarray(value)).all())
+        value = f"{name} = {places[name]}" if name in metrics else f"{name} holds nan or inf"
+        return (
+            f"{value} at learner step {self._step}; losses and gradients must be finite. The weights were left as they "
+            "were: go back to the last checkpoint with a lower muzero.lr_init, or set muzero.clip_grad."
+        )
+
+
+def _to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+    return {name: tensor.detach().to("cpu", copy=True).numpy() for name, tensor in tensors.items()}

@@ -1,0 +1,312 @@
+"""MuZero's networks: representation, dynamics and prediction, in the three sizes of upstream.
+
+Schrittwieser et al. 2020, appendix F and G, https://arxiv.org/abs/1911.08265.
+Shape legend: B batch, K unroll steps, A actions, S state features (FCNetwork) or channels (the others), C H W image
+planes, F features of a head's input, V size of the value head, R size of the reward head.
+"""
+
+import abc
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.algorithms.muzero.scalars import reward_code, value_code
+from rlsys.errors import ConfigError
+from rlsys.nets.residual import PlainResidualBlock, ResidualBlock, conv3x3
+from rlsys.nets.scaling import RescaleObservation, min_max_scale
+from rlsys.ops.gradients import scale_gradient
+from rlsys.types import EnvSpec
+
+HIDDEN_SIZE = 512
+"""Units of the hidden layer of every head."""
+_STATE_SIZE = 50
+_SMALLEST_IMAGE = 16
+_DYNAMICS_GRADIENT = 0.5
+
+
+class Prediction(NamedTuple):
+    """What the networks say about B states: value `[B, V]` and policy logits `[B, A]`."""
+
+    value: Tensor
+    policy: Tensor
+
+
+class Unroll(NamedTuple):
+    """K imagined steps: value `[B, K + 1, V]`, reward `[B, K, R]` and policy logits `[B, K + 1, A]`."""
+
+    value: Tensor
+    reward: Tensor
+    policy: Tensor
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What decides about the shapes of a network.
+
+    Attributes:
+      frame: shape of one frame: features, `[H, W]`, or `[H, W, C]`.
+      num_stack: frames that the policy sees at once.
+      num_actions: A.
+      value, reward: outputs of these heads: atoms of their supports, or 1.
+      low, high: bounds to which observations are rescaled; empty for none.
+    """
+
+    frame: tuple[int, ...]
+    num_stack: int
+    num_actions: int
+    value: int
+    reward: int
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+class Network(nn.Module, abc.ABC):
+    """The three functions. Heads give logits (or scalars without a support); `scalars` decodes them.
+
+    States are scaled to [0, 1], so that they have the range of the actions that are attached to them.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.rescale = RescaleObservation(sizes.low, sizes.high)
+
+    def _planes(self, observation: Tensor) -> Tensor:
+        """Returns images `[B, H, W]`, `[B, H, W, C]`, or stacks of them, as `[B, planes, H, W]`."""
+        observation = self.rescale(observation)
+        if len(self.sizes.frame) == 3:
+            observation = observation.movedim(-1, -3)
+        return observation.reshape(len(observation), -1, *self.sizes.frame[:2])
+
+    @abc.abstractmethod
+    def represent(self, observation: Tensor) -> Tensor:
+        """Returns the state `[B, S, ...]` of raw observations `[B, *observation]`."""
+
+    @abc.abstractmethod
+    def transition(self, state: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the next state `[B, S, ...]` and what `predict_reward` reads `[B, F, ...]`."""
+
+    @abc.abstractmethod
+    def predict_reward(self, features: Tensor) -> Tensor:
+        """Returns `[B, R]` for the reward of the transition."""
+
+    @abc.abstractmethod
+    def predict(self, state: Tensor) -> Prediction:
+        """Returns value and policy of a state."""
+
+    def unroll(self, observation: Tensor, action_BK: Tensor) -> Unroll:
+        """Imagines K steps from each observation.
+
+        The gradient that comes back through a state is halved where the state enters a transition (appendix G). All
+        heads see all steps in one batch.
+        """
+        state = self.represent(observation)
+        states, features = [state], []
+        for action_B in action_BK.unbind(dim=1):
+            state, feature = self.transition(scale_gradient(state, _DYNAMICS_GRADIENT), action_B)
+            states.append(state)
+            features.append(feature)
+        prediction = self.predict(torch.cat(states))
+        num_steps = action_BK.shape[1]
+        return Unroll(
+            _batch_first(prediction.value, num_steps + 1),
+            _batch_first(self.predict_reward(torch.cat(features)), num_steps),
+            _batch_first(prediction.policy, num_steps + 1),
+        )
+
+
+def make_network(config: MuZeroConfig, env: EnvSpec) -> Network:
+    """Builds the configured architecture with new weights, from torch's global generator.
+
+    Raises:
+      ConfigError: it cannot see these observations.
+    """
+    sizes = Sizes(
+        frame=env.observation.shape,
+        num_stack=env.num_stack,
+        num_actions=env.num_actions,
+        value=value_code(config).size,
+        reward=reward_code(config).size,
+        low=env.observation_low,
+        high=env.observation_high,
+    )
+    architectures: dict[str, type[Network]] = {
+        "FCNetwork": FCNetwork,
+        "TinyNetwork": TinyNetwork,
+        "MuZeroNetwork": MuZeroNetwork,
+    }
+    return architectures[config.architecture](sizes)
+
+
+class Perceptron(nn.Module):
+    """Two linear layers with a ReLU between them."""
+
+    def __init__(self, num_in: int, num_out: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(num_in, HIDDEN_SIZE)
+        self.out = nn.Linear(HIDDEN_SIZE, num_out)
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        """Returns `[B, num_out]`."""
+        return self.out(functional.relu(self.hidden(x_BF)))  # type: ignore[no-any-return]
+
+
+class FCNetwork(Network):
+    """Perceptrons on a state of 50 features; observations are flattened, actions are one-hot."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        with_action = _STATE_SIZE + sizes.num_actions
+        self.representation = Perceptron(sizes.num_stack * math.prod(sizes.frame), _STATE_SIZE)
+        self.dynamics = Perceptron(with_action, _STATE_SIZE)
+        self.reward = Perceptron(with_action, sizes.reward)
+        self.value = Perceptron(_STATE_SIZE, sizes.value)
+        self.policy = Perceptron(_STATE_SIZE, sizes.num_actions)
+
+    def represent(self, observation: Tensor) -> Tensor:
+        """Returns `[B, S]`."""
+        observation_BF = self.rescale(observation).flatten(start_dim=1)
+        return min_max_scale(functional.relu(self.representation(observation_BF)))
+
+    def transition(self, state: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the next state `[B, S]`, and the state with its action `[B, S + A]` for the reward."""
+        action_BA = functional.one_hot(action_B, self.sizes.num_actions).to(state.dtype)
+        input_BF = torch.cat([state, action_BA], dim=1)
+        return min_max_scale(functional.relu(self.dynamics(input_BF))), input_BF
+
+    def predict_reward(self, features: Tensor) -> Tensor:
+        """Returns `[B, R]`."""
+        return self.reward(features)  # type: ignore[no-any-return]
+
+    def predict(self, state: Tensor) -> Prediction:
+        """Returns value and policy."""
+        return Prediction(self.value(state), self.policy(state))
+
+
+class TinyNetwork(Network):
+    """A few convolutions without normalisation; state `[B, 64, H / 16, W / 16]`. No layers are shared between heads."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        num_planes, height, width = _image_shape(sizes)
+        channels, with_action = 64, 65
+        pixels = math.ceil(height / 16) * math.ceil(width / 16)
+        self.representation = nn.Sequential(
+            conv3x3(num_planes, 32, stride=2),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+            conv3x3(32, channels, stride=2),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+            PlainResidualBlock(channels),
+            conv3x3(channels, channels),
+            nn.Tanh(),
+        )
+        self.dynamics = nn.Sequential(PlainResidualBlock(with_action), conv3x3(with_action, channels), nn.Tanh())
+        self.reward = _tiny_head(with_action, pixels, sizes.reward)
+        self.value = _tiny_head(channels, pixels, sizes.value)
+        self.policy = _tiny_head(channels, pixels, sizes.num_actions)
+
+    def represent(self, observation: Tensor) -> Tensor:
+        """Returns `[B, 64, H / 16, W / 16]`."""
+        return min_max_scale(self.representation(self._planes(observation)))
+
+    def transition(self, state: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the next state, and the state with its action plane for the reward."""
+        planes_BCHW = _with_action_plane(state, action_B, self.sizes.num_actions)
+        return min_max_scale(self.dynamics(planes_BCHW)), planes_BCHW
+
+    def predict_reward(self, features: Tensor) -> Tensor:
+        """Returns `[B, R]`."""
+        return self.reward(features)  # type: ignore[no-any-return]
+
+    def predict(self, state: Tensor) -> Prediction:
+        """Returns value and policy."""
+        return Prediction(self.value(state), self.policy(state))
+
+
+class MuZeroNetwork(Network):
+    """Towers of 16 residual blocks; state `[B, 128, H / 16, W / 16]`. The paper's shape with half of its channels.
+
+    Batch normalisation sees all steps of an unroll as one batch, and each learner rank its own share of it.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        num_planes, height, width = _image_shape(sizes)
+        half, channels = 64, 128
+        features = channels * math.ceil(height / 16) * math.ceil(width / 16)
+        self.representation = nn.Sequential(
+            conv3x3(num_planes, half, stride=2),
+            _tower(half, 2),
+            conv3x3(half, channels, stride=2),
+            _tower(channels, 3),
+            nn.AvgPool2d(kernel_size=3, stride=2, padding=1),
+            _tower(channels, 3),
+            nn.AvgPool2d(kernel_size=3, stride=2, padding=1),
+            _tower(channels, 16),
+        )
+        self.dynamics = nn.Sequential(
+            conv3x3(channels + 1, channels), nn.BatchNorm2d(channels), nn.ReLU(), _tower(channels, 16)
+        )
+        self.prediction = _tower(channels, 16)
+        self.reward = Perceptron(features, sizes.reward)
+        self.value = Perceptron(features, sizes.value)
+        self.policy = Perceptron(features, sizes.num_actions)
+
+    def represent(self, observation: Tensor) -> Tensor:
+        """Returns `[B, 128, H / 16, W / 16]`."""
+        return min_max_scale(self.representation(self._planes(observation)))
+
+    def transition(self, state: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the next state, and the same before it is scaled for the reward."""
+        planes_BCHW = self.dynamics(_with_action_plane(state, action_B, self.sizes.num_actions))
+        return min_max_scale(planes_BCHW), planes_BCHW
+
+    def predict_reward(self, features: Tensor) -> Tensor:
+        """Returns `[B, R]`."""
+        return self.reward(features.flatten(start_dim=1))  # type: ignore[no-any-return]
+
+    def predict(self, state: Tensor) -> Prediction:
+        """Returns value and policy, from one tower."""
+        features_BF = self.prediction(state).flatten(start_dim=1)
+        return Prediction(self.value(features_BF), self.policy(features_BF))
+
+
+def _tower(num_channels: int, num_blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(num_channels) for _ in range(num_blocks)))
+
+
+def _tiny_head(num_channels: int, num_pixels: int, num_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        PlainResidualBlock(num_channels), nn.Flatten(start_dim=1), Perceptron(num_channels * num_pixels, num_out)
+    )
+
+
+def _batch_first(output_NF: Tensor, num_steps: int) -> Tensor:
+    """Turns rows that are ordered by step, then by window, into `[B, num_steps, F]`."""
+    return output_NF.view(num_steps, -1, output_NF.shape[1]).transpose(0, 1)
+
+
+def _image_shape(sizes: Sizes) -> tuple[int, int, int]:
+    """Returns planes, height and width of a stack of images."""
+    frame = sizes.frame
+    if len(frame) not in (2, 3) or min(frame[:2]) < _SMALLEST_IMAGE:
+        raise ConfigError(
+            f"muzero.architecture looks at images, but observations have the shape {frame}; they must have at least "
+            f"{_SMALLEST_IMAGE} rows and columns. Set muzero.architecture=FCNetwork."
+        )
+    num_channels = frame[2] if len(frame) == 3 else 1
+    return sizes.num_stack * num_channels, frame[0], frame[1]
+
+
+def _with_action_plane(state: Tensor, action_B: Tensor, num_actions: int) -> Tensor:
+    """Appends a plane of the value a / A to each state."""
+    value_B = action_B.to(state.dtype) / num_actions
+    plane = value_B[:, None, None, None].expand(-1, 1, *state.shape[2:])
+    return torch.cat([state, plane], dim=1)

@@ -1,0 +1,76 @@
+"""What MuZero asks of the runtime: how episodes are cut, what replay keeps, and which settings cannot work."""
+
+from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.api import SegmentSpec, TableSpec
+from rlsys.errors import ConfigError
+from rlsys.types import ArraySpec, EnvSpec
+
+VISITS = "visit_probabilities"
+"""Extra `[A]` float32: share of the root's visits that each action got."""
+ROOT_VALUE = "root_value"
+"""Extra `[]` float32: the search's value of the root, in raw units."""
+
+_SMALLEST_IMAGE = 16
+_SEGMENTS_OF_SLACK = 16
+_BATCHES_OF_SLACK = 4
+
+
+def segments(config: MuZeroConfig, env: EnvSpec) -> SegmentSpec:
+    """Returns segments whose items all have complete targets, and that bootstrap after a time limit by a search."""
+    return SegmentSpec(
+        length=config.max_history_length,
+        overlap=config.num_unroll_steps + config.td_steps,
+        bootstrap_extras=True,
+        extras={VISITS: ArraySpec((env.num_actions,), "float32"), ROOT_VALUE: ArraySpec((), "float32")},
+    )
+
+
+def table(config: MuZeroConfig, env: EnvSpec) -> TableSpec:
+    """Returns a prioritized window of the newest decisions.
+
+    The ratio may be off by some batches and by some of the largest segments: less would let either side wait for the
+    other for ever, as both come in lumps.
+    """
+    largest_insert = config.max_history_length + config.num_unroll_steps + config.td_steps
+    ratio = config.sampling_ratio or 0.0
+    return TableSpec(
+        max_size=config.window_size,
+        sampler="prioritized",
+        min_size_to_sample=config.stored_before_train,
+        samples_per_insert=config.sampling_ratio,
+        error_buffer=_BATCHES_OF_SLACK * config.batch_size + _SEGMENTS_OF_SLACK * ratio * largest_insert,
+        initial_size=config.window_step or 0,
+    )
+
+
+def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:
+    """Refuses a section that cannot work with this environment and these workers.
+
+    Raises:
+      ConfigError: it says which setting, and what to do.
+    """
+    if env.num_actions == 0:
+        raise ConfigError(
+            f"'{env.id}' has continuous actions of shape {env.action.shape}; MuZero's search needs discrete ones. "
+            "Choose another environment."
+        )
+    if config.architecture != "FCNetwork" and not _is_image(env.observation.shape):
+        raise ConfigError(
+            f"muzero.architecture = {config.architecture} with observations of shape {env.observation.shape}; it needs "
+            f"images of at least {_SMALLEST_IMAGE}×{_SMALLEST_IMAGE}. Set muzero.architecture=FCNetwork."
+        )
+    if len(config.fixed_temperatures) > num_environments:
+        raise ConfigError(
+            f"muzero.fixed_temperatures has {len(config.fixed_temperatures)} entries, but there are "
+            f"{num_environments} environments; each temperature needs one that plays it. Remove some, or raise "
+            "runtime.environments_per_worker or runtime.rollout_workers."
+        )
+    if config.batch_size % num_ranks:
+        raise ConfigError(
+            f"muzero.batch_size = {config.batch_size} cannot be divided among runtime.learners = {num_ranks}; each "
+            "rank takes an equal share. Change either."
+        )
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    return len(shape) in (2, 3) and min(shape[:2]) >= _SMALLEST_IMAGE

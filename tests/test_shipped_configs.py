@@ -1,0 +1,30 @@
+"""What configs/ and launch/ hold fits together and explains itself."""
+
+import itertools
+
+import pytest
+
+from rlsys import catalogue, config
+from rlsys.config import RuntimeConfig
+
+PAIRS = list(itertools.product(config.experiment_names(), config.profile_names()))
+
+
+@pytest.mark.parametrize("profile", config.profile_names())
+def test_a_profile_sets_nothing_but_the_runtime(profile: str) -> None:
+    tree = config.read_yaml(config.data_folder("launch") / f"{profile}.yaml")
+    assert list(tree) == ["runtime"]
+    RuntimeConfig.model_validate(tree["runtime"])
+
+
+@pytest.mark.parametrize(("experiment", "profile"), PAIRS)
+def test_every_experiment_loads_with_every_profile_and_in_debug_mode(experiment: str, profile: str) -> None:
+    loaded = config.load(experiment, profile)
+    assert experiment.startswith(loaded.experiment.algorithm)
+    assert config.load(experiment, profile, ["debug=true"]).experiment.run.training_steps == 20
+    assert all(field.meaning for field in config.describe(loaded))
+
+
+def test_the_list_says_something_about_everything() -> None:
+    assert all(all(row) for row in [*catalogue.experiments(), *catalogue.profiles()])
+    assert {"laptop", "gpu", "gpu-48"} <= {name for name, _ in catalogue.profiles()}
