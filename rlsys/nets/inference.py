@@ -6,11 +6,12 @@ the five functions a perceptron with one hidden layer. Next state and reward rea
 policy: one recurrent inference is two wide products with two narrow ones behind each. On a CPU the products are BLAS
 calls into buffers that are kept, and what lies between them is compiled: one pass over memory where torch needs many.
 
-Shape legend: B batch, O observation features, D state features, A actions, U hidden units of both perceptrons of a
-pair, V atoms of a support, P outputs of a perceptron, padded with zeros to full vector registers.
+Shape legend: B batch, O observation features, D state features, A actions, I inputs of a product with bfloat16, U
+hidden units of both perceptrons of a pair, V atoms of a support, P outputs, padded with zeros to full vector registers.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -26,6 +27,9 @@ Perceptron = tuple[nn.Linear, nn.Linear]
 """Input and output layer; a ReLU lies between them."""
 Support = tuple[int, int]
 """Lowest and highest integer atom of a categorical value or reward."""
+Precision = Literal["float32", "bfloat16"]
+Recurrent = tuple[Tensor, Tensor, Tensor, Tensor]
+"""value `[B]`, reward `[B]`, prior_logits `[B, A]`, embedding `[B, D]`."""
 
 _TRANSFORM_EPSILON = 0.001  # of h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x, appendix F of the paper
 _MIN_SPAN = 1e-5  # a state that is constant becomes 0, not NaN
@@ -35,235 +39,282 @@ _kernel = njit(cache=True, nogil=True, error_model="numpy")
 _inlined_kernel = njit(inline="always", error_model="numpy")
 
 
+@dataclass(frozen=True)
+class FullyConnected:
+    """MuZero's five functions as perceptrons.
+
+    Attributes:
+      representation: observation `[O]` -> state `[D]`, which then passes a ReLU and is scaled to [0, 1].
+      dynamics: state and one-hot action `[D + A]` -> next state `[D]`, likewise.
+      reward: state and one-hot action `[D + A]` -> logits of the reward's atoms, or the reward itself `[1]`.
+      value: state `[D]` -> logits of the value's atoms, or the value itself `[1]`.
+      policy: state `[D]` -> logits `[A]`.
+      num_actions: A.
+      value_support: atoms of the value, None where the network predicts a scalar.
+      reward_support: atoms of the reward, likewise.
+      inverse_transform: True where values and rewards are predicted as h(x), so that h⁻¹ must bring them back.
+    """
+
+    representation: Perceptron
+    dynamics: Perceptron
+    reward: Perceptron
+    value: Perceptron
+    policy: Perceptron
+    num_actions: int
+    value_support: Support | None
+    reward_support: Support | None
+    inverse_transform: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("representation", "dynamics", "reward", "value", "policy"):
+            parameters = [parameter for layer in getattr(self, name) for parameter in layer.parameters()]
+            if not all(bool(parameter.isfinite().all()) for parameter in parameters):
+                raise WorkerError(
+                    f"the {name} network has weights that are not finite; search needs numbers. Go back to the last "
+                    "good checkpoint, and clip gradients or lower the learning rate."
+                )
+
+
 class FusedFC:
-    """MuZero's fully connected networks, packed for inference from a snapshot of their weights.
+    """Inference with a snapshot of fully connected networks.
 
     It does not follow later changes of the layers: build a new one after each, which takes about a millisecond. Not to
-    be shared between threads, as intermediate results live in its buffers; what it returns is the caller's.
+    be shared between threads, as intermediate results live in its buffers.
     """
 
     def __init__(
-        self,
-        *,
-        representation: Perceptron,
-        dynamics: Perceptron,
-        reward: Perceptron,
-        value: Perceptron,
-        policy: Perceptron,
-        num_actions: int,
-        value_support: Support | None,
-        reward_support: Support | None,
-        inverse_transform: bool = True,
-        precision: Literal["float32", "bfloat16"] = "float32",
-        compiled: bool | None = None,
+        self, networks: FullyConnected, *, precision: Precision = "float32", compiled: bool | None = None
     ) -> None:
         """Packs the weights.
 
         Args:
-          representation: observation `[O]` -> state `[D]`, which then passes a ReLU and is scaled to [0, 1].
-          dynamics: state and one-hot action `[D + A]` -> next state `[D]`, likewise.
-          reward: state and one-hot action `[D + A]` -> logits of the reward's atoms, or the reward itself `[1]`.
-          value: state `[D]` -> logits of the value's atoms, or the value itself `[1]`.
-          policy: state `[D]` -> logits `[A]`.
-          num_actions: A.
-          value_support: atoms of the value, None where the network predicts a scalar.
-          reward_support: atoms of the reward, likewise.
-          inverse_transform: True where values and rewards are predicted as h(x), so that h⁻¹ must bring them back.
-          precision: of the pairs' products; "bfloat16" pays from about 100 rows on a CPU that multiplies it natively.
+          networks: layers, copied; all of them on one device.
+          precision: of the products; "bfloat16" pays from about 100 rows on a CPU that multiplies it natively.
           compiled: use compiled passes and kept buffers, which needs a CPU; None for wherever that is possible.
-
-        Raises:
-          WorkerError: a weight is not finite.
         """
-        _check_finite(representation=representation, dynamics=dynamics, reward=reward, value=value, policy=policy)
         if compiled is None:
-            compiled = policy[0].weight.is_cpu
-        pair = _TorchPair if not compiled else _Float32Pair if precision == "float32" else _BFloat16Pair
-        self._representation = tuple(_detached(layer) for layer in representation)
-        self._dynamics: _Pair = pair(dynamics, reward, num_actions, precision)
-        self._prediction: _Pair = pair(value, policy, 0, precision)
-        self._initial_state = _StateHead(representation, compiled)
-        self._next_state = _StateHead(dynamics, compiled)
-        self._reward = _ScalarHead(reward, reward_support, inverse_transform, compiled)
-        self._value = _ScalarHead(value, value_support, inverse_transform, compiled)
-        _, self._policy_bias_A = _detached(policy[1])
+            compiled = networks.policy[0].weight.is_cpu
+        self._network: _Network = _Compiled(networks, precision) if compiled else _Eager(networks, precision)
 
     def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns value `[B]`, prior_logits `[B, A]` and embedding `[B, D]` of float32 observations."""
-        (input_weight, input_bias), (output_weight, _) = self._representation
-        hidden_BU = functional.relu(functional.linear(observation_BO, input_weight, input_bias))
-        embedding_BD = self._initial_state(functional.linear(hidden_BU, output_weight))
-        value_B, prior_logits_BA = self._predict(embedding_BD)
-        return value_B, prior_logits_BA, embedding_BD
+        """Returns value `[B]`, prior_logits `[B, A]` and embedding `[B, D]` of float32 observations, new each time."""
+        return self._network.initial(observation_BO)
 
-    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns value `[B]`, reward `[B]`, prior_logits `[B, A]` and the next embedding `[B, D]`, in float32.
+    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
+        """Returns value `[B]`, reward `[B]`, prior_logits `[B, A]` and next embedding `[B, D]`, all in float32.
+
+        Compiled, it returns the same tensors each time: the next call with as many rows overwrites them.
 
         Args:
-          embedding_BD: contiguous float32, as returned by `initial` and by this function.
+          embedding_BD: contiguous float32, from `initial` or from here.
           action_B: int64.
         """
-        state_BP, reward_BP = self._dynamics(embedding_BD, action_B)
-        reward_B = self._reward(reward_BP)
-        next_embedding_BD = self._next_state(state_BP)
-        value_B, prior_logits_BA = self._predict(next_embedding_BD)
-        return value_B, reward_B, prior_logits_BA, next_embedding_BD
-
-    def _predict(self, embedding_BD: Tensor) -> tuple[Tensor, Tensor]:
-        value_BP, policy_BP = self._prediction(embedding_BD, None)
-        return self._value(value_BP), policy_BP[:, : len(self._policy_bias_A)] + self._policy_bias_A
+        return self._network.recurrent(embedding_BD, action_B)
 
 
-class _Pair(Protocol):
-    """Two perceptrons on one input; returns both outputs `[B, P]` in float32 without their biases, in reused buffers."""
-
-    def __call__(self, input_BD: Tensor, action_B: Tensor | None) -> tuple[Tensor, Tensor]: ...
-
-
-class _Float32Pair:
-    """Compiled, in float32.
-
-    The columns of the input layer that belong to one-hot actions are added to its bias, one row per action: so the
-    product keeps to the state's features, and the bias is added in the same pass that applies the ReLU.
-    """
-
-    def __init__(self, first: Perceptron, second: Perceptron, num_actions: int, precision: str) -> None:
-        self._input_DU, bias_AU = _split_input(first, second, num_actions)
-        self._bias_AU = bias_AU.numpy()
-        self._outputs = (_padded_output(first), _padded_output(second))
-        self._reserve(0)
-
-    def __call__(self, input_BD: Tensor, action_B: Tensor | None) -> tuple[Tensor, Tensor]:
-        if len(input_BD) != self._batch_size:
-            self._reserve(len(input_BD))
-        torch.mm(input_BD, self._input_DU, out=self._hidden_BU)
-        _add_bias_and_relu(
-            self._hidden_array_BU, self._bias_AU, self._no_action_B if action_B is None else action_B.numpy()
-        )
-        for hidden, weight, result in zip(self._halves, self._outputs, self._results, strict=True):
-            torch.mm(hidden, weight, out=result)
-        return self._results
-
-    def _reserve(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._hidden_BU = torch.empty(batch_size, self._input_DU.shape[1])
-        self._hidden_array_BU = self._hidden_BU.numpy()
-        self._halves = self._hidden_BU.split([len(weight) for weight in self._outputs], dim=1)
-        first, second = self._outputs
-        self._results = torch.empty(batch_size, first.shape[1]), torch.empty(batch_size, second.shape[1])
-        self._no_action_B = np.zeros(batch_size, np.int64)
+class _Network(Protocol):
+    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent: ...
 
 
-class _BFloat16Pair:
-    """Compiled, with products of bfloat16.
+class _Eager:
+    """On any device, with torch's own functions."""
 
-    Such a product takes longer to start than to do at these sizes, so there are only two: the input carries the one-hot
-    action and a 1 for the bias, and the output layers are the blocks of one matrix.
-    """
+    def __init__(self, networks: FullyConnected, precision: Precision) -> None:
+        dtype = getattr(torch, precision)
+        self._networks = networks
+        self._representation = [_detached(layer) for layer in networks.representation]
+        self._dynamics = _EagerPair(networks.dynamics, networks.reward, networks.num_actions, dtype)
+        self._prediction = _EagerPair(networks.value, networks.policy, 0, dtype)
 
-    def __init__(self, first: Perceptron, second: Perceptron, num_actions: int, precision: str) -> None:
-        weight_UI, bias_U = _joined_input(first, second)
-        outputs = (_padded_output(first), _padded_output(second))
-        self._num_actions = num_actions
-        self._input_IU = torch.cat([weight_UI, bias_U[:, None]], dim=1).t().contiguous().bfloat16()
-        self._output_UP = torch.block_diag(*outputs).bfloat16()
-        self._widths = [weight.shape[1] for weight in outputs]
-        self._reserve(0)
+    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        input_layer, output_layer = self._representation
+        hidden_BU = functional.relu(functional.linear(observation_BO, *input_layer))
+        embedding_BD = _scaled(functional.linear(hidden_BU, *output_layer))
+        value_BV, prior_logits_BA = self._prediction(embedding_BD, None)
+        return self._scalar(value_BV, self._networks.value_support), prior_logits_BA, embedding_BD
 
-    def __call__(self, input_BD: Tensor, action_B: Tensor | None) -> tuple[Tensor, Tensor]:
-        if len(input_BD) != self._batch_size:
-            self._reserve(len(input_BD))
-        _append_one_hot_and_one(
-            input_BD.numpy(), self._no_action_B if action_B is None else action_B.numpy(), self._input_array_BI
-        )
-        self._rounded_BI.copy_(self._input_BI)
-        torch.mm(self._rounded_BI, self._input_IU, out=self._hidden_BU)
-        _relu_of_bits(self._hidden_bits_BU)
-        torch.mm(self._hidden_BU, self._output_UP, out=self._output_BP)
-        self._result_BP.copy_(self._output_BP)
-        return self._results
+    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
+        state_BD, reward_BV = self._dynamics(embedding_BD, action_B)
+        next_embedding_BD = _scaled(state_BD)
+        value_BV, prior_logits_BA = self._prediction(next_embedding_BD, None)
+        reward_B = self._scalar(reward_BV, self._networks.reward_support)
+        return self._scalar(value_BV, self._networks.value_support), reward_B, prior_logits_BA, next_embedding_BD
 
-    def _reserve(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-        num_inputs, num_hidden = self._input_IU.shape
-        num_outputs = sum(self._widths)
-        self._input_BI = torch.empty(batch_size, num_inputs)
-        self._input_array_BI = self._input_BI.numpy()
-        self._rounded_BI = torch.empty(batch_size, num_inputs, dtype=torch.bfloat16)
-        self._hidden_BU = torch.empty(batch_size, num_hidden, dtype=torch.bfloat16)
-        self._hidden_bits_BU = self._hidden_BU.view(torch.int16).numpy()
-        self._output_BP = torch.empty(batch_size, num_outputs, dtype=torch.bfloat16)
-        self._result_BP = torch.empty(batch_size, num_outputs)
-        first, second = self._result_BP.split(self._widths, dim=1)
-        self._results = first, second
-        self._no_action_B = np.zeros(batch_size, np.int64)
-
-
-class _TorchPair:
-    """On any device and in either precision, with torch's own functions."""
-
-    def __init__(self, first: Perceptron, second: Perceptron, num_actions: int, precision: str) -> None:
-        self._dtype: torch.dtype = getattr(torch, precision)
-        input_DU, bias_AU = _split_input(first, second, num_actions)
-        self._input_DU, self._bias_AU = input_DU.to(self._dtype), bias_AU.to(self._dtype)
-        self._outputs = (_padded_output(first).to(self._dtype), _padded_output(second).to(self._dtype))
-
-    def __call__(self, input_BD: Tensor, action_B: Tensor | None) -> tuple[Tensor, Tensor]:
-        bias_BU = self._bias_AU if action_B is None else self._bias_AU[action_B]
-        hidden_BU = functional.relu(input_BD.to(self._dtype) @ self._input_DU + bias_BU)
-        first_BU, second_BU = hidden_BU.split([len(weight) for weight in self._outputs], dim=1)
-        return (first_BU @ self._outputs[0]).float(), (second_BU @ self._outputs[1]).float()
-
-
-class _StateHead:
-    """Adds the bias, applies the ReLU and scales each state to [0, 1] by its own minimum and maximum."""
-
-    def __init__(self, perceptron: Perceptron, compiled: bool) -> None:
-        _, self._bias_D = _detached(perceptron[1])
-        self._bias_array_D = self._bias_D.numpy() if compiled else None
-
-    def __call__(self, raw_BP: Tensor) -> Tensor:
-        if self._bias_array_D is not None:
-            state_BD = np.empty((len(raw_BP), self._bias_array_D.size), np.float32)
-            _scale_state(raw_BP.numpy(), self._bias_array_D, state_BD)
-            return torch.from_numpy(state_BD)
-        activation_BD = functional.relu(raw_BP[:, : len(self._bias_D)] + self._bias_D)
-        low_B1, high_B1 = activation_BD.aminmax(dim=1, keepdim=True)
-        return (activation_BD - low_B1) / (high_B1 - low_B1).clamp_min(_MIN_SPAN)
-
-
-class _ScalarHead:
-    """Adds the bias, takes the expectation over the support's atoms if there is one, and inverts h."""
-
-    def __init__(self, perceptron: Perceptron, support: Support | None, invert: bool, compiled: bool) -> None:
-        _, self._bias_V = _detached(perceptron[1])
-        low, high = support or (0, 0)
-        assert len(self._bias_V) == high - low + 1, (len(self._bias_V), support)
-        self._bias_array_V = self._bias_V.numpy() if compiled else None
-        self._atoms_V = torch.arange(low, high + 1, dtype=torch.float32, device=self._bias_V.device)
-        self._low, self._is_categorical, self._invert = low, support is not None, invert
-
-    def __call__(self, raw_BP: Tensor) -> Tensor:
-        if self._bias_array_V is not None:
-            array_B = np.empty(len(raw_BP), np.float32)
-            _decode(raw_BP.numpy(), self._bias_array_V, self._low, self._is_categorical, self._invert, array_B)
-            return torch.from_numpy(array_B)
-        output_BV = raw_BP[:, : len(self._bias_V)] + self._bias_V
-        scalar_B = output_BV.softmax(dim=1) @ self._atoms_V if self._is_categorical else output_BV[:, 0]
-        if not self._invert:
+    def _scalar(self, output_BV: Tensor, support: Support | None) -> Tensor:
+        scalar_B = output_BV[:, 0]
+        if support is not None:
+            atoms_V = torch.arange(support[0], support[1] + 1, dtype=torch.float32, device=output_BV.device)
+            scalar_B = output_BV.softmax(dim=1) @ atoms_V
+        if not self._networks.inverse_transform:
             return scalar_B
         root_B = torch.sqrt(1 + 4 * _TRANSFORM_EPSILON * (scalar_B.abs() + 1 + _TRANSFORM_EPSILON))
         return scalar_B.sign() * (((root_B - 1) / (2 * _TRANSFORM_EPSILON)) ** 2 - 1)
 
 
-def _check_finite(**perceptrons: Perceptron) -> None:
-    for name, layers in perceptrons.items():
-        parameters = [parameter for layer in layers for parameter in layer.parameters()]
-        if not all(bool(parameter.isfinite().all()) for parameter in parameters):
-            raise WorkerError(
-                f"the {name} network has weights that are not finite; search needs numbers. Go back to the last good "
-                "checkpoint, and clip gradients or lower the learning rate."
-            )
+class _EagerPair:
+    """Two perceptrons on one input; both outputs in float32."""
+
+    def __init__(self, first: Perceptron, second: Perceptron, num_actions: int, dtype: torch.dtype) -> None:
+        weight_DU, bias_AU = _split_input(first, second, num_actions)
+        self._input = weight_DU.to(dtype), bias_AU.to(dtype)
+        self._outputs = [(layer.weight.detach().t().to(dtype), layer.bias.detach()) for _, layer in (first, second)]
+
+    def __call__(self, input_BD: Tensor, action_B: Tensor | None) -> list[Tensor]:
+        weight_DU, bias_AU = self._input
+        hidden_BU = functional.relu(
+            input_BD.to(weight_DU.dtype) @ weight_DU + (bias_AU if action_B is None else bias_AU[action_B])
+        )
+        halves = torch.split(hidden_BU, [len(weight) for weight, _ in self._outputs], dim=1)
+        return [(half @ weight).float() + bias for half, (weight, bias) in zip(halves, self._outputs, strict=True)]
+
+
+def _scaled(output_BD: Tensor) -> Tensor:
+    activation_BD = functional.relu(output_BD)
+    low_B1, high_B1 = activation_BD.aminmax(dim=1, keepdim=True)
+    return (activation_BD - low_B1) / (high_B1 - low_B1).clamp_min(_MIN_SPAN)
+
+
+class _Buffer:
+    """A float32 tensor and the array that shares its memory: making one from the other takes as long as filling it."""
+
+    def __init__(self, *shape: int) -> None:
+        self.tensor = torch.empty(shape)
+        self.array: Array = self.tensor.numpy()
+
+
+class _Compiled:
+    """On the CPU, with kept buffers and one compiled pass after each product."""
+
+    def __init__(self, networks: FullyConnected, precision: Precision) -> None:
+        pair = _Float32Pair if precision == "float32" else _BFloat16Pair
+        self._dtype: torch.dtype = getattr(torch, precision)
+        self._representation = [_detached(layer) for layer in networks.representation]
+        self._dynamics: _Pair = pair(networks.dynamics, networks.reward, networks.num_actions)
+        self._prediction: _Pair = pair(networks.value, networks.policy, 0)
+        _, self._initial_bias_D = (parameter.numpy() for parameter in self._representation[1])
+        self._state_bias_D, self._reward_bias_V, self._value_bias_V, self._policy_bias_A = (
+            _detached(layer)[1].numpy()
+            for _, layer in (networks.dynamics, networks.reward, networks.value, networks.policy)
+        )
+        self._reward_code = _decoding(networks.reward_support, networks.inverse_transform)
+        self._value_code = _decoding(networks.value_support, networks.inverse_transform)
+        self._batch_size = -1
+
+    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if len(observation_BO) != self._batch_size:
+            self._reserve(len(observation_BO))
+        input_layer, (output_weight, _) = self._representation
+        hidden_BU = functional.relu(functional.linear(observation_BO, *input_layer))
+        state_BD = functional.linear(hidden_BU, output_weight)
+        _scale_state(state_BD.numpy(), self._initial_bias_D, self._embedding.array)
+        self._predict()
+        return self._value.tensor.clone(), self._prior_logits.tensor.clone(), self._embedding.tensor.clone()
+
+    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
+        if len(embedding_BD) != self._batch_size:
+            self._reserve(len(embedding_BD))
+        state_BP, reward_BP = self._dynamics(embedding_BD, action_B.numpy())
+        _decode(reward_BP, self._reward_bias_V, *self._reward_code, self._reward.array)
+        _scale_state(state_BP, self._state_bias_D, self._embedding.array)
+        self._predict()
+        return self._value.tensor, self._reward.tensor, self._prior_logits.tensor, self._embedding.tensor
+
+    def _predict(self) -> None:
+        value_BP, policy_BP = self._prediction(self._embedding.tensor, self._no_action_B)
+        _decode(value_BP, self._value_bias_V, *self._value_code, self._value.array)
+        _add_bias(policy_BP, self._policy_bias_A, self._prior_logits.array)
+
+    @torch.inference_mode(False)  # buffers made within it could not be written outside it
+    def _reserve(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        # Both pairs use the same memory for hidden units, which leaves more of the cache to the weights.
+        num_hidden = max(self._dynamics.num_hidden, self._prediction.num_hidden)
+        hidden = torch.empty(batch_size * num_hidden, dtype=self._dtype)
+        self._dynamics.reserve(batch_size, hidden)
+        self._prediction.reserve(batch_size, hidden)
+        self._value, self._reward = _Buffer(batch_size), _Buffer(batch_size)
+        self._prior_logits = _Buffer(batch_size, self._policy_bias_A.size)
+        self._embedding = _Buffer(batch_size, self._state_bias_D.size)
+        self._no_action_B = np.zeros(batch_size, np.int64)
+
+
+class _Pair(Protocol):
+    """Two perceptrons on one input; both outputs `[B, P]` in float32, without their biases, in kept buffers."""
+
+    num_hidden: int
+
+    def __call__(self, input_BD: Tensor, action_B: Array) -> tuple[Array, Array]: ...
+    def reserve(self, batch_size: int, hidden: Tensor) -> None: ...
+
+
+class _Float32Pair:
+    """A pair with products of float32.
+
+    The columns of the input layer that belong to one-hot actions are added to its bias, one row per action: so the
+    product keeps to the state's features, and the bias is added in the same pass that applies the ReLU.
+    """
+
+    def __init__(self, first: Perceptron, second: Perceptron, num_actions: int) -> None:
+        self._input_DU, bias_AU = _split_input(first, second, num_actions)
+        self._bias_AU = bias_AU.numpy()
+        self._output_weights = _padded_output(first), _padded_output(second)
+        self.num_hidden = self._input_DU.shape[1]
+
+    def reserve(self, batch_size: int, hidden: Tensor) -> None:
+        self._hidden_BU = hidden[: batch_size * self.num_hidden].view(batch_size, self.num_hidden)
+        self._hidden_array_BU = self._hidden_BU.numpy()
+        first, second = self._output_weights
+        self._halves = self._hidden_BU[:, : len(first)], self._hidden_BU[:, len(first) :]
+        self._outputs = _Buffer(batch_size, first.shape[1]), _Buffer(batch_size, second.shape[1])
+
+    def __call__(self, input_BD: Tensor, action_B: Array) -> tuple[Array, Array]:
+        torch.mm(input_BD, self._input_DU, out=self._hidden_BU)
+        _add_bias_and_relu(self._hidden_array_BU, self._bias_AU, action_B)
+        first, second = self._outputs
+        torch.mm(self._halves[0], self._output_weights[0], out=first.tensor)
+        torch.mm(self._halves[1], self._output_weights[1], out=second.tensor)
+        return first.array, second.array
+
+
+class _BFloat16Pair:
+    """A pair with products of bfloat16.
+
+    Such a product takes longer to start than to do at these sizes, so there are only two: the input carries the one-hot
+    action and a 1 for the bias, and the output layers are the blocks of one matrix.
+    """
+
+    def __init__(self, first: Perceptron, second: Perceptron, num_actions: int) -> None:
+        weight_UI, bias_U = _joined_input(first, second)
+        output_weights = _padded_output(first), _padded_output(second)
+        self._input_IU = torch.cat([weight_UI, bias_U[:, None]], dim=1).t().contiguous().bfloat16()
+        self._output_UP = torch.cat(
+            [
+                functional.pad(output_weights[0], (0, output_weights[1].shape[1])),
+                functional.pad(output_weights[1], (output_weights[0].shape[1], 0)),
+            ]
+        ).bfloat16()
+        self._num_first = output_weights[0].shape[1]
+        self.num_hidden = self._input_IU.shape[1]
+
+    def reserve(self, batch_size: int, hidden: Tensor) -> None:
+        num_inputs, num_outputs = len(self._input_IU), self._output_UP.shape[1]
+        self._exact_input = _Buffer(batch_size, num_inputs)
+        self._input_BI = torch.empty(batch_size, num_inputs, dtype=torch.bfloat16)
+        self._hidden_BU = hidden[: batch_size * self.num_hidden].view(batch_size, self.num_hidden)
+        self._hidden_bits_BU = self._hidden_BU.view(torch.int16).numpy()
+        self._output_BP = torch.empty(batch_size, num_outputs, dtype=torch.bfloat16)
+        self._output = _Buffer(batch_size, num_outputs)
+        self._outputs = self._output.array[:, : self._num_first], self._output.array[:, self._num_first :]
+
+    def __call__(self, input_BD: Tensor, action_B: Array) -> tuple[Array, Array]:
+        _append_one_hot_and_one(input_BD.numpy(), action_B, self._exact_input.array)
+        self._input_BI.copy_(self._exact_input.tensor)
+        torch.mm(self._input_BI, self._input_IU, out=self._hidden_BU)
+        _relu_of_bits(self._hidden_bits_BU)
+        torch.mm(self._hidden_BU, self._output_UP, out=self._output_BP)
+        self._output.tensor.copy_(self._output_BP)
+        return self._outputs
 
 
 def _detached(layer: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -271,7 +322,7 @@ def _detached(layer: nn.Linear) -> tuple[Tensor, Tensor]:
 
 
 def _joined_input(first: Perceptron, second: Perceptron) -> tuple[Tensor, Tensor]:
-    layers = (_detached(first[0]), _detached(second[0]))
+    layers = _detached(first[0]), _detached(second[0])
     return torch.cat([weight for weight, _ in layers]), torch.cat([bias for _, bias in layers])
 
 
@@ -285,6 +336,10 @@ def _split_input(first: Perceptron, second: Perceptron, num_actions: int) -> tup
 def _padded_output(perceptron: Perceptron) -> Tensor:
     weight, _ = _detached(perceptron[1])
     return functional.pad(weight, (0, 0, 0, -len(weight) % _LANES)).t().contiguous()
+
+
+def _decoding(support: Support | None, inverse_transform: bool) -> tuple[bool, int, bool]:
+    return support is not None, support[0] if support is not None else 0, inverse_transform
 
 
 @_kernel
@@ -307,13 +362,20 @@ def _relu_of_bits(bits_BU: Array) -> None:
 
 @_kernel
 def _append_one_hot_and_one(input_BD: Array, action_B: Array, output_BI: Array) -> None:
-    num_features = input_BD.shape[1]
-    num_inputs = output_BI.shape[1]
+    num_features, num_inputs = input_BD.shape[1], output_BI.shape[1]
     for b in range(output_BI.shape[0]):
         output_BI[b, :num_features] = input_BD[b]
         output_BI[b, num_features : num_inputs - 1] = 0
-        output_BI[b, num_features + action_B[b]] = 1
+        if num_features < num_inputs - 1:
+            output_BI[b, num_features + action_B[b]] = 1
         output_BI[b, num_inputs - 1] = 1
+
+
+@_kernel
+def _add_bias(raw_BP: Array, bias_A: Array, output_BA: Array) -> None:
+    for b in range(output_BA.shape[0]):
+        for a in range(output_BA.shape[1]):
+            output_BA[b, a] = raw_BP[b, a] + bias_A[a]
 
 
 @_kernel
@@ -334,7 +396,7 @@ def _scale_state(raw_BP: Array, bias_D: Array, state_BD: Array) -> None:
 
 @_inlined_kernel
 def _exp(x: float) -> float:
-    """Returns e^x for x <= 0 to 13 digits as (e^(x/1024))^1024: no library call, so loops over it vectorise."""
+    # e^x for x <= 0 to 13 digits, as (e^(x/1024))^1024: without a library call, loops over it vectorise.
     y = max(x, -700.0) * (1.0 / 1024.0)
     power = 1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120 + y * (1 / 720))))))
     for _ in range(10):
@@ -343,10 +405,9 @@ def _exp(x: float) -> float:
 
 
 @_kernel
-def _decode(raw_BP: Array, bias_V: Array, low: int, is_categorical: bool, invert: bool, scalar_B: Array) -> None:
-    num_rows = scalar_B.size
+def _decode(raw_BP: Array, bias_V: Array, is_categorical: bool, low: int, invert: bool, scalar_B: Array) -> None:
     expectation_B = _expectation(raw_BP, bias_V, low) if is_categorical else raw_BP[:, 0].astype(np.float64) + bias_V[0]
-    for b in range(num_rows):
+    for b in range(scalar_B.size):
         x = expectation_B[b]
         if invert:
             root = math.sqrt(1.0 + 4.0 * _TRANSFORM_EPSILON * (abs(x) + 1.0 + _TRANSFORM_EPSILON))

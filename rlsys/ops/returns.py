@@ -26,6 +26,6 @@ def n_step_returns(reward_BT: Array, value_BT: Array, *, num_returns: int, num_s
     discount_n = discount ** np.arange(num_steps, dtype=np.float64)
     reward_BT = reward_BT.astype(np.float64, copy=False)
     return_KB = np.stack([reward_BT[:, k : k + num_steps] @ discount_n for k in range(num_returns)])
-    value_BK = value_BT[:, num_steps : num_steps + num_returns]
+    value_BK = value_BT[:, num_steps : num_steps + num_returns].astype(np.float64, copy=False)
     return_BK: Array = return_KB.T + discount**num_steps * value_BK
     return return_BK

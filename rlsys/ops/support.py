@@ -9,19 +9,18 @@ from torch import Tensor
 
 
 def two_hot(x: Tensor, low: int, high: int) -> Tensor:
-    """Returns `[..., N]`: the probabilities of the two atoms around each scalar whose mean is that scalar.
+    """Returns `[..., N]`: for each scalar the probabilities of the two atoms around it that have it as their mean.
+
+        p_i = max(0, 1 - |x - atom_i|)
 
     Args:
       x: scalars of any shape; those outside [low, high] are moved to the nearer end.
       low: first atom.
       high: last atom.
     """
-    position = x.clamp(low, high) - low
-    lower = position.floor().clamp(max=high - low - 1)
-    share = (position - lower).unsqueeze(-1)
-    index = lower.long().unsqueeze(-1)
-    probabilities = position.new_zeros((*x.shape, high - low + 1))
-    return probabilities.scatter_(-1, index, 1.0 - share).scatter_(-1, index + 1, share)
+    atoms = torch.arange(low, high + 1, dtype=x.dtype, device=x.device)
+    distance = (x.clamp(low, high).unsqueeze(-1) - atoms).abs()
+    return (1.0 - distance).clamp_min(0.0)
 
 
 def support_mean(logits: Tensor, low: int) -> Tensor:

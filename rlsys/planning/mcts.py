@@ -1,46 +1,25 @@
 """Batched Monte-Carlo tree search over a model that is given as functions.
 
 All B roots take each simulation together: one walk down every tree, one call of the model for the B leaves, one walk
-back up. No root's result depends on the others, so a batch gives what its roots give one by one, as far as the model's
+back up. No root's tree depends on another's, so a batch gives what its roots give one by one, as far as the model's
 arithmetic does not depend on the batch size.
 
-Schrittwieser et al. 2020, https://arxiv.org/abs/1911.08265, appendix B, and Danihelka et al. 2022, "Policy improvement
+Schrittwieser et al. 2020, appendix B, https://arxiv.org/abs/1911.08265, and Danihelka et al. 2022, "Policy improvement
 by planning with Gumbel", https://openreview.net/forum?id=bERaNdoegnO.
-Shape legend: B roots, N nodes per root (simulations + 1), A actions, M considered actions.
+Shape legend: B roots, N nodes per root (simulations + 1), A actions.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rlsys.errors import WorkerError
-from rlsys.planning import puct
+from rlsys.planning import gumbel, puct
+from rlsys.planning.model import DeviceModel, HostModel, Model, RecurrentFn, RootOutput, to_array
 from rlsys.planning.tree import Tree, grow, plant
 from rlsys.types import Array
-
-
-class RootOutput(NamedTuple):
-    """The model's view of the roots.
-
-    Attributes:
-      value: `[B]`.
-      prior_logits: `[B, A]`.
-      embedding: `[B, ...]`, what `RecurrentFn` continues from; opaque to the search.
-    """
-
-    value: Tensor
-    prior_logits: Tensor
-    embedding: Tensor
-
-
-RecurrentFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
-"""Model of one step: (embedding `[B, ...]`, action `[B]` int64) -> (value `[B]`, reward `[B]`, prior_logits `[B, A]`,
-embedding `[B, ...]`), the reward for the step and the rest after it. Its input is overwritten by the next call, and its
-output is copied before."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +28,10 @@ class SearchResult:
 
     Attributes:
       visit_counts: `[B, A]` int64; each row sums to the number of simulations.
-      root_value: `[B]` float64, mean of the returns backed up to the root; the model's own root value has no part in it.
+      root_value: `[B]` float64, mean of the returns backed up to the root, without the model's own value of it.
       q_values: `[B, A]` float64, reward + discount * value of each action, NaN where it was never taken.
-      depth: `[B]` int64, edges of the longest path walked.
-      tree: the trees, valid until the next search with the same workspace.
+      depth: `[B]` int64, edges of the longest path.
+      tree: the trees, valid until the workspace's next search.
     """
 
     visit_counts: Array
@@ -67,45 +46,41 @@ class SearchResult:
         return np.asarray(np.nanmax(self.q_values, axis=1))
 
 
+@dataclass(frozen=True)
+class GumbelResult(SearchResult):
+    """What a search with Gumbel's rule found, and what it recommends.
+
+    Attributes:
+      action: `[B]` int64, the winner of sequential halving.
+      policy: `[B, A]` float64, the improved policy: the target for the policy network, over all actions.
+    """
+
+    action: Array
+    policy: Array
+
+
 class Workspace:
-    """Memory that searches of one worker share; a search with another shape or device replaces it."""
+    """Memory that one worker's searches share, so that a search of the same shape as the last allocates nothing."""
 
     def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
         self._tree: Tree | None = None
-        self._model: _Model | None = None
+        self._model: Model | None = None
 
-    def tree(self, num_roots: int, num_nodes: int, num_actions: int) -> Tree:
-        if self._tree is None or self._tree.edges.shape != (num_roots, num_nodes, num_actions):
-            self._tree = Tree.allocate(num_roots, num_nodes, num_actions)
-        return self._tree
-
-
-class _HostModel:
-    """The model on the CPU: embeddings of all nodes, and no copies but the rows that a simulation needs."""
-
-    def __init__(self, recurrent_fn: RecurrentFn, embedding: Tensor, tree: Tree) -> None:
-        num_roots, num_nodes, _ = tree.edges.shape
-        self._recurrent_fn = recurrent_fn
-        self._embedding = torch.empty(num_nodes, *embedding.shape, dtype=embedding.dtype)
-        self._rows = self._embedding.unbind()
-        self._flat = self._embedding.flatten(0, 1)
-        self._parent = torch.empty_like(embedding)
-        self._row_B = torch.from_numpy(tree.embedding_row)
-        self._action_B = torch.from_numpy(tree.action)
-        self._rows[0].copy_(embedding)
-
-    def __call__(self, leaf: int) -> tuple[Array, Array, Array]:
-        torch.index_select(self._flat, 0, self._row_B, out=self._parent)
-        value_B, reward_B, prior_logits_BA, embedding = self._recurrent_fn(self._parent, self._action_B)
-        self._rows[leaf].copy_(embedding)
-        return _float32(value_B), _float32(reward_B), _float32(prior_logits_BA)
+    def reserve(self, root: RootOutput, num_simulations: int) -> tuple[Tree, Model]:
+        """Returns a tree and the model's side of it with room for a search from `root`."""
+        embedding = root.embedding
+        num_roots, num_actions = root.prior_logits.shape
+        key = (num_simulations, num_actions, embedding.shape, embedding.dtype, embedding.device)
+        if self._tree is None or self._model is None or self._key != key:
+            is_host = embedding.is_cpu and embedding.dtype == torch.float32
+            num_features = embedding[0].numel() if is_host else 0
+            self._tree = Tree.allocate(num_roots, num_simulations + 1, num_actions, num_features)
+            self._model = (HostModel if is_host else DeviceModel)(self._tree, embedding)
+            self._key = key
+        return self._tree, self._model
 
 
-def _float32(tensor: Tensor) -> Array:
-    return np.ascontiguousarray(tensor.float().numpy())
-
-
-@torch.inference_mode()
 def puct_search(
     recurrent_fn: RecurrentFn,
     root: RootOutput,
@@ -119,12 +94,107 @@ def puct_search(
     exploration_fraction: float = 0.25,
     workspace: Workspace | None = None,
 ) -> SearchResult:
-    tree = Tree.allocate(len(root.value), num_simulations + 1, root.prior_logits.shape[1]) if workspace is None else workspace.tree(len(root.value), num_simulations + 1, root.prior_logits.shape[1])
-    model = _HostModel(recurrent_fn, root.embedding, tree)
+    """Searches with MuZero's rule (`puct.select`).
+
+    Args:
+      recurrent_fn: the model.
+      root: the model's view of the B states to search from.
+      num_simulations: model calls, each for all roots; at least 1.
+      discount: per step, in [0, 1].
+      pb_c_base: the larger, the later exploration grows with the visits of the parent.
+      pb_c_init: weight of the prior.
+      init_value_score: value term of unvisited actions; visited ones have theirs normalised to [0, 1].
+      noise_BA: float64 probabilities that are mixed into the roots' priors (`actions.dirichlet_noise`); None for none.
+      exploration_fraction: share of the noise, in [0, 1].
+      workspace: memory to use again; None allocates it.
+
+    Raises:
+      WorkerError: the model returned a number that is not finite.
+    """
     exploration = puct.exploration_weights(num_simulations, pb_c_base, pb_c_init)
-    plant(tree, _float32(root.value), _float32(root.prior_logits), noise_BA, exploration_fraction)
-    for leaf in range(1, num_simulations + 1):
+
+    def select(tree: Tree, simulation: int) -> None:
         puct.select(tree, exploration, init_value_score)
-        value_B, reward_B, prior_logits_BA = model(leaf)
-        grow(tree, leaf, value_B, reward_B, prior_logits_BA, discount)
-    return SearchResult(tree.visit_count[:,0].astype(np.int64), tree.roots["value_sum"]/num_simulations, tree.q_value[:,0].copy(), tree.roots["depth"].copy(), tree)
+
+    tree = _search(select, recurrent_fn, root, num_simulations, discount, noise_BA, exploration_fraction, workspace)
+    return _result(tree, num_simulations)
+
+
+def gumbel_search(
+    recurrent_fn: RecurrentFn,
+    root: RootOutput,
+    *,
+    num_simulations: int,
+    discount: float,
+    gumbel_BA: Array | None = None,
+    max_considered_actions: int = 16,
+    maxvisit_init: float = 50.0,
+    value_scale: float = 0.1,
+    workspace: Workspace | None = None,
+) -> GumbelResult:
+    """Searches with Gumbel MuZero's rules: sequential halving at the roots, deterministic matching of π' below.
+
+    Args:
+      recurrent_fn: the model.
+      root: the model's view of the B states to search from.
+      num_simulations: model calls, each for all roots; at least 1.
+      discount: per step, in [0, 1].
+      gumbel_BA: float64 draws from Gumbel(0, 1), which make the action a sample of the improved policy; None for zeros,
+        which makes it the best one.
+      max_considered_actions: actions that sequential halving starts from, where there are so many.
+      maxvisit_init: c_visit of the paper.
+      value_scale: c_scale of the paper; 0.1 for Atari, 1.0 for board games.
+      workspace: memory to use again; None allocates it.
+
+    Raises:
+      WorkerError: the model returned a number that is not finite.
+    """
+    num_roots, num_actions = root.prior_logits.shape
+    schedule = gumbel.considered_visits(min(max_considered_actions, num_actions), num_simulations)
+    noise_BA = np.zeros((num_roots, num_actions)) if gumbel_BA is None else gumbel_BA
+
+    def select(tree: Tree, simulation: int) -> None:
+        gumbel.select(tree, noise_BA, int(schedule[simulation]), maxvisit_init, value_scale)
+
+    tree = _search(select, recurrent_fn, root, num_simulations, discount, None, 0.0, workspace)
+    action_B, policy_BA = gumbel.conclude(tree, noise_BA, maxvisit_init, value_scale)
+    return GumbelResult(**vars(_result(tree, num_simulations)), action=action_B, policy=policy_BA)
+
+
+@torch.inference_mode()
+def _search(
+    select: Callable[[Tree, int], None],
+    recurrent_fn: RecurrentFn,
+    root: RootOutput,
+    num_simulations: int,
+    discount: float,
+    noise_BA: Array | None,
+    noise_fraction: float,
+    workspace: Workspace | None,
+) -> Tree:
+    tree, model = (workspace or Workspace()).reserve(root, num_simulations)
+    embedding_BF = model.reset(root.embedding)
+    plant(tree, to_array(root.value), to_array(root.prior_logits), embedding_BF, noise_BA, noise_fraction)
+    for simulation in range(num_simulations):
+        select(tree, simulation)
+        leaf = simulation + 1
+        grow(tree, leaf, *model.step(recurrent_fn, leaf), discount)
+    return tree
+
+
+def _result(tree: Tree, num_simulations: int) -> SearchResult:
+    root_value_B = tree.roots["value_sum"] / num_simulations
+    if not np.isfinite(root_value_B + tree.prior[:, 0].sum(axis=1)).all():
+        root = int(np.argmin(np.isfinite(root_value_B + tree.prior[:, 0].sum(axis=1))))
+        raise WorkerError(
+            f"the model gave a value, reward or prior that is not finite in the search from root {root}; search needs "
+            "numbers. Go back to the last good checkpoint, and clip gradients or lower the learning rate."
+        )
+    visit_counts_BA = tree.visit_count[:, 0].astype(np.int64)
+    return SearchResult(
+        visit_counts=visit_counts_BA,
+        root_value=root_value_B,
+        q_values=np.where(visit_counts_BA > 0, tree.q_value[:, 0], np.nan),
+        depth=tree.roots["depth"].copy(),
+        tree=tree,
+    )

@@ -20,13 +20,13 @@ def exploration_weights(num_simulations: int, pb_c_base: float, pb_c_init: float
     At n = 0 that factor is 0 and all children would tie; 1 stands there instead, so that the prior decides.
     """
     visits = np.arange(num_simulations + 1, dtype=np.float64)
-    weights = (np.log((visits + pb_c_base + 1.0) / pb_c_base) + pb_c_init) * np.sqrt(visits)
+    weights: Array = (np.log((visits + pb_c_base + 1.0) / pb_c_base) + pb_c_init) * np.sqrt(visits)
     weights[0] = 1.0
     return weights
 
 
 def select(tree: Tree, exploration: Array, init_value_score: float) -> None:
-    """Walks down every tree to an edge that was never taken; writes `tree.node`, `action` and `embedding_row`.
+    """Walks down every tree to an edge that was never taken; writes `node`, `action`, `row` and `parent_embedding`.
 
     Each step takes the child c of node p with the highest score, the lowest action among equals:
 
@@ -39,7 +39,8 @@ def select(tree: Tree, exploration: Array, init_value_score: float) -> None:
       exploration: from `exploration_weights`.
       init_value_score: value term of unvisited children, on the normalised scale.
     """
-    _select(tree.edges, tree.nodes, tree.roots, exploration, init_value_score, tree.node, tree.action, tree.embedding_row)
+    arrays = tree.edges, tree.nodes, tree.roots, tree.node, tree.action, tree.row, tree.embedding, tree.parent_embedding
+    _select(*arrays, exploration, init_value_score)
 
 
 @kernel
@@ -47,11 +48,13 @@ def _select(
     edges: Array,
     nodes: Array,
     roots: Array,
-    exploration: Array,
-    init_value_score: float,
     node_B: Array,
     action_B: Array,
     row_B: Array,
+    embedding_RF: Array,
+    parent_embedding_BF: Array,
+    exploration: Array,
+    init_value_score: float,
 ) -> None:
     # All roots go down level by level: neighbouring iterations are then independent, and the processor overlaps them.
     num_roots = roots.size
@@ -78,6 +81,10 @@ def _select(
             walking[num_left] = index
             num_left += is_inner
         num_walking = num_left
+    for index in range(num_roots):
+        row = row_B[index]
+        for feature in range(embedding_RF.shape[1]):
+            parent_embedding_BF[index, feature] = embedding_RF[row, feature]
 
 
 @inlined_kernel

@@ -4,7 +4,7 @@ Node 0 is the root and node i is what simulation i added, so all roots use the s
 is known about taking an action in a node is kept with that node, as one record per action (an edge): choosing an
 action reads one short run of memory and never looks at the children.
 
-Shape legend: B roots, N nodes per root (simulations + 1), A actions.
+Shape legend: B roots, N nodes per root (simulations + 1), A actions, R nodes of all roots (N * B), F features.
 """
 
 import math
@@ -48,7 +48,9 @@ class Tree:
       roots: `[B]` records ROOT.
       node: `[B]` int64, the node whose edge the current simulation expands.
       action: `[B]` int64, that edge's action.
-      embedding_row: `[B]` int64, where that node's embedding lies in a `[N * B, ...]` buffer: node * B + root.
+      row: `[B]` int64, where that node's embedding lies among those of all nodes: node * B + root.
+      embedding: `[N * B, F]` float32, embeddings of all nodes; F = 0 where they live on another device.
+      parent_embedding: `[B, F]` float32, embeddings at `row`.
     """
 
     edges: Array
@@ -56,18 +58,29 @@ class Tree:
     roots: Array
     node: Array
     action: Array
-    embedding_row: Array
+    row: Array
+    embedding: Array
+    parent_embedding: Array
 
     @classmethod
-    def allocate(cls, num_roots: int, num_nodes: int, num_actions: int) -> "Tree":
-        """Returns a tree with room for `num_nodes` nodes per root; `plant` makes it ready."""
+    def allocate(cls, num_roots: int, num_nodes: int, num_actions: int, num_features: int) -> "Tree":
+        """Returns a tree with room for `num_nodes` nodes per root; `plant` makes it ready.
+
+        Args:
+          num_roots: B.
+          num_nodes: N, simulations + 1.
+          num_actions: A.
+          num_features: F, numbers in an embedding that the tree shall keep, or 0.
+        """
         return cls(
             edges=np.zeros((num_roots, num_nodes, num_actions), EDGE),
             nodes=np.zeros((num_roots, num_nodes), NODE),
             roots=np.zeros(num_roots, ROOT),
             node=np.zeros(num_roots, np.int64),
             action=np.zeros(num_roots, np.int64),
-            embedding_row=np.zeros(num_roots, np.int64),
+            row=np.zeros(num_roots, np.int64),
+            embedding=np.zeros((num_nodes * num_roots, num_features), np.float32),
+            parent_embedding=np.zeros((num_roots, num_features), np.float32),
         )
 
     @property
@@ -116,7 +129,14 @@ class Tree:
         return self.edges["q_value"]
 
 
-def plant(tree: Tree, value_B: Array, prior_logits_BA: Array, noise_BA: Array | None, noise_fraction: float) -> None:
+def plant(
+    tree: Tree,
+    value_B: Array,
+    prior_logits_BA: Array,
+    embedding_BF: Array,
+    noise_BA: Array | None = None,
+    noise_fraction: float = 0.0,
+) -> None:
     """Forgets the last search and expands the roots.
 
         prior = (1 - noise_fraction) softmax(prior_logits) + noise_fraction * noise
@@ -125,16 +145,24 @@ def plant(tree: Tree, value_B: Array, prior_logits_BA: Array, noise_BA: Array | 
       tree: changed in place.
       value_B: float32, the model's value of each root; kept, but not part of any mean.
       prior_logits_BA: float32.
+      embedding_BF: float32.
       noise_BA: float64 probabilities, or None for none.
       noise_fraction: share of the noise in [0, 1].
     """
     if noise_BA is None:
         noise_BA, noise_fraction = np.zeros(prior_logits_BA.shape), 0.0
     _plant(tree.edges, tree.nodes, tree.roots, value_B, prior_logits_BA, noise_BA, noise_fraction)
+    tree.embedding[: len(embedding_BF)] = embedding_BF
 
 
 def grow(
-    tree: Tree, leaf: int, value_B: Array, reward_B: Array, prior_logits_BA: Array, discount: float
+    tree: Tree,
+    leaf: int,
+    value_B: Array,
+    reward_B: Array,
+    prior_logits_BA: Array,
+    embedding_BF: Array,
+    discount: float,
 ) -> None:
     """Adds node `leaf` at the selected edge of every tree and backs its value up to the root.
 
@@ -147,9 +175,11 @@ def grow(
       value_B: float32, the model's value of the leaf.
       reward_B: float32, the reward for getting there.
       prior_logits_BA: float32.
+      embedding_BF: float32.
       discount: per step.
     """
-    _grow(tree.edges, tree.nodes, tree.roots, tree.node, tree.action, leaf, value_B, reward_B, prior_logits_BA, discount)
+    arrays = tree.edges, tree.nodes, tree.roots, tree.node, tree.action, tree.embedding
+    _grow(*arrays, leaf, value_B, reward_B, prior_logits_BA, embedding_BF, discount)
 
 
 @inlined_kernel
@@ -224,12 +254,17 @@ def _grow(
     roots: Array,
     node_B: Array,
     action_B: Array,
+    all_embedding_RF: Array,
     leaf: int,
     value_B: Array,
     reward_B: Array,
     logits_BA: Array,
+    embedding_BF: Array,
     discount: float,
 ) -> None:
+    for root in range(roots.size):
+        for feature in range(embedding_BF.shape[1]):
+            all_embedding_RF[leaf * roots.size + root, feature] = embedding_BF[root, feature]
     _expand(edges, nodes, leaf, value_B, _softmax(logits_BA))
     for root in range(roots.size):
         edge = edges[root, node_B[root], action_B[root]]
@@ -241,7 +276,7 @@ def _grow(
 
 
 @inlined_kernel
-def _backup(edges: Array, nodes: Array, root: Array, leaf: int, value: float, discount: float) -> None:
+def _backup(edges: Array, nodes: Array, root: np.record, leaf: int, value: float, discount: float) -> None:
     q_min, q_max = root.q_min, root.q_max
     child = leaf
     while child != 0:

@@ -8,12 +8,8 @@ from ray.exceptions import RayError
 
 from rlsys.config import RuntimeConfig
 from rlsys.errors import ConfigError
+from rlsys.runtime.process import ENVIRONMENT
 
-_WORKER_ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # idle torch threads sleep rather than spin
-    "GOMP_SPINCOUNT": "0",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 _CLUSTER_ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # Ray's default of 15 starves workers on a shared machine
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -22,14 +18,22 @@ _CLUSTER_ENVIRONMENT = {
 }
 
 
-def connect(runtime: RuntimeConfig) -> None:
-    """Joins the cluster at `runtime.address`, or starts one on this machine.
+def connect(runtime: RuntimeConfig) -> tuple[int, int]:
+    """Joins the cluster at `runtime.address`, or starts one on this machine; nothing if this process has done so.
+
+    Returns:
+      Its CPU cores and its GPUs.
 
     Raises:
       ConfigError: no cluster answers at the address.
     """
-    if ray.is_initialized():
-        return
+    if not ray.is_initialized():
+        _start(runtime)
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+
+
+def _start(runtime: RuntimeConfig) -> None:
     for name, value in _CLUSTER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if runtime.address is None:
@@ -51,5 +55,5 @@ def _init(runtime: RuntimeConfig) -> None:
         include_dashboard=False if runtime.address is None else None,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+        runtime_env={"env_vars": ENVIRONMENT},
     )

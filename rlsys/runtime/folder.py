@@ -64,7 +64,7 @@ def find(run: str, directory: str = "runs") -> Path:
         names = ", ".join(f"{path.parent.name}/{path.name}" for path in matches[:5])
         raise CheckpointError(f"'{run}' could be {len(matches)} runs: {names}. Write more of the id.")
     raise CheckpointError(
-        f"no run '{run}' under {directory}. Give its folder, <experiment>/<run-id>, or an experiment for its latest run."
+        f"no run '{run}' under {directory}. Give its folder, <experiment>/<run-id>, or an experiment (its latest run)."
     )
 
 

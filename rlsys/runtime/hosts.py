@@ -15,6 +15,7 @@ from rlsys.runtime.distributed import Ranks, free_address
 from rlsys.runtime.evaluator import Evaluation, evaluate
 from rlsys.runtime.learning import LearnerReport, LearnerWorker
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.process import use_threads
 from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePublisher, RemoteReplay, RemoteWeights
 from rlsys.runtime.rollout import RolloutReport, RolloutWorker
 from rlsys.runtime.shard import ReplayShard
@@ -24,7 +25,7 @@ class RolloutHost:
     """A rollout worker with its outlet to the shards."""
 
     def __init__(self, plan: Plan, index: int, incarnation: int, shards: list[Handle], server: Handle) -> None:
-        _use_threads(plan.runtime.rollout_threads)
+        use_threads(plan.runtime.rollout_threads)
         self._name = f"rollout-{index}"
         self._worker = RolloutWorker(plan, index, incarnation)
         self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
@@ -72,9 +73,7 @@ class LearnerHost:
     """One learner rank with its view of all shards."""
 
     def __init__(self, plan: Plan, rank: int, shards: list[Handle], server: Handle) -> None:
-        threads = plan.runtime.learner_threads
-        assert isinstance(threads, int)
-        _use_threads(threads)
+        use_threads(plan.learner_threads)
         self._plan = plan
         self._rank = rank
         self._server = server
@@ -136,7 +135,7 @@ class EvaluatorHost:
     """Plays whole games with frozen weights, greedily and on the same seeds each time."""
 
     def __init__(self, plan: Plan, server: Handle) -> None:
-        _use_threads(plan.runtime.rollout_threads)
+        use_threads(plan.runtime.rollout_threads)
         self._plan = plan
         self._weights = RemoteWeights(server)
 
@@ -148,10 +147,3 @@ class EvaluatorHost:
     def pid(self) -> int:
         """Returns the process id."""
         return os.getpid()
-
-
-def _use_threads(count: int) -> None:
-    """Limits torch to `count` threads; Ray sets only OMP_NUM_THREADS, and to one where no CPU is reserved."""
-    import torch
-
-    torch.set_num_threads(count)

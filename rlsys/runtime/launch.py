@@ -18,8 +18,10 @@ from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.console import Console
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.plan import Plan, resolve
+from rlsys.runtime.process import prepare, use_threads
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.recorder import Recorder
+from rlsys.runtime.report import write_report
 from rlsys.runtime.tracking import Tracker
 
 
@@ -51,6 +53,7 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
     Raises:
       RlsysError: what the user can resolve; nothing was overwritten.
     """
+    prepare()
     step, folder = None, None
     if resume is not None:
         folder = run_folder.find(resume)
@@ -79,6 +82,7 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
             progress.begin()
             reason = runner.run()
             recorder.write()
+        write_report(plan.folder)
         console.finish(f"{reason}. Continue with: rlsys launch --resume {plan.name}/{plan.folder.name}")
     return 130 if received else 0
 
@@ -108,15 +112,14 @@ def _plan(loaded: Loaded, inline: bool) -> Plan:
     """Settles the plan, without its folder; joins the cluster first, whose size it depends on."""
     algorithm = registry.get(loaded.experiment.algorithm)
     if inline:
-        return resolve(loaded, algorithm, num_cpus=1, num_gpus=0)
+        plan = resolve(loaded, algorithm, num_cpus=1, num_gpus=0)
+        use_threads(max(plan.runtime.rollout_threads, plan.learner_threads))
+        return plan
     resolve(loaded, algorithm, num_cpus=os.cpu_count() or 1, num_gpus=None)  # refuse before anything is started
-    import ray
-
     from rlsys.runtime.cluster import connect
 
-    connect(loaded.experiment.runtime)
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resolve(loaded, algorithm, num_cpus=int(resources.get("CPU", 1)), num_gpus=int(resources.get("GPU", 0)))
+    num_cpus, num_gpus = connect(loaded.experiment.runtime)
+    return resolve(loaded, algorithm, num_cpus=num_cpus, num_gpus=num_gpus)
 
 
 @contextlib.contextmanager

@@ -50,6 +50,12 @@ class Plan:
         assert isinstance(self.runtime.rollout_workers, int)
         return self.runtime.rollout_workers
 
+    @property
+    def learner_threads(self) -> int:
+        """Torch threads of a learner, resolved."""
+        assert isinstance(self.runtime.learner_threads, int)
+        return self.runtime.learner_threads
+
     def seeds(self, purpose: str, *path: int, count: int = 1) -> list[int]:
         """Returns `count` seeds that depend on the run's seed, a purpose and a path such as (worker, incarnation)."""
         key = [self.run.seed, *purpose.encode(), *path]
@@ -96,7 +102,7 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
             "Set runtime.learner_device=cpu or choose another profile."
         )
     if runtime.learner_threads == "auto":
-        settled["learner_threads"] = max(1, (os.cpu_count() or 1) // runtime.learners)
+        settled["learner_threads"] = max(1, min(num_cpus, os.cpu_count() or 1) // runtime.learners)
     runtime = runtime.model_copy(update=settled)
     plan = Plan(
         name=loaded.name,

@@ -1,8 +1,8 @@
 """The supervisor: keeps every worker busy a tick at a time, notices failures, writes checkpoints, ends the run."""
 
+import re
 import time
 from collections import deque
-
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -22,6 +22,7 @@ Kind = Literal["rollout", "learner", "evaluator", "save", "start", "ping"]
 
 _INCARNATIONS_PER_SESSION = 1_000_000
 """Replay remembers who sent what: a worker of a resumed run must not look like one of the session before."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BUDGET_WINDOW_S = 600.0
 _SILENCE_S = 60.0
 _START_PATIENCE_S = 300.0
@@ -345,6 +346,6 @@ class Supervisor:
 
 
 def _brief(error: BaseException) -> str:
-    """Returns an error's type and the first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    """Returns an error's type and its last line, which in a traceback says what happened."""
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__

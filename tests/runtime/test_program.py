@@ -112,7 +112,7 @@ def test_a_worker_that_keeps_failing_stops_the_run_with_its_reason(
     plan = make_plan(runtime={"worker_restarts": 1}, run={"training_steps": 10_000})
     with started(plan, make_recorder) as run:
         run.work_until(lambda: run.progress.learner_steps > 5)
-        with pytest.raises(WorkerError, match=r"rollout 0 failed 2 times within ten minutes"):  # noqa: PT012
+        with pytest.raises(WorkerError, match=r"rollout 0 failed 2 times within ten minutes"):
             for restart in (1, 2):
                 os.kill(run.pid_of("rollout"), signal.SIGKILL)
                 run.work_until(lambda restart=restart: run.supervisor.restarts("rollout", 0) == restart)

@@ -4,7 +4,7 @@ Importing this costs neither torch nor numba; they come with the first policy or
 """
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.placement import check, segments, table
+from rlsys.algorithms.muzero.requirements import check, segments, table
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
 
 

@@ -151,6 +151,11 @@ class MuZeroConfig(Section):
         for name in ("visit_softmax_temperatures", "fixed_temperatures"):
             if any(temperature < 0.0 for temperature in getattr(self, name)):
                 raise ValueError(f"{name} = {list(getattr(self, name))}; temperatures are 0 or more. Raise them")
+        if self.search == "gumbel" and (self.fixed_temperatures or self.eval_temperature):
+            raise ValueError(
+                "search = gumbel draws actions by itself, without a temperature; fixed_temperatures and "
+                "eval_temperature must be left out. Set fixed_temperatures=[], or search=puct"
+            )
         return self
 
     @model_validator(mode="after")

@@ -146,7 +146,7 @@ class MuZeroLearner(Learner):
         if self._context.num_ranks > 1:
             statistics = [buffer for buffer in self._buffers().values() if buffer.is_floating_point()]
             self._context.average([self._flat.gradient, *statistics])
-        norm = torch.linalg.vector_norm(self._flat.gradient)
+        norm: Tensor = torch.linalg.vector_norm(self._flat.gradient)
         if self._config.clip_grad is not None:
             self._flat.gradient.mul_((self._config.clip_grad / norm.clamp_min(1e-12)).clamp(max=1.0))
         return norm

@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
-from rlsys.errors import ConfigError
 from rlsys.nets.residual import PlainResidualBlock, ResidualBlock, conv3x3
 from rlsys.nets.scaling import RescaleObservation, min_max_scale
 from rlsys.ops.gradients import scale_gradient
@@ -25,7 +24,6 @@ from rlsys.types import EnvSpec
 HIDDEN_SIZE = 512
 """Units of the hidden layer of every head."""
 _STATE_SIZE = 50
-_SMALLEST_IMAGE = 16
 _DYNAMICS_GRADIENT = 0.5
 
 
@@ -121,11 +119,7 @@ class Network(nn.Module, abc.ABC):
 
 
 def make_network(config: MuZeroConfig, env: EnvSpec) -> Network:
-    """Builds the configured architecture with new weights, from torch's global generator.
-
-    Raises:
-      ConfigError: it cannot see these observations.
-    """
+    """Builds the configured architecture with new weights, from torch's global generator."""
     sizes = Sizes(
         frame=env.observation.shape,
         num_stack=env.num_stack,
@@ -295,14 +289,8 @@ def _batch_first(output_NF: Tensor, num_steps: int) -> Tensor:
 
 def _image_shape(sizes: Sizes) -> tuple[int, int, int]:
     """Returns planes, height and width of a stack of images."""
-    frame = sizes.frame
-    if len(frame) not in (2, 3) or min(frame[:2]) < _SMALLEST_IMAGE:
-        raise ConfigError(
-            f"muzero.architecture looks at images, but observations have the shape {frame}; they must have at least "
-            f"{_SMALLEST_IMAGE} rows and columns. Set muzero.architecture=FCNetwork."
-        )
-    num_channels = frame[2] if len(frame) == 3 else 1
-    return sizes.num_stack * num_channels, frame[0], frame[1]
+    height, width, *channels = sizes.frame
+    return sizes.num_stack * math.prod(channels), height, width
 
 
 def _with_action_plane(state: Tensor, action_B: Tensor, num_actions: int) -> Tensor:

@@ -19,9 +19,9 @@ def learning_rate(config: MuZeroConfig, learner_step: int) -> float:
     progress = learner_step / config.lr_decay_steps
     match config.lr_scheduler:
         case "MuZeroLR":
-            return config.lr_init * config.lr_decay_rate**progress
+            return config.lr_init * math.pow(config.lr_decay_rate, progress)
         case "ExponentialLR":
-            return config.lr_init * config.lr_decay_rate ** float(math.floor(progress))
+            return config.lr_init * math.pow(config.lr_decay_rate, math.floor(progress))
         case "WarmUpLR":
             return config.lr_init * min(1.0, (learner_step + 1) / config.lr_warmup_steps)
         case _:

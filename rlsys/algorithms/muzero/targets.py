@@ -22,13 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.ops.returns import n_step_returns
 from rlsys.types import Array, Batch
-
-VISITS = "visit_probabilities"
-"""Extra `[A]` float32: share of the root's visits that each action got."""
-ROOT_VALUE = "root_value"
-"""Extra `[]` float32: the search's value of the root, in raw units."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ def table(config: MuZeroConfig, env: EnvSpec) -> TableSpec:
         samples_per_insert=config.sampling_ratio,
         error_buffer=_BATCHES_OF_SLACK * config.batch_size + _SEGMENTS_OF_SLACK * ratio * largest_insert,
         initial_size=config.window_step or 0,
+        batch_size=config.batch_size,
     )
 
 

@@ -1,0 +1,239 @@
+"""MuZero's policy: searches from each observation and acts by what the search found.
+
+Schrittwieser et al. 2020, appendix C and D, https://arxiv.org/abs/1911.08265.
+Shape legend: B batch, A actions, M actions taken from one search.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from rlsys.algorithms.muzero import schedules
+from rlsys.algorithms.muzero.choice import Choice, tree_arrays
+from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.algorithms.muzero.inference import Inference, make_inference
+from rlsys.algorithms.muzero.networks import make_network
+from rlsys.api import Decision, Policy, PolicyContext, Saved
+from rlsys.errors import ConfigError
+from rlsys.planning.actions import action_probabilities, dirichlet_noise, open_loop_actions, sample_actions
+from rlsys.planning.mcts import GumbelResult, SearchResult, Workspace, gumbel_search, puct_search
+from rlsys.planning.model import RootOutput, to_array
+from rlsys.types import Array, State, Weights
+
+
+class MuZeroPolicy(Policy):
+    """Networks, search memory and one random stream.
+
+    While exploring, the root gets noise, and environment i plays with temperature i of `fixed_temperatures` (modulo
+    their number), or all play with the scheduled one. Otherwise the best action is taken, unless the evaluation options
+    of the section say something else.
+    """
+
+    def __init__(self, context: PolicyContext) -> None:
+        """Builds networks; `set_weights` must come before `act`."""
+        self._config: MuZeroConfig = context.config
+        self._num_actions = context.env.num_actions
+        self._device = torch.device(context.device)
+        self._network = make_network(self._config, context.env).to(self._device)
+        self._inference: Inference | None = None
+        self._rng = np.random.default_rng(context.seed)
+        # A truncated episode's last observation is searched by itself: the small batch must not displace the large one.
+        self._workspaces = {True: Workspace(), False: Workspace()}
+        self._num_environments = context.num_environments
+        fixed = self._config.fixed_temperatures
+        environments = range(context.first_environment, context.first_environment + context.num_environments)
+        self._fixed_temperature = np.array([fixed[i % len(fixed)] for i in environments]) if fixed else None
+        self._scheduled_temperature = schedules.visit_temperature(self._config, 0)
+        self._kept_trees: dict[int, Mapping[str, Array]] = {}
+        self._result: SearchResult | None = None
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns `{}`, or where evaluation takes several actions from one search, plans that are over."""
+        num_steps = self._config.apply_mcts_steps
+        return {} if num_steps == 1 else Choice.none_yet(batch_size, self._num_actions, num_steps).state
+
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        """Chooses an action for each observation.
+
+        Returns:
+          A decision whose extras are what segments keep, and unless exploring also what the model predicted. The
+          priority of a row is that of the network's value against the search's.
+        """
+        if explore:
+            choice = self._search(observation, self._exploring_temperature(len(observation)), noisy=True, num_steps=1)
+            return Decision(choice.action[:, 0], state, choice.stored_extras(), self._priority(choice))
+        choice = self._follow(observation, Choice(**state)) if state else self._evaluate(observation)
+        next_state = choice.after_one_action().state if state else {}
+        return Decision(choice.action[:, 0], next_state, choice.stored_extras() | choice.shown_extras())
+
+    def set_weights(self, weights: Weights) -> None:
+        """Copies the weights and packs them for inference.
+
+        Raises:
+          WorkerError: a weight is not finite.
+        """
+        self._network.load_state_dict({name: torch.tensor(array) for name, array in weights.arrays.items()})
+        self._inference = make_inference(self._network, self._config)
+        self._scheduled_temperature = schedules.visit_temperature(self._config, weights.learner_step)
+
+    def search_tree(self, row: int) -> Mapping[str, Array]:
+        """Returns the tree from which row `row` of the last evaluated batch acts, as `choice.tree_arrays` does.
+
+        Raises:
+          ConfigError: the policy acts without a search.
+        """
+        if self._result is None:
+            raise ConfigError("only_prior and only_value act without a search; there is no tree. Leave them out.")
+        return self._kept_trees[row] if self._kept_trees else tree_arrays(self._result.tree, row)
+
+    def save(self) -> Saved:
+        """Returns the random state; weights come from the learner."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self._rng.bit_generator.state = saved["rng"]
+
+    def _follow(self, observation: Array, plans: Choice) -> Choice:
+        """Continues plans, and makes new ones where they are over."""
+        rows = np.flatnonzero(plans.action[:, 0] < 0)
+        if not rows.size:
+            return plans
+        choice = plans.with_rows(rows, self._evaluate(observation[rows]))
+        if self._result is not None:  # later searches of other rows use the same memory
+            self._kept_trees |= {row: tree_arrays(self._result.tree, i) for i, row in enumerate(rows.tolist())}
+        return choice
+
+    def _evaluate(self, observation: Array) -> Choice:
+        config = self._config
+        if config.only_prior:
+            return self._by_prior(observation)
+        if config.only_value:
+            return self._by_value(observation)
+        temperature = np.full(len(observation), config.eval_temperature)
+        return self._search(observation, temperature, config.use_exploration_noise, config.apply_mcts_steps)
+
+    def _search(self, observation: Array, temperature_B: Array, noisy: bool, num_steps: int) -> Choice:
+        """Searches, and plans `num_steps` actions."""
+        root = self._root(observation)
+        workspace = self._workspaces[len(observation) == self._num_environments]
+        search = self._gumbel if self._config.search == "gumbel" else self._puct
+        result = self._result = search(root, noisy, workspace)
+        if num_steps == 1:
+            action_B = self._choose(result, temperature_B)
+            rows = np.arange(len(action_B))
+            action_BM, reward_BM = action_B[:, None], result.tree.reward[rows, 0, action_B][:, None]
+        else:
+            uniform_BM = self._rng.random((len(observation), num_steps))
+            action_BM, reward_BM = open_loop_actions(result.tree, temperature_B, uniform_BM)
+        return Choice(
+            action=action_BM,
+            reward=reward_BM,
+            visit_probabilities=_policy_target(result),
+            root_value=result.q_max if self._config.use_q_max else result.root_value,
+            network_value=to_array(root.value).astype(np.float64),
+            depth=result.depth,
+        )
+
+    def _puct(self, root: RootOutput, noisy: bool, workspace: Workspace) -> SearchResult:
+        config = self._config
+        size = (len(root.value), self._num_actions)
+        return puct_search(
+            self._model.recurrent,
+            root,
+            num_simulations=config.num_simulations,
+            discount=config.discount,
+            pb_c_base=config.pb_c_base,
+            pb_c_init=config.pb_c_init,
+            init_value_score=config.init_value_score,
+            noise_BA=dirichlet_noise(self._rng, config.root_dirichlet_alpha, *size) if noisy else None,
+            exploration_fraction=config.root_exploration_fraction,
+            workspace=workspace,
+        )
+
+    def _gumbel(self, root: RootOutput, noisy: bool, workspace: Workspace) -> SearchResult:
+        config = self._config
+        return gumbel_search(
+            self._model.recurrent,
+            root,
+            num_simulations=config.num_simulations,
+            discount=config.discount,
+            gumbel_BA=self._rng.gumbel(size=root.prior_logits.shape) if noisy else None,
+            max_considered_actions=config.max_considered_actions,
+            workspace=workspace,
+        )
+
+    def _choose(self, result: SearchResult, temperature_B: Array) -> Array:
+        """Returns `[B]` actions; where all temperatures are 0, the first of the most visited."""
+        if isinstance(result, GumbelResult):
+            return result.action
+        if not temperature_B.any():
+            return np.asarray(result.visit_counts.argmax(axis=1))
+        return self._sample(result.visit_counts, temperature_B)
+
+    def _sample(self, weight_BA: Array, temperature_B: Array | float) -> Array:
+        return sample_actions(action_probabilities(weight_BA, temperature_B), self._rng.random(len(weight_BA)))
+
+    def _by_prior(self, observation: Array) -> Choice:
+        """Acts by the policy network alone."""
+        root = self._root(observation)
+        prior_BA = to_array(torch.softmax(root.prior_logits, dim=1)).astype(np.float64)
+        temperature = self._config.eval_temperature
+        action_B = self._sample(prior_BA, temperature) if temperature else prior_BA.argmax(axis=1)
+        reward_B = to_array(self._model.recurrent(root.embedding, self._to_device(action_B)).reward)
+        value_B = to_array(root.value).astype(np.float64)
+        return Choice(
+            action=action_B[:, None],
+            reward=reward_B[:, None],
+            visit_probabilities=prior_BA,
+            root_value=value_B,
+            network_value=value_B,
+            depth=np.zeros(len(value_B), np.int64),
+        )
+
+    def _by_value(self, observation: Array) -> Choice:
+        """Looks one step ahead and takes the action with the highest reward + discount · value."""
+        root = self._root(observation)
+        num_roots, num_actions = root.prior_logits.shape
+        every_action = self._to_device(np.tile(np.arange(num_actions), num_roots))
+        after = self._model.recurrent(root.embedding.repeat_interleave(num_actions, dim=0), every_action)
+        reward_BA = to_array(after.reward).reshape(num_roots, num_actions).astype(np.float64)
+        value_BA = reward_BA + self._config.discount * to_array(after.value).reshape(num_roots, num_actions)
+        action_B = value_BA.argmax(axis=1)
+        rows = np.arange(num_roots)
+        return Choice(
+            action=action_B[:, None],
+            reward=reward_BA[rows, action_B][:, None],
+            visit_probabilities=np.eye(num_actions)[action_B],
+            root_value=value_BA[rows, action_B],
+            network_value=to_array(root.value).astype(np.float64),
+            depth=np.ones(num_roots, np.int64),
+        )
+
+    @property
+    def _model(self) -> Inference:
+        assert self._inference is not None, "set_weights comes before act"
+        return self._inference
+
+    def _root(self, observation: Array) -> RootOutput:
+        return self._model.initial(self._to_device(observation))
+
+    def _to_device(self, array: Array) -> torch.Tensor:
+        tensor: torch.Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
+        return tensor.to(self._device)
+
+    def _exploring_temperature(self, batch_size: int) -> Array:
+        if self._fixed_temperature is None:
+            return np.full(batch_size, self._scheduled_temperature)
+        return self._fixed_temperature[:batch_size]
+
+    def _priority(self, choice: Choice) -> Array:
+        error_B = np.abs(choice.root_value - choice.network_value)
+        return np.asarray((error_B + self._config.epsilon) ** self._config.alpha)
+
+
+def _policy_target(result: SearchResult) -> Array:
+    if isinstance(result, GumbelResult):
+        return result.policy
+    return np.asarray(result.visit_counts / result.visit_counts.sum(axis=1, keepdims=True))
