@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlsys.errors import WorkerError
+from rlsys.nets.scaling import MIN_SPAN, min_max_scale
+from rlsys.ops.support import support_mean
+from rlsys.ops.value_transform import signed_parabolic
 from rlsys.types import Array
 
 Perceptron = tuple[nn.Linear, nn.Linear]
@@ -31,8 +34,7 @@ Precision = Literal["float32", "bfloat16"]
 Recurrent = tuple[Tensor, Tensor, Tensor, Tensor]
 """value `[B]`, reward `[B]`, prior_logits `[B, A]`, embedding `[B, D]`."""
 
-_TRANSFORM_EPSILON = 0.001  # of h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x, appendix F of the paper
-_MIN_SPAN = 1e-5  # a state that is constant becomes 0, not NaN
+_TRANSFORM_EPSILON = 1e-3  # of h(x) = sign(x) (sqrt(|x| + 1) - 1) + epsilon x, appendix F of the paper
 _LANES = 16  # float32 numbers in the widest vector register
 
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
@@ -53,6 +55,9 @@ class FullyConnected:
       value_support: atoms of the value, None where the network predicts a scalar.
       reward_support: atoms of the reward, likewise.
       inverse_transform: True where values and rewards are predicted as h(x), so that h⁻¹ must bring them back.
+
+    Raises:
+      WorkerError: a weight is not finite.
     """
 
     representation: Perceptron
@@ -66,6 +71,9 @@ class FullyConnected:
     inverse_transform: bool = True
 
     def __post_init__(self) -> None:
+        for head, support in ((self.value, self.value_support), (self.reward, self.reward_support)):
+            num_outputs = 1 if support is None else support[1] - support[0] + 1
+            assert head[1].out_features == num_outputs, (head[1].out_features, support)
         for name in ("representation", "dynamics", "reward", "value", "policy"):
             parameters = [parameter for layer in getattr(self, name) for parameter in layer.parameters()]
             if not all(bool(parameter.isfinite().all()) for parameter in parameters):
@@ -130,26 +138,20 @@ class _Eager:
     def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         input_layer, output_layer = self._representation
         hidden_BU = functional.relu(functional.linear(observation_BO, *input_layer))
-        embedding_BD = _scaled(functional.linear(hidden_BU, *output_layer))
+        embedding_BD = min_max_scale(functional.relu(functional.linear(hidden_BU, *output_layer)))
         value_BV, prior_logits_BA = self._prediction(embedding_BD, None)
         return self._scalar(value_BV, self._networks.value_support), prior_logits_BA, embedding_BD
 
     def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
         state_BD, reward_BV = self._dynamics(embedding_BD, action_B)
-        next_embedding_BD = _scaled(state_BD)
+        next_embedding_BD = min_max_scale(functional.relu(state_BD))
         value_BV, prior_logits_BA = self._prediction(next_embedding_BD, None)
         reward_B = self._scalar(reward_BV, self._networks.reward_support)
         return self._scalar(value_BV, self._networks.value_support), reward_B, prior_logits_BA, next_embedding_BD
 
     def _scalar(self, output_BV: Tensor, support: Support | None) -> Tensor:
-        scalar_B = output_BV[:, 0]
-        if support is not None:
-            atoms_V = torch.arange(support[0], support[1] + 1, dtype=torch.float32, device=output_BV.device)
-            scalar_B = output_BV.softmax(dim=1) @ atoms_V
-        if not self._networks.inverse_transform:
-            return scalar_B
-        root_B = torch.sqrt(1 + 4 * _TRANSFORM_EPSILON * (scalar_B.abs() + 1 + _TRANSFORM_EPSILON))
-        return scalar_B.sign() * (((root_B - 1) / (2 * _TRANSFORM_EPSILON)) ** 2 - 1)
+        scalar_B = output_BV[:, 0] if support is None else support_mean(output_BV, support[0])
+        return signed_parabolic(scalar_B, _TRANSFORM_EPSILON) if self._networks.inverse_transform else scalar_B
 
 
 class _EagerPair:
@@ -158,7 +160,8 @@ class _EagerPair:
     def __init__(self, first: Perceptron, second: Perceptron, num_actions: int, dtype: torch.dtype) -> None:
         weight_DU, bias_AU = _split_input(first, second, num_actions)
         self._input = weight_DU.to(dtype), bias_AU.to(dtype)
-        self._outputs = [(layer.weight.detach().t().to(dtype), layer.bias.detach()) for _, layer in (first, second)]
+        outputs = [_detached(layer) for _, layer in (first, second)]
+        self._outputs = [(weight.t().to(dtype), bias) for weight, bias in outputs]
 
     def __call__(self, input_BD: Tensor, action_B: Tensor | None) -> list[Tensor]:
         weight_DU, bias_AU = self._input
@@ -167,12 +170,6 @@ class _EagerPair:
         )
         halves = torch.split(hidden_BU, [len(weight) for weight, _ in self._outputs], dim=1)
         return [(half @ weight).float() + bias for half, (weight, bias) in zip(halves, self._outputs, strict=True)]
-
-
-def _scaled(output_BD: Tensor) -> Tensor:
-    activation_BD = functional.relu(output_BD)
-    low_B1, high_B1 = activation_BD.aminmax(dim=1, keepdim=True)
-    return (activation_BD - low_B1) / (high_B1 - low_B1).clamp_min(_MIN_SPAN)
 
 
 class _Buffer:
@@ -218,7 +215,7 @@ class _Compiled:
         _decode(reward_BP, self._reward_bias_V, *self._reward_code, self._reward.array)
         _scale_state(state_BP, self._state_bias_D, self._embedding.array)
         self._predict()
-        return self._value.tensor, self._reward.tensor, self._prior_logits.tensor, self._embedding.tensor
+        return self._output
 
     def _predict(self) -> None:
         value_BP, policy_BP = self._prediction(self._embedding.tensor, self._no_action_B)
@@ -236,6 +233,7 @@ class _Compiled:
         self._value, self._reward = _Buffer(batch_size), _Buffer(batch_size)
         self._prior_logits = _Buffer(batch_size, self._policy_bias_A.size)
         self._embedding = _Buffer(batch_size, self._state_bias_D.size)
+        self._output = self._value.tensor, self._reward.tensor, self._prior_logits.tensor, self._embedding.tensor
         self._no_action_B = np.zeros(batch_size, np.int64)
 
 
@@ -389,7 +387,7 @@ def _scale_state(raw_BP: Array, bias_D: Array, state_BD: Array) -> None:
             state_BD[b, d] = activation
             low = min(low, activation)
             high = max(high, activation)
-        span = max(high - low, np.float32(_MIN_SPAN))
+        span = max(high - low, np.float32(MIN_SPAN))
         for d in range(state_BD.shape[1]):
             state_BD[b, d] = (state_BD[b, d] - low) / span
 

@@ -9,6 +9,7 @@ by planning with Gumbel", https://openreview.net/forum?id=bERaNdoegnO.
 Shape legend: B roots, N nodes per root (simulations + 1), A actions.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ import torch
 from rlsys.errors import WorkerError
 from rlsys.planning import gumbel, puct
 from rlsys.planning.model import DeviceModel, HostModel, Model, RecurrentFn, RootOutput, to_array
-from rlsys.planning.tree import Tree, grow, plant
+from rlsys.planning.tree import Tree, grow, plant, summarize
 from rlsys.types import Array
 
 
@@ -117,7 +118,7 @@ def puct_search(
         puct.select(tree, exploration, init_value_score)
 
     tree = _search(select, recurrent_fn, root, num_simulations, discount, noise_BA, exploration_fraction, workspace)
-    return _result(tree, num_simulations)
+    return _result(tree)
 
 
 def gumbel_search(
@@ -158,7 +159,7 @@ def gumbel_search(
 
     tree = _search(select, recurrent_fn, root, num_simulations, discount, None, 0.0, workspace)
     action_B, policy_BA = gumbel.conclude(tree, noise_BA, maxvisit_init, value_scale)
-    return GumbelResult(**vars(_result(tree, num_simulations)), action=action_B, policy=policy_BA)
+    return GumbelResult(**vars(_result(tree)), action=action_B, policy=policy_BA)
 
 
 @torch.inference_mode()
@@ -182,19 +183,12 @@ def _search(
     return tree
 
 
-def _result(tree: Tree, num_simulations: int) -> SearchResult:
-    root_value_B = tree.roots["value_sum"] / num_simulations
-    if not np.isfinite(root_value_B + tree.prior[:, 0].sum(axis=1)).all():
-        root = int(np.argmin(np.isfinite(root_value_B + tree.prior[:, 0].sum(axis=1))))
+def _result(tree: Tree) -> SearchResult:
+    visit_counts_BA, q_values_BA, root_value_B, depth_B = summarize(tree)
+    if not math.isfinite(root_value_B.sum()):
+        root = int(np.argmin(np.isfinite(root_value_B)))
         raise WorkerError(
-            f"the model gave a value, reward or prior that is not finite in the search from root {root}; search needs "
-            "numbers. Go back to the last good checkpoint, and clip gradients or lower the learning rate."
+            f"the model gave a value or reward that is not finite in the search from root {root}; search needs numbers. "
+            "Go back to the last good checkpoint, and clip gradients or lower the learning rate."
         )
-    visit_counts_BA = tree.visit_count[:, 0].astype(np.int64)
-    return SearchResult(
-        visit_counts=visit_counts_BA,
-        root_value=root_value_B,
-        q_values=np.where(visit_counts_BA > 0, tree.q_value[:, 0], np.nan),
-        depth=tree.roots["depth"].copy(),
-        tree=tree,
-    )
+    return SearchResult(visit_counts_BA, root_value_B, q_values_BA, depth_B, tree)

@@ -3,6 +3,7 @@
 Shape legend: B roots, N nodes per root, A actions, R nodes of all roots (N * B), F numbers in an embedding.
 """
 
+import operator
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -69,8 +70,8 @@ class HostModel:
     def __init__(self, tree: Tree, embedding: Tensor) -> None:
         self._parent = torch.from_numpy(tree.parent_embedding).view(embedding.shape)
         self._action_B = torch.from_numpy(tree.action)
-        self._tensors: list[Tensor | None] = [None] * 4
-        self._arrays: list[Array] = [tree.parent_embedding] * 4
+        self._known: tuple[Tensor | None, ...] = (None,) * 4
+        self._arrays: tuple[Array, Array, Array, Array]
 
     def reset(self, embedding: Tensor) -> Array:
         """See `Model`."""
@@ -78,13 +79,13 @@ class HostModel:
 
     def step(self, recurrent_fn: RecurrentFn, leaf: int) -> tuple[Array, Array, Array, Array]:
         """See `Model`."""
-        for index, tensor in enumerate(recurrent_fn(self._parent, self._action_B)):
-            if tensor is not self._tensors[index]:
-                is_shared = tensor.dtype is torch.float32 and tensor.is_contiguous()
-                self._tensors[index] = tensor if is_shared else None
-                self._arrays[index] = to_array(tensor)
-        value_B, reward_B, prior_logits_BA, embedding = self._arrays
-        return value_B, reward_B, prior_logits_BA, embedding.reshape(len(embedding), -1)
+        output = recurrent_fn(self._parent, self._action_B)
+        if not all(map(operator.is_, output, self._known)):
+            value_B, reward_B, prior_logits_BA, embedding = map(to_array, output)
+            self._arrays = value_B, reward_B, prior_logits_BA, embedding.reshape(len(embedding), -1)
+            is_shared = all(tensor.dtype is torch.float32 and tensor.is_contiguous() for tensor in output)
+            self._known = output if is_shared else (None,) * 4
+        return self._arrays
 
 
 class DeviceModel:

@@ -178,8 +178,34 @@ def grow(
       embedding_BF: float32.
       discount: per step.
     """
-    arrays = tree.edges, tree.nodes, tree.roots, tree.node, tree.action, tree.embedding
-    _grow(*arrays, leaf, value_B, reward_B, prior_logits_BA, embedding_BF, discount)
+    _grow(
+        tree.edges,
+        tree.nodes,
+        tree.roots,
+        tree.node,
+        tree.action,
+        tree.embedding,
+        leaf,
+        value_B,
+        reward_B,
+        prior_logits_BA,
+        embedding_BF,
+        discount,
+    )
+
+
+def summarize(tree: Tree) -> tuple[Array, Array, Array, Array]:
+    """Returns what is known at the roots, in arrays of its own.
+
+    Returns:
+      visit_counts `[B, A]` int64; q_values `[B, A]` float64, NaN for actions never taken; value `[B]` float64, the mean
+      of the returns backed up; depth `[B]` int64, edges of the longest path walked.
+    """
+    num_roots, _, num_actions = tree.edges.shape
+    visit_counts_BA, depth_B = np.empty((num_roots, num_actions), np.int64), np.empty(num_roots, np.int64)
+    q_values_BA, value_B = np.empty((num_roots, num_actions)), np.empty(num_roots)
+    _summarize(tree.edges, tree.nodes, tree.roots, visit_counts_BA, q_values_BA, value_B, depth_B)
+    return visit_counts_BA, q_values_BA, value_B, depth_B
 
 
 @inlined_kernel
@@ -201,7 +227,7 @@ def _softmax(logits_BA: Array) -> Array:
         for action in range(1, num_actions):
             highest = max(highest, logits_BA[root, action])
         for action in range(num_actions):
-            out_BA[root, action] = logits_BA[root, action] - highest
+            out_BA[root, action] = np.float64(logits_BA[root, action]) - highest
     out = out_BA.reshape(-1)
     for i in range(out.size):
         out[i] = _exp(out[i])
@@ -294,3 +320,16 @@ def _backup(edges: Array, nodes: Array, root: np.record, leaf: int, value: float
     nodes[0].visit_count += 1
     root.value_sum += value
     root.q_min, root.q_max = q_min, q_max
+
+
+@kernel
+def _summarize(
+    edges: Array, nodes: Array, roots: Array, counts_BA: Array, q_values_BA: Array, value_B: Array, depth_B: Array
+) -> None:
+    for root in range(roots.size):
+        value_B[root] = roots[root].value_sum / nodes[root, 0].visit_count
+        depth_B[root] = roots[root].depth
+        for action in range(counts_BA.shape[1]):
+            edge = edges[root, 0, action]
+            counts_BA[root, action] = edge.visit_count
+            q_values_BA[root, action] = edge.q_value if edge.visit_count > 0 else math.nan

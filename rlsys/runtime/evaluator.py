@@ -46,6 +46,6 @@ def evaluate(plan: Plan, weights: Weights) -> Evaluation:
 
 def _can_be_drawn(config: EnvConfig) -> bool:
     with contextlib.suppress(EnvError):
-        make(config, 0, training=False, render_mode="rgb_array").close()
+        make(config, 0, training=False, render_mode="rgb_array").close()  # type: ignore[no-untyped-call]
         return True
     return False

@@ -139,8 +139,8 @@ class EvaluatorHost:
         self._plan = plan
         self._weights = RemoteWeights(server)
 
-    def evaluate(self) -> Evaluation | None:
-        """Evaluates the newest weights; None while there are none."""
+    def evaluate(self, published: None) -> Evaluation | None:
+        """Evaluates the newest weights; None while there are none. `published` only orders the calls."""
         weights = self._weights.newer(-1)
         return None if weights is None else evaluate(self._plan, weights)
 

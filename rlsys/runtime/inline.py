@@ -102,7 +102,7 @@ class InlineRun:
 
     def run(self) -> str:
         """Works until the run is complete; returns why it ended."""
-        while not self.stop_reason:
+        while not self._is_done():
             for worker in self._workers:
                 for segment in worker.step():
                     self._replay.insert(segment)
@@ -112,7 +112,6 @@ class InlineRun:
             self._sync(force=False)
             self._learn()
             self._recorder.tick()
-            self.stop_reason = self.stop_reason or self._progress.finished()
         if self._progress.learner_steps != self._checkpoints.latest():
             self._checkpoint()
         for worker in self._workers:
@@ -122,6 +121,10 @@ class InlineRun:
     def stop(self, reason: str) -> None:
         """Asks the run to end with a checkpoint."""
         self.stop_reason = self.stop_reason or reason
+
+    def _is_done(self) -> bool:
+        self.stop_reason = self.stop_reason or self._progress.finished()
+        return bool(self.stop_reason)
 
     def _learn(self) -> None:
         """Updates as long as the ratio allows."""

@@ -53,7 +53,7 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
     Raises:
       RlsysError: what the user can resolve; nothing was overwritten.
     """
-    prepare()
+    prepare(exact=inline)
     step, folder = None, None
     if resume is not None:
         folder = run_folder.find(resume)
@@ -81,7 +81,7 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
             runner.start(step)
             progress.begin()
             reason = runner.run()
-            recorder.write()
+            recorder.finish()
         write_report(plan.folder)
         console.finish(f"{reason}. Continue with: rlsys launch --resume {plan.name}/{plan.folder.name}")
     return 130 if received else 0

@@ -98,6 +98,11 @@ class Recorder:
         if by_clock and time.monotonic() - self._interval_started >= self._plan.run.log_every_s:
             self.write()
 
+    def finish(self) -> None:
+        """Writes what has not been written yet."""
+        if not self._plan.run.log_every_learner_steps:
+            self.write()
+
     def write(self) -> None:
         """Writes a row and refreshes the terminal."""
         seconds = max(1e-9, time.monotonic() - self._interval_started)

@@ -3,6 +3,7 @@
 Every call has a bound on how many of its kind are on the way, and every wait ends: at a deadline, with the reason.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -109,10 +110,12 @@ class RemotePublisher:
         self._kept: deque[ray.ObjectRef] = deque(maxlen=2)
 
     def __call__(self, packed: Packed) -> None:
-        """Publishes one version."""
+        """Publishes one version; when this returns, whoever pulls gets it."""
         reference = ray.put(packed)
         self._kept.append(reference)
-        self._server.publish.remote(Publication(packed.version, packed.learner_step, [reference]))
+        publication = Publication(packed.version, packed.learner_step, [reference])
+        with contextlib.suppress(RayError):  # a server that is being restarted gets the next version
+            ray.get(self._server.publish.remote(publication), timeout=10.0)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Supervisor:
         self._slots[("evaluator", 0)] = _Slot()
         self._learners_out = 0
         self._draft: Draft | None = None
-        self._evaluation_wanted = False
+        self._published: ray.ObjectRef | None = None
         self._silent: set[tuple[str, int]] = set()
         self._next_ping = 0.0
         self.stop_reason = ""
@@ -155,14 +155,13 @@ class Supervisor:
             self._progress.learner_steps = report.learner_step
             self._recorder.learner(report)
             if advanced and self._progress.evaluation_due():
-                self._program.learners[0].publish.remote()
                 self._checkpoints.expect_score(report.learner_step)
-                self._evaluation_wanted = True
+                self._published = self._program.learners[0].publish.remote()
             if advanced and self._progress.checkpoint_due():
                 self._begin_checkpoint()
         if self._learners_out == 0 and not self.stop_reason:
             self._tick_learners()
-        if self._evaluation_wanted and not self._busy("evaluator"):
+        if self._published is not None and not self._busy("evaluator"):
             self._evaluate()
 
     def _tick_rollout(self, index: int) -> None:
@@ -176,9 +175,10 @@ class Supervisor:
         self._learners_out = len(self._program.learners)
 
     def _evaluate(self) -> None:
-        self._evaluation_wanted = False
+        """Evaluates the weights that were published for it; the argument makes the call wait until they were."""
+        published, self._published = self._published, None
         if self._program.evaluator is not None:
-            self._track("evaluator", 0, self._program.evaluator.evaluate.remote())
+            self._track("evaluator", 0, self._program.evaluator.evaluate.remote(published))
 
     def _evaluated(self, evaluation: Evaluation | None) -> None:
         if evaluation is None:

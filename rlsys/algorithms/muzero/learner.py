@@ -5,7 +5,7 @@ Shape legend: B windows of this rank, K unroll steps.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.networks import Unroll, make_network
+from rlsys.algorithms.muzero.fused_unroll import FusedUnroll
+from rlsys.algorithms.muzero.networks import FCNetwork, Network, Unroll, make_network
 from rlsys.algorithms.muzero.optimizers import load_optimizer, make_optimizer, save_optimizer
 from rlsys.algorithms.muzero.ranks import maximum
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
@@ -50,6 +51,7 @@ class MuZeroLearner(Learner):
             torch.manual_seed(context.seed)
             self._network = make_network(self._config, context.env).to(self._device).train()
         self._flat = FlatParameters(self._network)
+        self._unroll = _make_unroll(self._network, self._device, self._config.learning_precision == "bf16")
         self._optimizer = make_optimizer(self._config, self._flat.vector)
         self._value, self._reward = value_code(self._config), reward_code(self._config)
         self._batch_size = self._config.batch_size // context.num_ranks
@@ -126,8 +128,7 @@ class MuZeroLearner(Learner):
         action_BK, value_BK = self._to_device(targets.action), self._to_device(targets.value)
         reward_BK, policy_BKA = self._to_device(targets.reward), self._to_device(targets.policy)
         mask_BK, weight_B1 = self._to_device(targets.mask), self._to_device(self._importance_weights(batch)[:, None])
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.learning_precision == "bf16"):
-            unroll = Unroll(*(output.float() for output in self._network.unroll(observation, action_BK)))
+        unroll = self._unroll(observation, action_BK)
         weight_BK = weight_B1 * mask_BK / len(weight_B1)
         losses = Losses(
             value=(weight_BK * self._value.loss(unroll.value, value_BK)).sum(),
@@ -186,6 +187,18 @@ class MuZeroLearner(Learner):
             f"{value} at learner step {self._step}; losses and gradients must be finite. The weights were left as they "
             "were: go back to the last checkpoint with a lower muzero.lr_init, or set muzero.clip_grad."
         )
+
+
+def _make_unroll(network: Network, device: torch.device, rounded: bool) -> Callable[[Tensor, Tensor], Unroll]:
+    """Returns the fastest way to unroll a network; with products of bfloat16 if `rounded`, outputs are float32."""
+    if isinstance(network, FCNetwork) and device.type == "cpu":
+        return FusedUnroll(network, torch.bfloat16 if rounded else torch.float32)
+
+    def unroll(observation: Tensor, action_BK: Tensor) -> Unroll:
+        with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+            return Unroll(*(output.float() for output in network.unroll(observation, action_BK)))
+
+    return unroll
 
 
 def _to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:

@@ -24,7 +24,7 @@ from rlsys.types import EnvSpec
 HIDDEN_SIZE = 512
 """Units of the hidden layer of every head."""
 _STATE_SIZE = 50
-_DYNAMICS_GRADIENT = 0.5
+DYNAMICS_GRADIENT = 0.5
 
 
 class Prediction(NamedTuple):
@@ -106,7 +106,7 @@ class Network(nn.Module, abc.ABC):
         state = self.represent(observation)
         states, features = [state], []
         for action_B in action_BK.unbind(dim=1):
-            state, feature = self.transition(scale_gradient(state, _DYNAMICS_GRADIENT), action_B)
+            state, feature = self.transition(scale_gradient(state, DYNAMICS_GRADIENT), action_B)
             states.append(state)
             features.append(feature)
         prediction = self.predict(torch.cat(states))

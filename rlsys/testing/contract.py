@@ -1,0 +1,148 @@
+"""The check that every algorithm must pass: what the runtime may rely on, tried in a few steps."""
+
+import contextlib
+import copy
+from typing import Any
+
+import numpy as np
+
+from rlsys.api import Algorithm, LearnerContext, PolicyContext, ReplayNotReady
+from rlsys.config import EnvConfig
+from rlsys.envs.vector import BatchedEnv
+from rlsys.replay.limiter import RateLimiter
+from rlsys.replay.table import Table
+from rlsys.replay.writer import SegmentWriter
+from rlsys.types import Array, Weights
+
+_ENVIRONMENTS = 3
+_STEPS = 300
+
+
+class TableReplay:
+    """A table as replay, without limiter or processes."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def sample(self, batch_size: int, length: int, rows: Any = None) -> Any:
+        """Draws a batch."""
+        return self.table.sample(batch_size, length, rows)
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sets priorities; the table refuses what is not finite."""
+        self.table.update_priorities(keys, priorities)
+
+
+class _NeverReady:
+    """Replay that has nothing."""
+
+    def sample(self, batch_size: int, length: int, rows: Any = None) -> Any:
+        """Says so."""
+        raise ReplayNotReady("nothing will ever come")
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Must not be called before a sample."""
+        raise AssertionError("priorities of what was never sampled")
+
+
+def check_algorithm(algorithm: Algorithm, section: Any, env_config: EnvConfig) -> None:
+    """Collects with the policy, learns from what was collected, and saves and restores both halves.
+
+    Asserts that decisions have the shapes and extras that were promised; that the writer and the table take them; that
+    a step begins with a sample, gives finite metrics and changes the weights; that the policy takes the weights; and
+    that a restored learner and policy go on exactly as the originals.
+    """
+    env = BatchedEnv(env_config, range(_ENVIRONMENTS))
+    context = PolicyContext(section, env.spec, seed=1, num_environments=_ENVIRONMENTS)
+    policy = algorithm.make_policy(context)
+    learner = algorithm.make_learner(LearnerContext(section, env.spec, seed=2))
+    algorithm.check(section, env.spec, _ENVIRONMENTS, 1)
+    policy.set_weights(Weights(0, 0, learner.weights()))
+
+    segments, table_spec = algorithm.segments(section, env.spec), algorithm.table(section, env.spec)
+    RateLimiter(table_spec).check(table_spec.batch_size, segments.length + segments.overlap)
+    table = Table(table_spec, env.spec, segments)
+    writer = SegmentWriter(segments, env.spec, 0, 0, _ENVIRONMENTS)
+    state = policy.initial_state(_ENVIRONMENTS)
+    for _ in range(_STEPS):
+        observation = env.observation.copy()
+        decision = policy.act(observation, state, explore=True)
+        _check_decision(decision, segments.extras, env)
+        result = env.step(decision.action)
+        bootstrap = None
+        if segments.bootstrap_extras and result.truncated.any():
+            bootstrap = policy.act(result.observation, decision.state, explore=False).extras
+        for segment in writer.append_batch(
+            observation=observation,
+            action=result.action,
+            reward=result.reward,
+            terminated=result.terminated,
+            truncated=result.truncated,
+            extras={name: decision.extras[name] for name in segments.extras},
+            priority=decision.priority,
+            weights_version=0,
+            next_observation=result.observation,
+            bootstrap_extras=bootstrap,
+        ):
+            table.insert(segment)
+        state = decision.state
+        for name, value in policy.initial_state(_ENVIRONMENTS).items():
+            state[name][result.first] = value[result.first]
+    env.close()
+
+    with contextlib.suppress(ReplayNotReady):
+        learner.step(_NeverReady())
+        raise AssertionError("a step begins with a sample")
+    replay = TableReplay(table)
+    before = {name: array.copy() for name, array in learner.weights().items()}
+    _check_metrics(learner.step(replay))
+    after = learner.weights()
+    assert any(not np.array_equal(before[name], after[name]) for name in before), "a step changes the weights"
+    policy.set_weights(Weights(1, 1, after))
+
+    _check_restored_learner(algorithm, section, learner, replay, env.spec)
+    _check_restored_policy(algorithm, context, policy, Weights(1, 1, after), observation)
+
+
+def _check_decision(decision: Any, extras: Any, env: BatchedEnv) -> None:
+    assert decision.action.shape == (_ENVIRONMENTS, *env.spec.action.shape), decision.action.shape
+    for name, spec in extras.items():
+        value = decision.extras[name]
+        assert value.shape == (_ENVIRONMENTS, *spec.shape), (name, value.shape, spec.shape)
+        assert value.dtype == np.dtype(spec.dtype), (name, value.dtype, spec.dtype)
+        assert np.isfinite(value).all(), name
+    if decision.priority is not None:
+        assert decision.priority.shape == (_ENVIRONMENTS,)
+        assert (decision.priority >= 0).all()
+        assert np.isfinite(decision.priority).all()
+
+
+def _check_metrics(metrics: Any) -> None:
+    assert metrics, "a step reports metrics"
+    for name, value in metrics.items():
+        assert "/" in name, f"metric '{name}' has no group"
+        assert np.isfinite(value), (name, value)
+
+
+def _check_restored_learner(algorithm: Algorithm, section: Any, learner: Any, replay: TableReplay, env: Any) -> None:
+    twin = algorithm.make_learner(LearnerContext(section, env, seed=99))
+    twin.load(copy.deepcopy(learner.save()))
+    table = copy.deepcopy(replay.table)
+    first, second = learner.step(replay), twin.step(TableReplay(table))
+    assert first == second, "a restored learner takes the same next step"
+    ours, theirs = learner.weights(), twin.weights()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def _check_restored_policy(
+    algorithm: Algorithm, context: Any, policy: Any, weights: Weights, observation: Array
+) -> None:
+    twin = algorithm.make_policy(context)
+    twin.set_weights(weights)
+    twin.load(copy.deepcopy(policy.save()))
+    size = len(observation)
+    for explore in (True, True, False):
+        ours = policy.act(observation, policy.initial_state(size), explore=explore)
+        theirs = twin.act(observation, twin.initial_state(size), explore=explore)
+        assert np.array_equal(ours.action, theirs.action), "a restored policy acts alike"
+        assert all(np.array_equal(ours.extras[name], theirs.extras[name]) for name in ours.extras)
