@@ -2,9 +2,10 @@
 
 A simulator comes from the first family in the table that knows the id; around it, from the inside out:
 
-    ActionRepeat → GameRecord → EpisodeLife* → FireReset → AvoidRepeat* → FrameStackObservation → sign of the reward*
+    ActionRepeat → GameRecord → EpisodeLife → FireReset → AvoidRepeat* → FrameStackObservation → sign of the reward*
 
-What is marked * is there while training only: evaluation plays whole games for raw rewards. A new environment is one
+What is marked * is there while training only. Lives end episodes in evaluation, too, so that FIRE is pressed as it was in
+training, but whoever evaluates resets and plays on until the game is over. A new environment is one
 file with a `Family` and one row in the table.
 """
 
@@ -44,8 +45,7 @@ def make(config: EnvConfig, seed: int, *, training: bool = True, render_mode: st
     Args:
       config: id and wrappers.
       seed: of everything random in it; reset without one.
-      training: False leaves out what changes rewards, actions or ends for learning (clip_rewards, episode_life,
-        avoid_repeat).
+      training: False leaves out what changes rewards or actions for learning (clip_rewards, avoid_repeat).
       render_mode: "rgb_array" makes `render()` return frames.
 
     Returns:
@@ -77,7 +77,7 @@ def _make(config: EnvConfig, seed: int, training: bool, render_mode: str | None)
         env = ActionRepeat(env, config.sticky_actions)
         frames_per_step *= config.sticky_actions
     env = GameRecord(env)
-    if training and config.episode_life:
+    if config.episode_life:
         env = EpisodeLife(env, lost_point_ends="Pong" in config.id)
     if config.fire_reset:
         env = FireReset(env)

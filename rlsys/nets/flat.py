@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from rlsys.types import Array
 
+_ALIGNMENT = 16
+"""Numbers; each parameter begins at a multiple of it, as fast matrix products want. What lies between stays 0."""
+
 
 class FlatParameters:
     """Moves a module's parameters and gradients into two contiguous vectors, of which they become views.
@@ -15,26 +18,22 @@ class FlatParameters:
     `backward`; set it to zero before.
 
     Attributes:
-      vector: `[n]`, a parameter for an optimizer; `vector.grad` holds the gradients.
+      vector: `[n]`, a parameter for an optimizer.
+      gradient: `[n]`, its `grad`.
     """
 
     def __init__(self, module: nn.Module) -> None:
         """Takes over the module's parameters, all of one dtype and on one device."""
         self._parameters = dict(module.named_parameters())
-        with torch.no_grad():
-            self.vector = nn.Parameter(torch.cat([parameter.reshape(-1) for parameter in self._parameters.values()]))
+        parameters = list(self._parameters.values())
+        size = sum(_padded(parameter) for parameter in parameters)
+        self.vector = nn.Parameter(torch.zeros(size, dtype=parameters[0].dtype, device=parameters[0].device))
         self.gradient = torch.zeros_like(self.vector)
         self.vector.grad = self.gradient
-        for parameter, value, gradient in zip(
-            self._parameters.values(), self._split(self.vector.data), self._split(self.gradient), strict=True
-        ):
-            parameter.data = value
+        values, gradients = self._split(self.vector.data), self._split(self.gradient)
+        for parameter, value, gradient in zip(parameters, values, gradients, strict=True):
+            parameter.data = value.copy_(parameter.data)
             parameter.grad = gradient
-
-    @property
-    def num_parameters(self) -> int:
-        """Numbers in the vector."""
-        return self.vector.numel()
 
     def gradients(self) -> Mapping[str, Tensor]:
         """Returns name -> view of that parameter's gradient."""
@@ -48,9 +47,16 @@ class FlatParameters:
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
         """Takes over what `to_arrays` returned."""
         assert arrays.keys() == self._parameters.keys(), (sorted(arrays), sorted(self._parameters))
-        with torch.no_grad():
-            self.vector.copy_(torch.cat([torch.tensor(arrays[name]).reshape(-1) for name in self._parameters]))
+        for name, value in zip(self._parameters, self._split(self.vector.data), strict=True):
+            value.copy_(torch.tensor(arrays[name]))
 
     def _split(self, vector: Tensor) -> list[Tensor]:
-        parts = torch.split(vector, [parameter.numel() for parameter in self._parameters.values()])
-        return [part.view(parameter.shape) for part, parameter in zip(parts, self._parameters.values(), strict=True)]
+        parameters = self._parameters.values()
+        parts = torch.split(vector, [_padded(parameter) for parameter in parameters])
+        return [
+            part[: parameter.numel()].view(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)
+        ]
+
+
+def _padded(parameter: Tensor) -> int:
+    return -(-parameter.numel() // _ALIGNMENT) * _ALIGNMENT

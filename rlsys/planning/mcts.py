@@ -188,7 +188,7 @@ def _result(tree: Tree) -> SearchResult:
     if not math.isfinite(root_value_B.sum()):
         root = int(np.argmin(np.isfinite(root_value_B)))
         raise WorkerError(
-            f"the model gave a value or reward that is not finite in the search from root {root}; search needs numbers. "
-            "Go back to the last good checkpoint, and clip gradients or lower the learning rate."
+            f"the model gave a value or reward that is not finite in the search from root {root}; search needs finite "
+            "numbers. Go back to the last good checkpoint, and clip gradients or lower the learning rate."
         )
     return SearchResult(visit_counts_BA, root_value_B, q_values_BA, depth_B, tree)

@@ -198,9 +198,12 @@ class _Episode:
             self._rewards.append(float(reward))
             for name, value in decision.extras.items():
                 self._extras.setdefault(name, []).append(np.array(value[row]))
-        if terminated or truncated:
+        finished_games = self._env.get_wrapper_attr("finished_games")
+        if (terminated or truncated) and not finished_games:
+            self.observation, _ = self._env.reset()  # a life was lost: the game goes on, with FIRE where it needs that
+        if finished_games:
             self.ended = True
-            self.game = self._env.get_wrapper_attr("finished_games")[-1]
+            self.game = finished_games[0]
             self._env.close()
 
     def trace(self) -> Trace:

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -43,6 +44,17 @@ def test_arrays_are_copies_and_load_back() -> None:
     flat.load_arrays(arrays)
     for name, parameter in module.named_parameters():
         assert np.array_equal(parameter.detach().numpy(), before[name])
+
+
+def test_parameters_begin_where_fast_products_want_them() -> None:
+    module = network()
+    flat = FlatParameters(module)
+    offsets = [parameter.storage_offset() for parameter in module.parameters()]
+    assert all(offset % 16 == 0 for offset in offsets)
+    module(torch.ones(1, 3)).sum().backward()
+    torch.optim.AdamW([flat.vector], weight_decay=0.1).step()
+    used = sum(parameter.abs().sum().item() for parameter in module.parameters())
+    assert flat.vector.abs().sum().item() == pytest.approx(used, rel=1e-6)
 
 
 def test_gradients_are_named_views() -> None:

@@ -10,7 +10,9 @@ def test_cross_entropy_equals_the_definition() -> None:
     logits = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
     target = torch.rand(4, 3, 5, generator=generator, dtype=torch.float64)
     probabilities = logits.exp() / logits.exp().sum(dim=-1, keepdim=True)
-    expected = [[-(t * p.log()).sum().item() for t, p in zip(*rows, strict=True)] for rows in zip(target, probabilities)]
+    expected = [
+        [-(t * p.log()).sum().item() for t, p in zip(*rows, strict=True)] for rows in zip(target, probabilities)
+    ]
     torch.testing.assert_close(cross_entropy(logits, target), torch.tensor(expected, dtype=torch.float64))
 
 

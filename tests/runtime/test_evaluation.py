@@ -56,6 +56,27 @@ def test_rewards_are_raw_games_are_whole_and_repeated_actions_are_several_frames
     assert (statistics.frames == 3 * statistics.lengths).all()
 
 
+class _AlwaysRight(Policy):
+    """Never presses FIRE by itself."""
+
+    def initial_state(self, batch_size):
+        return {}
+
+    def act(self, observation, state, *, explore):
+        return Decision(np.full(len(observation), 2, np.int64), state)
+
+    def set_weights(self, weights):
+        raise AssertionError("no weights here")
+
+
+def test_fire_is_pressed_after_each_lost_life_so_that_games_come_to_their_end():
+    config = EnvConfig(
+        id="Breakout-ramNoFrameskip-v4", sticky_actions=4, episode_life=True, fire_reset=True, max_episode_steps=8_000
+    )
+    statistics = play_episodes(_AlwaysRight(), config, 2, seed=0)
+    assert (statistics.frames < 4_000).all(), "without FIRE the game would wait until the limit"
+
+
 def test_traces_hold_each_step_of_each_episode():
     statistics = play_episodes(checking_policy(), COUNTING, 5, seed=7, traces=True, max_environments=2)
     for index, trace in enumerate(statistics.traces):

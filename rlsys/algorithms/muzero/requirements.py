@@ -11,7 +11,7 @@ ROOT_VALUE = "root_value"
 """Extra `[]` float32: the search's value of the root, in raw units."""
 
 _SMALLEST_IMAGE = 16
-_SEGMENTS_OF_SLACK = 16
+_SEGMENTS_OF_SLACK = 2
 _BATCHES_OF_SLACK = 4
 
 

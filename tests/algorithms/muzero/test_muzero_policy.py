@@ -272,5 +272,7 @@ def test_images_and_both_precisions_can_be_acted_on(architecture: str, precision
 
 def test_bf16_predicts_nearly_what_fp32_does() -> None:
     exact, rounded = (make_policy(acting_precision=precision) for precision in ("fp32", "bf16"))
-    expected, found = (make_inference(p._network, p._config).initial(torch.tensor(observations())) for p in (exact, rounded))
+    expected, found = (
+        make_inference(p._network, p._config).initial(torch.tensor(observations())) for p in (exact, rounded)
+    )
     np.testing.assert_allclose(found.value, expected.value, rtol=0.1, atol=0.1)

@@ -83,7 +83,11 @@ def naive_value(episode: Episode, i: int, n: int) -> float:
 
 def sample(num_unroll_steps: int, td_steps: int, seed: int) -> tuple[list[Episode], Batch, Targets]:
     config = MuZeroConfig(
-        num_unroll_steps=num_unroll_steps, td_steps=td_steps, max_history_length=9, window_size=500, stored_before_train=1
+        num_unroll_steps=num_unroll_steps,
+        td_steps=td_steps,
+        max_history_length=9,
+        window_size=500,
+        stored_before_train=1,
     )
     episodes = make_episodes(seed)
     replay = fill(config, episodes)

@@ -1,0 +1,180 @@
+"""Search speed per CPU-second on one thread: simulations with the FC network, and with no network at all.
+
+    OMP_NUM_THREADS=1 python benchmarks/search.py [--json FILE]
+
+A simulation is one walk, one call of the model and one backup for one root; 30 of them make a move. The network is
+MuZero's FCNetwork on 128-byte observations with random weights, packed as the policy packs it. *share* is the rate of
+the search over that of the network's recurrent inference alone on the same batch, both measured in turns. The tree
+alone is given outputs drawn beforehand. Each figure is the best of many repetitions: whatever else a machine does only
+takes time away. Peers, on the same kind of machine: upstream's Python tree, mctx (JAX), and EfficientZero's C++ tree,
+which are best compared with the rows of their own batch size and number of actions.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.algorithms.muzero.inference import Inference, make_inference
+from rlsys.algorithms.muzero.networks import make_network
+from rlsys.planning import puct
+from rlsys.planning.mcts import Workspace, gumbel_search, puct_search
+from rlsys.planning.tree import Tree, grow, plant
+from rlsys.types import ArraySpec, EnvSpec
+
+_SIMULATIONS, _DISCOUNT = 30, 0.997
+_COMMAND = "OMP_NUM_THREADS=1 python benchmarks/search.py"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement, in simulations per CPU-second.
+
+    Attributes:
+      what: rule, or the tree alone.
+      num_roots: roots searched together.
+      num_actions: actions of the environment.
+      precision: of the network's products; empty without a network.
+      value: simulations per CPU-second.
+      target: what was to be reached; None for rows that stand beside those with a target.
+      network: recurrent inferences per CPU-second of the network alone, in the same run.
+      share: value / network.
+      peers: what others do.
+    """
+
+    what: str
+    num_roots: int
+    num_actions: int
+    precision: str
+    value: float
+    target: float | None
+    network: float | None
+    share: float | None
+    peers: str
+
+
+def _inference(num_actions: int, precision: str) -> Inference:
+    torch.manual_seed(0)
+    config = MuZeroConfig.model_validate({"acting_precision": precision})
+    env = EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), num_actions, 1, 4, (0.0,), (255.0,))
+    return make_inference(make_network(config, env), config)
+
+
+def _rates(works: list[tuple[Callable[[], object], int]], repetitions: int = 15, seconds: float = 0.1) -> list[float]:
+    """Returns, for each (work, amount per call), the amount per CPU-second in its best repetition; they take turns."""
+    best = [0.0] * len(works)
+    for _ in range(repetitions):
+        for i, (work, amount) in enumerate(works):
+            work()
+            start, calls = time.process_time(), 0
+            while (spent := time.process_time() - start) < seconds:
+                work()
+                calls += 1
+            best[i] = max(best[i], calls * amount / spent)
+    return best
+
+
+def _search_row(rule: str, num_roots: int, num_actions: int, precision: str, target: float | None, peers: str) -> Row:
+    """Measures search and network, the latter on the embeddings and actions of one search."""
+    inference, workspace = _inference(num_actions, precision), Workspace()
+    generator = torch.Generator().manual_seed(1)
+    root = inference.initial(torch.randint(256, (num_roots, 128), generator=generator, dtype=torch.uint8))
+    action_B = torch.randint(num_actions, (num_roots,), generator=generator)
+    noise_BA = np.random.default_rng(2).dirichlet(np.full(num_actions, 0.25), size=num_roots)
+    gumbel_BA = np.random.default_rng(3).gumbel(size=(num_roots, num_actions))
+
+    def search() -> object:
+        options = {"num_simulations": _SIMULATIONS, "discount": _DISCOUNT, "workspace": workspace}
+        if rule == "gumbel":
+            return gumbel_search(inference.recurrent, root, gumbel_BA=gumbel_BA, **options)
+        return puct_search(inference.recurrent, root, noise_BA=noise_BA, **options)
+
+    def network() -> None:
+        for _ in range(_SIMULATIONS):
+            inference.recurrent(root.embedding, action_B)
+
+    amount = num_roots * _SIMULATIONS
+    with torch.inference_mode():
+        value, alone = _rates([(search, amount), (network, amount)])
+    return Row(rule, num_roots, num_actions, precision, value, target, alone, value / alone, peers)
+
+
+def _tree_row(num_roots: int, num_actions: int, target: float | None, peers: str) -> Row:
+    """Measures the tree with values, rewards and priors that were drawn before."""
+    rng = np.random.default_rng(0)
+    num_nodes = _SIMULATIONS + 1
+    value_NB = rng.standard_normal((num_nodes, num_roots)).astype(np.float32)
+    reward_NB = rng.standard_normal((num_nodes, num_roots)).astype(np.float32)
+    logits_NBA = rng.standard_normal((num_nodes, num_roots, num_actions)).astype(np.float32)
+    outputs = list(zip(value_NB, reward_NB, logits_NBA, strict=True))
+    no_embedding = np.empty((num_roots, 0), np.float32)
+    tree = Tree.allocate(num_roots, num_nodes, num_actions, num_features=0)
+    exploration = puct.exploration_weights(_SIMULATIONS, 19652.0, 1.25)
+
+    def search() -> None:
+        plant(tree, value_NB[0], logits_NBA[0], no_embedding)
+        for leaf in range(1, num_nodes):
+            puct.select(tree, exploration, 0.0)
+            value_B, reward_B, logits_BA = outputs[leaf]
+            grow(tree, leaf, value_B, reward_B, logits_BA, no_embedding, _DISCOUNT)
+
+    (value,) = _rates([(search, num_roots * _SIMULATIONS)])
+    return Row("tree alone", num_roots, num_actions, "", value, target, None, None, peers)
+
+
+def measure() -> list[Row]:
+    """Measures all rows."""
+    torch.set_num_threads(1)
+    return [
+        _search_row("puct", 64, 4, "fp32", 150_000, "upstream 2,900 · mctx 89,000"),
+        _search_row("puct", 64, 4, "bf16", None, "upstream 2,900 · mctx 89,000"),
+        _search_row("gumbel", 64, 4, "fp32", None, "mctx 167,000"),
+        _search_row("puct", 1, 4, "fp32", 12_000, "upstream 2,900 · mctx 16,000"),
+        _search_row("puct", 64, 18, "fp32", 60_000, "mctx 26,000"),
+        _search_row("puct", 128, 4, "fp32", None, ""),
+        _search_row("puct", 128, 4, "bf16", None, ""),
+        _search_row("puct", 256, 4, "bf16", None, ""),
+        _tree_row(64, 4, 4_000_000, "EfficientZero's C++ 802,000"),
+        _tree_row(64, 18, 1_500_000, "EfficientZero's C++ 235,000"),
+        _tree_row(1, 4, None, ""),
+    ]
+
+
+def _machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def main() -> None:
+    """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line"
+    )
+    path = parser.parse_args().json
+    rows = measure()
+    print(f"{'':10} roots actions       simulations/s   to reach   network alone  share  peers")
+    for row in rows:
+        target = f"{row.target:,.0f}" if row.target else ""
+        network = f"{row.network:,.0f} {row.share:6.1%}" if row.network and row.share else " " * 6
+        print(
+            f"{row.what:10} {row.num_roots:5} {row.num_actions:7} {row.precision:4} {row.value:14,.0f} {target:>10} "
+            f"{network:>22}  {row.peers}"
+        )
+    if path is not None:
+        origin = {"command": _COMMAND, "machine": _machine(), "python": platform.python_version()}
+        with path.open("a") as file:
+            file.writelines(json.dumps(asdict(row) | origin) + "\n" for row in rows)
+
+
+if __name__ == "__main__":
+    main()
