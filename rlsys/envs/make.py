@@ -4,9 +4,10 @@ A simulator comes from the first family in the table that knows the id; around i
 
     ActionRepeat → GameRecord → EpisodeLife → FireReset → AvoidRepeat* → FrameStackObservation → sign of the reward*
 
-What is marked * is there while training only. Lives end episodes in evaluation, too, so that FIRE is pressed as it was in
-training, but whoever evaluates resets and plays on until the game is over. A new environment is one
-file with a `Family` and one row in the table.
+What is marked * is there while training only. Lives end episodes in evaluation, too, so that FIRE is pressed as it was
+in training, but whoever evaluates resets and plays on until the game is over.
+
+A new environment is one file with a `Family` and one row in the table.
 """
 
 import difflib

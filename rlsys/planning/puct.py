@@ -89,16 +89,17 @@ def _select(
 
 @inlined_kernel
 def _best_action(row: Array, weight: float, q_min: float, q_max: float, init_value_score: float) -> int:
-    # Everything is computed and then chosen from, never branched on: which child wins cannot be predicted.
+    # No branch depends on an action, for which one wins cannot be predicted: the q value of an action never taken is NaN,
+    # which passes through the arithmetic to where it is replaced. While q_min = q_max, all other q values equal them.
     is_flat = not q_max > q_min
     span = 1.0 if is_flat else q_max - q_min
+    lift = 1.0 if is_flat else 0.0
     best_score = -math.inf
     best = 0
     for action in range(row.size):
         edge = row[action]
-        value = (edge.q_value - q_min) / span
-        value = 1.0 if is_flat else value
-        value = value if edge.visit_count > 0 else init_value_score
+        value = (edge.q_value - q_min) / span + lift
+        value = init_value_score if math.isnan(value) else value
         score = weight / (edge.visit_count + 1) * edge.prior + value
         is_better = score > best_score
         best_score = score if is_better else best_score

@@ -18,7 +18,7 @@ from rlsys.types import Array
 EDGE = np.dtype(
     [
         ("value_sum", np.float64),  # of the child, as seen from the child
-        ("q_value", np.float64),  # reward + discount * mean value of the child
+        ("q_value", np.float64),  # reward + discount * mean value of the child, NaN until the edge is first taken
         ("prior", np.float32),
         ("reward", np.float32),
         ("visit_count", np.int32),
@@ -63,7 +63,7 @@ class Tree:
     parent_embedding: Array
 
     @classmethod
-    def allocate(cls, num_roots: int, num_nodes: int, num_actions: int, num_features: int) -> "Tree":
+    def allocate(cls, num_roots: int, num_nodes: int, num_actions: int, num_features: int = 0) -> "Tree":
         """Returns a tree with room for `num_nodes` nodes per root; `plant` makes it ready.
 
         Args:
@@ -125,8 +125,8 @@ class Tree:
 
     @property
     def q_value(self) -> Array:
-        """`[B, N, A]` float64, reward + discount * value after an action; 0 where it was never taken."""
-        return self.edges["q_value"]
+        """`[B, N, A]` float64, reward + discount * value after an action; 0 where it was never taken. A copy."""
+        return np.where(self.visit_count > 0, self.edges["q_value"], 0.0)
 
 
 def plant(
@@ -250,7 +250,7 @@ def _expand(edges: Array, nodes: Array, node: int, value_B: Array, prior_BA: Arr
         for action in range(num_actions):
             edge = row[action]
             edge.value_sum = 0.0
-            edge.q_value = 0.0
+            edge.q_value = math.nan
             edge.prior = prior_BA[root, action]
             edge.reward = 0.0
             edge.visit_count = 0
@@ -332,4 +332,4 @@ def _summarize(
         for action in range(counts_BA.shape[1]):
             edge = edges[root, 0, action]
             counts_BA[root, action] = edge.visit_count
-            q_values_BA[root, action] = edge.q_value if edge.visit_count > 0 else math.nan
+            q_values_BA[root, action] = edge.q_value

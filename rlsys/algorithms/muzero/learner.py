@@ -102,6 +102,14 @@ class MuZeroLearner(Learner):
         """Returns parameters, and the running statistics of normalisation layers."""
         return self._flat.to_arrays() | _to_arrays(self._buffers())
 
+    def histograms(self) -> Mapping[str, Array]:
+        """Returns copies of all weights and of the last update's gradients, to be watched (`run.debug_histograms`)."""
+        gradients = _to_arrays(self._flat.gradients())
+        return {
+            **{f"weights/{name}": array for name, array in self._flat.to_arrays().items()},
+            **{f"gradients/{name}": array for name, array in gradients.items()},
+        }
+
     def save(self) -> Saved:
         """Returns networks, optimizer, random state and step."""
         return {

@@ -47,7 +47,7 @@ class Sizes:
     """What decides about the shapes of a network.
 
     Attributes:
-      frame: shape of one frame: features, `[H, W]`, or `[H, W, C]`.
+      frame: shape of one frame: features, `[H, W]`, or `[C, H, W]`.
       num_stack: frames that the policy sees at once.
       num_actions: A.
       value, reward: outputs of these heads: atoms of their supports, or 1.
@@ -75,11 +75,9 @@ class Network(nn.Module, abc.ABC):
         self.rescale = RescaleObservation(sizes.low, sizes.high)
 
     def _planes(self, observation: Tensor) -> Tensor:
-        """Returns images `[B, H, W]`, `[B, H, W, C]`, or stacks of them, as `[B, planes, H, W]`."""
+        """Returns images `[B, H, W]`, `[B, C, H, W]`, or stacks of them, as `[B, planes, H, W]`."""
         observation = self.rescale(observation)
-        if len(self.sizes.frame) == 3:
-            observation = observation.movedim(-1, -3)
-        return observation.reshape(len(observation), -1, *self.sizes.frame[:2])
+        return observation.reshape(len(observation), -1, *self.sizes.frame[-2:])
 
     @abc.abstractmethod
     def represent(self, observation: Tensor) -> Tensor:
@@ -289,7 +287,7 @@ def _batch_first(output_NF: Tensor, num_steps: int) -> Tensor:
 
 def _image_shape(sizes: Sizes) -> tuple[int, int, int]:
     """Returns planes, height and width of a stack of images."""
-    height, width, *channels = sizes.frame
+    *channels, height, width = sizes.frame
     return sizes.num_stack * math.prod(channels), height, width
 
 

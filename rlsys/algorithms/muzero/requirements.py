@@ -74,4 +74,4 @@ def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: 
 
 
 def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) in (2, 3) and min(shape[:2]) >= _SMALLEST_IMAGE
+    return len(shape) in (2, 3) and min(shape[-2:]) >= _SMALLEST_IMAGE

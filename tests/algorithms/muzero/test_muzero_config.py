@@ -101,7 +101,7 @@ def test_the_table_holds_the_window_and_the_ratio() -> None:
 def test_neither_inserts_nor_samples_can_be_blocked_for_ever(ratio: float, batch_size: int, length: int) -> None:
     options = {"sampling_ratio": ratio, "batch_size": batch_size, "max_history_length": length}
     spec, table = ALGORITHM.segments(section(**options), ENV), ALGORITHM.table(section(**options), ENV)
-    shards = 8
+    shards = 4
     RateLimiter(table).check(batch_size, shards * (spec.length + spec.overlap))
 
 

@@ -72,8 +72,13 @@ def naive_loss(learner: MuZeroLearner, config: MuZeroConfig, replay: FakeReplay)
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"no_support": True}, {"no_support": True, "scalar_loss": "Huber"}, {"no_target_transform": True}]
-    + [{"beta": 0.5, "value_loss_weight": 0.25, "num_unroll_steps": 1}],
+    [
+        {},
+        {"no_support": True},
+        {"no_support": True, "scalar_loss": "Huber"},
+        {"no_target_transform": True},
+        {"beta": 0.5, "value_loss_weight": 0.25, "num_unroll_steps": 1},
+    ],
 )
 def test_the_gradient_equals_a_naive_step_by_step_computation(options: dict[str, Any]) -> None:
     config = MuZeroConfig.model_validate({**SMALL, **options})
@@ -151,6 +156,16 @@ def test_weights_do_not_change_with_later_steps() -> None:
     learner.step(replay)
     assert all(np.array_equal(weights[name], copies[name]) for name in weights)
     assert not np.array_equal(learner.weights()["value.out.bias"], weights["value.out.bias"])
+
+
+def test_histograms_are_of_weights_and_gradients() -> None:
+    learner = make_learner()
+    learner.step(FakeReplay())
+    histograms = learner.histograms()
+    for name, array in learner.weights().items():
+        assert np.array_equal(histograms[f"weights/{name}"], array)
+        assert histograms[f"gradients/{name}"].shape == array.shape
+        assert histograms[f"gradients/{name}"].any()
 
 
 def test_two_ranks_with_half_the_batch_equal_one_with_the_whole() -> None:

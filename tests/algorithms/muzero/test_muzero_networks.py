@@ -12,7 +12,7 @@ from rlsys.types import ArraySpec, EnvSpec
 
 RAM = EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), num_actions=4)
 PIXELS = EnvSpec("pixels", ArraySpec((96, 96), "uint8"), ArraySpec((), "int64"), num_actions=4, num_stack=4)
-SMALL = dataclasses.replace(PIXELS, observation=ArraySpec((24, 32, 3), "uint8"), num_actions=3, num_stack=2)
+SMALL = dataclasses.replace(PIXELS, observation=ArraySpec((3, 24, 32), "uint8"), num_actions=3, num_stack=2)
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,7 @@ def test_stacked_colour_frames_become_planes_oldest_first() -> None:
     assert planes.shape == (2, 6, 24, 32)
     for frame in range(2):
         for channel in range(3):
-            assert torch.equal(planes[:, 3 * frame + channel], raw[:, frame, :, :, channel].float())
+            assert torch.equal(planes[:, 3 * frame + channel], raw[:, frame, channel].float())
 
 
 def test_without_supports_heads_have_one_output() -> None:
