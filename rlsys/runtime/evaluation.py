@@ -29,7 +29,7 @@ from rlsys.runtime.episodes import (
     bootstrap_interval,
     play_episodes,
 )
-from rlsys.runtime.process import prepare
+from rlsys.runtime.process import prepare, use_threads
 from rlsys.types import Array, Weights
 from rlsys.viewer import plots
 from rlsys.viewer.film import Film
@@ -101,6 +101,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
       RlsysError: no such run or checkpoint, a damaged one, or options that the algorithm does not have.
     """
     prepare()
+    use_threads(1)  # small batches gain nothing from more
     _check(options)
     folder = run_folder.find(options.run)
     experiment = run_folder.load(folder).experiment

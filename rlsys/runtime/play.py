@@ -10,7 +10,7 @@ from rlsys.envs.make import spec
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.episodes import play_episodes
-from rlsys.runtime.process import prepare
+from rlsys.runtime.process import prepare, use_threads
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film
 from rlsys.viewer.window import Window, WindowClosed, has_screen
@@ -32,6 +32,7 @@ def play_run(run: str, *, checkpoint: str = "latest", seed: int | None = None, f
       RlsysError: no such run or checkpoint, or an environment that cannot be drawn.
     """
     prepare()
+    use_threads(1)  # small batches gain nothing from more
     folder = run_folder.find(run)
     experiment = run_folder.load(folder).experiment
     opened = Checkpoints(folder / "checkpoints", keep=1).open(checkpoint, parts=["weights"])
