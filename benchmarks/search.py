@@ -67,7 +67,7 @@ def _inference(num_actions: int, precision: str) -> Inference:
     return make_inference(make_network(config, env), config)
 
 
-def _rates(works: list[tuple[Callable[[], object], int]], repetitions: int = 15, seconds: float = 0.1) -> list[float]:
+def _rates(works: list[tuple[Callable[[], object], int]], repetitions: int = 100, seconds: float = 0.01) -> list[float]:
     """Returns, for each (work, amount per call), the amount per CPU-second in its best repetition; they take turns."""
     best = [0.0] * len(works)
     for _ in range(repetitions):

@@ -89,8 +89,8 @@ def _select(
 
 @inlined_kernel
 def _best_action(row: Array, weight: float, q_min: float, q_max: float, init_value_score: float) -> int:
-    # No branch depends on an action, for which one wins cannot be predicted: the q value of an action never taken is NaN,
-    # which passes through the arithmetic to where it is replaced. While q_min = q_max, all other q values equal them.
+    # No branch depends on an action, since none could be predicted: the q value of an action never taken is NaN, which
+    # passes through the arithmetic to where it is replaced. While q_min = q_max, all other q values are equal to them.
     is_flat = not q_max > q_min
     span = 1.0 if is_flat else q_max - q_min
     lift = 1.0 if is_flat else 0.0
