@@ -127,9 +127,9 @@ def _machine() -> str:
 
 
 def main() -> None:
-    """Prints a line per row; `--json FILE` writes them as JSON lines, too."""
+    """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file, one JSON object a line")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line")
     path = parser.parse_args().json
     rows = measure()
     for row in rows:
@@ -139,7 +139,8 @@ def main() -> None:
         )
     if path is not None:
         origin = {"command": _COMMAND, "machine": _machine(), "python": platform.python_version()}
-        path.write_text("".join(json.dumps(asdict(row) | origin) + "\n" for row in rows))
+        with path.open("a") as file:
+            file.writelines(json.dumps(asdict(row) | origin) + "\n" for row in rows)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,10 @@ def _select(
     num_roots = roots.size
     walking = np.arange(num_roots)
     num_walking = num_roots
-    node_B[:] = 0
+    visit_count_B = np.empty(num_roots, np.int64)
+    for index in range(num_roots):
+        node_B[index] = 0
+        visit_count_B[index] = nodes[index, 0].visit_count
     depth = 0
     while num_walking > 0:
         depth += 1
@@ -70,9 +73,10 @@ def _select(
             node = node_B[index]
             root = roots[index]
             row = edges[index, node]
-            weight = exploration[nodes[index, node].visit_count]
+            weight = exploration[visit_count_B[index]]
             action = _best_action(row, weight, root.q_min, root.q_max, init_value_score)
             child = row[action].child
+            visit_count_B[index] = row[action].visit_count  # that of the child, without going there
             is_inner = child != NO_NODE
             row_B[index] = node * num_roots + index
             action_B[index] = action

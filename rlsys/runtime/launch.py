@@ -57,7 +57,9 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
     step, folder = None, None
     if resume is not None:
         folder = run_folder.find(resume)
-        loaded = override(run_folder.load(folder), overrides)
+        saved = run_folder.load(folder)
+        loaded = override(saved, overrides)
+        _check_same(saved, loaded)
         step = _checkpoint_to_resume(folder)
     elif loaded is None:
         raise ConfigError("nothing to launch: give an experiment, or --resume RUN. 'rlsys list' shows all experiments.")
@@ -142,6 +144,19 @@ def _stops_on_signals(runner: Runner) -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _check_same(saved: Loaded, loaded: Loaded) -> None:
+    """Refuses to resume with another environment or algorithm than the checkpoint was made with."""
+    before, now = saved.experiment, loaded.experiment
+    pairs = {"algorithm": (before.algorithm, now.algorithm)}
+    pairs |= {f"env.{name}": (value, getattr(now.env, name)) for name, value in before.env}
+    for name, (old, new) in pairs.items():
+        if old != new:
+            raise CheckpointError(
+                f"{name} = {new} is not the {old} that the checkpoint was made with; a resumed run keeps its algorithm "
+                "and its environment. Leave the override out, or launch a new run."
+            )
 
 
 def _checkpoint_to_resume(folder: Path) -> int:

@@ -42,10 +42,10 @@ EXPERIMENT = {
 }
 
 
-def launch(tmp_path: Path, *arguments: str) -> None:
+def launch(tmp_path: Path, *arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", *arguments, "--inline"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    return done.returncode, done.stderr
 
 
 def rows(tmp_path: Path, run: str) -> dict[int, dict[str, Any]]:
@@ -62,10 +62,21 @@ def rows(tmp_path: Path, run: str) -> dict[int, dict[str, Any]]:
 
 def test_a_stopped_and_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path) -> None:
     (tmp_path / "breakout.yaml").write_text(yaml.safe_dump(EXPERIMENT))
-    launch(tmp_path, "breakout.yaml", "run.training_steps=150", "run.run_tag=whole")
-    launch(tmp_path, "breakout.yaml", "run.training_steps=80", "run.run_tag=parts")
-    launch(tmp_path, "--resume", "breakout/parts", "run.training_steps=150")
+    assert launch(tmp_path, "breakout.yaml", "run.training_steps=150", "run.run_tag=whole") == (0, "")
+    assert launch(tmp_path, "breakout.yaml", "run.training_steps=80", "run.run_tag=parts") == (0, "")
+    assert launch(tmp_path, "--resume", "breakout/parts", "run.training_steps=150") == (0, "")
     whole, parts = rows(tmp_path, "whole"), rows(tmp_path, "parts")
     assert sorted(whole) == list(range(10, 160, 10))
     assert whole[150]["env_steps"] > whole[80]["env_steps"] + 100
     assert parts == whole
+
+
+def test_another_environment_than_the_checkpoints_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "breakout.yaml").write_text(yaml.safe_dump(EXPERIMENT))
+    assert launch(tmp_path, "breakout.yaml", "run.training_steps=1", "run.run_tag=here") == (0, "")
+    before = sorted((tmp_path / "runs").rglob("*"))
+    status, error = launch(tmp_path, "--resume", "breakout/here", "env.id=Pong-ramNoFrameskip-v4")
+    assert status == 2
+    assert error.startswith("error: env.id = Pong-ramNoFrameskip-v4 is not the Breakout-ramNoFrameskip-v4")
+    assert error.count("\n") == 1
+    assert sorted((tmp_path / "runs").rglob("*")) == before
