@@ -129,7 +129,7 @@ def _machine() -> str:
 def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append rows to this file, one JSON object a line")
     path = parser.parse_args().json
     rows = measure()
     for row in rows:

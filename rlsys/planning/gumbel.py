@@ -17,7 +17,8 @@ import math
 
 import numpy as np
 
-from rlsys.planning.tree import NO_NODE, Tree, inlined_kernel, kernel
+from rlsys.planning.kernels import NO_NODE, inlined_kernel, kernel
+from rlsys.planning.tree import Tree
 from rlsys.types import Array
 
 _TINY = 1e-30

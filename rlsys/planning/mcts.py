@@ -12,13 +12,14 @@ Shape legend: B roots, N nodes per root (simulations + 1), A actions.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from rlsys.errors import WorkerError
 from rlsys.planning import gumbel, puct
-from rlsys.planning.model import DeviceModel, HostModel, Model, RecurrentFn, RootOutput, to_array
+from rlsys.planning.model import DeviceModel, HostModel, LeafOutput, Model, RecurrentFn, RootOutput, to_array
 from rlsys.planning.tree import Tree, grow, plant, summarize
 from rlsys.types import Array
 
@@ -117,8 +118,11 @@ def puct_search(
     def select(tree: Tree, simulation: int) -> None:
         puct.select(tree, exploration, init_value_score)
 
-    tree = _search(select, recurrent_fn, root, num_simulations, discount, noise_BA, exploration_fraction, workspace)
-    return _result(tree)
+    def grow_and_select(tree: Tree, leaf: int, output: LeafOutput) -> None:
+        puct.grow_and_select(tree, leaf, *output, discount, exploration, init_value_score)
+
+    rule = _Rule(select, grow_and_select, discount)
+    return _result(_search(rule, recurrent_fn, root, num_simulations, noise_BA, exploration_fraction, workspace))
 
 
 def gumbel_search(
@@ -157,18 +161,30 @@ def gumbel_search(
     def select(tree: Tree, simulation: int) -> None:
         gumbel.select(tree, noise_BA, int(schedule[simulation]), maxvisit_init, value_scale)
 
-    tree = _search(select, recurrent_fn, root, num_simulations, discount, None, 0.0, workspace)
+    def grow_and_select(tree: Tree, leaf: int, output: LeafOutput) -> None:
+        grow(tree, leaf, *output, discount)
+        select(tree, leaf)
+
+    rule = _Rule(select, grow_and_select, discount)
+    tree = _search(rule, recurrent_fn, root, num_simulations, None, 0.0, workspace)
     action_B, policy_BA = gumbel.conclude(tree, noise_BA, maxvisit_init, value_scale)
     return GumbelResult(**vars(_result(tree)), action=action_B, policy=policy_BA)
 
 
+class _Rule(NamedTuple):
+    """How simulation i chooses its leaf, given the tree; and the same after the leaf before has been added."""
+
+    select: Callable[[Tree, int], None]
+    grow_and_select: Callable[[Tree, int, LeafOutput], None]
+    discount: float
+
+
 @torch.inference_mode()
 def _search(
-    select: Callable[[Tree, int], None],
+    rule: _Rule,
     recurrent_fn: RecurrentFn,
     root: RootOutput,
     num_simulations: int,
-    discount: float,
     noise_BA: Array | None,
     noise_fraction: float,
     workspace: Workspace | None,
@@ -176,10 +192,10 @@ def _search(
     tree, model = (workspace or Workspace()).reserve(root, num_simulations)
     embedding_BF = model.reset(root.embedding)
     plant(tree, to_array(root.value), to_array(root.prior_logits), embedding_BF, noise_BA, noise_fraction)
-    for simulation in range(num_simulations):
-        select(tree, simulation)
-        leaf = simulation + 1
-        grow(tree, leaf, *model.step(recurrent_fn, leaf), discount)
+    rule.select(tree, 0)
+    for leaf in range(1, num_simulations):
+        rule.grow_and_select(tree, leaf, model.step(recurrent_fn, leaf))
+    grow(tree, num_simulations, *model.step(recurrent_fn, num_simulations), rule.discount)
     return tree
 
 

@@ -50,14 +50,18 @@ RecurrentFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 that order. Its arguments are overwritten after the call; what it returns is copied before the next one."""
 
 
+LeafOutput = tuple[Array, Array, Array, Array]
+"""What a RecurrentFn said, for the tree: value `[B]`, reward `[B]`, prior_logits `[B, A]` and embedding `[B, F]`."""
+
+
 class Model(Protocol):
     """Steps the model from where a tree wants to go on."""
 
     def reset(self, embedding: Tensor) -> Array:
         """Starts a new search from the roots' embeddings; returns `[B, F]` for the tree to keep."""
 
-    def step(self, recurrent_fn: RecurrentFn, leaf: int) -> tuple[Array, Array, Array, Array]:
-        """Returns value `[B]`, reward `[B]`, prior_logits `[B, A]` and embedding `[B, F]` of node `leaf` in float32."""
+    def step(self, recurrent_fn: RecurrentFn, leaf: int) -> LeafOutput:
+        """Returns what belongs to node `leaf`, in float32; valid until the next step."""
 
 
 class HostModel:
@@ -71,13 +75,13 @@ class HostModel:
         self._parent = torch.from_numpy(tree.parent_embedding).view(embedding.shape)
         self._action_B = torch.from_numpy(tree.action)
         self._known: tuple[Tensor | None, ...] = (None,) * 4
-        self._arrays: tuple[Array, Array, Array, Array]
+        self._arrays: LeafOutput
 
     def reset(self, embedding: Tensor) -> Array:
         """See `Model`."""
         return to_array(embedding).reshape(len(embedding), -1)
 
-    def step(self, recurrent_fn: RecurrentFn, leaf: int) -> tuple[Array, Array, Array, Array]:
+    def step(self, recurrent_fn: RecurrentFn, leaf: int) -> LeafOutput:
         """See `Model`."""
         output = recurrent_fn(self._parent, self._action_B)
         if not all(map(operator.is_, output, self._known)):
@@ -108,7 +112,7 @@ class DeviceModel:
         self._embedding[0] = embedding
         return self._tree.parent_embedding
 
-    def step(self, recurrent_fn: RecurrentFn, leaf: int) -> tuple[Array, Array, Array, Array]:
+    def step(self, recurrent_fn: RecurrentFn, leaf: int) -> LeafOutput:
         """See `Model`."""
         np.stack([self._tree.row, self._tree.action], out=self._selected_host.numpy())
         self._selected.copy_(self._selected_host, non_blocking=True)

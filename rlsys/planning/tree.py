@@ -7,35 +7,13 @@ action reads one short run of memory and never looks at the children.
 Shape legend: B roots, N nodes per root (simulations + 1), A actions, R nodes of all roots (N * B), F features.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from rlsys.planning import kernels
+from rlsys.planning.kernels import EDGE, NODE, ROOT
 from rlsys.types import Array
-
-EDGE = np.dtype(
-    [
-        ("value_sum", np.float64),  # of the child, as seen from the child
-        ("q_value", np.float64),  # reward + discount * mean value of the child, NaN until the edge is first taken
-        ("prior", np.float32),
-        ("reward", np.float32),
-        ("visit_count", np.int32),
-        ("child", np.int32),  # node index, NO_NODE until the edge is first taken
-    ]
-)
-NODE = np.dtype(
-    [("parent", np.int32), ("action", np.int32), ("visit_count", np.int32), ("raw_value", np.float32)],
-)
-ROOT = np.dtype([("value_sum", np.float64), ("q_min", np.float64), ("q_max", np.float64), ("depth", np.int64)])
-NO_NODE = -1
-
-kernel = njit(cache=True, nogil=True, error_model="numpy")
-"""Compiles a function over tree arrays. A kernel calls only kernels of its own file, because the compiler's cache on
-disk notices changes of that file alone."""
-inlined_kernel = njit(inline="always", error_model="numpy")
-"""Compiles a part of a kernel into it. As a call of its own it would count references to each row that it is handed."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +21,9 @@ class Tree:
     """The trees of B roots.
 
     Attributes:
-      edges: `[B, N, A]` records EDGE.
-      nodes: `[B, N]` records NODE.
-      roots: `[B]` records ROOT.
+      edges: `[B, N, A]` records `kernels.EDGE`.
+      nodes: `[B, N]` records `kernels.NODE`.
+      roots: `[B]` records `kernels.ROOT`.
       node: `[B]` int64, the node whose edge the current simulation expands.
       action: `[B]` int64, that edge's action.
       row: `[B]` int64, where that node's embedding lies among those of all nodes: node * B + root.
@@ -100,7 +78,7 @@ class Tree:
 
     @property
     def child(self) -> Array:
-        """`[B, N, A]` int32, the node that an action leads to, NO_NODE where it was never taken."""
+        """`[B, N, A]` int32, the node that an action leads to, `kernels.NO_NODE` where it was never taken."""
         return self.edges["child"]
 
     @property
@@ -151,7 +129,7 @@ def plant(
     """
     if noise_BA is None:
         noise_BA, noise_fraction = np.zeros(prior_logits_BA.shape), 0.0
-    _plant(tree.edges, tree.nodes, tree.roots, value_B, prior_logits_BA, noise_BA, noise_fraction)
+    kernels.plant(tree.edges, tree.nodes, tree.roots, value_B, prior_logits_BA, noise_BA, noise_fraction)
     tree.embedding[: len(embedding_BF)] = embedding_BF
 
 
@@ -178,7 +156,7 @@ def grow(
       embedding_BF: float32.
       discount: per step.
     """
-    _grow(
+    kernels.grow(
         tree.edges,
         tree.nodes,
         tree.roots,
@@ -204,132 +182,5 @@ def summarize(tree: Tree) -> tuple[Array, Array, Array, Array]:
     num_roots, _, num_actions = tree.edges.shape
     visit_counts_BA, depth_B = np.empty((num_roots, num_actions), np.int64), np.empty(num_roots, np.int64)
     q_values_BA, value_B = np.empty((num_roots, num_actions)), np.empty(num_roots)
-    _summarize(tree.edges, tree.nodes, tree.roots, visit_counts_BA, q_values_BA, value_B, depth_B)
+    kernels.summarize(tree.edges, tree.nodes, tree.roots, visit_counts_BA, q_values_BA, value_B, depth_B)
     return visit_counts_BA, q_values_BA, value_B, depth_B
-
-
-@inlined_kernel
-def _exp(x: float) -> float:
-    """Returns e^x for x ≤ 0 to 13 digits as (e^(x/1024))^1024: no call to a library, so loops over it vectorise."""
-    y = max(x, -700.0) * (1.0 / 1024.0)
-    power = 1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120 + y * (1 / 720))))))
-    for _ in range(10):
-        power *= power
-    return power
-
-
-@kernel
-def _softmax(logits_BA: Array) -> Array:
-    num_roots, num_actions = logits_BA.shape
-    out_BA = np.empty((num_roots, num_actions))
-    for root in range(num_roots):
-        highest = logits_BA[root, 0]
-        for action in range(1, num_actions):
-            highest = max(highest, logits_BA[root, action])
-        for action in range(num_actions):
-            out_BA[root, action] = np.float64(logits_BA[root, action]) - highest
-    out = out_BA.reshape(-1)
-    for i in range(out.size):
-        out[i] = _exp(out[i])
-    for root in range(num_roots):
-        total = 0.0
-        for action in range(num_actions):
-            total += out_BA[root, action]
-        for action in range(num_actions):
-            out_BA[root, action] /= total
-    return out_BA
-
-
-@inlined_kernel
-def _expand(edges: Array, nodes: Array, node: int, value_B: Array, prior_BA: Array) -> None:
-    num_roots, num_actions = prior_BA.shape
-    for root in range(num_roots):
-        nodes[root, node].visit_count = 0
-        nodes[root, node].raw_value = value_B[root]
-        row = edges[root, node]
-        for action in range(num_actions):
-            edge = row[action]
-            edge.value_sum = 0.0
-            edge.q_value = math.nan
-            edge.prior = prior_BA[root, action]
-            edge.reward = 0.0
-            edge.visit_count = 0
-            edge.child = NO_NODE
-
-
-@kernel
-def _plant(
-    edges: Array, nodes: Array, roots: Array, value_B: Array, logits_BA: Array, noise_BA: Array, fraction: float
-) -> None:
-    for root in range(roots.size):
-        roots[root].value_sum = 0.0
-        roots[root].q_min = math.inf
-        roots[root].q_max = -math.inf
-        roots[root].depth = 0
-    prior_BA = _softmax(logits_BA)
-    for root in range(roots.size):
-        for action in range(prior_BA.shape[1]):
-            prior_BA[root, action] = (1.0 - fraction) * prior_BA[root, action] + fraction * noise_BA[root, action]
-    _expand(edges, nodes, 0, value_B, prior_BA)
-
-
-@kernel
-def _grow(
-    edges: Array,
-    nodes: Array,
-    roots: Array,
-    node_B: Array,
-    action_B: Array,
-    all_embedding_RF: Array,
-    leaf: int,
-    value_B: Array,
-    reward_B: Array,
-    logits_BA: Array,
-    embedding_BF: Array,
-    discount: float,
-) -> None:
-    for root in range(roots.size):
-        for feature in range(embedding_BF.shape[1]):
-            all_embedding_RF[leaf * roots.size + root, feature] = embedding_BF[root, feature]
-    _expand(edges, nodes, leaf, value_B, _softmax(logits_BA))
-    for root in range(roots.size):
-        edge = edges[root, node_B[root], action_B[root]]
-        edge.child = leaf
-        edge.reward = reward_B[root]
-        nodes[root, leaf].parent = node_B[root]
-        nodes[root, leaf].action = action_B[root]
-        _backup(edges[root], nodes[root], roots[root], leaf, np.float64(value_B[root]), discount)
-
-
-@inlined_kernel
-def _backup(edges: Array, nodes: Array, root: np.record, leaf: int, value: float, discount: float) -> None:
-    q_min, q_max = root.q_min, root.q_max
-    child = leaf
-    while child != 0:
-        node = nodes[child]
-        node.visit_count += 1
-        edge = edges[node.parent, node.action]
-        edge.visit_count += 1
-        edge.value_sum += value
-        reward = np.float64(edge.reward)
-        edge.q_value = reward + discount * (edge.value_sum / edge.visit_count)
-        q_min = min(q_min, edge.q_value)
-        q_max = max(q_max, edge.q_value)
-        value = reward + discount * value
-        child = node.parent
-    nodes[0].visit_count += 1
-    root.value_sum += value
-    root.q_min, root.q_max = q_min, q_max
-
-
-@kernel
-def _summarize(
-    edges: Array, nodes: Array, roots: Array, counts_BA: Array, q_values_BA: Array, value_B: Array, depth_B: Array
-) -> None:
-    for root in range(roots.size):
-        value_B[root] = roots[root].value_sum / nodes[root, 0].visit_count
-        depth_B[root] = roots[root].depth
-        for action in range(counts_BA.shape[1]):
-            edge = edges[root, 0, action]
-            counts_BA[root, action] = edge.visit_count
-            q_values_BA[root, action] = edge.q_value

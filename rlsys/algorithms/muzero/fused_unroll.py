@@ -101,13 +101,12 @@ class _Steps:
         num_windows, _, _ = self.sizes
         for perceptrons in (self._representation, self._transition, self._prediction):
             perceptrons.pack()
-        everything = slice(0, num_windows)
-        self._representation.hide(everything)
-        self._keep_state(0, self._representation.output(0, everything))
+        self._representation.hide(self._rows[0])
+        self._keep_state(0, self._representation.output(0, self._rows[0]))
         for step, rows in enumerate(self._rows[:-1]):
             self._transition.hide(rows)
             self._keep_state(step + 1, self._transition.output(0, rows))
-        everything = slice(0, None)
+        everything = slice(None)
         self._prediction.hide(everything)
         heads = (
             self._prediction.output(0, everything),
@@ -125,22 +124,20 @@ class _Steps:
           reward: `[K B, R]`, likewise.
           policy: `[(K + 1) B, A]`, likewise.
         """
-        everything = slice(0, None)
-        prediction, transition = self._prediction, self._transition
-        prediction.unhide(0, everything, value)
-        prediction.unhide(1, everything, policy)
-        self._state_gradient.copy_(prediction.input_gradient(everything)[:, : self._state_size])
+        prediction, transition, representation = self._prediction, self._transition, self._representation
+        for rows in self._rows:  # one step fits into the processor's cache
+            prediction.unhide(rows, [value[rows], policy[rows]])
+        self._state_gradient.copy_(prediction.input_gradient(slice(None))[:, : self._state_size])
         of_value, of_policy = prediction.gradients([value, policy])
-        transition.unhide(1, everything, reward)
         for step in reversed(range(self.sizes[1])):
             rows = self._rows[step]
-            transition.unhide(0, rows, self._unscale(step + 1))
+            transition.unhide(rows, [self._unscale(step + 1), reward[rows]])
             through = transition.input_gradient(rows)[:, : self._state_size]
             self._state_gradient[rows].add_(through, alpha=DYNAMICS_GRADIENT)
         of_dynamics, of_reward = transition.gradients([self._state_gradient[self._rows[0].stop :], reward])
         first = self._unscale(0)
-        self._representation.unhide(0, self._rows[0], first)
-        [of_representation] = self._representation.gradients([first])
+        representation.unhide(self._rows[0], [first])
+        [of_representation] = representation.gradients([first])
         return [*of_representation, *of_dynamics, *of_reward, *of_value, *of_policy]
 
     def _keep_state(self, step: int, raw: Tensor) -> None:
@@ -206,15 +203,15 @@ class _Perceptrons:
         weight, bias = self._outputs[member]
         return torch.addmm(bias, self._hidden[rows, self._units[member]], weight.t())
 
-    def unhide(self, member: int, rows: slice, gradient: Tensor) -> None:
-        """Takes the gradient of a member's outputs back through its hidden layer."""
-        weight, _ = self._outputs[member]
-        hidden, target = self._hidden[rows, self._units[member]], self._gradient[rows, self._units[member]]
-        torch.mm(gradient.to(weight.dtype), weight, out=target)
-        _keep_where_positive(target, hidden)
+    def unhide(self, rows: slice, outputs: Sequence[Tensor]) -> None:
+        """Takes the gradients of each member's outputs back through the hidden layers."""
+        gradient = self._gradient[rows]
+        for units, output, (weight, _) in zip(self._units, outputs, self._outputs, strict=True):
+            torch.mm(output.to(weight.dtype), weight, out=gradient[:, units])
+        _keep_where_positive(gradient, self._hidden[rows])
 
     def input_gradient(self, rows: slice) -> Tensor:
-        """Returns the gradient of some rows of the input, once all members have been taken back."""
+        """Returns the gradient of some rows of the input, once they have been taken back."""
         return torch.mm(self._gradient[rows], self._weight)
 
     def gradients(self, outputs: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -1,0 +1,273 @@
+"""The compiled loops of a search with PUCT, over the arrays of a `Tree`.
+
+They are all in this file because the compiler's cache on disk notices changes of a function's own file alone. Arguments
+are as in `tree.py` and `puct.py`, which call them.
+
+Shape legend: B roots, N nodes per root (simulations + 1), A actions, R nodes of all roots (N * B), F features.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from rlsys.types import Array
+
+EDGE = np.dtype(
+    [
+        ("value_sum", np.float64),  # of the child, as seen from the child
+        ("q_value", np.float64),  # reward + discount * mean value of the child, NaN until the edge is first taken
+        ("prior", np.float32),
+        ("reward", np.float32),
+        ("visit_count", np.int32),
+        ("child", np.int32),  # node index, NO_NODE until the edge is first taken
+    ]
+)
+NODE = np.dtype(
+    [("parent", np.int32), ("action", np.int32), ("visit_count", np.int32), ("raw_value", np.float32)],
+)
+ROOT = np.dtype([("value_sum", np.float64), ("q_min", np.float64), ("q_max", np.float64), ("depth", np.int64)])
+NO_NODE = -1
+
+kernel = njit(cache=True, nogil=True, error_model="numpy")
+"""Compiles a function over tree arrays."""
+inlined_kernel = njit(inline="always", error_model="numpy")
+"""Compiles a part of a kernel into it. As a call of its own it would count references to each row that it is handed."""
+
+
+@inlined_kernel
+def _exp(x: float) -> float:
+    """Returns e^x for x ≤ 0 to 13 digits as (e^(x/1024))^1024: no call to a library, so loops over it vectorise."""
+    y = max(x, -700.0) * (1.0 / 1024.0)
+    power = 1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120 + y * (1 / 720))))))
+    for _ in range(10):
+        power *= power
+    return power
+
+
+@kernel
+def _softmax(logits_BA: Array) -> Array:
+    num_roots, num_actions = logits_BA.shape
+    out_BA = np.empty((num_roots, num_actions))
+    for root in range(num_roots):
+        highest = logits_BA[root, 0]
+        for action in range(1, num_actions):
+            highest = max(highest, logits_BA[root, action])
+        for action in range(num_actions):
+            out_BA[root, action] = np.float64(logits_BA[root, action]) - highest
+    out = out_BA.reshape(-1)
+    for i in range(out.size):
+        out[i] = _exp(out[i])
+    for root in range(num_roots):
+        total = 0.0
+        for action in range(num_actions):
+            total += out_BA[root, action]
+        for action in range(num_actions):
+            out_BA[root, action] /= total
+    return out_BA
+
+
+@inlined_kernel
+def _expand(edges: Array, nodes: Array, node: int, value_B: Array, prior_BA: Array) -> None:
+    num_roots, num_actions = prior_BA.shape
+    for root in range(num_roots):
+        nodes[root, node].visit_count = 0
+        nodes[root, node].raw_value = value_B[root]
+        row = edges[root, node]
+        for action in range(num_actions):
+            edge = row[action]
+            edge.value_sum = 0.0
+            edge.q_value = math.nan
+            edge.prior = prior_BA[root, action]
+            edge.reward = 0.0
+            edge.visit_count = 0
+            edge.child = NO_NODE
+
+
+@kernel
+def plant(
+    edges: Array, nodes: Array, roots: Array, value_B: Array, logits_BA: Array, noise_BA: Array, fraction: float
+) -> None:
+    """Empties all trees and expands their roots."""
+    for root in range(roots.size):
+        roots[root].value_sum = 0.0
+        roots[root].q_min = math.inf
+        roots[root].q_max = -math.inf
+        roots[root].depth = 0
+    prior_BA = _softmax(logits_BA)
+    for root in range(roots.size):
+        for action in range(prior_BA.shape[1]):
+            prior_BA[root, action] = (1.0 - fraction) * prior_BA[root, action] + fraction * noise_BA[root, action]
+    _expand(edges, nodes, 0, value_B, prior_BA)
+
+
+@kernel
+def grow(
+    edges: Array,
+    nodes: Array,
+    roots: Array,
+    node_B: Array,
+    action_B: Array,
+    all_embedding_RF: Array,
+    leaf: int,
+    value_B: Array,
+    reward_B: Array,
+    logits_BA: Array,
+    embedding_BF: Array,
+    discount: float,
+) -> None:
+    """Stores embeddings, expands the new leaves and backs their values up."""
+    for root in range(roots.size):
+        for feature in range(embedding_BF.shape[1]):
+            all_embedding_RF[leaf * roots.size + root, feature] = embedding_BF[root, feature]
+    _expand(edges, nodes, leaf, value_B, _softmax(logits_BA))
+    for root in range(roots.size):
+        edge = edges[root, node_B[root], action_B[root]]
+        edge.child = leaf
+        edge.reward = reward_B[root]
+        nodes[root, leaf].parent = node_B[root]
+        nodes[root, leaf].action = action_B[root]
+        _backup(edges[root], nodes[root], roots[root], leaf, np.float64(value_B[root]), discount)
+
+
+@inlined_kernel
+def _backup(edges: Array, nodes: Array, root: np.record, leaf: int, value: float, discount: float) -> None:
+    q_min, q_max = root.q_min, root.q_max
+    child = leaf
+    while child != 0:
+        node = nodes[child]
+        node.visit_count += 1
+        edge = edges[node.parent, node.action]
+        edge.visit_count += 1
+        edge.value_sum += value
+        reward = np.float64(edge.reward)
+        edge.q_value = reward + discount * (edge.value_sum / edge.visit_count)
+        q_min = min(q_min, edge.q_value)
+        q_max = max(q_max, edge.q_value)
+        value = reward + discount * value
+        child = node.parent
+    nodes[0].visit_count += 1
+    root.value_sum += value
+    root.q_min, root.q_max = q_min, q_max
+
+
+@kernel
+def select(
+    edges: Array,
+    nodes: Array,
+    roots: Array,
+    node_B: Array,
+    action_B: Array,
+    row_B: Array,
+    embedding_RF: Array,
+    parent_embedding_BF: Array,
+    exploration: Array,
+    init_value_score: float,
+) -> None:
+    """Walks down all trees and gathers the embeddings found there."""
+    # All roots go down level by level: neighbouring iterations are then independent, and the processor overlaps them.
+    num_roots = roots.size
+    walking = np.arange(num_roots)
+    num_walking = num_roots
+    visit_count_B = np.empty(num_roots, np.int64)
+    for index in range(num_roots):
+        node_B[index] = 0
+        visit_count_B[index] = nodes[index, 0].visit_count
+    depth = 0
+    while num_walking > 0:
+        depth += 1
+        num_left = 0
+        for i in range(num_walking):
+            index = walking[i]
+            node = node_B[index]
+            root = roots[index]
+            row = edges[index, node]
+            weight = exploration[visit_count_B[index]]
+            action = _best_action(row, weight, root.q_min, root.q_max, init_value_score)
+            child = row[action].child
+            visit_count_B[index] = row[action].visit_count  # that of the child, without going there
+            is_inner = child != NO_NODE
+            row_B[index] = node * num_roots + index
+            action_B[index] = action
+            node_B[index] = child if is_inner else node
+            root.depth = max(root.depth, depth)
+            walking[num_left] = index
+            num_left += is_inner
+        num_walking = num_left
+    for index in range(num_roots):
+        row = row_B[index]
+        for feature in range(embedding_RF.shape[1]):
+            parent_embedding_BF[index, feature] = embedding_RF[row, feature]
+
+
+@inlined_kernel
+def _best_action(row: Array, weight: float, q_min: float, q_max: float, init_value_score: float) -> int:
+    # No branch depends on an action, since none could be predicted: the q value of an action never taken is NaN, which
+    # passes through the arithmetic to where it is replaced. While q_min = q_max, all other q values are equal to them.
+    is_flat = not q_max > q_min
+    span = 1.0 if is_flat else q_max - q_min
+    lift = 1.0 if is_flat else 0.0
+    best_score = -math.inf
+    best = 0
+    for action in range(row.size):
+        edge = row[action]
+        value = (edge.q_value - q_min) / span + lift
+        value = init_value_score if math.isnan(value) else value
+        score = weight / (edge.visit_count + 1) * edge.prior + value
+        is_better = score > best_score
+        best_score = score if is_better else best_score
+        best = action if is_better else best
+    return best
+
+
+@kernel
+def grow_and_select(
+    edges: Array,
+    nodes: Array,
+    roots: Array,
+    node_B: Array,
+    action_B: Array,
+    row_B: Array,
+    embedding_RF: Array,
+    parent_embedding_BF: Array,
+    leaf: int,
+    value_B: Array,
+    reward_B: Array,
+    logits_BA: Array,
+    leaf_embedding_BF: Array,
+    discount: float,
+    exploration: Array,
+    init_value_score: float,
+) -> None:
+    """Does both."""
+    grow(
+        edges,
+        nodes,
+        roots,
+        node_B,
+        action_B,
+        embedding_RF,
+        leaf,
+        value_B,
+        reward_B,
+        logits_BA,
+        leaf_embedding_BF,
+        discount,
+    )
+    select(
+        edges, nodes, roots, node_B, action_B, row_B, embedding_RF, parent_embedding_BF, exploration, init_value_score
+    )
+
+
+@kernel
+def summarize(
+    edges: Array, nodes: Array, roots: Array, counts_BA: Array, q_values_BA: Array, value_B: Array, depth_B: Array
+) -> None:
+    """Copies what is known at the roots into the last four arrays."""
+    for root in range(roots.size):
+        value_B[root] = roots[root].value_sum / nodes[root, 0].visit_count
+        depth_B[root] = roots[root].depth
+        for action in range(counts_BA.shape[1]):
+            edge = edges[root, 0, action]
+            counts_BA[root, action] = edge.visit_count
+            q_values_BA[root, action] = edge.q_value
