@@ -2,7 +2,7 @@
 #
 #   docker build -f docker/cpu.Dockerfile -t rlsys-cpu:0.1 .
 #   docker build -f docker/cpu.Dockerfile -t rlsys-cpu:0.1 --build-arg TORCH_INDEX=<index with CPU builds of torch> .
-#   docker run --rm --shm-size=4g --ulimit nofile=65536:65536 -v "$PWD/runs:/work/runs" rlsys-cpu:0.1 \
+#   docker run --rm --shm-size=4g --ulimit nofile=65536:65536 -v "$PWD/runs:/srv/rlsys/runs" rlsys-cpu:0.1 \
 #       rlsys launch muzero-breakout
 #
 # TORCH_INDEX: without it, pip takes the CUDA build of torch: it works on CPUs, and makes the image several GB larger.
@@ -38,9 +38,9 @@ RUN pip install --no-deps /src
 FROM base AS runtime
 # 1000 is also the first user of the usual machine images, whose files 'ray up' mounts.
 RUN useradd --uid 1000 --create-home rlsys \
-    && install --directory --owner=rlsys --group=rlsys /work /home/rlsys/.ray
+    && install --directory --owner=rlsys --group=rlsys /srv/rlsys /home/rlsys/.ray
 COPY --from=build /opt/rlsys /opt/rlsys
 USER rlsys
-WORKDIR /work
+WORKDIR /srv/rlsys
 # No ENTRYPOINT: 'ray up' starts the container with bash.
 CMD ["rlsys", "--help"]

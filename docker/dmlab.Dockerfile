@@ -2,7 +2,7 @@
 #
 #   docker build -f docker/gpu.Dockerfile -t rlsys-gpu:0.1 .
 #   docker build -f docker/dmlab.Dockerfile -t rlsys-dmlab:0.1 --build-arg BASE=rlsys-gpu:0.1 .
-#   docker run --rm --gpus all --shm-size=16g -v "$PWD/runs:/work/runs" rlsys-dmlab:0.1 python -c "import deepmind_lab"
+#   docker run --rm --gpus all --shm-size=16g -v "$PWD/runs:/srv/rlsys/runs" rlsys-dmlab:0.1 python -c "import deepmind_lab"
 #
 # BASE: rlsys-cpu:0.1 or rlsys-gpu:0.1, both built from docker/. Lab draws on the CPU (OSMesa) or on the GPU (EGL).
 #
@@ -45,5 +45,5 @@ COPY --from=lab /wheels /tmp/wheels
 RUN pip install --no-cache-dir /tmp/wheels/*.whl "numpy>=1.26,<2" "pyarrow<26" \
     && rm -rf /tmp/wheels
 USER rlsys
-WORKDIR /work
+WORKDIR /srv/rlsys
 CMD ["rlsys", "--help"]

@@ -1,7 +1,7 @@
 # rlsys on NVIDIA GPUs: the machines that learn.
 #
 #   docker build -f docker/gpu.Dockerfile -t rlsys-gpu:0.1 .
-#   docker run --rm --gpus all --shm-size=16g --ulimit nofile=65536:65536 -v "$PWD/runs:/work/runs" rlsys-gpu:0.1 \
+#   docker run --rm --gpus all --shm-size=16g --ulimit nofile=65536:65536 -v "$PWD/runs:/srv/rlsys/runs" rlsys-gpu:0.1 \
 #       rlsys launch muzero-breakout --profile gpu
 #
 # The host needs NVIDIA's driver and container toolkit. CUDA itself comes with torch's wheels: the base is plain Python.
@@ -40,9 +40,9 @@ FROM base AS runtime
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility,graphics MUJOCO_GL=egl
 # 1000 is also the first user of the usual machine images, whose files 'ray up' mounts.
 RUN useradd --uid 1000 --create-home rlsys \
-    && install --directory --owner=rlsys --group=rlsys /work /home/rlsys/.ray
+    && install --directory --owner=rlsys --group=rlsys /srv/rlsys /home/rlsys/.ray
 COPY --from=build /opt/rlsys /opt/rlsys
 USER rlsys
-WORKDIR /work
+WORKDIR /srv/rlsys
 # No ENTRYPOINT: 'ray up' starts the container with bash.
 CMD ["rlsys", "--help"]
