@@ -110,6 +110,10 @@ class Learner(abc.ABC):
     def weights(self) -> Mapping[str, Array]:
         """Returns what acting needs: name -> array, detached from the learner's memory."""
 
+    def histograms(self) -> Mapping[str, Array]:
+        """Returns copies of what `run.debug_histograms` shows, named `group/name`: by default the weights."""
+        return {f"weights/{name}": array for name, array in self.weights().items()}
+
     @abc.abstractmethod
     def save(self) -> Saved:
         """Returns everything needed to go on exactly from here."""

@@ -50,7 +50,7 @@ def considered_visits(num_considered: int, num_simulations: int) -> Array:
 
 
 def select(tree: Tree, gumbel_BA: Array, considered_visit: int, maxvisit_init: float, value_scale: float) -> None:
-    """Walks down every tree to an edge that was never taken; writes `node`, `action`, `row` and `parent_embedding`.
+    """Walks down every tree to an edge that was never taken; writes `row`, `action` and `parent_embedding`.
 
     At the root, of the actions with `considered_visit` visits, the one with the highest gumbel + ln π + σ(q). Below,
     the action whose share of the visits lags most behind the improved policy (equation 14): the highest
@@ -64,7 +64,7 @@ def select(tree: Tree, gumbel_BA: Array, considered_visit: int, maxvisit_init: f
       maxvisit_init: c_visit of the paper.
       value_scale: c_scale of the paper.
     """
-    arrays = tree.edges, tree.nodes, tree.roots, tree.node, tree.action, tree.row, tree.embedding, tree.parent_embedding
+    arrays = tree.edges, tree.nodes, tree.roots, tree.embedding, tree.row, tree.action, tree.parent_embedding
     _select(*arrays, gumbel_BA, considered_visit, maxvisit_init, value_scale)
 
 
@@ -74,17 +74,17 @@ def conclude(tree: Tree, gumbel_BA: Array, maxvisit_init: float, value_scale: fl
     The best action has the highest gumbel + ln π + σ(q) among those with the most visits. The improved policy is
     softmax(ln π + σ(q)) over all actions (equation 11).
     """
-    num_roots, _, num_actions = tree.edges.shape
+    num_roots, num_actions = tree.roots.size, tree.edges.shape[1]
     action_B, policy_BA = np.empty(num_roots, np.int64), np.empty((num_roots, num_actions))
     _conclude(tree.edges, tree.nodes, gumbel_BA, maxvisit_init, value_scale, action_B, policy_BA)
     return action_B, policy_BA
 
 
 @inlined_kernel
-def _completed_values(row: Array, raw_value: float, maxvisit_init: float, value_scale: float, out_A: Array) -> None:
+def _completed_values(edges_A: Array, raw_value: float, maxvisit_init: float, value_scale: float, out_A: Array) -> None:
     visits, most, prior_sum, weighted = 0, 0, 0.0, 0.0
-    for action in range(row.size):
-        edge = row[action]
+    for action in range(edges_A.size):
+        edge = edges_A[action]
         if edge.visit_count > 0:
             visits += edge.visit_count
             most = max(most, edge.visit_count)
@@ -93,47 +93,47 @@ def _completed_values(row: Array, raw_value: float, maxvisit_init: float, value_
             weighted += prior * edge.q_value
     mixed = (raw_value + visits * (weighted / prior_sum)) / (1.0 + visits) if visits > 0 else raw_value
     low, high = math.inf, -math.inf
-    for action in range(row.size):
-        out_A[action] = row[action].q_value if row[action].visit_count > 0 else mixed
+    for action in range(edges_A.size):
+        out_A[action] = edges_A[action].q_value if edges_A[action].visit_count > 0 else mixed
         low = min(low, out_A[action])
         high = max(high, out_A[action])
     scale = (maxvisit_init + most) * value_scale / max(high - low, _MIN_SPAN)
-    for action in range(row.size):
+    for action in range(edges_A.size):
         out_A[action] = scale * (out_A[action] - low)
 
 
 @inlined_kernel
-def _improved_policy(row: Array, value_A: Array) -> None:
+def _improved_policy(edges_A: Array, value_A: Array) -> None:
     # In place: σ(q) goes in, softmax(ln π + σ(q)) comes out.
     highest, total = -math.inf, 0.0
-    for action in range(row.size):
-        value_A[action] += math.log(max(np.float64(row[action].prior), _TINY))
+    for action in range(edges_A.size):
+        value_A[action] += math.log(max(np.float64(edges_A[action].prior), _TINY))
         highest = max(highest, value_A[action])
-    for action in range(row.size):
+    for action in range(edges_A.size):
         value_A[action] = math.exp(value_A[action] - highest)
         total += value_A[action]
-    for action in range(row.size):
+    for action in range(edges_A.size):
         value_A[action] /= total
 
 
 @inlined_kernel
-def _root_action(row: Array, gumbel_A: Array, value_A: Array, considered_visit: int) -> int:
+def _root_action(edges_A: Array, gumbel_A: Array, value_A: Array, considered_visit: int) -> int:
     best, best_score = 0, -math.inf
-    for action in range(row.size):
-        score = gumbel_A[action] + math.log(max(np.float64(row[action].prior), _TINY)) + value_A[action]
-        if row[action].visit_count == considered_visit and score > best_score:
+    for action in range(edges_A.size):
+        score = gumbel_A[action] + math.log(max(np.float64(edges_A[action].prior), _TINY)) + value_A[action]
+        if edges_A[action].visit_count == considered_visit and score > best_score:
             best, best_score = action, score
     return best
 
 
 @inlined_kernel
-def _inner_action(row: Array, policy_A: Array) -> int:
+def _inner_action(edges_A: Array, policy_A: Array) -> int:
     visits = 0
-    for action in range(row.size):
-        visits += row[action].visit_count
+    for action in range(edges_A.size):
+        visits += edges_A[action].visit_count
     best, best_score = 0, -math.inf
-    for action in range(row.size):
-        score = policy_A[action] - row[action].visit_count / (1.0 + visits)
+    for action in range(edges_A.size):
+        score = policy_A[action] - edges_A[action].visit_count / (1.0 + visits)
         if score > best_score:
             best, best_score = action, score
     return best
@@ -144,36 +144,33 @@ def _select(
     edges: Array,
     nodes: Array,
     roots: Array,
-    node_B: Array,
-    action_B: Array,
-    row_B: Array,
     embedding_RF: Array,
+    row_B: Array,
+    action_B: Array,
     parent_embedding_BF: Array,
     gumbel_BA: Array,
     considered_visit: int,
     maxvisit_init: float,
     value_scale: float,
 ) -> None:
-    num_roots, _, num_actions = edges.shape
-    value_A = np.empty(num_actions)
-    for root in range(num_roots):
-        node, depth = 0, 1
-        row = edges[root, 0]
-        _completed_values(row, np.float64(nodes[root, 0].raw_value), maxvisit_init, value_scale, value_A)
-        action = _root_action(row, gumbel_BA[root], value_A, considered_visit)
-        while row[action].child != NO_NODE:
-            node = row[action].child
+    value_A = np.empty(edges.shape[1])
+    for index in range(roots.size):
+        row, depth = index, 1
+        edges_A = edges[row]
+        _completed_values(edges_A, np.float64(nodes[row].raw_value), maxvisit_init, value_scale, value_A)
+        action = _root_action(edges_A, gumbel_BA[index], value_A, considered_visit)
+        while edges_A[action].child != NO_NODE:
+            row = edges_A[action].child
             depth += 1
-            row = edges[root, node]
-            _completed_values(row, np.float64(nodes[root, node].raw_value), maxvisit_init, value_scale, value_A)
-            _improved_policy(row, value_A)
-            action = _inner_action(row, value_A)
-        node_B[root] = node
-        action_B[root] = action
-        row_B[root] = node * num_roots + root
+            edges_A = edges[row]
+            _completed_values(edges_A, np.float64(nodes[row].raw_value), maxvisit_init, value_scale, value_A)
+            _improved_policy(edges_A, value_A)
+            action = _inner_action(edges_A, value_A)
+        row_B[index] = row
+        action_B[index] = action
         for feature in range(embedding_RF.shape[1]):
-            parent_embedding_BF[root, feature] = embedding_RF[node * num_roots + root, feature]
-        roots[root].depth = max(roots[root].depth, depth)
+            parent_embedding_BF[index, feature] = embedding_RF[row, feature]
+        roots[index].depth = max(roots[index].depth, depth)
 
 
 @kernel
@@ -186,12 +183,11 @@ def _conclude(
     action_B: Array,
     policy_BA: Array,
 ) -> None:
-    for root in range(action_B.size):
-        row = edges[root, 0]
-        value_A = policy_BA[root]
-        _completed_values(row, np.float64(nodes[root, 0].raw_value), maxvisit_init, value_scale, value_A)
+    for index in range(action_B.size):
+        edges_A, value_A = edges[index], policy_BA[index]
+        _completed_values(edges_A, np.float64(nodes[index].raw_value), maxvisit_init, value_scale, value_A)
         most = 0
-        for action in range(row.size):
-            most = max(most, row[action].visit_count)
-        action_B[root] = _root_action(row, gumbel_BA[root], value_A, most)
-        _improved_policy(row, value_A)
+        for action in range(edges_A.size):
+            most = max(most, edges_A[action].visit_count)
+        action_B[index] = _root_action(edges_A, gumbel_BA[index], value_A, most)
+        _improved_policy(edges_A, value_A)

@@ -20,11 +20,16 @@ EDGE = np.dtype(
         ("prior", np.float32),
         ("reward", np.float32),
         ("visit_count", np.int32),
-        ("child", np.int32),  # node index, NO_NODE until the edge is first taken
+        ("child", np.int32),  # row, NO_NODE until the edge is first taken
     ]
 )
 NODE = np.dtype(
-    [("parent", np.int32), ("action", np.int32), ("visit_count", np.int32), ("raw_value", np.float32)],
+    [
+        ("parent", np.int32),  # row; undefined for a root, as is the action
+        ("action", np.int32),  # that led here from the parent
+        ("visit_count", np.int32),
+        ("raw_value", np.float32),  # the model's own value
+    ]
 )
 ROOT = np.dtype([("value_sum", np.float64), ("q_min", np.float64), ("q_max", np.float64), ("depth", np.int64)])
 NO_NODE = -1
@@ -68,17 +73,17 @@ def _softmax(logits_BA: Array) -> Array:
 
 
 @inlined_kernel
-def _expand(edges: Array, nodes: Array, node: int, value_B: Array, prior_BA: Array) -> None:
+def _expand(edges: Array, nodes: Array, first_row: int, value_B: Array, prior_BA: Array) -> None:
     num_roots, num_actions = prior_BA.shape
-    for root in range(num_roots):
-        nodes[root, node].visit_count = 0
-        nodes[root, node].raw_value = value_B[root]
-        row = edges[root, node]
+    for index in range(num_roots):
+        node = nodes[first_row + index]
+        node.visit_count = 0
+        node.raw_value = value_B[index]
         for action in range(num_actions):
-            edge = row[action]
+            edge = edges[first_row + index, action]
             edge.value_sum = 0.0
             edge.q_value = math.nan
-            edge.prior = prior_BA[root, action]
+            edge.prior = prior_BA[index, action]
             edge.reward = 0.0
             edge.visit_count = 0
             edge.child = NO_NODE
@@ -89,15 +94,16 @@ def plant(
     edges: Array, nodes: Array, roots: Array, value_B: Array, logits_BA: Array, noise_BA: Array, fraction: float
 ) -> None:
     """Empties all trees and expands their roots."""
-    for root in range(roots.size):
-        roots[root].value_sum = 0.0
-        roots[root].q_min = math.inf
-        roots[root].q_max = -math.inf
-        roots[root].depth = 0
+    for index in range(roots.size):
+        root = roots[index]
+        root.value_sum = 0.0
+        root.q_min = math.inf
+        root.q_max = -math.inf
+        root.depth = 0
     prior_BA = _softmax(logits_BA)
-    for root in range(roots.size):
+    for index in range(roots.size):
         for action in range(prior_BA.shape[1]):
-            prior_BA[root, action] = (1.0 - fraction) * prior_BA[root, action] + fraction * noise_BA[root, action]
+            prior_BA[index, action] = (1.0 - fraction) * prior_BA[index, action] + fraction * noise_BA[index, action]
     _expand(edges, nodes, 0, value_B, prior_BA)
 
 
@@ -106,36 +112,41 @@ def grow(
     edges: Array,
     nodes: Array,
     roots: Array,
-    node_B: Array,
+    embedding_RF: Array,
+    row_B: Array,
     action_B: Array,
-    all_embedding_RF: Array,
     leaf: int,
     value_B: Array,
     reward_B: Array,
     logits_BA: Array,
-    embedding_BF: Array,
+    leaf_embedding_BF: Array,
     discount: float,
 ) -> None:
     """Stores embeddings, expands the new leaves and backs their values up."""
-    for root in range(roots.size):
-        for feature in range(embedding_BF.shape[1]):
-            all_embedding_RF[leaf * roots.size + root, feature] = embedding_BF[root, feature]
-    _expand(edges, nodes, leaf, value_B, _softmax(logits_BA))
-    for root in range(roots.size):
-        edge = edges[root, node_B[root], action_B[root]]
-        edge.child = leaf
-        edge.reward = reward_B[root]
-        nodes[root, leaf].parent = node_B[root]
-        nodes[root, leaf].action = action_B[root]
-        _backup(edges[root], nodes[root], roots[root], leaf, np.float64(value_B[root]), discount)
+    num_roots = roots.size
+    first_row = leaf * num_roots
+    for index in range(num_roots):
+        for feature in range(leaf_embedding_BF.shape[1]):
+            embedding_RF[first_row + index, feature] = leaf_embedding_BF[index, feature]
+    _expand(edges, nodes, first_row, value_B, _softmax(logits_BA))
+    for index in range(num_roots):
+        leaf_row = first_row + index
+        edge = edges[row_B[index], action_B[index]]
+        edge.child = leaf_row
+        edge.reward = reward_B[index]
+        nodes[leaf_row].parent = row_B[index]
+        nodes[leaf_row].action = action_B[index]
+        _backup(edges, nodes, roots[index], leaf_row, num_roots, np.float64(value_B[index]), discount)
 
 
 @inlined_kernel
-def _backup(edges: Array, nodes: Array, root: np.record, leaf: int, value: float, discount: float) -> None:
+def _backup(
+    edges: Array, nodes: Array, root: np.record, leaf_row: int, num_roots: int, value: float, discount: float
+) -> None:
     q_min, q_max = root.q_min, root.q_max
-    child = leaf
-    while child != 0:
-        node = nodes[child]
+    row = leaf_row
+    while row >= num_roots:
+        node = nodes[row]
         node.visit_count += 1
         edge = edges[node.parent, node.action]
         edge.visit_count += 1
@@ -145,8 +156,8 @@ def _backup(edges: Array, nodes: Array, root: np.record, leaf: int, value: float
         q_min = min(q_min, edge.q_value)
         q_max = max(q_max, edge.q_value)
         value = reward + discount * value
-        child = node.parent
-    nodes[0].visit_count += 1
+        row = node.parent
+    nodes[row].visit_count += 1
     root.value_sum += value
     root.q_min, root.q_max = q_min, q_max
 
@@ -156,10 +167,9 @@ def select(
     edges: Array,
     nodes: Array,
     roots: Array,
-    node_B: Array,
-    action_B: Array,
-    row_B: Array,
     embedding_RF: Array,
+    row_B: Array,
+    action_B: Array,
     parent_embedding_BF: Array,
     exploration: Array,
     init_value_score: float,
@@ -171,25 +181,23 @@ def select(
     num_walking = num_roots
     visit_count_B = np.empty(num_roots, np.int64)
     for index in range(num_roots):
-        node_B[index] = 0
-        visit_count_B[index] = nodes[index, 0].visit_count
+        row_B[index] = index
+        visit_count_B[index] = nodes[index].visit_count
     depth = 0
     while num_walking > 0:
         depth += 1
         num_left = 0
         for i in range(num_walking):
             index = walking[i]
-            node = node_B[index]
             root = roots[index]
-            row = edges[index, node]
+            edges_A = edges[row_B[index]]
             weight = exploration[visit_count_B[index]]
-            action = _best_action(row, weight, root.q_min, root.q_max, init_value_score)
-            child = row[action].child
-            visit_count_B[index] = row[action].visit_count  # that of the child, without going there
-            is_inner = child != NO_NODE
-            row_B[index] = node * num_roots + index
+            action = _best_action(edges_A, weight, root.q_min, root.q_max, init_value_score)
+            edge = edges_A[action]
+            visit_count_B[index] = edge.visit_count  # that of the child, without going there
+            is_inner = edge.child != NO_NODE
             action_B[index] = action
-            node_B[index] = child if is_inner else node
+            row_B[index] = edge.child if is_inner else row_B[index]
             root.depth = max(root.depth, depth)
             walking[num_left] = index
             num_left += is_inner
@@ -201,7 +209,7 @@ def select(
 
 
 @inlined_kernel
-def _best_action(row: Array, weight: float, q_min: float, q_max: float, init_value_score: float) -> int:
+def _best_action(edges_A: Array, weight: float, q_min: float, q_max: float, init_value_score: float) -> int:
     # No branch depends on an action, since none could be predicted: the q value of an action never taken is NaN, which
     # passes through the arithmetic to where it is replaced. While q_min = q_max, all other q values are equal to them.
     is_flat = not q_max > q_min
@@ -209,8 +217,8 @@ def _best_action(row: Array, weight: float, q_min: float, q_max: float, init_val
     lift = 1.0 if is_flat else 0.0
     best_score = -math.inf
     best = 0
-    for action in range(row.size):
-        edge = row[action]
+    for action in range(edges_A.size):
+        edge = edges_A[action]
         value = (edge.q_value - q_min) / span + lift
         value = init_value_score if math.isnan(value) else value
         score = weight / (edge.visit_count + 1) * edge.prior + value
@@ -225,10 +233,9 @@ def grow_and_select(
     edges: Array,
     nodes: Array,
     roots: Array,
-    node_B: Array,
-    action_B: Array,
-    row_B: Array,
     embedding_RF: Array,
+    row_B: Array,
+    action_B: Array,
     parent_embedding_BF: Array,
     leaf: int,
     value_B: Array,
@@ -244,9 +251,9 @@ def grow_and_select(
         edges,
         nodes,
         roots,
-        node_B,
-        action_B,
         embedding_RF,
+        row_B,
+        action_B,
         leaf,
         value_B,
         reward_B,
@@ -254,9 +261,7 @@ def grow_and_select(
         leaf_embedding_BF,
         discount,
     )
-    select(
-        edges, nodes, roots, node_B, action_B, row_B, embedding_RF, parent_embedding_BF, exploration, init_value_score
-    )
+    select(edges, nodes, roots, embedding_RF, row_B, action_B, parent_embedding_BF, exploration, init_value_score)
 
 
 @kernel
@@ -264,10 +269,10 @@ def summarize(
     edges: Array, nodes: Array, roots: Array, counts_BA: Array, q_values_BA: Array, value_B: Array, depth_B: Array
 ) -> None:
     """Copies what is known at the roots into the last four arrays."""
-    for root in range(roots.size):
-        value_B[root] = roots[root].value_sum / nodes[root, 0].visit_count
-        depth_B[root] = roots[root].depth
+    for index in range(roots.size):
+        value_B[index] = roots[index].value_sum / nodes[index].visit_count
+        depth_B[index] = roots[index].depth
         for action in range(counts_BA.shape[1]):
-            edge = edges[root, 0, action]
-            counts_BA[root, action] = edge.visit_count
-            q_values_BA[root, action] = edge.q_value
+            edge = edges[index, action]
+            counts_BA[index, action] = edge.visit_count
+            q_values_BA[index, action] = edge.q_value

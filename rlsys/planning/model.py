@@ -96,10 +96,10 @@ class DeviceModel:
     """For all other embeddings: they stay on their device, and each step makes one small copy there and one back."""
 
     def __init__(self, tree: Tree, embedding: Tensor) -> None:
-        num_roots, num_nodes, num_actions = tree.edges.shape
+        num_roots, num_actions = tree.roots.size, tree.edges.shape[1]
         device, is_pinned = embedding.device, embedding.is_cuda
         self._tree = tree
-        self._embedding = torch.empty((num_nodes, *embedding.shape), dtype=embedding.dtype, device=device)
+        self._embedding = torch.empty((len(tree.nodes), *embedding.shape[1:]), dtype=embedding.dtype, device=device)
         self._parent = torch.empty_like(embedding)
         self._selected_host = torch.empty((2, num_roots), dtype=torch.int64, pin_memory=is_pinned)
         self._selected = torch.empty((2, num_roots), dtype=torch.int64, device=device)
@@ -109,7 +109,7 @@ class DeviceModel:
 
     def reset(self, embedding: Tensor) -> Array:
         """See `Model`."""
-        self._embedding[0] = embedding
+        self._embedding[: len(embedding)] = embedding
         return self._tree.parent_embedding
 
     def step(self, recurrent_fn: RecurrentFn, leaf: int) -> LeafOutput:
@@ -117,9 +117,9 @@ class DeviceModel:
         np.stack([self._tree.row, self._tree.action], out=self._selected_host.numpy())
         self._selected.copy_(self._selected_host, non_blocking=True)
         row_B, action_B = self._selected
-        torch.index_select(self._embedding.flatten(0, 1), 0, row_B, out=self._parent)
+        torch.index_select(self._embedding, 0, row_B, out=self._parent)
         value_B, reward_B, prior_logits_BA, embedding = recurrent_fn(self._parent, action_B)
-        self._embedding[leaf] = embedding
+        self._embedding[leaf * len(embedding) :][: len(embedding)] = embedding
         output = torch.cat([value_B.float(), reward_B.float(), prior_logits_BA.float().flatten()])
         self._output_host.copy_(output, non_blocking=True)
         if output.is_cuda:

@@ -25,7 +25,7 @@ def exploration_weights(num_simulations: int, pb_c_base: float, pb_c_init: float
 
 
 def select(tree: Tree, exploration: Array, init_value_score: float) -> None:
-    """Walks down every tree to an edge that was never taken; writes `node`, `action`, `row` and `parent_embedding`.
+    """Walks down every tree to an edge that was never taken; writes `row`, `action` and `parent_embedding`.
 
     Each step takes the child c of node p with the highest score, the lowest action among equals:
 
@@ -38,7 +38,7 @@ def select(tree: Tree, exploration: Array, init_value_score: float) -> None:
       exploration: from `exploration_weights`.
       init_value_score: value term of unvisited children, on the normalised scale.
     """
-    arrays = tree.edges, tree.nodes, tree.roots, tree.node, tree.action, tree.row, tree.embedding, tree.parent_embedding
+    arrays = tree.edges, tree.nodes, tree.roots, tree.embedding, tree.row, tree.action, tree.parent_embedding
     kernels.select(*arrays, exploration, init_value_score)
 
 
@@ -58,10 +58,9 @@ def grow_and_select(
         tree.edges,
         tree.nodes,
         tree.roots,
-        tree.node,
-        tree.action,
-        tree.row,
         tree.embedding,
+        tree.row,
+        tree.action,
         tree.parent_embedding,
         leaf,
         value_B,

@@ -1,10 +1,10 @@
 """The search tree: fixed-size arrays for B roots that grow in lockstep, one node per root and simulation.
 
-Node 0 is the root and node i is what simulation i added, so all roots use the same node index at the same time. What
-is known about taking an action in a node is kept with that node, as one record per action (an edge): choosing an
-action reads one short run of memory and never looks at the children.
+Node 0 is the root and node i is what simulation i added. A node of one of the roots is a *row*: node * B + root, so
+what one simulation adds for all roots lies side by side. What is known about taking an action in a node is kept with
+that node, as one record per action (an edge): choosing an action reads one short run of memory, and no child.
 
-Shape legend: B roots, N nodes per root (simulations + 1), A actions, R nodes of all roots (N * B), F features.
+Shape legend: B roots, N nodes per root (simulations + 1), A actions, R rows (N * B), F features.
 """
 
 from dataclasses import dataclass
@@ -12,32 +12,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlsys.planning import kernels
-from rlsys.planning.kernels import EDGE, NODE, ROOT
+from rlsys.planning.kernels import EDGE, NO_NODE, NODE, ROOT
 from rlsys.types import Array
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The trees of B roots.
+    """The trees of B roots: arrays by row for the search, and by root and node for whoever looks at the result.
 
     Attributes:
-      edges: `[B, N, A]` records `kernels.EDGE`.
-      nodes: `[B, N]` records `kernels.NODE`.
+      edges: `[R, A]` records `kernels.EDGE`.
+      nodes: `[R]` records `kernels.NODE`.
       roots: `[B]` records `kernels.ROOT`.
-      node: `[B]` int64, the node whose edge the current simulation expands.
-      action: `[B]` int64, that edge's action.
-      row: `[B]` int64, where that node's embedding lies among those of all nodes: node * B + root.
-      embedding: `[N * B, F]` float32, embeddings of all nodes; F = 0 where they live on another device.
-      parent_embedding: `[B, F]` float32, embeddings at `row`.
+      embedding: `[R, F]` float32; F = 0 where embeddings live on another device.
+      row: `[B]` int64, the rows in which the current simulation takes an action for the first time.
+      action: `[B]` int64, those actions.
+      parent_embedding: `[B, F]` float32, embeddings of `row`.
     """
 
     edges: Array
     nodes: Array
     roots: Array
-    node: Array
-    action: Array
-    row: Array
     embedding: Array
+    row: Array
+    action: Array
     parent_embedding: Array
 
     @classmethod
@@ -50,61 +48,66 @@ class Tree:
           num_actions: A.
           num_features: F, numbers in an embedding that the tree shall keep, or 0.
         """
+        num_rows = num_nodes * num_roots
         return cls(
-            edges=np.zeros((num_roots, num_nodes, num_actions), EDGE),
-            nodes=np.zeros((num_roots, num_nodes), NODE),
+            edges=np.zeros((num_rows, num_actions), EDGE),
+            nodes=np.zeros(num_rows, NODE),
             roots=np.zeros(num_roots, ROOT),
-            node=np.zeros(num_roots, np.int64),
-            action=np.zeros(num_roots, np.int64),
+            embedding=np.zeros((num_rows, num_features), np.float32),
             row=np.zeros(num_roots, np.int64),
-            embedding=np.zeros((num_nodes * num_roots, num_features), np.float32),
+            action=np.zeros(num_roots, np.int64),
             parent_embedding=np.zeros((num_roots, num_features), np.float32),
         )
 
     @property
     def parent(self) -> Array:
-        """`[B, N]` int32, the node above each node; undefined for the root."""
-        return self.nodes["parent"]
+        """`[B, N]` int32, the node above each node; undefined for the root. A copy."""
+        return self._by_root(self.nodes["parent"]) // self.roots.size
 
     @property
     def parent_action(self) -> Array:
         """`[B, N]` int32, the action that led from the parent to each node; undefined for the root."""
-        return self.nodes["action"]
+        return self._by_root(self.nodes["action"])
 
     @property
     def raw_value(self) -> Array:
         """`[B, N]` float32, the model's own value of each node."""
-        return self.nodes["raw_value"]
+        return self._by_root(self.nodes["raw_value"])
 
     @property
     def child(self) -> Array:
-        """`[B, N, A]` int32, the node that an action leads to, `kernels.NO_NODE` where it was never taken."""
-        return self.edges["child"]
+        """`[B, N, A]` int32, the node that an action leads to, NO_NODE where it was never taken. A copy."""
+        row = self._by_root(self.edges["child"])
+        return np.where(row == NO_NODE, NO_NODE, row // self.roots.size)
 
     @property
     def prior(self) -> Array:
         """`[B, N, A]` float32, probabilities; exploration noise included at the root."""
-        return self.edges["prior"]
+        return self._by_root(self.edges["prior"])
 
     @property
     def reward(self) -> Array:
         """`[B, N, A]` float32, predicted for taking an action; 0 where it was never taken."""
-        return self.edges["reward"]
+        return self._by_root(self.edges["reward"])
 
     @property
     def visit_count(self) -> Array:
         """`[B, N, A]` int32, simulations that took an action in a node."""
-        return self.edges["visit_count"]
+        return self._by_root(self.edges["visit_count"])
 
     @property
     def value_sum(self) -> Array:
         """`[B, N, A]` float64, sum of the values backed up into the node that an action leads to."""
-        return self.edges["value_sum"]
+        return self._by_root(self.edges["value_sum"])
 
     @property
     def q_value(self) -> Array:
         """`[B, N, A]` float64, reward + discount * value after an action; 0 where it was never taken. A copy."""
-        return np.where(self.visit_count > 0, self.edges["q_value"], 0.0)
+        return np.where(self.visit_count > 0, self._by_root(self.edges["q_value"]), 0.0)
+
+    def _by_root(self, by_row: Array) -> Array:
+        """Returns a view `[B, N, ...]` of `[R, ...]`."""
+        return by_row.reshape(-1, self.roots.size, *by_row.shape[1:]).swapaxes(0, 1)
 
 
 def plant(
@@ -148,7 +151,7 @@ def grow(
     maximum, which only ever widen during a search (appendix B of https://arxiv.org/abs/1911.08265).
 
     Args:
-      tree: changed in place; `node` and `action` say where the leaf goes.
+      tree: changed in place; `row` and `action` say where the leaf goes.
       leaf: index of the new node, one higher with every call, from 1.
       value_B: float32, the model's value of the leaf.
       reward_B: float32, the reward for getting there.
@@ -160,9 +163,9 @@ def grow(
         tree.edges,
         tree.nodes,
         tree.roots,
-        tree.node,
-        tree.action,
         tree.embedding,
+        tree.row,
+        tree.action,
         leaf,
         value_B,
         reward_B,
@@ -179,7 +182,7 @@ def summarize(tree: Tree) -> tuple[Array, Array, Array, Array]:
       visit_counts `[B, A]` int64; q_values `[B, A]` float64, NaN for actions never taken; value `[B]` float64, the mean
       of the returns backed up; depth `[B]` int64, edges of the longest path walked.
     """
-    num_roots, _, num_actions = tree.edges.shape
+    num_roots, num_actions = tree.roots.size, tree.edges.shape[1]
     visit_counts_BA, depth_B = np.empty((num_roots, num_actions), np.int64), np.empty(num_roots, np.int64)
     q_values_BA, value_B = np.empty((num_roots, num_actions)), np.empty(num_roots)
     kernels.summarize(tree.edges, tree.nodes, tree.roots, visit_counts_BA, q_values_BA, value_B, depth_B)

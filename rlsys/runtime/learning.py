@@ -95,6 +95,7 @@ class LearnerReport:
       version: newest published version.
       waits_for: what it waited for when the time was up; empty if it worked.
       replay: figures of the replay as this learner sees it.
+      histograms: arrays whose distributions are shown, with `run.debug_histograms`.
     """
 
     learner_step: int
@@ -105,6 +106,7 @@ class LearnerReport:
     version: int = -1
     waits_for: str = ""
     replay: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, Array] = field(default_factory=dict)
 
 
 class LearnerWorker:
@@ -114,6 +116,7 @@ class LearnerWorker:
         self, plan: Plan, replay: PatientReplay, publish: Callable[[Packed], None], ranks: Agreement | None = None
     ) -> None:
         self._ranks = ranks or Alone()
+        self._reports_histograms = plan.run.debug_histograms and self._ranks.rank == 0
         self._every = plan.runtime.send_weights_frequency
         device = plan.runtime.learner_device
         context = LearnerContext(
@@ -171,6 +174,8 @@ class LearnerWorker:
         report.learner_step = self.learner_step
         report.version = self.version
         report.metrics = {name: total / max(1, report.steps) for name, total in self._sums.items()}
+        if self._reports_histograms and report.steps:
+            report.histograms = dict(self._learner.histograms())
         self._sums = {}
         self._report = LearnerReport(self.learner_step)
         return report

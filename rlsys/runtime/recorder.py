@@ -53,6 +53,7 @@ class Recorder:
         for name, value in report.metrics.items():
             self._weighted[name][0] += value * report.steps
             self._weighted[name][1] += report.steps
+        self._tracker.histograms(report.histograms)
         self._learner_s[0] += report.wait_s
         self._learner_s[1] += report.step_s
         self._replay = report.replay

@@ -217,9 +217,9 @@ def test_a_batch_gives_what_its_roots_give_one_by_one():
     gumbel_BA = rng.gumbel(size=(20, 7))
     options = {"num_simulations": 20, "discount": 0.99, "workspace": Workspace()}
     together = gumbel_search(model.recurrent, model.root(range(20)), gumbel_BA=gumbel_BA, **options)
-    edges = together.tree.edges.copy()
+    visit_count = together.tree.visit_count.copy()
     for index in range(20):
         alone = gumbel_search(model.recurrent, model.root([index]), gumbel_BA=gumbel_BA[index : index + 1], **options)
         np.testing.assert_array_equal(alone.policy[0], together.policy[index])
-        assert alone.tree.edges[0].tobytes() == edges[index].tobytes()
+        assert alone.tree.visit_count[0].tobytes() == visit_count[index].tobytes()
         assert (alone.action[0], alone.depth[0]) == (together.action[index], together.depth[index])

@@ -99,3 +99,13 @@ def test_a_damaged_checkpoint_is_refused_by_name(make_plan: MakePlan, make_recor
     victim.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"inline\.safetensors.*Checkpoint 40 is whole"):
         run(plan, make_recorder, step=60)
+
+
+def test_distributions_of_weights_are_tracked_where_that_is_asked_for(
+    make_plan: MakePlan, make_recorder: MakeRecorder
+) -> None:
+    settings = {"training_steps": 20, "log_every_learner_steps": 10, "debug_histograms": True, "tensorboard": True}
+    plan = make_plan(run=settings)
+    run(plan, make_recorder)
+    written = b"".join(path.read_bytes() for path in (plan.folder / "tensorboard").rglob("*tfevents*"))
+    assert b"weights/steps" in written

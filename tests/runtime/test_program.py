@@ -121,13 +121,13 @@ def test_a_worker_that_keeps_failing_stops_the_run_with_its_reason(
 def test_a_number_that_is_not_finite_ends_the_run_with_its_name(
     make_plan: MakePlan, make_recorder: MakeRecorder
 ) -> None:
-    plan = make_plan({"fail_at_step": 45}, run={"checkpoint_every_learner_steps": 20})
+    plan = make_plan({"fail_at_step": 45}, run={"checkpoint_every_learner_steps": 30})
     with (
         started(plan, make_recorder) as run,
         pytest.raises(WorkerError, match="loss/total is not finite at learner step 45"),
     ):
         run.supervisor.run()
-    assert run.checkpoints.latest() == 40
+    assert run.checkpoints.latest() == 30
 
 
 def test_a_run_whose_driver_is_gone_resumes_with_its_replay(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:

@@ -51,7 +51,7 @@ class MuZeroConfig(Section):
     max_history_length: int = Field(500, ge=1)
     """Decisions after which an unfinished episode's segment goes to replay."""
     acting_precision: Literal["fp32", "bf16"] = "fp32"
-    """Numbers in the networks while acting; bf16 is faster where the processor multiplies it. Not upstream's."""
+    """Numbers in the networks while acting; bf16 where the device multiplies it, else fp32. Not upstream's."""
 
     window_size: int = Field(100_000, ge=1)
     """Decisions kept in replay."""
@@ -103,7 +103,7 @@ class MuZeroConfig(Section):
     lr_warmup_steps: int = Field(5_000, ge=1)
     """Learner steps over which WarmUpLR rises from 0 to lr_init."""
     learning_precision: Literal["fp32", "bf16"] = "fp32"
-    """Numbers in the networks' products while learning; weights and the optimizer stay fp32. Not upstream's."""
+    """Numbers in products while learning, likewise; weights and the optimizer stay fp32. Not upstream's."""
 
     eval_temperature: float = Field(0.0, ge=0.0)
     """Evaluation: temperature of the choice of actions; 0 is greedy."""

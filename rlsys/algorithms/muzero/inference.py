@@ -12,6 +12,7 @@ from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.networks import FCNetwork, Network
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.nets.inference import FullyConnected, FusedFC
+from rlsys.nets.precision import multiplies_bfloat16
 from rlsys.planning.model import RecurrentOutput, RootOutput
 
 
@@ -46,7 +47,7 @@ class _FCInference:
             reward_support=reward_code(config).support,
             inverse_transform=not config.no_target_transform,
         )
-        self._fused = FusedFC(perceptrons, precision="float32" if config.acting_precision == "fp32" else "bfloat16")
+        self._fused = FusedFC(perceptrons, precision="bfloat16" if _is_rounded(network, config) else "float32")
 
     def initial(self, observation: Tensor) -> RootOutput:
         return RootOutput(*self._fused.initial(self._rescale(observation).flatten(start_dim=1)))
@@ -61,8 +62,8 @@ class _NetworkInference:
     def __init__(self, network: Network, config: MuZeroConfig) -> None:
         self._network = network.eval()
         self._value, self._reward = value_code(config), reward_code(config)
-        device = next(network.parameters()).device
-        self._precision = torch.autocast(device.type, torch.bfloat16, enabled=config.acting_precision == "bf16")
+        rounded, device = _is_rounded(network, config), _device(network)
+        self._precision = torch.autocast(device.type, torch.bfloat16, enabled=rounded)
 
     @torch.inference_mode()
     def initial(self, observation: Tensor) -> RootOutput:
@@ -79,3 +80,11 @@ class _NetworkInference:
             value, policy = self._network.predict(next_state)
         decoded = self._value.decode(value.float()), self._reward.decode(reward.float())
         return RecurrentOutput(*decoded, policy.float(), next_state)
+
+
+def _is_rounded(network: Network, config: MuZeroConfig) -> bool:
+    return config.acting_precision == "bf16" and multiplies_bfloat16(_device(network))
+
+
+def _device(network: Network) -> torch.device:
+    return next(network.parameters()).device

@@ -23,6 +23,7 @@ from rlsys.algorithms.muzero.targets import Targets, make_targets, window_length
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import WorkerError
 from rlsys.nets.flat import FlatParameters
+from rlsys.nets.precision import multiplies_bfloat16
 from rlsys.ops.losses import cross_entropy
 from rlsys.types import Array, Batch
 
@@ -51,7 +52,7 @@ class MuZeroLearner(Learner):
             torch.manual_seed(context.seed)
             self._network = make_network(self._config, context.env).to(self._device).train()
         self._flat = FlatParameters(self._network)
-        self._unroll = _make_unroll(self._network, self._device, self._config.learning_precision == "bf16")
+        self._unroll = _make_unroll(self._network, self._device, self._config.learning_precision)
         self._optimizer = make_optimizer(self._config, self._flat.vector)
         self._value, self._reward = value_code(self._config), reward_code(self._config)
         self._batch_size = self._config.batch_size // context.num_ranks
@@ -197,8 +198,9 @@ class MuZeroLearner(Learner):
         )
 
 
-def _make_unroll(network: Network, device: torch.device, rounded: bool) -> Callable[[Tensor, Tensor], Unroll]:
-    """Returns the fastest way to unroll a network; with products of bfloat16 if `rounded`, outputs are float32."""
+def _make_unroll(network: Network, device: torch.device, precision: str) -> Callable[[Tensor, Tensor], Unroll]:
+    """Returns the fastest way to unroll a network with products of that precision; outputs are float32."""
+    rounded = precision == "bf16" and multiplies_bfloat16(device)
     if isinstance(network, FCNetwork) and device.type == "cpu":
         return FusedUnroll(network, torch.bfloat16 if rounded else torch.float32)
 

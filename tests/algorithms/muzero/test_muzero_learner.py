@@ -245,13 +245,21 @@ def test_a_clipped_gradient_has_the_allowed_norm_and_the_same_direction() -> Non
     torch.testing.assert_close(clipped._flat.gradient, free._flat.gradient * (0.01 / norm))
 
 
-def test_bf16_is_close_to_fp32() -> None:
+def test_bf16_is_close_to_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     exact, rounded = make_learner(), make_learner(learning_precision="bf16")
     replay = FakeReplay()
     for _ in range(20):
         expected, found = exact.step(replay), rounded.step(replay)
+    assert found["loss/total"] != expected["loss/total"]
     assert found["loss/total"] == pytest.approx(expected["loss/total"], rel=0.02)
     assert rounded.weights()["value.out.weight"].dtype == np.float32
+
+
+def test_bf16_is_fp32_where_it_would_be_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    exact, rounded = make_learner(), make_learner(learning_precision="bf16")
+    assert exact.step(FakeReplay()) == rounded.step(FakeReplay())
 
 
 def test_read_only_arrays_are_accepted() -> None:

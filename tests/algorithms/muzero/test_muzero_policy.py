@@ -270,9 +270,11 @@ def test_images_and_both_precisions_can_be_acted_on(architecture: str, precision
     assert np.isfinite(decision.extras[ROOT_VALUE]).all()
 
 
-def test_bf16_predicts_nearly_what_fp32_does() -> None:
+def test_bf16_predicts_nearly_what_fp32_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     exact, rounded = (make_policy(acting_precision=precision) for precision in ("fp32", "bf16"))
     expected, found = (
         make_inference(p._network, p._config).initial(torch.tensor(observations())) for p in (exact, rounded)
     )
     np.testing.assert_allclose(found.value, expected.value, rtol=0.1, atol=0.1)
+    assert not torch.equal(found.value, expected.value)

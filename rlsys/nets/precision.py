@@ -1,0 +1,14 @@
+"""Which numbers a device multiplies natively."""
+
+import torch
+
+_CPU_FEATURES = ("amx_bf16", "avx512_bf16", "bf16")
+"""Names in `torch.cpu.get_capabilities()`, of x86 and of ARM."""
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tells whether products of bfloat16 pay on a device; where they are emulated they are slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(capabilities.get(name, False) for name in _CPU_FEATURES)

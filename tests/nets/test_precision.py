@@ -1,0 +1,26 @@
+"""Where bfloat16 pays."""
+
+import pytest
+import torch
+
+from rlsys.nets.precision import multiplies_bfloat16
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx2": True}, False),
+        ({}, False),
+    ],
+)
+def test_a_cpu_multiplies_what_it_says(
+    capabilities: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert multiplies_bfloat16(torch.device("cpu")) == expected
+
+
+def test_an_unknown_device_is_not_trusted() -> None:
+    assert not multiplies_bfloat16(torch.device("meta"))
