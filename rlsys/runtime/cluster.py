@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+from pathlib import Path
 
 import ray
 from ray.exceptions import RayError
@@ -17,6 +19,10 @@ _CLUSTER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without a GPU does not see one
 }
 
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Ray keeps objects on Linux: segments, batches and weights on their way."""
+_LEAST_SHARED_BYTES = 256 * 2**20
+
 
 def connect(runtime: RuntimeConfig) -> tuple[int, int]:
     """Joins the cluster at `runtime.address`, or starts one on this machine; nothing if this process has done so.
@@ -25,7 +31,7 @@ def connect(runtime: RuntimeConfig) -> tuple[int, int]:
       Its CPU cores and its GPUs.
 
     Raises:
-      ConfigError: no cluster answers at the address.
+      ConfigError: no cluster answers at the address, or this machine has no shared memory for one.
     """
     if not ray.is_initialized():
         _start(runtime)
@@ -33,10 +39,25 @@ def connect(runtime: RuntimeConfig) -> tuple[int, int]:
     return int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
 
 
+def check_shared_memory(folder: Path) -> None:
+    """Refuses a machine whose shared memory is full: Ray would move to the disk, and every batch with it.
+
+    Raises:
+      ConfigError: there is too little; without the folder, as on macOS, nothing is known and nothing is refused.
+    """
+    free = shutil.disk_usage(folder).free if folder.is_dir() else _LEAST_SHARED_BYTES
+    if free < _LEAST_SHARED_BYTES:
+        raise ConfigError(
+            f"{folder} has {free // 2**20} MiB free; a run needs at least {_LEAST_SHARED_BYTES // 2**20} MiB there. "
+            "Delete what earlier programs left in it, give a container more (docker run --shm-size=8g), or use --inline."
+        )
+
+
 def _start(runtime: RuntimeConfig) -> None:
     for name, value in _CLUSTER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if runtime.address is None:
+        check_shared_memory(SHARED_MEMORY)
         os.environ.pop("RAY_ADDRESS", None)  # "local" means a cluster of our own, whatever the shell points to
     try:
         _init(runtime)

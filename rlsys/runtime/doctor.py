@@ -179,10 +179,10 @@ def check_numba_cache() -> Iterator[Finding]:
 
 def check_ffmpeg() -> Iterator[Finding]:
     """The encoder of films."""
-    import imageio_ffmpeg  # type: ignore[import-untyped]
+    from rlsys.viewer.film import encoder_program
 
     try:
-        yield Finding("ok", "ffmpeg", imageio_ffmpeg.get_ffmpeg_exe())
+        yield Finding("ok", "ffmpeg", encoder_program())
     except RuntimeError as error:
         yield Finding("warn", "ffmpeg", _brief(error), "pip install 'imageio[ffmpeg]': without it there are no films.")
 

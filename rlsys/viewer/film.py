@@ -1,18 +1,31 @@
 """Films of episodes: frames go to ffmpeg one by one, so that a long game costs no memory."""
 
+import warnings
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import TracebackType
 
-import imageio_ffmpeg  # type: ignore[import-untyped]
 import numpy as np
 
 from rlsys.errors import ConfigError
 from rlsys.types import Array
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # the old version that ProcGen pins warns about its own imports
+    import imageio_ffmpeg  # type: ignore[import-untyped]
+
 _SMALLEST_SIDE = 320
 _EVEN_SIDES = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
 _PALETTE_PER_FRAME = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none"
+
+
+def encoder_program() -> str:
+    """Returns the path of the ffmpeg that encodes films.
+
+    Raises:
+      RuntimeError: there is none.
+    """
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 class Film:
