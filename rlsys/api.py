@@ -59,6 +59,19 @@ class Policy(abc.ABC):
           explore: True while collecting; False for evaluation (greedy, no noise).
         """
 
+    def after_step(self, state: State, action: Array, reward: Array) -> State:
+        """Tells what came of the last decision, before the next one, where the policy's state shall remember it.
+
+        Args:
+          state: what that decision returned.
+          action: `[B, *action]`, what was executed; wrappers may have replaced what was asked for.
+          reward: `[B]` float32, as it is learned from.
+
+        Returns:
+          The state for the next call. Rows of ended episodes are replaced by `initial_state` after this.
+        """
+        return state
+
     @abc.abstractmethod
     def set_weights(self, weights: Weights) -> None:
         """Takes over weights; must copy what it keeps (the arrays may live in shared memory)."""
@@ -125,7 +138,9 @@ class Learner(abc.ABC):
 
 @dataclass(frozen=True)
 class SegmentSpec:
-    """How a rollout worker cuts episodes into segments.
+    """How a rollout worker cuts what it collects: into segments, each of one episode, or into unrolls.
+
+    Of an unroll only `length`, `extras` and `state` apply: it has exactly `length` rows and runs on across episodes.
 
     Attributes:
       length: new rows after which an unfinished episode's segment is shipped; a finished one ships at once.
@@ -133,6 +148,8 @@ class SegmentSpec:
       lead: rows of context kept before the first item where the episode has them. Frame stacks add their own.
       bootstrap_extras: also call the policy on the last observation of a truncated episode; its extras fill row T.
       extras: name -> spec of what the policy returns in `Decision.extras`.
+      unroll: cut into unrolls, for a queue.
+      state: name -> spec of the parts of the policy's state that an unroll begins with.
     """
 
     length: int
@@ -140,16 +157,21 @@ class SegmentSpec:
     lead: int = 0
     bootstrap_extras: bool = False
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
+    unroll: bool = False
+    state: Mapping[str, ArraySpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TableSpec:
     """A replay table in Reverb's language; sizes are totals over all shards.
 
+    A queue ("fifo") holds unrolls and gives each out once, in order. Inserts wait while it is full, so of the other
+    fields only `max_size` and `batch_size` apply to it.
+
     Attributes:
-      max_size: items kept; the oldest segment leaves first.
-      sampler: "prioritized" (proportional to priority, stratified), "uniform" or "fifo" (oldest item first).
-      max_times_sampled: an item leaves after so many samples; 0 for no limit. A queue is fifo with 1.
+      max_size: items kept; the oldest segment leaves first, or, from a queue, none until it is sampled.
+      sampler: "prioritized" (proportional to priority, stratified), "uniform" or "fifo" (oldest unroll first).
+      max_times_sampled: an item leaves after so many samples; 0 for no limit.
       min_size_to_sample: items that must have been inserted before the first sample.
       samples_per_insert: items sampled per item inserted after the minimum, held from both sides; None: no ratio.
       error_buffer: items by which samples may run ahead of, or behind, the ratio.

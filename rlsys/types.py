@@ -1,4 +1,4 @@
-"""The nouns that travel between processes: EnvSpec, Segment, Batch, Weights. numpy only.
+"""The nouns that travel between processes: EnvSpec, Segment, Unrolls, Batch, Weights. numpy only.
 
 Row t holds what happened at, and because of, observation[t]:
 
@@ -16,7 +16,16 @@ row alone. Only its *items* can be drawn as the first row of a sample: `lead` ro
 frames of a stack, burn-in), `overlap` rows after them complete the targets of the items and come again, as items, in
 the next segment of the same episode.
 
-Shape legend: T rows of a segment, B batch, L rows of a sampled window.
+An unroll is the other way to cut: T rows of one environment whatever happens in them, so that n of them are one array.
+
+    row            0    ...   k       k+1     ...   T-1        T
+    observation   o_0        o_k      o_0'          o'         o'      k terminated: row k+1 begins the next episode
+    observation   o_0        o_k      o_k+1   o_0'  o'         o'      k truncated: a bootstrap row comes in between
+
+A *bootstrap row* holds the last observation of a truncated episode. Nothing was done in it (action and reward are
+zero), so nothing is learned from it, but its value is what the row before it bootstraps from.
+
+Shape legend: T rows of a segment or unroll, n unrolls, B batch, L rows of a sampled window.
 """
 
 from collections.abc import Mapping
@@ -78,12 +87,12 @@ class EnvSpec:
 
 @dataclass(frozen=True)
 class Source:
-    """Who made a segment; the triple is unique, so that a segment sent twice is stored once.
+    """Who made a segment or a block of unrolls; the triple is unique, so that what is sent twice is stored once.
 
     Attributes:
       worker: index of the rollout worker.
       incarnation: how often that worker has been restarted.
-      sequence: number of the segment within the incarnation, from 0.
+      sequence: its number within the incarnation, from 0.
     """
 
     worker: int
@@ -127,11 +136,49 @@ class Segment:
 
 
 @dataclass
+class Unrolls:
+    """n unrolls that one worker has completed at the same time (see the second drawing at the top of the module).
+
+    Attributes:
+      observation: `[n, S + T + 1, *frame]` single frames; the S = num_stack - 1 before row 0 are for stacking.
+      action: `[n, T, *action]`.
+      reward: `[n, T]` float32.
+      terminated, truncated: `[n, T]` bool.
+      extras: name -> `[n, T, ...]`.
+      state: name -> `[n, ...]`, the policy's state before row 0.
+      age: `[n]` int64, how many of the frames before row 0 belong to its episode, at most S.
+      environment: `[n]` int64, global index of the environment.
+      position: `[n]` int64, number of the unroll among those of its environment, from 0 in each incarnation.
+      weights_version: version of the weights that chose the last actions.
+      source: who made them.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    extras: dict[str, Array]
+    state: dict[str, Array]
+    age: Array
+    environment: Array
+    position: Array
+    weights_version: int
+    source: Source
+
+    @property
+    def num_items(self) -> int:
+        """n: a queue counts unrolls."""
+        return len(self.reward)
+
+
+@dataclass
 class Batch:
     """B windows of L consecutive rows, each starting at a sampled item.
 
     Rows past the end of the segment are zero. Where a window reaches the end, `observation[b, num_rows[b]]` is the
-    bootstrap observation and `extras[...][b, num_rows[b]]` belong to it.
+    bootstrap observation and `extras[...][b, num_rows[b]]` belong to it. B unrolls from a queue are whole: T + 1
+    observations and T rows of everything else.
 
     Attributes:
       observation: `[B, L', (num_stack,) *frame]`; L' = L unless fewer rows were asked for.
@@ -143,6 +190,8 @@ class Batch:
       probability: `[B]` float64, probability of the item under the table's distribution when it was drawn.
       num_items: items in the whole table then: importance weights are `(num_items * probability) ** -beta`.
       weights_version: `[B]` int64, version of the behaviour policy.
+      state: of unrolls: name -> `[B, ...]`, the policy's state before row 0.
+      environment, position: of unrolls: `[B]` int64, whose they are and their number there; see `Unrolls`.
     """
 
     observation: Array
@@ -156,6 +205,9 @@ class Batch:
     probability: Array
     num_items: int
     weights_version: Array
+    state: dict[str, Array] = field(default_factory=dict)
+    environment: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    position: Array = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from rlsys.planning.kernels import NO_NODE, inlined_kernel, kernel
 from rlsys.planning.tree import Tree
 from rlsys.types import Array
 
-_TINY = 1e-30
+_TINY = np.float64(1e-30)
 _MIN_SPAN = 1e-8
 
 
@@ -81,8 +81,11 @@ def conclude(tree: Tree, gumbel_BA: Array, maxvisit_init: float, value_scale: fl
 
 
 @inlined_kernel
-def _completed_values(edges_A: Array, raw_value: float, maxvisit_init: float, value_scale: float, out_A: Array) -> None:
-    visits, most, prior_sum, weighted = 0, 0, 0.0, 0.0
+def _completed_values(
+    edges_A: Array, raw_value: np.float64, maxvisit_init: float, value_scale: float, out_A: Array
+) -> None:
+    visits, most = 0, 0
+    prior_sum, weighted = np.float64(0.0), np.float64(0.0)
     for action in range(edges_A.size):
         edge = edges_A[action]
         if edge.visit_count > 0:

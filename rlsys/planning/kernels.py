@@ -141,7 +141,7 @@ def grow(
 
 @inlined_kernel
 def _backup(
-    edges: Array, nodes: Array, root: np.record, leaf_row: int, num_roots: int, value: float, discount: float
+    edges: Array, nodes: Array, root: np.record, leaf_row: int, num_roots: int, value: np.float64, discount: float
 ) -> None:
     q_min, q_max = root.q_min, root.q_max
     row = leaf_row

@@ -109,12 +109,6 @@ class RateLimiter:
                 f"min_size_to_sample = {spec.min_size_to_sample:,} is larger than max_size = {spec.max_size:,}. "
                 "Lower min_size_to_sample or raise max_size."
             )
-        in_queue = math.ceil(batch_size / max(spec.max_times_sampled, 1)) + largest_insert
-        if spec.sampler == "fifo" and spec.max_size < in_queue:
-            raise ConfigError(
-                f"max_size = {spec.max_size:,} may never hold a batch of {batch_size:,}; with inserts of "
-                f"{largest_insert:,} items it must be at least {in_queue:,}. Raise max_size or lower the batch size."
-            )
         if spec.samples_per_insert is None:
             return
         needed = batch_size + spec.samples_per_insert * largest_insert

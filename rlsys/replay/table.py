@@ -56,13 +56,8 @@ class Table:
           seed: of the draws; each shard needs its own.
 
         Raises:
-          ConfigError: a queue without a limit of draws, or a byte budget smaller than two segments.
+          ConfigError: a byte budget smaller than two segments.
         """
-        if spec.sampler == "fifo" and spec.max_times_sampled == 0:
-            raise ConfigError(
-                "max_times_sampled = 0 with sampler = fifo would draw the oldest item for ever; it must be at least 1. "
-                "Set max_times_sampled to 1 for a queue."
-            )
         self._spec = spec
         self._specs = schema.column_specs(env, segments)
         self._max_rows = schema.max_segment_rows(env, segments)
@@ -90,7 +85,7 @@ class Table:
     @property
     def mass(self) -> float:
         """Sum of the items' priorities, each 1 where the sampler does not use them."""
-        return float(self._num_items) if self._spec.sampler == "fifo" else self._tree.total
+        return self._tree.total
 
     @property
     def inserted_items(self) -> int:
@@ -147,7 +142,7 @@ class Table:
         self._draws_left[entry.items] = self._spec.max_times_sampled or 1
         if self._spec.sampler == "prioritized" and segment.priority is not None:
             self._tree.set_range(entry.items.start, segment.priority)
-        elif self._spec.sampler != "fifo":
+        else:
             self._tree.set_range(entry.items.start, np.ones(entry.num_items))
         self._num_items += entry.num_items
         self._counts["inserted_items"] += entry.num_items
@@ -161,27 +156,21 @@ class Table:
     ) -> Batch:
         """Draws windows, all or none.
 
-        The samplers "prioritized" and "uniform" draw one item from each of B strata of equal mass; its probability is
-        the item's share of the mass. A queue ("fifo") gives items in the order of their insertion, one that may be
-        drawn n times n times in a row, with probability `1 / num_items` so that importance weights are 1.
+        One item comes from each of B strata of equal mass; its probability is the item's share of the mass.
 
         Args:
           batch_size: number of windows B.
           length: rows per window L.
           rows: column -> how many of the L rows are wanted; columns not named come with L.
-          positions: `[B]` in [0, 1), fractions of `mass`, to draw at those instead; a queue keeps its order.
+          positions: `[B]` in [0, 1), fractions of `mass`, to draw at those instead.
 
         Raises:
-          ReplayNotReady: no item has mass, or a queue holds less than a batch; nothing has changed.
+          ReplayNotReady: no item has mass; nothing has changed.
           ReplayError: `rows` names an unknown column, or asks for more than L rows.
         """
         lengths = self._lengths(length, rows)
-        if self._spec.sampler == "fifo":
-            slots_B = self._oldest(batch_size)
-            probability_B = np.full(batch_size, 1.0 / self._num_items)
-        else:
-            slots_B = self._draw(batch_size, positions)
-            probability_B = self._tree.priorities[slots_B] / self._tree.total
+        slots_B = self._draw(batch_size, positions)
+        probability_B = self._tree.priorities[slots_B] / self._tree.total
         data = self._ring.gather(slots_B, lengths)
         batch = Batch(
             observation=data.pop("observation"),
@@ -297,18 +286,6 @@ class Table:
             positions = (np.arange(batch_size) + self._rng.random(batch_size)) / batch_size
         assert len(positions) == batch_size, (len(positions), batch_size)
         return self._tree.find(np.multiply(positions, self._tree.total))
-
-    def _oldest(self, batch_size: int) -> Array:
-        found: list[Array] = []
-        num_found = 0
-        for entry in self._ring.entries:
-            draws = self._draws_left[entry.items]
-            found.append(np.repeat(np.arange(entry.items.start, entry.items.stop), draws))
-            num_found += len(found[-1])
-            if num_found >= batch_size:
-                slots_B: Array = np.concatenate(found)[:batch_size]
-                return slots_B
-        raise ReplayNotReady(f"{num_found:,} of {batch_size:,} items in the queue")
 
     def _use_up(self, slots_B: Array) -> None:
         """Counts draws, and lets items, and then segments, leave that have none left."""

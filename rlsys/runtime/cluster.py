@@ -49,7 +49,7 @@ def check_shared_memory(folder: Path) -> None:
     if free < _LEAST_SHARED_BYTES:
         raise ConfigError(
             f"{folder} has {free // 2**20} MiB free; a run needs at least {_LEAST_SHARED_BYTES // 2**20} MiB there. "
-            "Delete what earlier programs left in it, give a container more (docker run --shm-size=8g), or use --inline."
+            "Delete what other programs left there, give a container more (docker run --shm-size=8g) or use --inline."
         )
 
 

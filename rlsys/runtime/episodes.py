@@ -10,6 +10,7 @@ import numpy as np
 from rlsys.api import Decision, Policy
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make, spec
+from rlsys.runtime.states import restart
 from rlsys.types import Array, State
 from rlsys.viewer.trace import Trace
 
@@ -144,13 +145,14 @@ def play_episodes(
         decision = policy.act(np.stack([episode.observation for episode in running]), state, explore=explore)
         if on_decision is not None and running[0].index == 0:
             on_decision(running[0].length, 0)
-        for row, episode in enumerate(running):
-            episode.step(decision, row)
+        reward = np.array([episode.step(decision, row) for row, episode in enumerate(running)], np.float32)
+        state = policy.after_step(decision.state, decision.action, reward)
+        state = restart(policy, state, [row for row, episode in enumerate(running) if episode.lost_life])
         ended = [row for row, episode in enumerate(running) if episode.ended]
         finished.update({running[row].index: running[row] for row in ended})
         fresh = start(len(ended))
         kept = [row for row in range(len(running)) if row not in ended]
-        state = _continue_state(policy, decision.state, kept, len(fresh))
+        state = _continue_state(policy, state, kept, len(fresh))
         running = [running[row] for row in kept] + fresh
     in_order = [finished[index] for index in range(episodes)]
     lengths = np.array([episode.game[1] for episode in in_order], np.int64)
@@ -169,6 +171,7 @@ class _Episode:
       index: its number.
       observation: what the policy sees next.
       length: decisions so far.
+      lost_life: whether the last step ended an episode as learning knows it, but not the game.
       ended: whether it is over.
       game: its return and length, once it is over.
     """
@@ -176,6 +179,7 @@ class _Episode:
     def __init__(self, config: EnvConfig, seed: int, index: int, on_frame: OnFrame | None, traced: bool) -> None:
         self.index = index
         self.length = 0
+        self.lost_life = False
         self.ended = False
         self.game: tuple[float, int] = (0.0, 0)
         render_mode = "rgb_array" if on_frame else None
@@ -187,8 +191,8 @@ class _Episode:
         self.observation, _ = self._env.reset()
         self._show()
 
-    def step(self, decision: Decision, row: int) -> None:
-        """Takes the action of one row of a decision."""
+    def step(self, decision: Decision, row: int) -> float:
+        """Takes the action of one row of a decision and returns the raw reward."""
         action = decision.action[row]
         observation, reward, terminated, truncated, _ = self._env.step(action if action.ndim else int(action))
         self.observation = observation
@@ -199,12 +203,14 @@ class _Episode:
             for name, value in decision.extras.items():
                 self._extras.setdefault(name, []).append(np.array(value[row]))
         finished_games = self._env.get_wrapper_attr("finished_games")
-        if (terminated or truncated) and not finished_games:
+        self.lost_life = bool((terminated or truncated) and not finished_games)
+        if self.lost_life:
             self.observation, _ = self._env.reset()  # a life was lost: the game goes on, with FIRE where it needs that
         if finished_games:
             self.ended = True
             self.game = finished_games[0]
             self._env.close()
+        return float(reward)
 
     def trace(self) -> Trace:
         """Returns what was kept of each step."""

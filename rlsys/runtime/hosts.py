@@ -17,8 +17,9 @@ from rlsys.runtime.learning import LearnerReport, LearnerWorker
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.process import use_threads
 from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePublisher, RemoteReplay, RemoteWeights
+from rlsys.runtime.remote_queue import RemoteQueue
 from rlsys.runtime.rollout import RolloutReport, RolloutWorker
-from rlsys.runtime.shard import ReplayShard
+from rlsys.runtime.shard import QueueShard, ReplayShard
 
 
 class RolloutHost:
@@ -28,7 +29,11 @@ class RolloutHost:
         use_threads(plan.runtime.rollout_threads)
         self._name = f"rollout-{index}"
         self._worker = RolloutWorker(plan, index, incarnation)
-        self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
+        if plan.segments.unroll:
+            # One shard and one call at a time: the unrolls of an environment must arrive in order.
+            self._outlet = RemoteOutlet([shards[index % len(shards)]], in_flight=1)
+        else:
+            self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
         self._weights = RemoteWeights(server)
 
     def collect(self, seconds: float) -> RolloutReport:
@@ -69,6 +74,14 @@ class ShardHost(ReplayShard):
         return os.getpid()
 
 
+class QueueHost(QueueShard):
+    """A shard of a queue. Started again by Ray it is empty: what it held was learned from, or is made anew."""
+
+    async def pid(self) -> int:
+        """Returns the process id."""
+        return os.getpid()
+
+
 class LearnerHost:
     """One learner rank with its view of all shards."""
 
@@ -79,14 +92,7 @@ class LearnerHost:
         self._server = server
         self._ranks: Ranks | None = None
         self._worker: LearnerWorker | None = None
-        self._replay = RemoteReplay(
-            shards,
-            plan.table,
-            rank=rank,
-            num_ranks=plan.runtime.learners,
-            in_flight=plan.runtime.batches_in_flight,
-            seed=plan.seeds("sample", rank)[0],
-        )
+        self._replay = _make_replay(plan, rank, shards)
 
     def address(self) -> str:
         """Returns where the ranks can meet, on this host."""
@@ -129,6 +135,20 @@ class LearnerHost:
     def _built(self) -> LearnerWorker:
         assert self._worker is not None, "start() comes first"
         return self._worker
+
+
+def _make_replay(plan: Plan, rank: int, shards: list[Handle]) -> RemoteReplay | RemoteQueue:
+    num_ranks = plan.runtime.learners
+    if plan.segments.unroll:
+        return RemoteQueue(shards[rank::num_ranks])
+    return RemoteReplay(
+        shards,
+        plan.table,
+        rank=rank,
+        num_ranks=num_ranks,
+        in_flight=plan.runtime.batches_in_flight,
+        seed=plan.seeds("sample", rank)[0],
+    )
 
 
 class EvaluatorHost:

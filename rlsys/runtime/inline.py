@@ -2,7 +2,7 @@
 
     repeat: every environment makes one decision
             what that completed goes into replay
-            the learner updates for as long as the ratio allows (once, where there is no ratio)
+            the learner updates for as long as the ratio, or the queue, allows (once, where there is neither)
 
 A run that is stopped and resumed goes on exactly as one that was not: everything with a state is in the checkpoint.
 """
@@ -10,8 +10,9 @@ A run that is stopped and resumed goes on exactly as one that was not: everythin
 from collections.abc import Mapping
 
 from rlsys.api import ReplayNotReady, Saved
-from rlsys.errors import WorkerError
+from rlsys.errors import ReplayError, WorkerError
 from rlsys.replay.limiter import RateLimiter
+from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.evaluator import evaluate
@@ -21,7 +22,41 @@ from rlsys.runtime.progress import Progress
 from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.rollout import RolloutWorker
 from rlsys.runtime.weights import Packed, pack, unpack
-from rlsys.types import Array, Batch, Segment
+from rlsys.types import Array, Batch, Segment, Unrolls
+
+
+class LocalQueue:
+    """One queue, used directly; implements `rlsys.api.Replay`. In one process nobody has to wait for room in it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._queue = UnrollQueue(plan.table, plan.env_spec, plan.segments)
+        self.deadline = float("inf")
+
+    def insert(self, block: Segment | Unrolls) -> None:
+        """Stores a block of unrolls."""
+        assert isinstance(block, Unrolls)
+        self._queue.insert(block)
+
+    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
+        """Gives out whole unrolls, or raises ReplayNotReady at once."""
+        return self._queue.sample(batch_size)
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Refuses: a queue has none."""
+        raise ReplayError("priorities were sent to a queue; only 'prioritized' tables use them. Send none.")
+
+    def stats(self) -> dict[str, float]:
+        """Returns the queue's figures."""
+        stats = self._queue.stats()
+        return {**stats, "inserted": stats["inserted_items"], "sampled": stats["sampled_items"]}
+
+    def save(self) -> Saved:
+        """Returns everything."""
+        return self._queue.save()
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self._queue.load(saved)
 
 
 class LocalReplay:
@@ -32,8 +67,9 @@ class LocalReplay:
         self.limiter = RateLimiter(plan.table)
         self.deadline = float("inf")
 
-    def insert(self, segment: Segment) -> None:
+    def insert(self, segment: Segment | Unrolls) -> None:
         """Stores a segment; in one process the ratio is held by sampling alone."""
+        assert isinstance(segment, Segment)
         if self.table.insert(segment):
             self.limiter.inserted += segment.num_items
 
@@ -82,7 +118,7 @@ class InlineRun:
         self._progress = progress
         self._recorder = recorder
         self._checkpoints = checkpoints
-        self._replay = LocalReplay(plan)
+        self._replay = LocalQueue(plan) if plan.segments.unroll else LocalReplay(plan)
         self._workers = [RolloutWorker(plan, index, progress.sessions) for index in range(plan.num_rollout_workers)]
         self._learner = LearnerWorker(plan, self._replay, self._take_weights)
         self._newest: Packed | None = None
@@ -97,7 +133,7 @@ class InlineRun:
             self._sync(force=True)
             return
         self._load(self._checkpoints.open(step).read("inline"))
-        if self._plan.table.samples_per_insert is not None:
+        if self._learns_when_allowed:
             self._learn()  # the checkpoint may lie between two updates that belong to the same decision
 
     def run(self) -> str:
@@ -122,13 +158,17 @@ class InlineRun:
         """Asks the run to end with a checkpoint."""
         self.stop_reason = self.stop_reason or reason
 
+    @property
+    def _learns_when_allowed(self) -> bool:
+        """Whether replay says when it is enough; otherwise there is one update per decision."""
+        return self._plan.segments.unroll or self._plan.table.samples_per_insert is not None
+
     def _is_done(self) -> bool:
         self.stop_reason = self.stop_reason or self._progress.finished()
         return bool(self.stop_reason)
 
     def _learn(self) -> None:
-        """Updates as long as the ratio allows."""
-        free = self._plan.table.samples_per_insert is None
+        """Updates as long as the ratio, or the queue, allows."""
         waits_for = ""
         while not self._progress.finished():
             try:
@@ -148,7 +188,7 @@ class InlineRun:
                 self._checkpoint()
                 if self._progress.evaluation_due() and self._progress.best_return == self._progress.evaluation_return:
                     self._checkpoints.mark_best(self._progress.learner_steps, self._progress.best_return)
-            if free:
+            if not self._learns_when_allowed:
                 break
         self._record_learner(waits_for)
 

@@ -12,6 +12,7 @@ from rlsys.config import EnvConfig, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs import make
 from rlsys.errors import ConfigError
 from rlsys.replay.limiter import RateLimiter
+from rlsys.replay.queue import UnrollQueue
 from rlsys.types import EnvSpec
 
 
@@ -125,7 +126,21 @@ def _check(plan: Plan) -> None:
             f"runtime.replay_shards = {runtime.replay_shards} is more than the replay table's {table.max_size} items. "
             "Lower replay_shards or enlarge the table."
         )
-    largest_insert = plan.segments.length + plan.segments.overlap
-    RateLimiter(table).check(table.batch_size, largest_insert * runtime.replay_shards)
+    if plan.segments.unroll:
+        _check_queue(plan)
+    else:
+        largest_insert = plan.segments.length + plan.segments.overlap
+        RateLimiter(table).check(table.batch_size, largest_insert * runtime.replay_shards)
     num_environments = plan.num_rollout_workers * runtime.environments_per_worker
     plan.algorithm.check(plan.section, plan.env_spec, num_environments, runtime.learners)
+
+
+def _check_queue(plan: Plan) -> None:
+    """Each learner rank needs shards of its own: the unrolls of an environment must come to one of them, in order."""
+    shards, ranks, workers = plan.runtime.replay_shards, plan.runtime.learners, plan.num_rollout_workers
+    if shards % ranks or workers < shards:
+        raise ConfigError(
+            f"runtime.replay_shards = {shards} with {ranks} learners and {workers} rollout workers; a queue needs a "
+            "multiple of the learners, and a worker for each shard. Change runtime.replay_shards."
+        )
+    UnrollQueue(plan.table, plan.env_spec, plan.segments, share=shards)

@@ -9,7 +9,8 @@
     RolloutWorker     waits for the first weights, and for a shard to take its segments (≤ segments_in_flight calls).
                       is unblocked by the learner's first publication, and by samples that restore the ratio.
     ReplayShard       waits for nothing; an insert waits inside it while replay is ahead of the learner.
-                      is unblocked by any reader's call, which says how much was sampled.
+                      is unblocked by any reader's call, which says how much was sampled. A queue's inserts wait
+                      while it is full, and its readers while it holds less than a batch.
     LearnerWorker     waits for the minimum size, the ratio, and a batch on its way (≤ batches_in_flight calls).
                       is unblocked by inserts.
     ParameterServer   waits for nothing.
@@ -17,14 +18,14 @@
 
 Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards and the
 parameter server are restarted by Ray under the same handle, so that nobody has to look for them: a shard takes over the
-last checkpoint's rows by itself, the server is filled by the next publication.
+last checkpoint's rows by itself (one of a queue begins empty), the server is filled by the next publication.
 """
 
 from typing import Any
 
 import ray
 
-from rlsys.runtime.hosts import EvaluatorHost, LearnerHost, RolloutHost, ShardHost
+from rlsys.runtime.hosts import EvaluatorHost, LearnerHost, QueueHost, RolloutHost, ShardHost
 from rlsys.runtime.parameter_server import ParameterServer
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.remote import Handle
@@ -38,7 +39,8 @@ class Program:
         runtime = plan.runtime
         restarts = runtime.worker_restarts
         self.server: Handle = _actor(ParameterServer, num_cpus=0, max_restarts=-1).remote()
-        shard = _actor(ShardHost, num_cpus=0, max_restarts=restarts, max_concurrency=1000)
+        host = QueueHost if plan.segments.unroll else ShardHost
+        shard = _actor(host, num_cpus=0, max_restarts=restarts, max_concurrency=1000)
         self.shards: list[Handle] = [shard.remote(plan, index) for index in range(runtime.replay_shards)]
         self.learners: list[Handle] = []
         self.rollouts: list[Handle] = []

@@ -20,7 +20,7 @@ from rlsys.replay.limiter import RateLimiter
 from rlsys.runtime.parameter_server import Publication
 from rlsys.runtime.shard import ShardStatus
 from rlsys.runtime.weights import Packed, unpack
-from rlsys.types import Array, Batch, Segment, Weights
+from rlsys.types import Array, Batch, Segment, Unrolls, Weights
 
 Handle = Any
 """A Ray actor handle."""
@@ -42,7 +42,7 @@ class RemoteOutlet:
         self._shards = shards
         self._bound = in_flight
         self._turn = 0
-        self._calls: dict[ray.ObjectRef, tuple[Handle, list[Segment]]] = {}
+        self._calls: dict[ray.ObjectRef, tuple[Handle, list[Segment | Unrolls]]] = {}
         self._reason = ""
 
     def ready(self, timeout_s: float) -> bool:
@@ -57,20 +57,20 @@ class RemoteOutlet:
                 return False
         return True
 
-    def offer(self, segments: Sequence[Segment]) -> None:
-        """Sends segments to the next shard."""
-        self._send(self._shards[self._turn % len(self._shards)], list(segments))
+    def offer(self, items: Sequence[Segment | Unrolls]) -> None:
+        """Sends segments, or blocks of unrolls, to the next shard."""
+        self._send(self._shards[self._turn % len(self._shards)], list(items))
         self._turn += 1
 
     def waits_for(self) -> str:
         """Says why the last insert was not taken."""
         return f"replay: {self._reason or 'a shard to take segments'}"
 
-    def _send(self, shard: Handle, segments: list[Segment]) -> None:
-        self._calls[shard.insert.remote(segments, _INSERT_PATIENCE_S)] = (shard, segments)
+    def _send(self, shard: Handle, items: list[Segment | Unrolls]) -> None:
+        self._calls[shard.insert.remote(items, _INSERT_PATIENCE_S)] = (shard, items)
 
     def _settle(self, reference: ray.ObjectRef) -> None:
-        shard, segments = self._calls.pop(reference)
+        shard, items = self._calls.pop(reference)
         try:
             self._reason = ray.get(reference)
         except ray.exceptions.RayTaskError:
@@ -79,7 +79,7 @@ class RemoteOutlet:
             self._reason = "a replay shard to come back"
             time.sleep(_RETRY_S)
         if self._reason:
-            self._send(shard, segments)
+            self._send(shard, items)
 
 
 class RemoteWeights:

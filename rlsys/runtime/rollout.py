@@ -7,11 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
-from rlsys.api import Saved
+from rlsys.api import Decision, Saved
 from rlsys.envs.vector import BatchedEnv, GameResult, StepResult
+from rlsys.replay.unrolls import UnrollWriter
 from rlsys.replay.writer import SegmentWriter
 from rlsys.runtime.plan import Plan
-from rlsys.types import Array, Segment, State, Weights
+from rlsys.runtime.states import restart
+from rlsys.types import Array, Segment, State, Unrolls, Weights
 
 
 class Outlet(Protocol):
@@ -20,8 +22,8 @@ class Outlet(Protocol):
     def ready(self, timeout_s: float) -> bool:
         """Waits until more may be offered; False if that took too long."""
 
-    def offer(self, segments: Sequence[Segment]) -> None:
-        """Takes over segments."""
+    def offer(self, items: Sequence[Segment | Unrolls]) -> None:
+        """Takes over segments, or blocks of unrolls."""
 
     def waits_for(self) -> str:
         """Says what `ready` waits for."""
@@ -73,7 +75,10 @@ class RolloutWorker:
         self._env = BatchedEnv(plan.env, plan.seeds("environment", index, incarnation, count=self._size))
         self._policy = plan.algorithm.make_policy(plan.policy_context(index, incarnation))
         self._state = self._policy.initial_state(self._size)
-        self._writer = SegmentWriter(plan.segments, plan.env_spec, index, incarnation, self._size)
+        make_writer = UnrollWriter if plan.segments.unroll else SegmentWriter
+        self._writer: UnrollWriter | SegmentWriter = make_writer(
+            plan.segments, plan.env_spec, index, incarnation, self._size
+        )
         self._version = -1
         self._steps_since_sync = 0
         self._sums: dict[str, float] = {}
@@ -89,8 +94,8 @@ class RolloutWorker:
         self._policy.set_weights(weights)
         self._version = weights.version
 
-    def step(self) -> list[Segment]:
-        """Makes one decision in every environment and returns the segments that it completed."""
+    def step(self) -> Sequence[Segment | Unrolls]:
+        """Makes one decision in every environment and returns the segments, or blocks of unrolls, that it completed."""
         report = self._report
         started = time.perf_counter()
         decision = self._policy.act(self._env.observation, self._state, explore=True)
@@ -98,7 +103,34 @@ class RolloutWorker:
         observation = self._env.observation.copy()
         result = self._env.step(decision.action)
         stepped = time.perf_counter()
-        segments = self._writer.append_batch(
+        completed = self._write(observation, decision, result)
+        state = self._policy.after_step(decision.state, result.action, result.reward)
+        self._state = restart(self._policy, state, np.flatnonzero(result.first))
+        for name, value in decision.extras.items():
+            if value.ndim == 1:
+                self._sums[name] = self._sums.get(name, 0.0) + float(value.mean())
+        report.env_steps += self._size
+        self._steps_since_sync += self._size
+        report.games += result.games
+        report.act_s += acted - started
+        report.env_s += stepped - acted
+        report.write_s += time.perf_counter() - stepped
+        return completed
+
+    def _write(self, observation: Array, decision: Decision, result: StepResult) -> Sequence[Segment | Unrolls]:
+        if isinstance(self._writer, UnrollWriter):
+            return self._writer.append_batch(
+                observation=observation,
+                action=result.action,
+                reward=result.reward,
+                terminated=result.terminated,
+                truncated=result.truncated,
+                extras=decision.extras,
+                state=self._state,
+                weights_version=self._version,
+                next_observation=result.observation,
+            )
+        return self._writer.append_batch(
             observation=observation,
             action=result.action,
             reward=result.reward,
@@ -110,17 +142,6 @@ class RolloutWorker:
             next_observation=result.observation,
             bootstrap_extras=self._bootstrap_extras(result, decision.state),
         )
-        self._state = self._restart_state(decision.state, result.terminated | result.truncated)
-        for name, value in decision.extras.items():
-            if value.ndim == 1:
-                self._sums[name] = self._sums.get(name, 0.0) + float(value.mean())
-        report.env_steps += self._size
-        self._steps_since_sync += self._size
-        report.games += result.games
-        report.act_s += acted - started
-        report.env_s += stepped - acted
-        report.write_s += time.perf_counter() - stepped
-        return segments
 
     def collect(self, seconds: float, outlet: Outlet, source: WeightsSource) -> RolloutReport:
         """Steps for about `seconds`, or waits for what is missing, and reports.
@@ -140,8 +161,8 @@ class RolloutWorker:
             else:
                 self._report.waits_for = ""
                 self._report.wait_s += time.monotonic() - started
-                if segments := self.step():
-                    outlet.offer(segments)
+                if completed := self.step():
+                    outlet.offer(completed)
                 continue
             self._report.wait_s += time.monotonic() - started
         return self.report()
@@ -201,13 +222,3 @@ class RolloutWorker:
             filled[name] = np.zeros((self._size, *value.shape[1:]), value.dtype)
             filled[name][rows] = value
         return filled
-
-    def _restart_state(self, state: State, ended: Array) -> State:
-        rows = np.flatnonzero(ended)
-        if not state or not rows.size:
-            return state
-        fresh = self._policy.initial_state(len(rows))
-        restarted = {name: np.array(value) for name, value in state.items()}
-        for name, value in fresh.items():
-            restarted[name][rows] = value
-        return restarted

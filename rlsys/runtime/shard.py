@@ -1,5 +1,6 @@
-"""A replay shard: one table behind a rate limiter, serving many writers and readers."""
+"""A replay shard: one table or queue, serving many writers and readers."""
 
+import abc
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +8,11 @@ from pathlib import Path
 
 from rlsys.api import ReplayNotReady, Saved
 from rlsys.replay.limiter import RateLimiter
+from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.runtime.checkpoint import Checkpoints, FileRecord, write_part
 from rlsys.runtime.plan import Plan
-from rlsys.types import Array, Batch, Segment
+from rlsys.types import Array, Batch, Segment, Unrolls
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,75 @@ class ShardStatus:
     stats: Mapping[str, float]
 
 
-class ReplayShard:
-    """Owns one table; all methods run on one event loop, so the table needs no lock.
+class Shard(abc.ABC):
+    """What the shards of tables and of queues share; all methods run on one event loop, so nothing needs a lock."""
+
+    def __init__(self, index: int) -> None:
+        self.name = f"replay-{index}"
+        self._moved = asyncio.Event()
+
+    async def insert(self, items: Sequence[Segment | Unrolls], patience_s: float) -> str:
+        """Stores segments, or blocks of unrolls, one by one as there is room; what is stored already is passed over.
+
+        Returns:
+          The empty string when all are stored, or, after `patience_s`, what the rest waits for (send all again).
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        for item in items:
+            while reason := self._insert_waits_for(item):
+                left = deadline - loop.time()
+                if left <= 0:
+                    return reason
+                await self._wait(left)
+            if self._store(item):
+                self._wake()
+        return ""
+
+    async def save_to(self, folder: str) -> list[FileRecord]:
+        """Writes this shard as one part of a checkpoint."""
+        return write_part(Path(folder), self.name, self.save())
+
+    async def restore(self, checkpoints: str, step: int) -> int:
+        """Takes over this shard's part of a committed checkpoint; returns the number of items."""
+        opened = Checkpoints(Path(checkpoints), keep=1).open(step, parts=[self.name])
+        self.load(opened.read(self.name))
+        return self.num_items
+
+    @property
+    @abc.abstractmethod
+    def num_items(self) -> int:
+        """Items that can be sampled."""
+
+    @abc.abstractmethod
+    def save(self) -> Saved:
+        """Returns everything."""
+
+    @abc.abstractmethod
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+
+    @abc.abstractmethod
+    def _insert_waits_for(self, item: Segment | Unrolls) -> str:
+        """Says what an insert waits for; empty if it may go on."""
+
+    @abc.abstractmethod
+    def _store(self, item: Segment | Unrolls) -> bool:
+        """Stores an item; returns False where it had been stored before."""
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._moved.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+class ReplayShard(Shard):
+    """Owns one table behind a rate limiter.
 
     Inserts wait here, at the shard, while replay is ahead of the learner; each shard holds its share of the ratio,
     because writers take turns among the shards. Samples wait at the reader (`RemoteReplay`), who alone knows all
@@ -39,33 +108,18 @@ class ReplayShard:
     """
 
     def __init__(self, plan: Plan, index: int) -> None:
-        self.name = f"replay-{index}"
+        super().__init__(index)
         shards = plan.runtime.replay_shards
         seed = plan.seeds("replay", index)[0]
         self._table = Table(plan.table, plan.env_spec, plan.segments, share=shards, seed=seed)
         self._limiter = RateLimiter.for_shard(plan.table, shards)
         self._shards = shards
         self._sampled_by_rank: dict[int, int] = {}
-        self._moved = asyncio.Event()
 
-    async def insert(self, segments: Sequence[Segment], patience_s: float) -> str:
-        """Stores segments one by one as the ratio allows; what is stored already is passed over.
-
-        Returns:
-          The empty string when all are stored, or, after `patience_s`, what the rest waits for (send all again).
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience_s
-        for segment in segments:
-            while not self._limiter.can_insert(segment.num_items):
-                left = deadline - loop.time()
-                if left <= 0:
-                    return self._limiter.insert_wait_reason()
-                await self._wait(left)
-            if self._table.insert(segment):
-                self._limiter.inserted += segment.num_items
-                self._wake()
-        return ""
+    @property
+    def num_items(self) -> int:
+        """Items in the table."""
+        return self._table.num_items
 
     async def sample(
         self, positions: Array, length: int, rows: Mapping[str, int] | None, rank: int, sampled: int
@@ -102,16 +156,6 @@ class ReplayShard:
         """Sets priorities; evicted items are skipped and counted."""
         self._table.update_priorities(keys, priorities)
 
-    async def save_to(self, folder: str) -> list[FileRecord]:
-        """Writes the table, its counters and its limiter as one part of a checkpoint."""
-        return write_part(Path(folder), self.name, self.save())
-
-    async def restore(self, checkpoints: str, step: int) -> int:
-        """Takes over this shard's part of a committed checkpoint; returns the number of items."""
-        opened = Checkpoints(Path(checkpoints), keep=1).open(step, parts=[self.name])
-        self.load(opened.read(self.name))
-        return self._table.num_items
-
     def save(self) -> Saved:
         """Returns everything."""
         sampled = {str(rank): count for rank, count in self._sampled_by_rank.items()}
@@ -132,12 +176,57 @@ class ReplayShard:
     def _status(self) -> ShardStatus:
         return ShardStatus(self._table.num_items, self._table.mass, self._limiter.inserted, self._table.stats())
 
-    def _wake(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+    def _insert_waits_for(self, item: Segment | Unrolls) -> str:
+        return "" if self._limiter.can_insert(item.num_items) else self._limiter.insert_wait_reason()
 
-    async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._moved.wait(), seconds)
-        except TimeoutError:
-            return
+    def _store(self, item: Segment | Unrolls) -> bool:
+        assert isinstance(item, Segment)
+        is_new = self._table.insert(item)
+        self._limiter.inserted += item.num_items if is_new else 0
+        return is_new
+
+
+class QueueShard(Shard):
+    """Owns one queue of unrolls. Inserts wait while it is full, takers while it holds less than a batch.
+
+    A block that was inserted stays in Ray's shared memory until its last unroll has been taken; nothing is copied.
+    """
+
+    def __init__(self, plan: Plan, index: int) -> None:
+        super().__init__(index)
+        self._queue = UnrollQueue(plan.table, plan.env_spec, plan.segments, share=plan.runtime.replay_shards)
+
+    @property
+    def num_items(self) -> int:
+        """Unrolls that wait."""
+        return self._queue.num_items
+
+    async def take(self, batch_size: int, patience_s: float) -> tuple[Batch | None, ShardStatus]:
+        """Gives out the oldest unrolls; None if so many have not come within `patience_s`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        while self._queue.num_items < batch_size and (left := deadline - loop.time()) > 0:
+            await self._wait(left)
+        if self._queue.num_items < batch_size:
+            return None, self._status()
+        batch = self._queue.sample(batch_size)
+        self._wake()
+        return batch, self._status()
+
+    def save(self) -> Saved:
+        """Returns what waits."""
+        return {"queue": self._queue.save()}
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self._queue.load(saved["queue"])
+
+    def _insert_waits_for(self, item: Segment | Unrolls) -> str:
+        return "" if self._queue.has_room() else f"room in the queue of {self._queue.num_items:,} unrolls"
+
+    def _store(self, item: Segment | Unrolls) -> bool:
+        assert isinstance(item, Unrolls)
+        return self._queue.insert(item)
+
+    def _status(self) -> ShardStatus:
+        return ShardStatus(self.num_items, self._queue.mass, self._queue.inserted_items, self._queue.stats())

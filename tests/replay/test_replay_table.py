@@ -180,28 +180,6 @@ def test_random_operations_do_what_the_naive_table_does(env, spec):
     assert stats["evicted_by_size"] + stats["evicted_by_draws"] > 10
 
 
-def test_a_queue_gives_each_item_as_often_as_allowed_in_order_of_insertion():
-    rng = np.random.default_rng(1)
-    table = Table(TableSpec(max_size=1000, sampler="fifo", max_times_sampled=2), _RAM, _SEGMENTS)
-    expected, got, waiting = [], [], 0
-    for step in range(60):
-        segment = _segment(rng, _RAM, step)
-        table.insert(segment)
-        items = segment.observation[segment.first_item : segment.first_item + segment.num_items]
-        expected.extend(np.repeat(items, 2, axis=0))
-        waiting += 2 * segment.num_items
-        while waiting >= 7:
-            batch = table.sample(7, 1, positions=None if step % 2 else rng.random(7))
-            got.extend(batch.observation[:, 0])
-            waiting -= 7
-        with pytest.raises(ReplayNotReady, match=f"{waiting} of 7 items"):
-            table.sample(7, 1)
-    np.testing.assert_array_equal(got, expected[: len(got)])
-    assert table.num_items == -(-waiting // 2)
-    assert table.mass == table.num_items
-    assert table.sampled_items == len(got)
-
-
 def test_two_tables_drawn_from_by_mass_are_one_table_exactly():
     rng = np.random.default_rng(2)
     spec = TableSpec(max_size=2000, sampler="prioritized")
@@ -423,9 +401,8 @@ def test_compressed_and_plain_tables_give_the_same(monkeypatch):
     [
         (_RAM, TableSpec(max_size=60, sampler="prioritized", initial_size=20)),
         (_PIXELS, TableSpec(max_size=60, sampler="uniform", max_times_sampled=4)),
-        (_RAM, TableSpec(max_size=10_000, sampler="fifo", max_times_sampled=1)),
     ],
-    ids=["prioritized", "limited draws", "queue"],
+    ids=["prioritized", "limited draws"],
 )
 @pytest.mark.parametrize("num_segments", [0, 1, 90])
 def test_a_loaded_table_goes_on_exactly_as_the_saved_one(env, spec, num_segments):
@@ -474,8 +451,6 @@ def test_a_table_of_another_size_or_environment_is_refused_by_load():
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ConfigError, match="max_times_sampled = 0 with sampler = fifo"):
-        Table(TableSpec(max_size=50, sampler="fifo"), _RAM, _SEGMENTS)
     with pytest.raises(ConfigError, match="max_bytes = 900 leaves a shard 450 bytes; two segments can take"):
         Table(TableSpec(max_size=50, sampler="uniform", max_bytes=900), _RAM, _SEGMENTS, share=2)
     with pytest.raises(ConfigError, match="extra 'reward'"):

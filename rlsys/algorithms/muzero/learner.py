@@ -76,15 +76,14 @@ class MuZeroLearner(Learner):
             rng=self._rng,
         )
         losses, error_B = self._backward(batch, targets)
-        norm = self._finish_gradient()
+        norm_of_gradient = self._finish_gradient()
         # One transfer brings everything from the device that the host needs to know.
-        error_B, (value, reward, policy, norm) = np.split(
-            torch.cat([error_B, torch.stack([*losses, norm])]).cpu().numpy().astype(np.float64), [len(error_B)]
-        )
+        numbers = torch.cat([error_B, torch.stack([*losses, norm_of_gradient])]).cpu().numpy().astype(np.float64)
+        value, reward, policy, norm = numbers[len(error_B) :].tolist()
         metrics = {"loss/value": value, "loss/reward": reward, "loss/policy": policy, "learner/gradient_norm": norm}
         if not math.isfinite(value + reward + policy + norm):
             raise WorkerError(self._diagnosis(batch, targets, metrics))
-        priority_B = (np.abs(error_B) + config.epsilon) ** config.alpha
+        priority_B = (np.abs(numbers[: len(error_B)]) + config.epsilon) ** config.alpha
         replay.update_priorities(batch.key, priority_B)
         rate = schedules.learning_rate(config, self._step)
         self._optimizer.param_groups[0]["lr"] = rate
