@@ -2,34 +2,40 @@
 
 import contextlib
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from rlsys.api import Algorithm, LearnerContext, PolicyContext, ReplayNotReady
+from rlsys.api import Algorithm, LearnerContext, Policy, PolicyContext, ReplayNotReady, SegmentSpec, TableSpec
 from rlsys.config import EnvConfig
 from rlsys.envs.vector import BatchedEnv
 from rlsys.replay.limiter import RateLimiter
+from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
+from rlsys.replay.unrolls import UnrollWriter
 from rlsys.replay.writer import SegmentWriter
-from rlsys.types import Array, Weights
+from rlsys.types import Array, ArraySpec, State, Weights
 
 _ENVIRONMENTS = 3
 _STEPS = 300
 
 
 class TableReplay:
-    """A table as replay, without limiter or processes."""
+    """A table or a queue as replay, without limiter or processes."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table | UnrollQueue) -> None:
         self.table = table
 
     def sample(self, batch_size: int, length: int, rows: Any = None) -> Any:
         """Draws a batch."""
+        if isinstance(self.table, UnrollQueue):
+            return self.table.sample(batch_size)
         return self.table.sample(batch_size, length, rows)
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Sets priorities; the table refuses what is not finite."""
+        assert isinstance(self.table, Table), "a queue has no priorities"
         self.table.update_priorities(keys, priorities)
 
 
@@ -48,7 +54,7 @@ class _NeverReady:
 def check_algorithm(algorithm: Algorithm, section: Any, env_config: EnvConfig) -> None:
     """Collects with the policy, learns from what was collected, and saves and restores both halves.
 
-    Asserts that decisions have the shapes and extras that were promised; that the writer and the table take them; that
+    Asserts that decisions have the shapes and extras that were promised; that writer and table or queue take them; that
     a step begins with a sample, gives finite metrics and changes the weights; that the policy takes the weights; and
     that a restored learner and policy go on exactly as the originals.
     """
@@ -59,41 +65,15 @@ def check_algorithm(algorithm: Algorithm, section: Any, env_config: EnvConfig) -
     algorithm.check(section, env.spec, _ENVIRONMENTS, 1)
     policy.set_weights(Weights(0, 0, learner.weights()))
 
-    segments, table_spec = algorithm.segments(section, env.spec), algorithm.table(section, env.spec)
-    RateLimiter(table_spec).check(table_spec.batch_size, segments.length + segments.overlap)
-    table = Table(table_spec, env.spec, segments)
-    writer = SegmentWriter(segments, env.spec, 0, 0, _ENVIRONMENTS)
-    state = policy.initial_state(_ENVIRONMENTS)
-    for _ in range(_STEPS):
-        observation = env.observation.copy()
-        decision = policy.act(observation, state, explore=True)
-        _check_decision(decision, segments.extras, env)
-        result = env.step(decision.action)
-        bootstrap = None
-        if segments.bootstrap_extras and result.truncated.any():
-            bootstrap = policy.act(result.observation, decision.state, explore=False).extras
-        for segment in writer.append_batch(
-            observation=observation,
-            action=result.action,
-            reward=result.reward,
-            terminated=result.terminated,
-            truncated=result.truncated,
-            extras={name: decision.extras[name] for name in segments.extras},
-            priority=decision.priority,
-            weights_version=0,
-            next_observation=result.observation,
-            bootstrap_extras=bootstrap,
-        ):
-            table.insert(segment)
-        state = decision.state
-        for name, value in policy.initial_state(_ENVIRONMENTS).items():
-            state[name][result.first] = value[result.first]
+    replay = TableReplay(
+        _collect(policy, env, algorithm.segments(section, env.spec), algorithm.table(section, env.spec))
+    )
+    observation = env.observation.copy()
     env.close()
 
     with contextlib.suppress(ReplayNotReady):
         learner.step(_NeverReady())
         raise AssertionError("a step begins with a sample")
-    replay = TableReplay(table)
     before = {name: array.copy() for name, array in learner.weights().items()}
     _check_metrics(learner.step(replay))
     after = learner.weights()
@@ -102,6 +82,57 @@ def check_algorithm(algorithm: Algorithm, section: Any, env_config: EnvConfig) -
 
     _check_restored_learner(algorithm, section, learner, replay, env.spec)
     _check_restored_policy(algorithm, context, policy, Weights(1, 1, after), observation)
+
+
+def _collect(policy: Policy, env: BatchedEnv, segments: SegmentSpec, spec: TableSpec) -> Any:
+    """Returns a table or a queue filled with what the policy did."""
+    table: Any
+    writer: Any
+    if segments.unroll:
+        table = UnrollQueue(spec, env.spec, segments)
+        writer = UnrollWriter(segments, env.spec, 0, 0, _ENVIRONMENTS)
+    else:
+        RateLimiter(spec).check(spec.batch_size, segments.length + segments.overlap)
+        table = Table(spec, env.spec, segments)
+        writer = SegmentWriter(segments, env.spec, 0, 0, _ENVIRONMENTS)
+    state = policy.initial_state(_ENVIRONMENTS)
+    _check_state(state, segments.state)
+    for _ in range(_STEPS):
+        observation = env.observation.copy()
+        decision = policy.act(observation, state, explore=True)
+        _check_decision(decision, segments.extras, env)
+        result = env.step(decision.action)
+        step: dict[str, Any] = {
+            "observation": observation,
+            "action": result.action,
+            "reward": result.reward,
+            "terminated": result.terminated,
+            "truncated": result.truncated,
+            "extras": {name: decision.extras[name] for name in segments.extras},
+            "weights_version": 0,
+            "next_observation": result.observation,
+        }
+        if segments.unroll:
+            step["state"] = state
+        else:
+            truncated = segments.bootstrap_extras and result.truncated.any()
+            step["priority"] = decision.priority
+            step["bootstrap_extras"] = (
+                policy.act(result.observation, decision.state, explore=False).extras if truncated else None
+            )
+        for completed in writer.append_batch(**step):
+            table.insert(completed)
+        state = dict(policy.after_step(decision.state, result.action, result.reward))
+        _check_state(state, segments.state)
+        for name, value in policy.initial_state(_ENVIRONMENTS).items():
+            state[name] = np.where(result.first.reshape(-1, *[1] * (value.ndim - 1)), value, state[name])
+    return table
+
+
+def _check_state(state: State, specs: Mapping[str, ArraySpec]) -> None:
+    for name, spec in specs.items():
+        assert state[name].shape == (_ENVIRONMENTS, *spec.shape), (name, state[name].shape, spec.shape)
+        assert state[name].dtype == np.dtype(spec.dtype), (name, state[name].dtype, spec.dtype)
 
 
 def _check_decision(decision: Any, extras: Any, env: BatchedEnv) -> None:

@@ -9,6 +9,7 @@ import pytest
 import rich.console
 
 import rlsys.testing.environments  # noqa: F401 (registers rlsys/Counting-v0)
+from rlsys.api import Algorithm
 from rlsys.config import EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs.make import spec
 from rlsys.runtime.console import Console
@@ -26,7 +27,12 @@ def make_plan(tmp_path: Path) -> MakePlan:
     """Returns a function that builds a plan from overrides of its sections."""
 
     def make(
-        section: dict[str, Any] | None = None, runtime: dict[str, Any] | None = None, run: dict[str, Any] | None = None
+        section: dict[str, Any] | None = None,
+        runtime: dict[str, Any] | None = None,
+        run: dict[str, Any] | None = None,
+        *,
+        algorithm: Algorithm = CHECKING,
+        max_episode_steps: int | None = None,
     ) -> Plan:
         workers = {
             "rollout_workers": 1,
@@ -46,10 +52,10 @@ def make_plan(tmp_path: Path) -> MakePlan:
             "wandb": "disabled",
             "tensorboard": False,
         }
-        env = EnvConfig(id="rlsys/Counting-v0")
+        env = EnvConfig(id="rlsys/Counting-v0", max_episode_steps=max_episode_steps)
         return Plan(
             name="checking",
-            algorithm=CHECKING,
+            algorithm=algorithm,
             section=CheckingConfig(**(section or {})),
             env=env,
             runtime=RuntimeConfig(**{**workers, **(runtime or {})}),
