@@ -124,6 +124,19 @@ class RuntimeConfig(Section):
     """Ray cluster to join: 'auto' for the one on this machine, or host:port; none starts one here."""
 
 
+class FinalEvaluation(Section):
+    """One set of games that is played when a run is complete."""
+
+    name: str = Field(pattern=r"^[\w-]+$")
+    """What the results are called, in metrics as final/<name>."""
+    episodes: int = Field(100, ge=1)
+    """Whole games of each repetition."""
+    repetitions: int = Field(1, ge=1)
+    """How often, each time on other seeds; the spread of their means is reported."""
+    env: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the env section that differ, such as start_level."""
+
+
 class RunConfig(Section):
     """Budget, seeds, evaluation, checkpoints and tracking."""
 
@@ -139,12 +152,22 @@ class RunConfig(Section):
     """Mean evaluation return at which the run is complete; none: no target."""
     evaluate_every_learner_steps: int = Field(2_000, ge=0)
     """Learner steps between evaluations with frozen weights; 0: none."""
+    evaluate_every_env_steps: int = Field(0, ge=0)
+    """Decisions between evaluations, for budgets in environment steps (upstream: validate_step_every); 0: none."""
     evaluation_episodes: int = Field(10, ge=1)
-    """Episodes of each evaluation, greedy, on fixed seeds."""
+    """Episodes of each evaluation, on fixed seeds (upstream: valid_num_episodes × valid_num_runs)."""
+    evaluation_explore: bool = False
+    """Choose actions in evaluations as while collecting, sampled or with noise, rather than greedily."""
+    evaluation_env: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the env section that differ in evaluations, such as other levels."""
+    final_evaluation: tuple[FinalEvaluation, ...] = ()
+    """Games played with the last weights when the run is complete."""
     checkpoint_every_learner_steps: int = Field(1_000, ge=0)
     """Learner steps between checkpoints (upstream: save_state_frequency); 0: only at the end."""
     keep_checkpoints: int = Field(2, ge=1)
     """Latest checkpoints kept, besides the best by evaluation."""
+    save_extra_checkpoint: tuple[int, ...] = ()
+    """Decisions at which one more checkpoint is written, and kept for good."""
     log_every_s: float = Field(5.0, gt=0.0)
     """Seconds between rows of metrics."""
     log_every_learner_steps: int = Field(0, ge=0)

@@ -6,6 +6,7 @@
         <part>.safetensors     the arrays of a part, keyed by their place in it (a JSON pointer, RFC 6901)
         <part>.json            the rest of the part; {"$array": key} where an array belongs
         score.json             mean evaluation return, once it is known
+        extra.json             there if the checkpoint is never pruned
       .tmp-000003000/          a draft: parts are written here, by any process that sees the folder
       .replaced-000002000/     the former holder of a name, for the moment in which the new one moves in
 
@@ -36,10 +37,11 @@ from rlsys.types import Array
 _VERSION = 1
 _MANIFEST = "manifest.json"
 _SCORE = "score.json"
+_EXTRA = "extra.json"
 _DRAFT = ".tmp-"
 _REPLACED = ".replaced-"
 _STEP_NAME = re.compile(r"\d{9,}")
-_PART_NAME = re.compile(r"(?!(manifest|score)$)[\w-]+(/[\w-]+)?")
+_PART_NAME = re.compile(r"(?!(manifest|score|extra)$)[\w-]+(/[\w-]+)?")
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,9 @@ class Opened:
 class Checkpoints:
     """The checkpoints of one run. One process at a time may write them; any number may read.
 
-    Kept are the last `keep`, the best by score, and one whose score is still expected. A run that went back to an
-    earlier step gives up, with its first checkpoint from there, those of later steps: its metrics lead to them no more.
+    Kept are the last `keep`, the best by score, one whose score is still expected, and extra ones. A run that went back
+    to an earlier step gives up, with its first checkpoint from there, those of later steps: its metrics lead to them no
+    more.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -122,12 +125,17 @@ class Checkpoints:
         self._keep = keep
         self._expected: int | None = None
 
-    def begin(self, learner_step: int) -> "Draft":
-        """Opens an empty draft and clears away earlier ones that were left unfinished."""
+    def begin(self, learner_step: int, *, extra: bool = False) -> "Draft":
+        """Opens an empty draft and clears away earlier ones that were left unfinished.
+
+        An extra checkpoint is never pruned.
+        """
         self._recover()
         folder = self._folder / f"{_DRAFT}{learner_step:09d}"
         with _writing(folder):
             folder.mkdir(mode=0o700, parents=True)
+            if extra:
+                _write(folder, _EXTRA, lambda path: path.write_text("{}"))
         return Draft(self, folder, learner_step)
 
     def list(self) -> tuple[int, ...]:
@@ -239,7 +247,8 @@ class Checkpoints:
         shutil.rmtree(replaced, ignore_errors=True)
         self._remove([step for step in self.list() if step > learner_step])
         steps = self.list()
-        self._remove(set(steps) - {*steps[-self._keep :], self.best(), self._expected})
+        extra = {step for step in steps if (self._path(step) / _EXTRA).exists()}
+        self._remove(set(steps) - {*steps[-self._keep :], self.best(), self._expected} - extra)
         return place
 
     def _remove(self, steps: Iterable[int]) -> None:

@@ -119,7 +119,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
         "environment": experiment.env.id,
         "checkpoint": opened.learner_step,
         "seed": seed,
-        "results": [_result(label, statistics) for label, statistics in played.items()],
+        "results": [result_row(label, statistics) for label, statistics in played.items()],
     }
     report.write_evaluation(folder, results)
     if options.plot is not None:
@@ -267,7 +267,7 @@ def _label(options: EvaluationOptions, temperature: float) -> str:
     return ", ".join(name if value is True else f"{name} {value:g}" for name, value in changes.items())
 
 
-def _result(label: str, statistics: EpisodeStatistics) -> dict[str, Any]:
+def result_row(label: str, statistics: EpisodeStatistics) -> dict[str, Any]:
     """Returns one row of eval.json."""
     return {
         "label": label,

@@ -1,4 +1,4 @@
-"""Evaluation while a run trains: frozen weights, greedy, the same seeds each time, the first game filmed."""
+"""Evaluation while a run trains: frozen weights, the same seeds each time, the first game filmed."""
 
 import contextlib
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def evaluate(plan: Plan, weights: Weights) -> Evaluation:
     policy = plan.algorithm.make_policy(plan.policy_context(worker=0, incarnation=0))
     policy.set_weights(weights)
     seed = plan.seeds("evaluation")[0] % 2**31
-    episodes = plan.run.evaluation_episodes
+    episodes, env = plan.run.evaluation_episodes, plan.evaluation_env
     most = min(episodes, plan.runtime.environments_per_worker)
     film = Film(plan.folder / "media" / f"evaluation-{weights.learner_step:09d}.mp4")
 
@@ -38,9 +38,12 @@ def evaluate(plan: Plan, weights: Weights) -> Evaluation:
         if film.num_frames < _MOST_FRAMES:
             film.append(frame)
 
-    on_frame = show if plan.run.video and _can_be_drawn(plan.env) else None
+    on_frame = show if plan.run.video and _can_be_drawn(env) else None
+    explore = plan.run.evaluation_explore
     with film:
-        statistics = play_episodes(policy, plan.env, episodes, seed, max_environments=most, on_frame=on_frame)
+        statistics = play_episodes(
+            policy, env, episodes, seed, explore=explore, max_environments=most, on_frame=on_frame
+        )
     return Evaluation(weights.learner_step, statistics, film.path if film.num_frames else None)
 
 

@@ -181,12 +181,12 @@ class InlineRun:
             if every and self._learner.learner_step % every == 0:
                 self._record_learner("")
                 self._recorder.write()
-            if self._progress.checkpoint_due():
+            due = self._progress.take_due()
+            if due.checkpoint:
                 self._record_learner("")
-                if self._progress.evaluation_due():
-                    self._evaluate()
-                self._checkpoint()
-                if self._progress.evaluation_due() and self._progress.best_return == self._progress.evaluation_return:
+                is_best = due.evaluation and self._evaluate()
+                self._checkpoint(extra=due.extra)
+                if is_best:
                     self._checkpoints.mark_best(self._progress.learner_steps, self._progress.best_return)
             if not self._learns_when_allowed:
                 break
@@ -198,13 +198,15 @@ class InlineRun:
         report.replay = self._replay.stats()
         self._recorder.learner(report)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> bool:
+        """Evaluates the newest weights; returns whether they are the best so far."""
         evaluation = evaluate(self._plan, unpack(self._learner.packed()))
-        self._progress.evaluated(evaluation.learner_step, evaluation.statistics.mean)
+        is_best = self._progress.evaluated(evaluation.learner_step, evaluation.statistics.mean)
         self._recorder.evaluation(evaluation)
+        return is_best
 
-    def _checkpoint(self) -> None:
-        with self._checkpoints.begin(self._progress.learner_steps) as draft:
+    def _checkpoint(self, *, extra: bool = False) -> None:
+        with self._checkpoints.begin(self._progress.learner_steps, extra=extra) as draft:
             draft.write("progress", self._progress.save())
             draft.write("weights", self._learner.save_weights())
             draft.write("inline", self._save())

@@ -16,6 +16,7 @@ from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.console import Console
+from rlsys.runtime.final_evaluation import evaluate_finally
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.process import prepare, use_threads
@@ -84,6 +85,9 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
             progress.begin()
             reason = runner.run()
             recorder.finish()
+        if plan.run.final_evaluation and not received:
+            console.message(f"{reason}; the final evaluation begins")
+            evaluate_finally(plan, checkpoints, progress, tracker)
         write_report(plan.folder)
         console.finish(f"{reason}. Continue with: rlsys launch --resume {plan.name}/{plan.folder.name}")
     return 130 if received else 0

@@ -1,16 +1,18 @@
 """What a run is made of, fully resolved: the one object from which every worker, anywhere, is built."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from rlsys.api import Algorithm, PolicyContext, SegmentSpec, TableSpec
 from rlsys.config import EnvConfig, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs import make
-from rlsys.errors import ConfigError
+from rlsys.errors import ConfigError, did_you_mean
 from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.queue import UnrollQueue
 from rlsys.types import EnvSpec
@@ -57,6 +59,11 @@ class Plan:
         assert isinstance(self.runtime.learner_threads, int)
         return self.runtime.learner_threads
 
+    @property
+    def evaluation_env(self) -> EnvConfig:
+        """The environment of evaluations while the run trains."""
+        return changed_env(self.env, self.run.evaluation_env, "run.evaluation_env")
+
     def seeds(self, purpose: str, *path: int, count: int = 1) -> list[int]:
         """Returns `count` seeds that depend on the run's seed, a purpose and a path such as (worker, incarnation)."""
         key = [self.run.seed, *purpose.encode(), *path]
@@ -67,6 +74,23 @@ class Plan:
         size = self.runtime.environments_per_worker
         seed = self.seeds("policy", worker, incarnation)[0]
         return PolicyContext(self.section, self.env_spec, seed, worker * size, size)
+
+
+def changed_env(env: EnvConfig, changes: Mapping[str, Any], where: str) -> EnvConfig:
+    """Returns the environment with some fields changed.
+
+    Raises:
+      ConfigError: there is no such field, or it cannot have that value; `where` names the setting.
+    """
+    try:
+        return EnvConfig.model_validate({**env.model_dump(), **changes})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "values"
+        raise ConfigError(
+            f"{where}: {field}: {first['msg']}.{did_you_mean(field, EnvConfig.model_fields)} Only fields of the env "
+            "section can differ there."
+        ) from None
 
 
 def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: int | None) -> Plan:
@@ -131,8 +155,25 @@ def _check(plan: Plan) -> None:
     else:
         largest_insert = plan.segments.length + plan.segments.overlap
         RateLimiter(table).check(table.batch_size, largest_insert * runtime.replay_shards)
+    _check_evaluations(plan)
     num_environments = plan.num_rollout_workers * runtime.environments_per_worker
     plan.algorithm.check(plan.section, plan.env_spec, num_environments, runtime.learners)
+
+
+def _check_evaluations(plan: Plan) -> None:
+    """Evaluations may differ in what happens, not in what is seen and done."""
+    others = {"run.evaluation_env": plan.run.evaluation_env}
+    others |= {f"run.final_evaluation '{final.name}'": final.env for final in plan.run.final_evaluation}
+    for where, changes in others.items():
+        if not changes:
+            continue
+        here, there = plan.env_spec, make.spec(changed_env(plan.env, changes, where))
+        if (there.policy_observation, there.num_actions) != (here.policy_observation, here.num_actions):
+            raise ConfigError(
+                f"{where} gives observations {there.policy_observation.shape} and {there.num_actions} actions; the run "
+                f"has {here.policy_observation.shape} and {here.num_actions}. Policies cannot move between them: leave "
+                "out what changes that."
+            )
 
 
 def _check_queue(plan: Plan) -> None:

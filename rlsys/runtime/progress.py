@@ -14,6 +14,15 @@ _WINDOW = 100
 """Games over which returns are averaged."""
 
 
+@dataclass(frozen=True)
+class Due:
+    """What belongs at a learner step: an evaluation, a checkpoint, and whether the checkpoint stays for good."""
+
+    evaluation: bool = False
+    checkpoint: bool = False
+    extra: bool = False
+
+
 @dataclass
 class Progress:
     """Counters of a run, over all its sessions.
@@ -25,6 +34,7 @@ class Progress:
       returns, lengths: of the last games, raw and whole.
       evaluation_step, evaluation_return: of the last evaluation.
       best_return: best mean evaluation return.
+      seen_env_steps: decisions when it was last asked what is due.
       session_started: monotonic time at which this session began.
     """
 
@@ -40,6 +50,7 @@ class Progress:
     evaluation_step: int = 0
     evaluation_return: float = math.nan
     best_return: float = -math.inf
+    seen_env_steps: int = 0
     session_started: float = field(default_factory=time.monotonic)
 
     @property
@@ -90,13 +101,14 @@ class Progress:
         stops = [(self.learner_steps // every + 1) * every for every in periods if every]
         return min([*stops, self.run.training_steps])
 
-    def checkpoint_due(self) -> bool:
-        """Returns True at the steps where a checkpoint belongs; each evaluated step has one."""
-        return self._at(self.run.checkpoint_every_learner_steps) or self.evaluation_due()
-
-    def evaluation_due(self) -> bool:
-        """Returns True at the steps where an evaluation belongs."""
-        return self._at(self.run.evaluate_every_learner_steps)
+    def take_due(self) -> Due:
+        """Returns what belongs at this learner step, each thing once; each evaluated step has a checkpoint."""
+        run, before, now = self.run, self.seen_env_steps, self.env_steps
+        self.seen_env_steps = now
+        every = run.evaluate_every_env_steps
+        evaluation = self._at(run.evaluate_every_learner_steps) or bool(every and now // every > before // every)
+        extra = any(before < threshold <= now for threshold in run.save_extra_checkpoint)
+        return Due(evaluation, evaluation or extra or self._at(run.checkpoint_every_learner_steps), extra)
 
     def finished(self) -> str:
         """Returns why the run is complete, or the empty string."""
@@ -125,13 +137,14 @@ class Progress:
             "evaluation_step": self.evaluation_step,
             "evaluation_return": self.evaluation_return,
             "best_return": self.best_return,
+            "seen_env_steps": self.seen_env_steps,
         }
 
     def load(self, saved: Saved) -> None:
         """Goes on from `save`."""
         for name in ("env_steps", "frames", "learner_steps", "episodes", "elapsed_s", "sessions"):
             setattr(self, name, saved[name])
-        for name in ("evaluation_step", "evaluation_return", "best_return"):
+        for name in ("evaluation_step", "evaluation_return", "best_return", "seen_env_steps"):
             setattr(self, name, saved[name])
         self.returns = deque(saved["returns"], maxlen=_WINDOW)
         self.lengths = deque(saved["lengths"], maxlen=_WINDOW)

@@ -15,7 +15,7 @@ from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.learning import LearnerReport
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.program import Program
-from rlsys.runtime.progress import Progress
+from rlsys.runtime.progress import Due, Progress
 from rlsys.runtime.recorder import Recorder
 
 Kind = Literal["rollout", "learner", "evaluator", "save", "start", "ping"]
@@ -84,7 +84,7 @@ class Supervisor:
             if step is not None:
                 self._track("start", index, host.restore.remote(folder, step))
             self._tick_rollout(index)
-        if self._plan.run.evaluate_every_learner_steps:
+        if self._plan.run.evaluate_every_learner_steps or self._plan.run.evaluate_every_env_steps:
             self._program.start_evaluator()
         self._tick_learners()
 
@@ -154,11 +154,12 @@ class Supervisor:
             advanced = report.learner_step > self._progress.learner_steps
             self._progress.learner_steps = report.learner_step
             self._recorder.learner(report)
-            if advanced and self._progress.evaluation_due():
+            due = self._progress.take_due() if advanced else Due()
+            if due.evaluation:
                 self._checkpoints.expect_score(report.learner_step)
                 self._published = self._program.learners[0].publish.remote()
-            if advanced and self._progress.checkpoint_due():
-                self._begin_checkpoint()
+            if due.checkpoint:
+                self._begin_checkpoint(extra=due.extra)
         if self._learners_out == 0 and not self.stop_reason:
             self._tick_learners()
         if self._published is not None and not self._busy("evaluator"):
@@ -188,12 +189,12 @@ class Supervisor:
             self._checkpoints.mark_best(evaluation.learner_step, mean)
         self._recorder.evaluation(evaluation)
 
-    def _begin_checkpoint(self) -> None:
-        """Asks every worker to write its part; commits when all have."""
+    def _begin_checkpoint(self, *, extra: bool = False) -> None:
+        """Asks every worker to write its part; commits when all have. An extra one stays for good."""
         if self._draft is not None:
             self._recorder.message("checkpoint skipped: the one before is still being written")
             return
-        self._draft = self._checkpoints.begin(self._progress.learner_steps)
+        self._draft = self._checkpoints.begin(self._progress.learner_steps, extra=extra)
         self._draft.write("progress", self._progress.save())
         folder = str(self._draft.folder)
         self._track("save", -1, self._program.learners[0].save_to.remote(folder))

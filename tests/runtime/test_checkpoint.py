@@ -379,6 +379,16 @@ def test_the_last_k_the_best_and_the_one_whose_score_is_expected_are_kept(tmp_pa
                 assert checkpoints.best() == Checkpoints(tmp_path / str(trial), keep).best() == best
 
 
+def test_an_extra_checkpoint_is_never_pruned(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    for step in range(1, 6):
+        with checkpoints.begin(step, extra=step in (2, 3)) as draft:
+            draft.write("learner", {"step": step})
+            draft.commit({})
+    assert checkpoints.list() == (2, 3, 5)
+    assert checkpoints.open(2).read("learner") == {"step": 2}
+
+
 def test_a_run_that_went_back_keeps_its_new_checkpoints_rather_than_those_of_later_steps(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=1)
     write(checkpoints, 5)

@@ -13,7 +13,8 @@ def test_next_stop_is_the_nearest_checkpoint_evaluation_or_end() -> None:
     stops = []
     while not progress.finished():
         progress.learner_steps = progress.next_stop()
-        stops.append((progress.learner_steps, progress.checkpoint_due(), progress.evaluation_due()))
+        due = progress.take_due()
+        stops.append((progress.learner_steps, due.checkpoint, due.evaluation))
     assert stops == [
         (60, True, True),
         (100, True, False),
@@ -23,6 +24,27 @@ def test_next_stop_is_the_nearest_checkpoint_evaluation_or_end() -> None:
         (240, True, True),
         (250, False, False),
     ]
+
+
+def test_decisions_bring_evaluations_and_extra_checkpoints_once_each() -> None:
+    run = RunConfig(
+        checkpoint_every_learner_steps=0,
+        evaluate_every_learner_steps=0,
+        evaluate_every_env_steps=100,
+        save_extra_checkpoint=(150, 420),
+    )
+    progress = Progress(run)
+    seen = []
+    for env_steps in (40, 99, 130, 149, 170, 390, 430, 430):
+        progress.env_steps = env_steps
+        progress.learner_steps += 1
+        again = Progress(run)
+        again.load(progress.save())
+        due = progress.take_due()
+        assert again.take_due() == due
+        seen.append((due.evaluation, due.checkpoint, due.extra))
+    no, evaluated, extra = (False,) * 3, (True, True, False), (False, True, True)
+    assert seen == [no, no, evaluated, no, extra, evaluated, (True, True, True), no]
 
 
 def test_returns_are_averaged_over_the_last_hundred_games() -> None:

@@ -1,0 +1,74 @@
+"""Evaluations in environments that differ from the one that is trained in."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from rlsys.config import FinalEvaluation
+from rlsys.errors import ConfigError
+from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.evaluator import evaluate
+from rlsys.runtime.final_evaluation import evaluate_finally
+from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.plan import Plan, _check
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.recorder import Recorder
+from rlsys.runtime.tracking import Tracker, read_metrics
+from rlsys.types import Weights
+
+MakePlan = Callable[..., Plan]
+SHORT = {"max_episode_steps": 3}
+
+
+def test_every_set_of_the_final_evaluation_is_played_and_reported(
+    make_plan: MakePlan, make_recorder: Callable[[Plan, Progress], Recorder], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = (
+        FinalEvaluation(name="train", episodes=4),
+        FinalEvaluation(name="short", episodes=5, repetitions=3, env=SHORT),
+    )
+    plan = make_plan(run={"training_steps": 20, "final_evaluation": sets})
+    progress, checkpoints = Progress(plan.run), Checkpoints(plan.folder / "checkpoints", keep=1)
+    run = InlineRun(plan, progress, make_recorder(plan, progress), checkpoints)
+    run.start(None)
+    run.run()
+    tracker = Tracker(plan.folder, make_loaded(plan), "test", resume=True)
+    evaluate_finally(plan, checkpoints, progress, tracker)
+    tracker.close()
+    results = {row["label"]: row for row in json.loads((plan.folder / "eval.json").read_text())["results"]}
+    assert results["train"]["episodes"] == 4
+    assert results["short"]["returns"] == [1.0 + 2.0 + 3.0] * 15
+    assert results["short"]["repetition_means"] == [6.0] * 3
+    last = read_metrics(plan.folder)[-1]
+    assert (last["final/short"], last["final/short_std"]) == (6.0, 0.0)
+    assert last["final/train"] == results["train"]["mean"]
+    assert "short" in capsys.readouterr().out
+
+
+def make_loaded(plan: Plan) -> "object":
+    from rlsys.config import Experiment, Loaded
+
+    return Loaded("checking", "test", Experiment(algorithm="checking", env=plan.env, run=plan.run), {})
+
+
+def test_evaluations_while_training_can_have_other_settings(make_plan: MakePlan) -> None:
+    plan = make_plan(run={"evaluation_env": SHORT, "evaluation_episodes": 3, "video": False})
+    evaluation = evaluate(plan, Weights(0, 7))
+    assert evaluation.statistics.returns.tolist() == [6.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ({"evaluation_env": {"max_episode_step": 3}}, "run.evaluation_env: max_episode_step: .*Did you mean"),
+        ({"evaluation_env": {"stack_states": 2}}, r"gives observations \(2, 3\) and 3 actions; the run has \(3,\)"),
+        (
+            {"final_evaluation": [FinalEvaluation(name="x", env={"max_episode_steps": 0})]},
+            "run.final_evaluation 'x': max_episode_steps: Input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_settings_under_which_the_policy_cannot_play_are_refused(run: dict, message: str, make_plan: MakePlan) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _check(make_plan(run=run))
