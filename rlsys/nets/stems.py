@@ -1,0 +1,89 @@
+"""Stems: from an observation to a vector of features.
+
+Shape legend: B batch, C channels, H height, W width, D features.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rlsys.nets.residual import conv3x3
+
+_DEEP_CHANNELS = (16, 32, 32)
+
+
+class DeepStem(nn.Module):
+    """IMPALA's ResNet of 15 convolutions; Espeholt et al. 2018, figure 3, https://arxiv.org/abs/1802.01561.
+
+    Attributes:
+      features: convolutions, without parameters of their own only if frozen; ends with a flat vector.
+      fc: the dense layer, `[.., D]`.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], num_features: int, *, conv_scale: int = 1) -> None:
+        """Builds the stem.
+
+        Args:
+          shape: C, H and W of its input.
+          num_features: D.
+          conv_scale: factor on all channels.
+        """
+        super().__init__()
+        num_channels, height, width = shape
+        sections: list[nn.Module] = []
+        for width_of_section in _DEEP_CHANNELS:
+            sections.append(_Section(num_channels, width_of_section * conv_scale))
+            num_channels, height, width = width_of_section * conv_scale, -(-height // 2), -(-width // 2)
+        self.features = nn.Sequential(*sections, nn.ReLU(), nn.Flatten())
+        self.fc = nn.Linear(num_channels * height * width, num_features)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Returns `[B, D]`, after a ReLU."""
+        return functional.relu(self.fc(self.features(x_BCHW)))
+
+
+class NatureStem(nn.Module):
+    """DQN's three convolutions; Mnih et al. 2015, https://doi.org/10.1038/nature14236. Attributes as in `DeepStem`."""
+
+    def __init__(self, shape: tuple[int, int, int], num_features: int) -> None:
+        super().__init__()
+        num_channels, height, width = shape
+        layers: list[nn.Module] = []
+        for num_out, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+            layers += [nn.Conv2d(num_channels, num_out, kernel, stride), nn.ReLU()]
+            num_channels, height, width = num_out, (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.fc = nn.Linear(num_channels * height * width, num_features)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Returns `[B, D]`, after a ReLU."""
+        return functional.relu(self.fc(self.features(x_BCHW)))
+
+
+class DenseStem(nn.Module):
+    """Two dense layers for observations that are no images. Attributes as in `DeepStem`."""
+
+    def __init__(self, num_inputs: int, num_features: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Flatten(), nn.Linear(num_inputs, num_features), nn.Tanh())
+        self.fc = nn.Linear(num_features, num_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns `[B, D]`, after a tanh, for `[B, ...]`."""
+        return functional.tanh(self.fc(self.features(x)))
+
+
+class _Section(nn.Module):
+    """A convolution, a pooling that halves height and width, and two residual blocks with their ReLUs in front."""
+
+    def __init__(self, num_in: int, num_out: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(num_in, num_out)
+        self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.blocks = nn.ModuleList([nn.ModuleList([conv3x3(num_out, num_out) for _ in range(2)]) for _ in range(2)])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Returns `[B, num_out, ⌈H / 2⌉, ⌈W / 2⌉]`."""
+        x_BCHW = self.pool(self.conv(x_BCHW))
+        for first, second in self.blocks:
+            x_BCHW = x_BCHW + second(functional.relu(first(functional.relu(x_BCHW))))
+        return x_BCHW
