@@ -73,17 +73,29 @@ class DenseStem(nn.Module):
 
 
 class _Section(nn.Module):
-    """A convolution, a pooling that halves height and width, and two residual blocks with their ReLUs in front."""
+    """A convolution, a pooling that halves height and width, and two residual blocks."""
 
     def __init__(self, num_in: int, num_out: int) -> None:
         super().__init__()
         self.conv = conv3x3(num_in, num_out)
         self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.blocks = nn.ModuleList([nn.ModuleList([conv3x3(num_out, num_out) for _ in range(2)]) for _ in range(2)])
+        self.blocks = nn.Sequential(_Block(num_out), _Block(num_out))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Returns `[B, num_out, ⌈H / 2⌉, ⌈W / 2⌉]`."""
-        x_BCHW = self.pool(self.conv(x_BCHW))
-        for first, second in self.blocks:
-            x_BCHW = x_BCHW + second(functional.relu(first(functional.relu(x_BCHW))))
-        return x_BCHW
+        y_BCHW: Tensor = self.blocks(self.pool(self.conv(x_BCHW)))
+        return y_BCHW
+
+
+class _Block(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(num_channels, num_channels)
+        self.conv2 = conv3x3(num_channels, num_channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Returns a tensor of the same shape."""
+        y_BCHW: Tensor = self.conv2(functional.relu(self.conv1(functional.relu(x_BCHW))))
+        return x_BCHW + y_BCHW

@@ -137,7 +137,8 @@ class Recorder:
         if sum(self._learner_s):
             row["workers/learner_idle_share"] = self._learner_s[0] / sum(self._learner_s)
         if self._published_version >= 0:
-            row["workers/version_lag"] = float(self._published_version - self._acting_version)
+            # A worker may report with weights that the learner has not reported yet.
+            row["workers/version_lag"] = float(max(0, self._published_version - self._acting_version))
         row.update({f"replay/{name}": value for name, value in self._replay.items()})
         return row
 

@@ -1,0 +1,34 @@
+"""IMPALA and R2AC: V-trace actor-critics, with memories that are trained by real-time recurrent learning.
+
+Espeholt et al. 2018, https://arxiv.org/abs/1802.01561; Irie, Gopalakrishnan and Schmidhuber 2024,
+https://arxiv.org/abs/2305.19044. Importing this does not cost torch; it comes with the first policy or learner.
+"""
+
+from rlsys.algorithms.impala.config import ImpalaConfig
+from rlsys.algorithms.impala.requirements import check, segments, table
+from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
+
+
+def _make_policy(context: PolicyContext) -> Policy:
+    from rlsys.algorithms.impala.policy import ImpalaPolicy
+
+    return ImpalaPolicy(context)
+
+
+def _make_learner(context: LearnerContext) -> Learner:
+    from rlsys.algorithms.impala.learner import ImpalaLearner
+
+    return ImpalaLearner(context)
+
+
+ALGORITHM = Algorithm(
+    name="impala",
+    config_type=ImpalaConfig,
+    make_policy=_make_policy,
+    make_learner=_make_learner,
+    segments=segments,
+    table=table,
+    check=check,
+    debug={"batch_size": 4, "unroll_length": 10, "hidden_size": 16, "fc_size": 16},
+)
+"""IMPALA as the runtime sees it."""

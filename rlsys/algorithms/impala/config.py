@@ -1,0 +1,79 @@
+"""Settings of IMPALA and R2AC; names are upstream's (rtrl-elstm, torchbeast) where upstream has them."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from rlsys.config import Section
+
+
+class ImpalaConfig(Section):
+    """Networks, losses and optimizer of one V-trace learner."""
+
+    network: Literal["feedforward", "lstm", "elstm"] = "feedforward"
+    """Core between stem and heads (upstream: none, --use_lstm, --use_quasi_lstm or --use_rtrl)."""
+    gradient: Literal["tbptt", "rtrl"] = "tbptt"
+    """How a core learns over time: truncated to the unroll, or exactly, by real-time recurrent learning."""
+    stem: Literal["auto", "deep", "nature", "mlp"] = "auto"
+    """What sees the observation: IMPALA's ResNet, the three layers of DQN, or two dense ones; auto: deep or mlp."""
+    hidden_size: int = Field(256, ge=1)
+    """Units of the core (DMLab: 512)."""
+    num_layers: int = Field(1, ge=1)
+    """Layers of an elstm core; upstream has one."""
+    fc_size: int = Field(256, ge=1)
+    """Outputs of the stem."""
+    conv_scale: int = Field(1, ge=1)
+    """Factor on the deep stem's channels (ProcGen)."""
+    forget_bias: float = 0.0
+    """Added to the initial bias of an elstm's forget gate."""
+
+    batch_size: int = Field(32, ge=1)
+    """Unrolls per update."""
+    unroll_length: int = Field(50, ge=1)
+    """Rows of an unroll (upstream: 100 for DMLab, 50 for ProcGen and Atari)."""
+    max_learner_queue_size: int | None = Field(None, ge=1)
+    """Unrolls that may wait for the learner; none: batch_size, as upstream."""
+
+    discounting: float = Field(0.99, ge=0.0, le=1.0)
+    """Discount γ."""
+    reward_clipping: Literal["abs_one", "none"] = "abs_one"
+    """Clamp rewards to [-1, 1] in the loss. What the network sees of the last reward is always clamped."""
+    baseline_cost: float = Field(0.5, ge=0.0)
+    """Weight of the value loss."""
+    entropy_cost: float = Field(0.01, ge=0.0)
+    """Weight of the entropy (upstream's commands set 0.01, its default is 0.0006)."""
+    rho_bar: float = Field(1.0, gt=0.0)
+    """V-trace: cap of the importance weights of the temporal differences."""
+    c_bar: float = Field(1.0, gt=0.0)
+    """V-trace: cap of the importance weights of the trace."""
+    trace_decay: float = Field(1.0, ge=0.0, le=1.0)
+    """V-trace: λ."""
+
+    learning_rate: float = Field(6e-4, gt=0.0)
+    """Initial learning rate of RMSprop (upstream's commands); losses are sums over all rows of the batch."""
+    total_steps: int = Field(100_000_000, ge=1)
+    """Rows learned from over which the learning rate falls to 0, linearly."""
+    alpha: float = Field(0.99, ge=0.0, lt=1.0)
+    """RMSprop's smoothing."""
+    epsilon: float = Field(0.01, gt=0.0)
+    """RMSprop's epsilon, added after the root."""
+    momentum: float = Field(0.0, ge=0.0)
+    """RMSprop's momentum."""
+    grad_norm_clipping: float = Field(40.0, gt=0.0)
+    """Largest norm of the whole gradient."""
+
+    load_conv_net_from: str | None = None
+    """Run, or checkpoint folder, whose stem this run begins with; a resumed run keeps its own."""
+    not_load_fc: bool = False
+    """Leave the stem's last, dense layer as it is initialised."""
+    freeze_conv: bool = False
+    """Keep the stem's convolutions as they are loaded."""
+    freeze_fc: bool = False
+    """Keep the stem's dense layer, too; with freeze_conv workers send features instead of frames."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers in the networks' products while learning, where the device multiplies bf16; weights stay fp32."""
+    acting_precision: Literal["fp32", "bf16"] = "fp32"
+    """The same while acting."""
+    eval_temperature: float = Field(0.0, ge=0.0)
+    """Evaluation: temperature of the choice of actions; 0 is greedy, 1 what was learned with."""

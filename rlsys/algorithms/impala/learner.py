@@ -1,0 +1,231 @@
+"""IMPALA's learner: one V-trace update per batch of unrolls, the core's gradient truncated or exact.
+
+Espeholt et al. 2018, https://arxiv.org/abs/1802.01561. Losses are sums over all rows, RMSprop adds its epsilon after
+the root, and the learning rate falls to 0 over `total_steps` rows.
+
+Shape legend: B unrolls, T rows, D features, A actions.
+"""
+
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import RMSprop
+
+from rlsys.algorithms.impala.config import ImpalaConfig
+from rlsys.algorithms.impala.history import History
+from rlsys.algorithms.impala.networks import Output, make_network
+from rlsys.algorithms.impala.requirements import LAST_REWARD, LOGITS
+from rlsys.api import Learner, LearnerContext, Replay, Saved
+from rlsys.errors import WorkerError
+from rlsys.nets.elstm import ELSTMCore
+from rlsys.nets.flat import FlatParameters
+from rlsys.nets.precision import multiplies_bfloat16
+from rlsys.nets.recurrent import Unrolled
+from rlsys.ops.policy_gradient import baseline_loss, log_probability, negative_entropy, policy_gradient_loss
+from rlsys.ops.unroll import continues, row_masks
+from rlsys.ops.vtrace import vtrace
+from rlsys.types import Array, Batch
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A batch on the device: `observation` `[B, T + 1, ...]`, the rest `[B, T, ...]`."""
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    logits: Tensor
+
+
+class ImpalaLearner(Learner):
+    """One rank's network, optimizer and, for RTRL, the sensitivities of its environments."""
+
+    def __init__(self, context: LearnerContext) -> None:
+        """Builds the network from the seed alone, so that all ranks begin with the same."""
+        self._config: ImpalaConfig = context.config
+        self._context = context
+        self._device = torch.device(context.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed)
+            self._network = make_network(self._config, context.env).to(self._device)
+        self._flat = FlatParameters(self._network)
+        config = self._config
+        self._optimizer = RMSprop(
+            [self._flat.vector],
+            lr=config.learning_rate,
+            alpha=config.alpha,
+            eps=config.epsilon,
+            momentum=config.momentum,
+        )
+        rounded = config.precision == "bf16" and multiplies_bfloat16(self._device)
+        self._precision = torch.autocast(self._device.type, torch.bfloat16) if rounded else contextlib.nullcontext()
+        core = self._network.core
+        self._history = History(core) if config.gradient == "rtrl" and isinstance(core, ELSTMCore) else None
+        self._step = 0
+
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Does one update.
+
+        Raises:
+          WorkerError: a loss or the gradient is not finite; the weights are those of the last update.
+        """
+        config = self._config
+        batch = replay.sample(config.batch_size // self._context.num_ranks, config.unroll_length + 1)
+        numbers = self._backward(batch)
+        norm = self._finish_gradient()
+        # One transfer brings everything from the device that the host needs to know.
+        names = [*numbers, "learner/gradient_norm"]
+        values = torch.stack([*numbers.values(), norm]).cpu().tolist()
+        metrics = dict(zip(names, values, strict=True))
+        if not math.isfinite(sum(values)):
+            raise WorkerError(self._diagnosis(batch, metrics))
+        rate = self._learning_rate()
+        self._optimizer.param_groups[0]["lr"] = rate
+        self._optimizer.step()
+        self._step += 1
+        metrics["learner/learning_rate"] = rate
+        metrics["replay/weights_version_mean"] = float(batch.weights_version.mean())
+        metrics["replay/weights_version_min"] = float(batch.weights_version.min())
+        if self._history is not None:
+            metrics["replay/lost_unrolls"] = float(self._history.num_lost)
+        return metrics
+
+    def weights(self) -> Mapping[str, Array]:
+        """Returns all parameters."""
+        return self._flat.to_arrays()
+
+    def histograms(self) -> Mapping[str, Array]:
+        """Returns copies of all weights and of the last update's gradients."""
+        gradients = {name: value.cpu().numpy().copy() for name, value in self._flat.gradients().items()}
+        return {
+            **{f"weights/{name}": array for name, array in self._flat.to_arrays().items()},
+            **{f"gradients/{name}": array for name, array in gradients.items()},
+        }
+
+    def save(self) -> Saved:
+        """Returns network, optimizer, sensitivities and step."""
+        state = self._optimizer.state[self._flat.vector]
+        return {
+            "parameters": self._flat.to_arrays(),
+            "optimizer": {name: value.detach().cpu().numpy().copy() for name, value in state.items()},
+            "history": None if self._history is None else self._history.save(),
+            "step": self._step,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on exactly from `save`; a run that was trained without sensitivities begins with none."""
+        self._flat.load_arrays(saved["parameters"])
+        state = {name: torch.tensor(value) for name, value in saved["optimizer"].items()}
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": {0: state} if state else {}})
+        if self._history is not None and saved["history"] is not None:
+            self._history.load(saved["history"])
+        self._step = saved["step"]
+
+    def _backward(self, batch: Batch) -> dict[str, Tensor]:
+        """Computes this rank's gradient; returns metrics as tensors."""
+        config = self._config
+        rows = _Rows(
+            *(self._to_device(x) for x in (batch.observation, batch.action, batch.reward)),
+            *(self._to_device(x) for x in (batch.terminated, batch.truncated, batch.extras[LOGITS])),
+        )
+        memory = {name: self._to_device(value) for name, value in batch.state.items() if name != LAST_REWARD}
+        if self._history is not None:
+            memory = {name: value.clone().requires_grad_() for name, value in memory.items()}
+        mask_BT, first_BT = row_masks(rows.terminated, rows.truncated)
+        last_reward_BT = torch.cat([self._to_device(batch.state[LAST_REWARD])[:, None], rows.reward], dim=1) * ~first_BT
+        output, unrolled = self._evaluate(rows.observation, last_reward_BT, first_BT, memory)
+
+        logits_BTA = output.logits[:, :-1]
+        log_policy_BT = log_probability(logits_BTA, rows.action)
+        log_ratio_BT = log_policy_BT.detach() - log_probability(rows.logits, rows.action)
+        reward_BT = rows.reward.clamp(-1.0, 1.0) if config.reward_clipping == "abs_one" else rows.reward
+        traced = vtrace(
+            log_ratio_BT=log_ratio_BT,
+            discount_BT=config.discounting * ~rows.terminated,
+            reward_BT=reward_BT,
+            value_BT=output.value.detach(),
+            mask_BT=mask_BT,
+            rho_bar=config.rho_bar,
+            c_bar=config.c_bar,
+            trace_decay=config.trace_decay,
+        )
+        policy = policy_gradient_loss(log_policy_BT, traced.advantage)
+        value = baseline_loss(output.value[:, :-1], traced.target, mask_BT)
+        entropy = negative_entropy(logits_BTA, mask_BT)
+        total = policy + config.baseline_cost * value + config.entropy_cost * entropy
+        self._flat.gradient.zero_()
+        # Losses are sums over the whole batch, and `average` divides by the number of ranks.
+        (total * self._context.num_ranks).backward()  # type: ignore[no-untyped-call]
+        self._add_history(batch, memory, unrolled, continues(rows.terminated, rows.truncated))
+        num_rows = mask_BT.sum()
+        return {
+            "loss/total": total.detach(),
+            "loss/policy": policy.detach(),
+            "loss/value": value.detach(),
+            "loss/entropy": entropy.detach(),
+            "policy/entropy": -entropy.detach() / num_rows,
+            "policy/importance_ratio": (log_ratio_BT.exp() * mask_BT).sum() / num_rows,
+            "policy/value": (output.value.detach()[:, :-1] * mask_BT).sum() / num_rows,
+        }
+
+    def _evaluate(
+        self, observation: Tensor, last_reward_BT: Tensor, first_BT: Tensor, memory: Mapping[str, Tensor]
+    ) -> tuple[Output, Unrolled]:
+        """Returns what the network says about all T + 1 rows."""
+        size, length = observation.shape[:2]
+        with self._precision:
+            features = self._network.see(observation.flatten(end_dim=1))
+        return self._network.unroll(features.view(size, length, -1), last_reward_BT, first_BT, memory)
+
+    def _add_history(self, batch: Batch, memory: Mapping[str, Tensor], unrolled: Unrolled, continues_B: Tensor) -> None:
+        if self._history is None:
+            return
+        initial = [cell.grad for cell in memory.values()]
+        assert all(gradient is not None for gradient in initial)
+        self._history.learn(
+            environment_B=batch.environment,
+            position_B=batch.position,
+            initial=[gradient for gradient in initial if gradient is not None],
+            records=unrolled.records,
+            continues_B=continues_B,
+        )
+
+    def _finish_gradient(self) -> Tensor:
+        """Averages the gradient over the ranks and clips it; returns its norm before that."""
+        self._context.average([self._flat.gradient])
+        norm: Tensor = torch.linalg.vector_norm(self._flat.gradient)
+        self._flat.gradient.mul_((self._config.grad_norm_clipping / norm.clamp_min(1e-12)).clamp(max=1.0))
+        return norm
+
+    def _learning_rate(self) -> float:
+        done = self._step * self._config.batch_size * self._config.unroll_length
+        return self._config.learning_rate * max(0.0, 1.0 - done / self._config.total_steps)
+
+    def _to_device(self, array: Array) -> Tensor:
+        """Copies to the device without waiting for it; on a CPU the tensor may share the array's memory."""
+        tensor: Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
+        return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
+
+    def _diagnosis(self, batch: Batch, metrics: Mapping[str, float]) -> str:
+        """Names the first number on the way from replay to the gradient that is not finite."""
+        places: dict[str, Any] = {
+            "observation from replay": batch.observation,
+            "reward from replay": batch.reward,
+            "behaviour logits from replay": batch.extras[LOGITS],
+            **metrics,
+            **{f"gradient of {name}": value.cpu() for name, value in self._flat.gradients().items()},
+        }
+        name = next(name for name, value in places.items() if not np.isfinite(np.asarray(value)).all())
+        value = f"{name} = {places[name]}" if name in metrics else f"{name} holds nan or inf"
+        return (
+            f"{value} at learner step {self._step}; losses and gradients must be finite. The weights were left as they "
+            "were: go back to the last checkpoint with a lower impala.learning_rate, or a lower grad_norm_clipping."
+        )

@@ -1,0 +1,117 @@
+"""The actor-critic: a stem that sees, a core that may remember, and two heads.
+
+Irie, Gopalakrishnan and Schmidhuber 2024, appendix B, https://arxiv.org/abs/2305.19044. The last reward, clamped to
+[-1, 1], stands beside the stem's features; the last action does not.
+
+Shape legend: B sequences, T rows, D features, A actions.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rlsys.algorithms.impala.config import ImpalaConfig
+from rlsys.algorithms.impala.requirements import is_image, state_sizes, stem_of
+from rlsys.nets.elstm import ELSTMCore
+from rlsys.nets.recurrent import LSTMCore, RecurrentCore, Unrolled
+from rlsys.nets.scaling import RescaleObservation
+from rlsys.nets.stems import DeepStem, DenseStem, NatureStem
+from rlsys.types import EnvSpec
+
+
+class Output(NamedTuple):
+    """Logits `[..., A]` and values `[...]`, both float32."""
+
+    logits: Tensor
+    value: Tensor
+
+
+class ActorCritic(nn.Module):
+    """Stem, core and heads.
+
+    Attributes:
+      stem: what sees; has `features` and `fc`.
+      core: what remembers; None for a feedforward network.
+    """
+
+    def __init__(self, config: ImpalaConfig, env: EnvSpec) -> None:
+        super().__init__()
+        self._is_image = is_image(env) and stem_of(config, env) != "mlp"
+        self._rescale = RescaleObservation(env.observation_low, env.observation_high)
+        self._has_bounds = bool(env.observation_low)
+        self.stem = _make_stem(config, env)
+        num_features = config.fc_size + 1
+        self.core: RecurrentCore | None = _make_core(config, num_features)
+        num_outputs = num_features if self.core is None else self.core.num_outputs
+        self.policy = nn.Linear(num_outputs, env.num_actions)
+        self.baseline = nn.Linear(num_outputs, 1)
+        assert self.core is None or dict(self.core.state_sizes) == state_sizes(config)
+
+    def see(self, observation: Tensor) -> Tensor:
+        """Returns the stem's features `[B, D]` float32 of observations `[B, ...]`."""
+        features: Tensor = self.stem(self._prepare(observation))
+        return features.float()
+
+    def step(
+        self, features_BD: Tensor, reward_B: Tensor, state: Mapping[str, Tensor]
+    ) -> tuple[Output, dict[str, Tensor]]:
+        """Returns what it says about one row, and its memory after it."""
+        inputs = _with_reward(features_BD, reward_B)
+        if self.core is None:
+            return self._say(inputs), {}
+        output, after = self.core.step(inputs, state)
+        return self._say(output), after
+
+    def unroll(
+        self, features_BTD: Tensor, reward_BT: Tensor, first_BT: Tensor, state: Mapping[str, Tensor]
+    ) -> tuple[Output, Unrolled]:
+        """Returns what it says about all rows, and what RTRL needs; arguments as in `RecurrentCore.unroll`."""
+        inputs = _with_reward(features_BTD, reward_BT)
+        unrolled = Unrolled(inputs) if self.core is None else self.core.unroll(inputs, first_BT, state)
+        return self._say(unrolled.output), unrolled
+
+    def _say(self, output: Tensor) -> Output:
+        return Output(self.policy(output), self.baseline(output).squeeze(-1))
+
+    def _prepare(self, observation: Tensor) -> Tensor:
+        """Returns float32; images as `[B, C, H, W]` in [0, 1], the frames of a stack among the channels."""
+        if not self._is_image:
+            vector: Tensor = self._rescale(observation)
+            return vector.flatten(start_dim=1)
+        x: Tensor = self._rescale(observation) if self._has_bounds else observation.float() * (1.0 / 255.0)
+        return x.flatten(start_dim=1, end_dim=-3) if x.dim() > 3 else x.unsqueeze(1)
+
+
+def make_network(config: ImpalaConfig, env: EnvSpec) -> ActorCritic:
+    """Returns the configured network with fresh weights."""
+    return ActorCritic(config, env)
+
+
+def _with_reward(features: Tensor, reward: Tensor) -> Tensor:
+    return torch.cat([features, reward.clamp(-1.0, 1.0).unsqueeze(-1)], dim=-1)
+
+
+def _make_stem(config: ImpalaConfig, env: EnvSpec) -> nn.Module:
+    shape = env.policy_observation.shape
+    kind = stem_of(config, env)
+    if kind == "mlp":
+        return DenseStem(int(torch.Size(shape).numel()), config.fc_size)
+    height, width = shape[-2:]
+    channels = int(torch.Size(shape[:-2]).numel())
+    if kind == "nature":
+        return NatureStem((channels, height, width), config.fc_size)
+    return DeepStem((channels, height, width), config.fc_size, conv_scale=config.conv_scale)
+
+
+def _make_core(config: ImpalaConfig, num_inputs: int) -> RecurrentCore | None:
+    match config.network:
+        case "feedforward":
+            return None
+        case "lstm":
+            return LSTMCore(num_inputs, config.hidden_size)
+        case "elstm":
+            return ELSTMCore(
+                num_inputs, config.hidden_size, num_layers=config.num_layers, forget_bias=config.forget_bias
+            )

@@ -1,0 +1,76 @@
+"""IMPALA's acting side: one forward pass for all environments of a worker, on its own CPU or device.
+
+Shape legend: B batch, A actions.
+"""
+
+import contextlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlsys.algorithms.impala.config import ImpalaConfig
+from rlsys.algorithms.impala.networks import make_network
+from rlsys.algorithms.impala.requirements import LAST_REWARD, LOGITS, state_sizes
+from rlsys.api import Decision, Policy, PolicyContext, Saved
+from rlsys.nets.precision import multiplies_bfloat16
+from rlsys.types import Array, State, Weights
+
+
+class ImpalaPolicy(Policy):
+    """A network and one random stream. While exploring, actions are drawn from the policy; otherwise by temperature."""
+
+    def __init__(self, context: PolicyContext) -> None:
+        """Builds the network; `set_weights` must come before `act`."""
+        self._config: ImpalaConfig = context.config
+        self._device = torch.device(context.device)
+        self._network = make_network(self._config, context.env).to(self._device).eval()
+        self._rng = np.random.default_rng(context.seed)
+        rounded = self._config.acting_precision == "bf16" and multiplies_bfloat16(self._device)
+        self._precision = torch.autocast(self._device.type, torch.bfloat16) if rounded else contextlib.nullcontext()
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns an empty memory and no reward."""
+        sizes = state_sizes(self._config)
+        state = {name: np.zeros((batch_size, size), np.float32) for name, size in sizes.items()}
+        return {**state, LAST_REWARD: np.zeros(batch_size, np.float32)}
+
+    @torch.inference_mode()
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        """Draws an action for each observation; unless exploring, the values are among the extras, too."""
+        with self._precision:
+            features = self._network.see(self._to_device(observation))
+        memory = {name: self._to_device(value) for name, value in state.items() if name != LAST_REWARD}
+        output, after = self._network.step(features, self._to_device(state[LAST_REWARD]), memory)
+        logits = output.logits.cpu().numpy()
+        next_state = {name: value.cpu().numpy() for name, value in after.items()}
+        temperature = 1.0 if explore else self._config.eval_temperature
+        extras = {LOGITS: logits} if explore else {LOGITS: logits, "value": output.value.cpu().numpy()}
+        return Decision(self._choose(logits, temperature), {**next_state, LAST_REWARD: state[LAST_REWARD]}, extras)
+
+    def after_step(self, state: State, action: Array, reward: Array) -> State:
+        """Remembers the reward."""
+        return {**state, LAST_REWARD: reward}
+
+    def set_weights(self, weights: Weights) -> None:
+        """Copies the weights."""
+        self._network.load_state_dict({name: torch.tensor(array) for name, array in weights.arrays.items()})
+
+    def save(self) -> Saved:
+        """Returns the random state."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def load(self, saved: Saved) -> None:
+        """Takes over the random state."""
+        self._rng.bit_generator.state = saved["rng"]
+
+    def _choose(self, logits_BA: Array, temperature: float) -> Array:
+        """Draws from softmax(logits / temperature) by Gumbel's trick; the best action at temperature 0."""
+        scores_BA = logits_BA
+        if temperature > 0.0:
+            scores_BA = logits_BA / temperature + self._rng.gumbel(size=logits_BA.shape)
+        return np.asarray(scores_BA.argmax(axis=1))
+
+    def _to_device(self, array: Array) -> Tensor:
+        tensor: Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
+        return tensor if self._device.type == "cpu" else tensor.to(self._device)
