@@ -20,6 +20,7 @@ from rlsys.runtime.tracking import read_metrics
 
 _RESULTS = Path(__file__).parent / "results" / "learning"
 _POINTS = 200
+_OF_NO_INTEREST = ("run.directory=", "run.run_tag=", "run.wandb")
 _CURVES = ("episodes/return", "evaluation/return")
 
 
@@ -31,8 +32,9 @@ def summarise(folder: Path) -> dict[str, Any]:
     evaluation = folder / "eval.json"
     curves = {name: _thin([row for row in rows if row.get(name) is not None], name) for name in _CURVES}
     last = rows[-1]
+    words = (folder / "config.yaml").read_text().splitlines()[0].removeprefix("# ").split()
     return {
-        "command": (folder / "config.yaml").read_text().splitlines()[0].removeprefix("# "),
+        "command": " ".join(word for word in words if not word.startswith(_OF_NO_INTEREST)),
         "run": f"{folder.parent.name}/{folder.name}",
         "seed": config["run"]["seed"],
         "commit": versions["git"],
@@ -48,6 +50,9 @@ def summarise(folder: Path) -> dict[str, Any]:
 def plot(runs: list[dict[str, Any]], title: str) -> Figure:
     """Draws the curves: thin while collecting, marked where evaluated greedily."""
     figure = Figure(figsize=(11, 4), layout="constrained")
+    seeds = [run["seed"] for run in runs]
+    are_seeds_names = len(set(seeds)) == len(runs)
+    names = [f"seed {run['seed']}" if are_seeds_names else run["run"].split("/")[-1] for run in runs]
     by_steps, by_time = figure.subplots(1, 2, sharey=True)
     for index, run in enumerate(runs):
         for axes, column in ((by_steps, 0), (by_time, 1)):
@@ -61,7 +66,7 @@ def plot(runs: list[dict[str, Any]], title: str) -> Figure:
                     color=f"C{index}",
                     alpha=0.6 if style == "-" else 1.0,
                     markersize=4,
-                    label=f"seed {run['seed']}, {kind}",
+                    label=f"{names[index]}, {kind}",
                 )
     by_steps.set(xlabel="environment steps", ylabel="return", title=title)
     by_time.set(xlabel="minutes")

@@ -7,10 +7,11 @@ import platform
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from rlsys.config import Loaded, build, dump
 from rlsys.errors import CheckpointError, ConfigError
-from rlsys.yaml_tree import read_yaml
+from rlsys.yaml_tree import at, read_yaml
 
 _PACKAGES = ("rlsys", "ray", "torch", "numpy", "gymnasium", "ale-py", "numba", "wandb")
 
@@ -40,9 +41,16 @@ def create(loaded: Loaded) -> Path:
 
 
 def write_config(folder: Path, loaded: Loaded) -> None:
-    """Writes the merged experiment, from which `--resume`, `eval` and `play` build it again."""
-    header = f"# rlsys launch {loaded.name} --profile {loaded.profile}"
+    """Writes the merged experiment, from which `--resume`, `eval` and `play` build it again, below the command."""
+    tree = loaded.experiment.model_dump(mode="json")
+    overrides = [f"{path}={_plain(at(tree, path))}" for path, layer in loaded.origin.items() if layer == "override"]
+    header = " ".join(["# rlsys launch", loaded.name, "--profile", loaded.profile, *overrides])
     (folder / "config.yaml").write_text(f"{header}\n{dump(loaded.experiment)}")
+
+
+def _plain(value: Any) -> str:
+    """Returns a value as one word of a command line."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def find(run: str, directory: str = "runs") -> Path:
