@@ -39,7 +39,7 @@ class EnvConfig(Section):
     """The environment and its wrappers, innermost first; names are upstream's (model-based-rl)."""
 
     id: str = "CartPole-v1"
-    """Environment id: gymnasium's, ALE's, or an old Atari id such as 'Breakout-ramNoFrameskip-v4'."""
+    """Id of gymnasium or ALE, an old Atari one (Breakout-ramNoFrameskip-v4), procgen-chaser, dmlab-<level>, tmaze-20."""
     max_episode_steps: int | None = Field(None, ge=1)
     """Raw simulator steps after which an episode is truncated; none keeps the environment's own limit."""
     noop_reset: bool = False
@@ -61,7 +61,19 @@ class EnvConfig(Section):
     grayscale: bool = True
     """Atari by pixels: one channel rather than three."""
     frame_skip: int = Field(4, ge=1)
-    """Atari by pixels: emulator frames per step, of which the last two are max-pooled. 1 for RAM observations."""
+    """Atari by pixels, DMLab: frames per step with the same action, of which the last two are max-pooled."""
+    num_levels: int = 0
+    """ProcGen: how many levels are played; 0 for all."""
+    start_level: int = 0
+    """ProcGen: the first of num_levels consecutive levels."""
+    distribution_mode: Literal["easy", "hard", "extreme", "memory", "exploration"] = "hard"
+    """ProcGen: how levels are drawn; the last three exist for some games only."""
+    dmlab_size: tuple[int, int] = (72, 96)
+    """DMLab: height and width of frames."""
+    dmlab_level_cache: str | None = None
+    """DMLab: folder that keeps the maps that levels build, for all workers of a machine; none builds each anew."""
+    dmlab_renderer: Literal["software", "hardware"] = "software"
+    """DMLab: draw on the CPU or on the GPU."""
     stack_states: int = Field(1, ge=1)
     """Consecutive observations that the policy sees at once."""
     state_range: tuple[float, ...] | None = None

@@ -169,7 +169,19 @@ def _refuse_two_skips(config: EnvConfig, variant: Variant, settings: Mapping[str
         raise EnvError(f"frames are skipped twice: {' and '.join(several)}; only one of them may skip. {way_out}.")
 
 
-RAM = Family("Atari by RAM", functools.partial(_knows, ram=True), functools.partial(_ids, ram=True), _make_ram)
+_SETTINGS = ("noop_reset", "episode_life", "fire_reset", "full_action_space", "repeat_action_probability")
+
+RAM = Family(
+    "Atari games",
+    functools.partial(_knows, ram=True),
+    functools.partial(_ids, ram=True),
+    _make_ram,
+    settings=_SETTINGS,
+)
 PIXELS = Family(
-    "Atari by pixels", functools.partial(_knows, ram=False), functools.partial(_ids, ram=False), _make_pixels
+    "Atari games",
+    functools.partial(_knows, ram=False),
+    functools.partial(_ids, ram=False),
+    _make_pixels,
+    settings=_SETTINGS,
 )

@@ -1,11 +1,16 @@
 """Environments from gymnasium's own registry: CartPole, LunarLander and whatever is installed and registered there."""
 
+from collections.abc import Sequence
+
 import gymnasium
 
 from rlsys.config import EnvConfig
+from rlsys.envs.cartpole import CartPoles
 from rlsys.envs.family import Family
+from rlsys.envs.simulator import Simulator
 
 _ALIASES = {"LunarLander-v2": "LunarLander-v3", "LunarLanderContinuous-v2": "LunarLanderContinuous-v3"}
+_CARTPOLE_STEPS = {"CartPole-v0": 200, "CartPole-v1": 500}
 
 gymnasium.register("rlsys/Counting-v0", entry_point="rlsys.testing.environments:CountingEnv")  # imported when made
 
@@ -30,4 +35,9 @@ def _make(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnas
     return env, 1
 
 
-CLASSIC = Family("gymnasium", _knows, _ids, _make)
+def _make_simulator(config: EnvConfig, seeds: Sequence[int]) -> Simulator | None:
+    max_steps = _CARTPOLE_STEPS.get(config.id)
+    return None if max_steps is None else CartPoles(config.id, seeds, config.max_episode_steps or max_steps)
+
+
+CLASSIC = Family("gymnasium", _knows, _ids, _make, _make_simulator)

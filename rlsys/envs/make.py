@@ -12,6 +12,7 @@ A new environment is one file with a `Family` and one row in the table.
 
 import difflib
 import importlib.util
+from collections.abc import Iterable, Sequence
 from typing import SupportsFloat
 
 import gymnasium
@@ -20,24 +21,22 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import FrameStackObservation, TransformReward
 
 from rlsys.config import EnvConfig
-from rlsys.envs import atari, classic
+from rlsys.envs import atari, classic, dmlab, memory, procgen
 from rlsys.envs.family import Family
+from rlsys.envs.simulator import Simulator
 from rlsys.envs.wrappers import ActionRepeat, AvoidRepeat, EpisodeLife, FireReset, GameRecord
 from rlsys.errors import EnvError
 from rlsys.types import ArraySpec, EnvSpec
 
-FAMILIES: tuple[Family, ...] = (atari.RAM, atari.PIXELS, classic.CLASSIC)
-"""All environments; the first family that knows an id makes it."""
-
-_ATARI_ONLY = ("noop_reset", "episode_life", "fire_reset", "full_action_space", "repeat_action_probability")
-
-_EXTRAS = (
-    ("procgen", "procgen", "Install rlsys[procgen]"),
-    ("dm_control", "dm_control", "Install rlsys[control]"),
-    ("dmlab", "deepmind_lab", "Build it from its own sources: no package index has it"),
-    ("deepmind_lab", "deepmind_lab", "Build it from its own sources: no package index has it"),
+FAMILIES: tuple[Family, ...] = (
+    atari.RAM,
+    atari.PIXELS,
+    procgen.PROCGEN,
+    dmlab.DMLAB,
+    memory.TMAZE,
+    classic.CLASSIC,
 )
-"""How an id begins, the module behind it, and how to get that."""
+"""All environments; the first family that knows an id makes it."""
 
 
 def make(config: EnvConfig, seed: int, *, training: bool = True, render_mode: str | None = None) -> gymnasium.Env:
@@ -58,6 +57,19 @@ def make(config: EnvConfig, seed: int, *, training: bool = True, render_mode: st
     return _make(config, seed, training, render_mode)[0]
 
 
+def make_simulator(config: EnvConfig, seeds: Sequence[int], *, training: bool = True) -> Simulator | None:
+    """Makes one simulator for all seeds, where the family has one and nothing stands between it and a frame stack.
+
+    Raises:
+      EnvError: an unknown id, a missing package, or settings that the environment cannot have.
+    """
+    if config.sticky_actions > 1 or (training and config.avoid_repeat):
+        return None
+    family = _family(config.id)
+    _check_settings(config, family)
+    return family.make_simulator(config, seeds)
+
+
 def spec(config: EnvConfig) -> EnvSpec:
     """Describes the environment; makes one and closes it.
 
@@ -72,8 +84,10 @@ def spec(config: EnvConfig) -> EnvSpec:
 
 
 def _make(config: EnvConfig, seed: int, training: bool, render_mode: str | None) -> tuple[gymnasium.Env, int]:
-    env, frames_per_step = _simulator(config, seed, render_mode)
-    _check_flags(config, env)
+    family = _family(config.id)
+    _check_settings(config, family)
+    env, frames_per_step = _simulator(family, config, seed, render_mode)
+    _check_fire(config, env)
     if config.sticky_actions > 1:
         env = ActionRepeat(env, config.sticky_actions)
         frames_per_step *= config.sticky_actions
@@ -91,9 +105,9 @@ def _make(config: EnvConfig, seed: int, training: bool, render_mode: str | None)
     return env, frames_per_step
 
 
-def _simulator(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+def _simulator(family: Family, config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
     try:
-        env, frames_per_step = _family(config.id).make(config, seed, render_mode)
+        env, frames_per_step = family.make(config, seed, render_mode)
     except (gymnasium.error.Error, ImportError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise EnvError(f"'{config.id}' cannot be made: {reason}. Install what is missing or correct env.id.") from error
@@ -109,25 +123,35 @@ def _sign(reward: SupportsFloat) -> float:
 
 
 def _family(name: str) -> Family:
-    for prefix, module, way_out in _EXTRAS:
-        if name.startswith(prefix) and importlib.util.find_spec(module) is None:
-            raise EnvError(f"'{name}' needs {module}, which is not installed. {way_out}.")
     for family in FAMILIES:
         if family.knows(name):
+            if family.package is not None:
+                _check_package(name, family.package, family.how_to_install)
             return family
+    if name.startswith("dm_control"):
+        _check_package(name, "dm_control", "Install rlsys[control]")
     known = {candidate for family in FAMILIES for candidate in family.ids()}
     nearest = " or ".join(f"'{candidate}'" for candidate in difflib.get_close_matches(name, known))
     hint = f"Did you mean {nearest}?" if nearest else "gymnasium.pprint_registry() shows what is installed."
     raise EnvError(f"no environment '{name}'. {hint}")
 
 
-def _check_flags(config: EnvConfig, env: gymnasium.Env) -> None:
-    if not isinstance(env.unwrapped, atari.AtariGame):
-        for name in _ATARI_ONLY:
+def _check_package(name: str, package: str, how_to_install: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise EnvError(f"'{name}' needs {package}, which is not installed. {how_to_install}.")
+
+
+def _check_settings(config: EnvConfig, family: Family) -> None:
+    for other in FAMILIES:
+        for name in set(other.settings) - set(family.settings):
             value = getattr(config, name)
-            if value:
-                raise EnvError(f"env.{name} = {value} with '{config.id}'; only Atari games have it. Leave it out.")
-    elif config.fire_reset:
+            if value != EnvConfig.model_fields[name].default:
+                raise EnvError(f"env.{name} = {value} with '{config.id}'; only {other.name} have it. Leave it out.")
+
+
+def _check_fire(config: EnvConfig, env: gymnasium.Env) -> None:
+    if config.fire_reset:
+        assert isinstance(env.unwrapped, atari.AtariGame), "other families do not have the setting"
         meanings = env.unwrapped.get_action_meanings()
         if len(meanings) < 3 or meanings[1] != "FIRE":
             raise EnvError(
@@ -153,7 +177,7 @@ def _describe(config: EnvConfig, env: gymnasium.Env, frames_per_step: int) -> En
     observation = ArraySpec(space.shape[1:] if stacked else space.shape, str(space.dtype))
     action, num_actions = _describe_actions(config, env)
     low, high = _bounds(config, observation)
-    meanings = env.unwrapped.get_action_meanings() if isinstance(env.unwrapped, atari.AtariGame) else ()
+    meanings: Iterable[str] = getattr(env.unwrapped, "get_action_meanings", tuple)()
     return EnvSpec(
         id=config.id,
         observation=observation,

@@ -40,6 +40,7 @@ def can_snapshot(env: gymnasium.Env) -> bool:
     """Tells whether every layer of the environment can be saved, and has a name of its own."""
     layers = list(_layers(env))
     restorable = all(isinstance(layer, Restorable) or type(layer) in _GYMNASIUM for layer in layers)
+    restorable = restorable and getattr(layers[-1], "can_snapshot", True)
     return restorable and len({type(layer).__name__ for layer in layers}) == len(layers)
 
 

@@ -26,6 +26,12 @@ CONFIGS = {
     ),
     "CartPole": EnvConfig(id="CartPole-v1", norm_states=True, state_range=(-5, 5)),
     "CartPole, stacked": EnvConfig(id="CartPole-v1", stack_states=4, max_episode_steps=30),
+    "CartPole, repeated": EnvConfig(id="CartPole-v1", sticky_actions=2, avoid_repeat=True, max_episode_steps=30),
+    "T-maze": EnvConfig(id="tmaze-5"),
+    "T-maze, all": EnvConfig(
+        id="tmaze-3", max_episode_steps=20, sticky_actions=2, stack_states=3, clip_rewards=True, avoid_repeat=True
+    ),
+    "T-maze, stacked": EnvConfig(id="tmaze-2", stack_states=3, clip_rewards=True),
     "LunarLander": EnvConfig(id="LunarLander-v2"),
     "LunarLander, continuous": EnvConfig(id="LunarLanderContinuous-v2", sticky_actions=2),
     "RAM Breakout": EnvConfig(

@@ -1,0 +1,127 @@
+"""gymnasium environments as a batch: stepped one after another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rlsys.envs import snapshot
+from rlsys.envs.step import GameResult, StepResult
+from rlsys.envs.wrappers import NEW_GAME
+from rlsys.errors import EnvError
+from rlsys.types import Array, EnvSpec
+
+
+class Loop:
+    """E environments made by `rlsys.envs.make.make`, which keep their scores themselves.
+
+    Attributes:
+      action_space: of one environment.
+      can_snapshot: whether `set_state` continues games.
+      observation: `[E, *policy_observation]`, where each environment is now.
+    """
+
+    def __init__(self, envs: Sequence[gymnasium.Env], spec: EnvSpec) -> None:
+        self.action_space = envs[0].action_space
+        self.can_snapshot = snapshot.can_snapshot(envs[0])
+        self._envs = envs
+        self._spec = spec
+        self._finished_games = [env.get_wrapper_attr("finished_games") for env in envs]
+        policy_observation = spec.policy_observation
+        self.observation = np.zeros((len(envs), *policy_observation.shape), policy_observation.dtype)
+        self._last_observation = np.zeros_like(self.observation)
+
+    def reset(self) -> None:
+        """Begins a new game in each environment; games that were running leave no result."""
+        for index, env in enumerate(self._envs):
+            self._reset(index, env, NEW_GAME)
+
+    def step(self, action_E: Array) -> StepResult:
+        """Steps each environment once and begins ended episodes again."""
+        size = len(self._envs)
+        result = StepResult(
+            observation=self._last_observation,
+            reward=np.zeros(size, np.float32),
+            raw_reward=np.zeros(size, np.float32),
+            terminated=np.zeros(size, np.bool_),
+            truncated=np.zeros(size, np.bool_),
+            action=np.array(action_E, self._spec.action.dtype),
+        )
+        for index, env in enumerate(self._envs):
+            self._step(index, env, result)
+        return result
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns where each environment is; of simulators without snapshots, too little."""
+        states = [snapshot.get_state(env) for env in self._envs] if self.can_snapshot else []
+        return {"environments": states, "observation": self.observation.copy()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `get_state` returned.
+
+        Raises:
+          EnvError: it was saved by environments that step at once, or by others.
+        """
+        if "environments" not in state:
+            raise EnvError(
+                "the snapshot is of environments that step at once; these step one by one. Load it with the "
+                "configuration it was saved with."
+            )
+        for env, saved in zip(self._envs, state["environments"], strict=True):
+            snapshot.set_state(env, saved)
+        self.observation[:] = state["observation"]
+
+    def close(self) -> None:
+        """Frees the simulators."""
+        for env in self._envs:
+            env.close()  # type: ignore[no-untyped-call]
+
+    def _step(self, index: int, env: gymnasium.Env, result: StepResult) -> None:
+        action = result.action[index]
+        try:
+            observation, reward, terminated, truncated, info = env.step(action if action.ndim else int(action))
+        except Exception as error:
+            raise self._failure(index, f"raised {type(error).__name__} in step: {error}") from error
+        self._put(result.observation, index, observation)
+        result.reward[index] = reward
+        result.raw_reward[index] = info["raw_reward"]
+        result.action[index] = info.get("action", action)
+        if terminated or truncated:
+            result.terminated[index] = terminated
+            result.truncated[index] = truncated and not terminated
+            self._reset(index, env, None)
+            result.games.extend(self._take_games(index))
+        else:
+            self.observation[index] = result.observation[index]
+
+    def _reset(self, index: int, env: gymnasium.Env, options: dict[str, Any] | None) -> None:
+        try:
+            observation, _ = env.reset(options=options)
+        except Exception as error:
+            raise self._failure(index, f"raised {type(error).__name__} in reset: {error}") from error
+        self._put(self.observation, index, observation)
+
+    def _take_games(self, index: int) -> list[GameResult]:
+        finished = self._finished_games[index]
+        games = [
+            GameResult(index, episode_return, steps, steps * self._spec.frames_per_step)
+            for episode_return, steps in finished
+        ]
+        finished.clear()
+        return games
+
+    def _put(self, array_E: Array, index: int, observation: Any) -> None:
+        observation = np.asarray(observation)
+        if observation.shape != array_E.shape[1:] or observation.dtype != array_E.dtype:
+            found = f"{observation.dtype} {observation.shape}"
+            raise self._failure(index, f"observed {found}; its space says {array_E.dtype} {array_E.shape[1:]}")
+        array_E[index] = observation
+
+    def _failure(self, index: int, what: str) -> EnvError:
+        return failure(self._spec.id, index, what)
+
+
+def failure(name: str, index: int, what: str, way_out: str = "Correct the environment") -> EnvError:
+    """Returns the error of one environment of a batch, in one line."""
+    return EnvError(f"environment {index} ('{name}') {' '.join(what.split())}. {way_out}.")

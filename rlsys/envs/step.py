@@ -1,0 +1,53 @@
+"""What a step of E environments led to."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rlsys.types import Array
+
+
+@dataclass(frozen=True)
+class GameResult:
+    """A whole game, all lives of it.
+
+    Attributes:
+      environment: index of the environment that it was played in.
+      episode_return: sum of the raw rewards.
+      length_env_steps: steps, those that wrappers took after a reset (NOOP, FIRE) included.
+      length_frames: `length_env_steps * EnvSpec.frames_per_step`.
+    """
+
+    environment: int
+    episode_return: float
+    length_env_steps: int
+    length_frames: int
+
+
+@dataclass
+class StepResult:
+    """What one step of E environments led to.
+
+    Attributes:
+      observation: `[E, *policy_observation]` after the step and before any reset: of an ended episode, the last one
+        (ProcGen does not show that one; see `rlsys.envs.procgen`). The next step overwrites it.
+      reward: `[E]` float32, what to learn from.
+      raw_reward: `[E]` float32, unclipped.
+      terminated: `[E]` bool, the episode ended and so does the return.
+      truncated: `[E]` bool, the episode was cut short; never together with `terminated`.
+      action: `[E, *action]`, what was executed (with avoid_repeat it can differ from what was asked for).
+      games: whole games that ended with this step.
+    """
+
+    observation: Array
+    reward: Array
+    raw_reward: Array
+    terminated: Array
+    truncated: Array
+    action: Array
+    games: list[GameResult] = field(default_factory=list)
+
+    @property
+    def first(self) -> Array:
+        """`[E]` bool: `BatchedEnv.observation` begins a new episode here."""
+        return np.asarray(self.terminated | self.truncated)
