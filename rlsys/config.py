@@ -39,7 +39,7 @@ class EnvConfig(Section):
     """The environment and its wrappers, innermost first; names are upstream's (model-based-rl)."""
 
     id: str = "CartPole-v1"
-    """Id of gymnasium or ALE, an old Atari one (Breakout-ramNoFrameskip-v4), procgen-chaser, dmlab-<level>, tmaze-20."""
+    """gymnasium's or ALE's id, an old Atari id ('Breakout-ramNoFrameskip-v4'), 'procgen-chaser', 'tmaze-20', …"""
     max_episode_steps: int | None = Field(None, ge=1)
     """Raw simulator steps after which an episode is truncated; none keeps the environment's own limit."""
     noop_reset: bool = False

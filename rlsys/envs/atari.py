@@ -37,17 +37,27 @@ _RANDOM_SKIP = (2, 5)
 
 
 class AtariGame(AtariEnv):
-    """ALE's environment, seeded when it is built (loading the ROM again for a seed takes 80 ms), with snapshots."""
+    """ALE's environment, seeded when it is built (loading the ROM again for a seed takes 80 ms), with snapshots.
 
-    def __init__(self, seed: int, game: str, **options: Any) -> None:
+    A `blind` one returns an empty picture: gymnasium's preprocessing reads the screen itself, after two frames of a
+    step rather than after each.
+    """
+
+    def __init__(self, seed: int, game: str, *, blind: bool = False, **options: Any) -> None:
         self._seed = seed
         self._rom = game
+        self._blind = blind
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # before the first interface prints its banner
         super().__init__(game=game, **options)
+        assert isinstance(self.observation_space, Box)
+        self._nothing = np.zeros(self.observation_space.shape, np.uint8)
 
     def seed_game(self, seed: int | None = None) -> tuple[int, int]:
         """Seeds emulator and generator; without a seed, with the one given at construction."""
         return super().seed_game(self._seed if seed is None else seed)
+
+    def _get_obs(self) -> Any:
+        return self._nothing if self._blind else super()._get_obs()
 
     def get_state(self) -> dict[str, Any]:
         """Returns the emulator with its random state; the game must not be over (reset first)."""
@@ -151,6 +161,7 @@ def _game(config: EnvConfig, seed: int, variant: Variant, obs_type: str, render_
     game: gymnasium.Env = AtariGame(
         seed,
         variant.rom,
+        blind=not variant.ram,
         obs_type=obs_type,
         frameskip=variant.frame_skip,
         repeat_action_probability=config.repeat_action_probability,

@@ -10,8 +10,7 @@ reached brings the agent to the next map of the same episode), so each end count
 **The last observation.** An ended episode shows nothing any more. Where the last frame of a step ended it, the frame
 before is its last observation; where an earlier frame did, the observation before the step is.
 
-Beattie et al. 2016, https://arxiv.org/abs/1612.03801; the actions are those of Espeholt et al. 2018, table D.2,
-https://arxiv.org/abs/1802.01561.
+Beattie et al. 2016, https://arxiv.org/abs/1612.03801; Espeholt et al. 2018, https://arxiv.org/abs/1802.01561.
 """
 
 import hashlib

@@ -38,7 +38,6 @@ class Lockstep:
             self._last_observation = np.zeros_like(self.observation)
         else:
             self.observation = simulator.observation
-            self._last_observation = simulator.last_observation
         self._return_E = np.zeros(simulator.size, np.float64)
         self._steps_E = np.zeros(simulator.size, np.int64)
 
@@ -59,7 +58,7 @@ class Lockstep:
         if self._stacked:
             self._push(ended)
         return StepResult(
-            observation=self._last_observation,
+            observation=self._last_observation if self._stacked else self._simulator.last_observation,
             reward=np.sign(raw_reward) if self._clip else raw_reward.copy(),
             raw_reward=raw_reward,
             terminated=terminated,

@@ -86,35 +86,39 @@ class ProcGenGames:
         self.observation_space = Box(0, 255, (_PLANES, _SIZE, _SIZE), np.uint8)
         self.action_space: gymnasium.Space = Discrete(len(ACTIONS))
         self.observation = np.zeros((self.size, _PLANES, _SIZE, _SIZE), np.uint8)
-        self.last_observation = np.zeros_like(self.observation)
+        self.last_observation = self.observation
+        self._kept = np.zeros_like(self.observation)
         self._time_limit = time_limit(game, config.distribution_mode)
         self._elapsed = np.zeros(self.size, np.int64)
         self._untouched = True
-        self._planes = np.zeros((_PLANES, self.size * _SIZE, _SIZE), np.uint8)
         self._draw = draw
         self._games = _open(config, game, seeds, draw)
-        self._see()
+        self._pixels = self._games.observe()[1]["rgb"]  # always the same array
+        self._planes = [list(frame) for frame in self.observation]
+        self._show()
 
     def reset(self) -> None:
         """Begins a new level in each environment, unless none has been played yet."""
         if not self._untouched:
             self._act(np.full(self.size, _RESET))
             self._elapsed[:] = 0
-        self._see()
+        self._show()
 
     def step(self, action_E: Array) -> Ends:
         """Steps each environment once; ended episodes begin again."""
         self._act(action_E)
         self._elapsed += 1
-        reward, pixels, first = self._games.observe()
+        reward, _, first = self._games.observe()
         reward, ended = reward.copy(), first.copy()
+        truncated = np.zeros(self.size, np.bool_)
         rows = np.flatnonzero(ended)
         seen_last = self.observation[rows]
-        self._show(pixels["rgb"])
-        self.last_observation[:] = self.observation
-        truncated = np.zeros(self.size, np.bool_)
+        self._show()
+        self.last_observation = self.observation
         if rows.size:
-            self.last_observation[rows] = seen_last
+            self.last_observation = self._kept
+            self._kept[:] = self.observation
+            self._kept[rows] = seen_last
             truncated[rows] = self._ran_out_of_time(rows)
             self._elapsed[rows] = 0
         return reward, ended & ~truncated, truncated
@@ -137,7 +141,7 @@ class ProcGenGames:
         self._games.set_state([game.tobytes() for game in state["games"]])
         self._elapsed[:] = state["elapsed"]
         self._untouched = False
-        self._see()
+        self._show()
 
     def render(self) -> Array:
         """Draws the first game, `[512, 512, 3]` if it was made for drawing, else as small as it is observed."""
@@ -153,13 +157,9 @@ class ProcGenGames:
         self._untouched = False
         self._games.act(action_E)
 
-    def _see(self) -> None:
-        self._show(self._games.observe()[1]["rgb"])
-
-    def _show(self, pixels: Array) -> None:
-        cv2.split(pixels.reshape(-1, _SIZE, _PLANES), list(self._planes))  # thrice as fast as numpy's transpose
-        for index, plane in enumerate(self._planes):
-            self.observation[:, index] = plane.reshape(self.size, _SIZE, _SIZE)
+    def _show(self) -> None:
+        for pixels, planes in zip(self._pixels, self._planes, strict=True):
+            cv2.split(pixels, planes)  # thrice as fast as numpy's transpose
 
     def _ran_out_of_time(self, rows: Array) -> Array:
         at_limit: Array = self._elapsed[rows] == self._time_limit

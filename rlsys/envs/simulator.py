@@ -30,8 +30,9 @@ class Simulator(Protocol):
       id: the environment's name.
       size: E.
       observation_space, action_space: of one environment.
-      observation: `[E, *frame]`, where each environment is now: ended episodes have begun again. Steps change it.
-      last_observation: `[E, *frame]` after the last step and before any reset. Steps change it.
+      observation: `[E, *frame]`, where each environment is now: ended episodes have begun again. Always the same array.
+      last_observation: `[E, *frame]` after the last step and before any reset; the next step changes or replaces it.
+        It may be `observation` itself after a step that ended no episode.
       can_snapshot: whether `get_state` is all that the future depends on.
       action_meanings: a word per action, or nothing.
     """

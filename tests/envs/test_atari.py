@@ -17,6 +17,43 @@ from rlsys.errors import EnvError
 SEED = 5
 MAX_FRAMES = 108_000
 
+ACTION_COUNTS = {
+    3: """
+        Freeway Skiing
+    """,
+    4: """
+        Atlantis Breakout
+    """,
+    6: """
+        AirRaid Bowling Carnival DemonAttack NameThisGame Pong Pooyan Qbert SpaceInvaders UpNDown
+    """,
+    7: """
+        Assault
+    """,
+    8: """
+        Gopher Phoenix Tutankham
+    """,
+    9: """
+        Asterix BeamRider CrazyClimber Enduro MsPacman VideoPinball
+    """,
+    10: """
+        Amidar TimePilot WizardOfWor
+    """,
+    14: """
+        Asteroids KungFuMaster
+    """,
+    16: """
+        JourneyEscape
+    """,
+    18: """
+        Adventure Alien BankHeist BattleZone Berzerk Boxing Centipede ChopperCommand DoubleDunk
+        ElevatorAction FishingDerby Frostbite Gravitar Hero IceHockey Jamesbond Kangaroo Krull
+        MontezumaRevenge Pitfall PrivateEye Riverraid RoadRunner Robotank Seaquest Solaris StarGunner Tennis
+        Venture YarsRevenge Zaxxon
+    """,
+}
+"""Number of actions -> the games of rtrl-elstm's list that have so many."""
+
 
 def emulator(game: str, **options: Any) -> ale_py.ALEInterface:
     """Returns an emulator that is where `make(config, SEED).reset()` begins."""
@@ -201,3 +238,21 @@ def test_the_full_action_space_and_the_meanings_are_in_the_spec() -> None:
     assert own.action_meanings == ("NOOP", "FIRE", "RIGHT", "LEFT")
     assert own.num_actions == 4
     assert spec(EnvConfig(id="Breakout-ramNoFrameskip-v4", full_action_space=True)).num_actions == 18
+
+
+@pytest.mark.parametrize("num_actions", ACTION_COUNTS)
+def test_each_game_of_the_upstream_list_makes_and_has_as_many_actions_as_it_says(num_actions: int) -> None:
+    for game in ACTION_COUNTS[num_actions].split():
+        described = spec(EnvConfig(id=f"{game}NoFrameskip-v4", frame_size=(84, 84), episode_life=True))
+        assert described.num_actions == len(described.action_meanings) == num_actions, game
+        assert described.observation.shape == (84, 84), game
+
+
+@pytest.mark.parametrize("noop_max", [1, 3])
+def test_a_game_begins_with_up_to_noop_max_noops(noop_max: int) -> None:
+    env = make(EnvConfig(id="Breakout-ramNoFrameskip-v4", noop_reset=True, noop_max=noop_max), SEED)
+    begun = set()
+    for _ in range(30):
+        env.reset()
+        begun.add(env.unwrapped.ale.getEpisodeFrameNumber())
+    assert begun == set(range(noop_max + 1))

@@ -32,6 +32,16 @@ CONFIGS = {
         id="tmaze-3", max_episode_steps=20, sticky_actions=2, stack_states=3, clip_rewards=True, avoid_repeat=True
     ),
     "T-maze, stacked": EnvConfig(id="tmaze-2", stack_states=3, clip_rewards=True),
+    "ProcGen": EnvConfig(id="procgen-starpilot", num_levels=10, distribution_mode="easy"),
+    "ProcGen, stacked": EnvConfig(id="procgen:procgen-starpilot-v0", stack_states=2, clip_rewards=True),
+    "ProcGen, all": EnvConfig(
+        id="procgen-leaper-v0",
+        max_episode_steps=30,
+        sticky_actions=2,
+        stack_states=2,
+        clip_rewards=True,
+        avoid_repeat=True,
+    ),
     "LunarLander": EnvConfig(id="LunarLander-v2"),
     "LunarLander, continuous": EnvConfig(id="LunarLanderContinuous-v2", sticky_actions=2),
     "RAM Breakout": EnvConfig(

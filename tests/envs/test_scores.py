@@ -1,0 +1,47 @@
+"""Reference scores: every game has them, and they are 0 and 100 %."""
+
+import pytest
+
+from rlsys.envs.dmlab import LEVELS
+from rlsys.envs.procgen import GAMES
+from rlsys.envs.scores import ATARI, DMLAB, PROCGEN, normalized_score, reference
+
+
+def test_references_are_0_and_100_percent() -> None:
+    for rom in ATARI:
+        name = f"{rom.title().replace('_', '')}-ramNoFrameskip-v4"
+        low, high = ATARI[rom]
+        assert (normalized_score(name, low), normalized_score(name, high)) == (0.0, 100.0)
+    for level, (low, high) in DMLAB.items():
+        assert (normalized_score(f"dmlab-{level}", low), normalized_score(level, high)) == (0.0, 100.0)
+    for mode, games in PROCGEN.items():
+        for game, (low, high) in games.items():
+            assert normalized_score(f"procgen-{game}", (low + high) / 2, mode) == pytest.approx(50.0)
+
+
+def test_the_suites_are_complete() -> None:
+    assert len(ATARI) == 57
+    assert len(DMLAB) == 30
+    assert all(reference(level) is not None for level in LEVELS)
+    assert set(PROCGEN["easy"]) == set(PROCGEN["hard"]) == set(GAMES)
+    assert all(low < high for table in (ATARI, DMLAB, *PROCGEN.values()) for low, high in table.values())
+
+
+def test_all_ids_of_a_game_share_a_reference() -> None:
+    assert (
+        reference("ALE/Pong-v5")
+        == reference("Pong-ramNoFrameskip-v4")
+        == reference("PongNoFrameskip-v4")
+        == (-20.7, 14.6)
+    )
+    assert reference("procgen:procgen-chaser-v0") == reference("procgen-chaser") == (0.5, 14.2)
+    assert reference("rooms_exploit_deferred_effects_train") == reference("dmlab-rooms_exploit_deferred_effects_test")
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "tmaze-20", "no-such-thing", "AdventureNoFrameskip-v4"])
+def test_what_has_no_reference_has_no_normalised_score(name: str) -> None:
+    assert normalized_score(name, 1.0) is None
+
+
+def test_modes_without_constants_have_no_normalised_score() -> None:
+    assert normalized_score("procgen-maze", 5.0, "memory") is None
