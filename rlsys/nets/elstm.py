@@ -10,7 +10,7 @@ Layers are stacked by giving h of one to the next. Checkpoints do not depend on 
 Shape legend: B sequences, T rows, G gates z and f, N units, D inputs, H = N outputs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,70 +18,26 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from rlsys.nets.recurrent import RecurrentCore, Unrolled
-from rlsys.ops.rtrl import Derivatives, derivatives
+from rlsys.nets.exact import ExactCore, ExactLayer, Record
+from rlsys.ops.rtrl import Derivatives, Sensitivities, advance_rows, derivatives, history_gradients
 
 _INITIAL_STD = 0.1
 
 
-class ELSTMCore(RecurrentCore):
+class ELSTMCore(ExactCore):
     """One or more eLSTM layers of N units; layer k keeps its cells as `cell_<k>`."""
 
     def __init__(self, num_inputs: int, num_units: int, *, num_layers: int = 1, forget_bias: float = 0.0) -> None:
-        super().__init__()
-        self.num_inputs, self.num_outputs = num_inputs, num_units
-        self.state_sizes = {f"cell_{layer}": num_units for layer in range(num_layers)}
         sizes = [num_inputs] + [num_units] * (num_layers - 1)
-        self.layers = nn.ModuleList([ELSTMLayer(size, num_units, forget_bias) for size in sizes])
-
-    def each_layer(self) -> Iterator["ELSTMLayer"]:
-        """Yields the layers, lowest first."""
-        for layer in self.layers:
-            assert isinstance(layer, ELSTMLayer)
-            yield layer
-
-    def step(self, input_BD: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `RecurrentCore`."""
-        output, after = input_BD, {}
-        for name, layer in zip(self.state_sizes, self.each_layer(), strict=True):
-            output, after[name] = layer.step(output, state[name])
-        return output, after
-
-    def unroll(self, input_BTD: Tensor, first_BT: Tensor, state: Mapping[str, Tensor]) -> Unrolled:
-        """See `RecurrentCore`; the records are `ELSTMRecord`s."""
-        output, records = input_BTD, []
-        keep_TB1 = (~first_BT).t().unsqueeze(-1).to(input_BTD.dtype).contiguous()
-        for name, layer in zip(self.state_sizes, self.each_layer(), strict=True):
-            output, record = layer.unroll(output, keep_TB1, state[name])
-            records.append(record)
-        return Unrolled(output, tuple(records))
+        super().__init__(num_inputs, [ELSTMLayer(size, num_units, forget_bias) for size in sizes], "cell")
 
 
-class ELSTMRecord:
-    """What RTRL needs of one layer's unroll.
-
-    Attributes:
-      input_BTD: the layer's inputs, detached.
-    """
-
-    def __init__(self, input_BTD: Tensor) -> None:
-        self.input_BTD = input_BTD.detach()
-        self.activations: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
-        self._derivatives: Derivatives | None = None
-
-    def derivatives(self) -> Derivatives:
-        """Returns those of all rows, time first; computed at most once, by whoever asks first."""
-        if self._derivatives is None:
-            assert self.activations is not None, "the layer has not been unrolled"
-            self._derivatives = derivatives(*self.activations)
-        return self._derivatives
-
-
-class ELSTMLayer(nn.Module):
+class ELSTMLayer(ExactLayer[Sensitivities, Derivatives]):
     """One layer."""
 
     def __init__(self, num_inputs: int, num_units: int, forget_bias: float = 0.0) -> None:
         super().__init__()
+        self.num_outputs = self.state_size = num_units
         self.weight = nn.Parameter(_INITIAL_STD * torch.randn(2, num_units, num_inputs))
         self.recurrent = nn.Parameter(_INITIAL_STD * torch.randn(2, num_units))
         self.bias = nn.Parameter(_INITIAL_STD * torch.randn(2, num_units))
@@ -89,18 +45,36 @@ class ELSTMLayer(nn.Module):
             self.bias[1] += forget_bias
         self.output_gate = nn.Linear(num_inputs + num_units, num_units)
 
-    def step(self, input_BD: Tensor, cell_BN: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns h `[B, N]` and c `[B, N]` after one row."""
-        drive_BGN = self._drive(input_BD) + cell_BN.unsqueeze(1) * self.recurrent
-        cell_BN = torch.lerp(drive_BGN[:, 0].tanh(), cell_BN, drive_BGN[:, 1].sigmoid())
+    def step(self, input_BD: Tensor, state_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """See `ExactLayer`."""
+        drive_BGN = self._drive(input_BD) + state_BS.unsqueeze(1) * self.recurrent
+        cell_BN = torch.lerp(drive_BGN[:, 0].tanh(), state_BS, drive_BGN[:, 1].sigmoid())
         return self._gated(input_BD, cell_BN), cell_BN
 
-    def unroll(self, input_BTD: Tensor, keep_TB1: Tensor, cell_BN: Tensor) -> tuple[Tensor, ELSTMRecord]:
-        """Returns h `[B, T, N]` and what RTRL needs."""
-        record = ELSTMRecord(input_BTD)
+    def unroll(self, input_BTD: Tensor, keep_TB1: Tensor, state_BS: Tensor) -> tuple[Tensor, Record[Derivatives]]:
+        """See `ExactLayer`."""
+        cells_TBN, record = self.remember(input_BTD, keep_TB1, state_BS)
+        return self._gated(input_BTD, cells_TBN.transpose(0, 1)), record
+
+    def remember(self, input_BTD: Tensor, keep_TB1: Tensor, cell_BN: Tensor) -> tuple[Tensor, Record[Derivatives]]:
+        """Returns c `[T, B, N]`, to which the output gate has not been applied, and what RTRL needs."""
+        record: Record[Derivatives] = Record(input_BTD)
         drive_TBGN = self._drive(input_BTD.transpose(0, 1).contiguous())
         cells_TBN = _Scan.apply(drive_TBGN, self.recurrent, cell_BN, keep_TB1, record)  # type: ignore[no-untyped-call]
-        return self._gated(input_BTD, cells_TBN.transpose(0, 1)), record
+        return cells_TBN, record
+
+    def no_history(self, size: int) -> Sensitivities:
+        """See `ExactLayer`."""
+        _, num_units, num_inputs = self.weight.shape
+        return Sensitivities.zeros(size, num_units, num_inputs, like=self.weight.detach())
+
+    def history_gradients(self, table: Sensitivities, initial_BS: Tensor, rows: Sequence[int]) -> tuple[Tensor, ...]:
+        """See `ExactLayer`."""
+        return history_gradients(table, initial_BS, rows)
+
+    def advance(self, table: Sensitivities, rows: Sequence[int], steps: Derivatives, input_BTD: Tensor) -> None:
+        """See `ExactLayer`."""
+        advance_rows(table, rows, steps, input_BTD)
 
     def _drive(self, x: Tensor) -> Tensor:
         """Returns what the input does to the gates, `[..., G, N]`."""
@@ -117,7 +91,12 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, drive_TBGN: Tensor, recurrent_GN: Tensor, cell_BN: Tensor, keep_TB1: Tensor, record: ELSTMRecord
+        ctx: Any,
+        drive_TBGN: Tensor,
+        recurrent_GN: Tensor,
+        cell_BN: Tensor,
+        keep_TB1: Tensor,
+        record: Record[Derivatives],
     ) -> Tensor:
         gates_TBGN = torch.empty_like(drive_TBGN)
         previous_TBN = torch.empty_like(drive_TBGN[:, :, 0])
@@ -128,7 +107,8 @@ class _Scan(torch.autograd.Function):
             torch.addcmul(drive_TBGN[t], previous_BN.unsqueeze(1), recurrent_GN, out=gates_BGN)
             z_BN, f_BN = gates_BGN[:, 0].tanh_(), gates_BGN[:, 1].sigmoid_()
             cell_BN = torch.lerp(z_BN, previous_BN, f_BN, out=cells_TBN[t])
-        record.activations = (gates_TBGN, previous_TBN, recurrent_GN.detach(), keep_TB1)
+        fixed_GN = recurrent_GN.detach()
+        record.derive = lambda: derivatives(gates_TBGN, previous_TBN, fixed_GN, keep_TB1)
         ctx.record = record
         return cells_TBN
 

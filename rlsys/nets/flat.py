@@ -15,7 +15,7 @@ class FlatParameters:
     """Moves a module's parameters and gradients into two contiguous vectors, of which they become views.
 
     The module must be on its final device, and must not be moved afterwards. Gradients are added to the vector by
-    `backward`; set it to zero before.
+    `backward`; set it to zero before. Those of frozen parameters stay 0.
 
     Attributes:
       vector: `[n]`, a parameter for an optimizer.
@@ -33,7 +33,8 @@ class FlatParameters:
         values, gradients = self._split(self.vector.data), self._split(self.gradient)
         for parameter, value, gradient in zip(parameters, values, gradients, strict=True):
             parameter.data = value.copy_(parameter.data)
-            parameter.grad = gradient
+            if parameter.requires_grad:
+                parameter.grad = gradient
 
     def gradients(self) -> Mapping[str, Tensor]:
         """Returns name -> view of that parameter's gradient."""

@@ -10,7 +10,6 @@ import abc
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 
@@ -52,28 +51,3 @@ class RecurrentCore(nn.Module, abc.ABC):
           first_BT: bool, True where a row begins an episode: the memory is forgotten before it.
           state: memory before row 0, name -> `[B, size]`.
         """
-
-
-class LSTMCore(RecurrentCore):
-    """An LSTM (Hochreiter and Schmidhuber 1997) with torch's gates and initial weights."""
-
-    def __init__(self, num_inputs: int, num_units: int) -> None:
-        super().__init__()
-        self.num_inputs, self.num_outputs = num_inputs, num_units
-        self.state_sizes = {"hidden": num_units, "cell": num_units}
-        self.cell = nn.LSTMCell(num_inputs, num_units)
-
-    def step(self, input_BD: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `RecurrentCore`."""
-        hidden, cell = self.cell(input_BD, (state["hidden"], state["cell"]))
-        return hidden, {"hidden": hidden, "cell": cell}
-
-    def unroll(self, input_BTD: Tensor, first_BT: Tensor, state: Mapping[str, Tensor]) -> Unrolled:
-        """See `RecurrentCore`."""
-        keep_TB1 = (~first_BT).t().unsqueeze(-1).to(input_BTD.dtype)
-        hidden, cell = state["hidden"], state["cell"]
-        outputs = []
-        for input_BD, keep_B1 in zip(input_BTD.unbind(dim=1), keep_TB1, strict=True):
-            hidden, cell = self.cell(input_BD, (hidden * keep_B1, cell * keep_B1))
-            outputs.append(hidden)
-        return Unrolled(torch.stack(outputs, dim=1))

@@ -15,8 +15,8 @@ class DeepStem(nn.Module):
     """IMPALA's ResNet of 15 convolutions; Espeholt et al. 2018, figure 3, https://arxiv.org/abs/1802.01561.
 
     Attributes:
-      features: convolutions, without parameters of their own only if frozen; ends with a flat vector.
-      fc: the dense layer, `[.., D]`.
+      features: convolutions; ends with a flat vector.
+      fc: the dense layer.
     """
 
     def __init__(self, shape: tuple[int, int, int], num_features: int, *, conv_scale: int = 1) -> None:
@@ -70,6 +70,18 @@ class DenseStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns `[B, D]`, after a tanh, for `[B, ...]`."""
         return functional.tanh(self.fc(self.features(x)))
+
+
+class NoStem(nn.Module):
+    """Passes observations on as vectors; without parameters. Attributes as in `DeepStem`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.fc = nn.Flatten(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns `[B, D]` for `[B, ...]`."""
+        return x.flatten(start_dim=1)
 
 
 class _Section(nn.Module):

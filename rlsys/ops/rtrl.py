@@ -11,25 +11,28 @@ so unit n of c depends on row n of each parameter alone, and its sensitivity S =
     S_θ(t) = carry_t ⊙ S_θ(t-1) + local_t ⊗ input_t      carry_t = ∂c_t/∂c_{t-1}, local_t = ∂c_t/∂(W x_t + …)
 
 The gradient of an unroll's loss is what backpropagation gives inside the unroll, and ∂L/∂c_init ⊙ S for all that came
-before it. S is advanced over all T rows of the unroll by one batched matrix product.
+before it. S is advanced over all T rows of an unroll by one matrix product.
 
-Shape legend: B unrolls, T rows, G gates z and f, N units, D inputs of the cell.
+Shape legend: B unrolls, T rows, R rows of a table, G gates z and f, N units, D inputs of the cell.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from rlsys.ops.sensitivities import SensitivityTable, StepDerivatives, without_negligible
+
 
 @dataclass
-class Sensitivities:
-    """∂c/∂θ of B cells.
+class Sensitivities(SensitivityTable):
+    """∂c/∂θ of R cells.
 
     Attributes:
-      weight: `[B, G, N, D]`, by the input matrices W.
-      recurrent: `[B, G, N]`, by the vectors w.
-      bias: `[B, G, N]`.
+      weight: `[R, G, N, D]`, by the input matrices W.
+      recurrent: `[R, G, N]`, by the vectors w.
+      bias: `[R, G, N]`.
     """
 
     weight: Tensor
@@ -42,27 +45,9 @@ class Sensitivities:
         vector = (size, 2, num_units)
         return cls(like.new_zeros(*vector, num_inputs), like.new_zeros(vector), like.new_zeros(vector))
 
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns all three."""
-        return self.weight, self.recurrent, self.bias
-
-    def rows(self, index_B: Tensor) -> "Sensitivities":
-        """Returns copies of some cells' sensitivities."""
-        return Sensitivities(*(tensor[index_B] for tensor in self.tensors()))
-
-    def put(self, index_B: Tensor, others: "Sensitivities") -> None:
-        """Replaces some cells' sensitivities."""
-        for tensor, other in zip(self.tensors(), others.tensors(), strict=True):
-            tensor[index_B] = other
-
-    def clear(self, index_B: Tensor) -> None:
-        """Forgets the history of some cells."""
-        for tensor in self.tensors():
-            tensor[index_B] = 0.0
-
 
 @dataclass
-class Derivatives:
+class Derivatives(StepDerivatives):
     """What each step did to the cell: enough for its backward pass and for the sensitivities.
 
     Attributes:
@@ -87,52 +72,74 @@ def derivatives(gates: Tensor, previous: Tensor, recurrent: Tensor, keep: Tensor
       keep: `[..., 1]`, 0 where the step begins an episode, else 1.
     """
     z, f = gates.unbind(dim=-2)
-    local = torch.empty_like(gates)
-    torch.mul(1.0 - f, 1.0 - z * z, out=local[..., 0, :])
-    torch.mul(previous - z, f * (1.0 - f), out=local[..., 1, :])
-    carry = ((local * recurrent).sum(dim=-2) + f) * keep
+    local, rest = torch.empty_like(gates), 1.0 - f
+    of_z, of_f = local.unbind(dim=-2)
+    torch.mul(rest, z, out=of_z)
+    torch.addcmul(rest, of_z, z, value=-1.0, out=of_z)
+    torch.sub(previous, z, out=of_f).mul_(f).mul_(rest)
+    carry = torch.addcmul(f, of_z, recurrent[0]).addcmul_(of_f, recurrent[1]).mul_(keep)
     return Derivatives(previous, local, carry)
 
 
 @torch.no_grad()
-def history_gradients(sensitivities: Sensitivities, initial_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def history_gradients(
+    table: Sensitivities, initial_BN: Tensor, rows: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Returns what the time before an unroll adds to the gradients of weight, recurrent and bias.
 
     Args:
-      sensitivities: when the unroll began.
+      table: sensitivities when the unroll began.
       initial_BN: ∂L/∂c_init of the unroll's loss.
+      rows: rows of the table that belong to the B unrolls; all of them by default.
     """
-    s = sensitivities
-    return (
-        torch.einsum("bn,bgnd->gnd", initial_BN, s.weight),
-        torch.einsum("bn,bgn->gn", initial_BN, s.recurrent),
-        torch.einsum("bn,bgn->gn", initial_BN, s.bias),
-    )
+    rows = range(len(initial_BN)) if rows is None else rows
+    weight = torch.zeros_like(table.weight[0])
+    # Row by row, so that the sensitivities are read once, and nothing as large as they is written.
+    for row, initial_1N1 in zip(rows, initial_BN[:, None, :, None].unbind(), strict=True):
+        weight.addcmul_(table.weight[row], initial_1N1)
+    index, initial_B1N = list(rows), initial_BN.unsqueeze(1)
+    return weight, (initial_B1N * table.recurrent[index]).sum(dim=0), (initial_B1N * table.bias[index]).sum(dim=0)
 
 
 @torch.no_grad()
-def advance(sensitivities: Sensitivities, steps: Derivatives, input_BTD: Tensor) -> Sensitivities:
-    """Returns the sensitivities after all rows of an unroll.
+def advance_rows(table: Sensitivities, rows: Sequence[int], steps: Derivatives, input_BTD: Tensor) -> None:
+    """Moves sensitivities to the time after all rows of an unroll, in place.
 
     Args:
-      sensitivities: before row 0.
+      table: before row 0 of the unrolls.
+      rows: rows of the table that belong to the B unrolls; each once.
       steps: of rows 0 to T - 1, time first: `[T, B, …]`.
       input_BTD: the cell's inputs there.
     """
-    after_TBN = torch.empty_like(steps.carry)  # ∂c_T/∂c_t: the product of the carries of all later rows
+    whole_BN, after_TBN = _carries(steps.carry)
+    whole_B1N, through_TBGN = whole_BN.unsqueeze(1), after_TBN.unsqueeze(2) * steps.local
+    # One unroll's sensitivities fit into a CPU's cache, those of all don't: each is scaled and added to while there.
+    products_BMT = through_TBGN.flatten(start_dim=2).permute(1, 2, 0)
+    for row, whole_1N1, left_MT, right_TD in zip(
+        rows, whole_B1N.unsqueeze(-1).unbind(), products_BMT.unbind(), input_BTD.unbind(), strict=True
+    ):
+        weight = table.weight[row]
+        weight.mul_(whole_1N1).flatten(end_dim=1).addmm_(left_MT, right_TD)
+    index = list(rows)
+    recurrent = (through_TBGN * steps.previous.unsqueeze(2)).sum(dim=0)
+    table.recurrent[index] = recurrent.addcmul_(table.recurrent[index], whole_B1N)
+    table.bias[index] = through_TBGN.sum(dim=0).addcmul_(table.bias[index], whole_B1N)
+
+
+def _carries(carry_TBN: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns ∂c_T/∂c_init, and `[T, B, N]` ∂c_T/∂c_t: the product of the carries of all later rows."""
+    after_TBN = torch.empty_like(carry_TBN)
     after_TBN[-1] = 1.0
-    for t in reversed(range(len(after_TBN) - 1)):
-        torch.mul(after_TBN[t + 1], steps.carry[t + 1], out=after_TBN[t])
-    whole_B1N = (after_TBN[0] * steps.carry[0]).unsqueeze(1)
-    through_TBGN = after_TBN.unsqueeze(2) * steps.local
-    size, _, num_units, num_inputs = sensitivities.weight.shape
-    old = (sensitivities.weight * whole_B1N.unsqueeze(-1)).view(size, 2 * num_units, num_inputs)
-    weight = old.baddbmm_(through_TBGN.flatten(start_dim=2).permute(1, 2, 0), input_BTD)
-    return Sensitivities(
-        weight.view_as(sensitivities.weight),
-        sensitivities.recurrent * whole_B1N + (through_TBGN * steps.previous.unsqueeze(2)).sum(dim=0),
-        sensitivities.bias * whole_B1N + through_TBGN.sum(dim=0),
-    )
+    for t in reversed(range(len(carry_TBN) - 1)):
+        after_TBN[t] = without_negligible(after_TBN[t + 1] * carry_TBN[t + 1])
+    return without_negligible(after_TBN[0] * carry_TBN[0]), after_TBN
+
+
+def advance(table: Sensitivities, steps: Derivatives, input_BTD: Tensor) -> Sensitivities:
+    """Returns the sensitivities of all rows of a table after an unroll; arguments as in `advance_rows`."""
+    after = table.clone()
+    advance_rows(after, range(len(input_BTD)), steps, input_BTD)
+    return after
 
 
 @torch.no_grad()
