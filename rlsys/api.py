@@ -10,7 +10,7 @@ its learner in a learner worker, and moves segments, batches and weights between
 
 import abc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
@@ -30,12 +30,14 @@ class Decision:
       state: the state for the next call, batch axis first.
       extras: name -> `[B, ...]`, stored with the row and given back in `Batch.extras`.
       priority: `[B]` float64 initial priorities of the rows as items (exponent applied), or None.
+      encoded: `[B, ...]`, where `SegmentSpec.encoded` says that replay stores this and not the observation.
     """
 
     action: Array
     state: State
     extras: dict[str, Array] = field(default_factory=dict)
     priority: Array | None = None
+    encoded: Array | None = None
 
 
 class Policy(abc.ABC):
@@ -58,6 +60,10 @@ class Policy(abc.ABC):
           state: what the last decision returned; the caller has put `initial_state` into the rows of new episodes.
           explore: True while collecting; False for evaluation (greedy, no noise).
         """
+
+    def encode(self, observation: Array) -> Array:
+        """Returns what replay stores instead of observations, of some of them; see `SegmentSpec.encoded`."""
+        return observation
 
     def after_step(self, state: State, action: Array, reward: Array) -> State:
         """Tells what came of the last decision, before the next one, where the policy's state shall remember it.
@@ -150,6 +156,8 @@ class SegmentSpec:
       extras: name -> spec of what the policy returns in `Decision.extras`.
       unroll: cut into unrolls, for a queue.
       state: name -> spec of the parts of the policy's state that an unroll begins with.
+      encoded: what an unroll holds instead of observations, made by the policy: features of a part of the network that
+        does not learn are smaller than frames, and are not computed twice.
     """
 
     length: int
@@ -159,6 +167,13 @@ class SegmentSpec:
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
     unroll: bool = False
     state: Mapping[str, ArraySpec] = field(default_factory=dict)
+    encoded: ArraySpec | None = None
+
+    def stored_env(self, env: EnvSpec) -> EnvSpec:
+        """Returns the environment as replay knows it: with what is stored of an observation."""
+        if self.encoded is None:
+            return env
+        return replace(env, observation=self.encoded, num_stack=1, observation_low=(), observation_high=())
 
 
 @dataclass(frozen=True)
@@ -224,6 +239,8 @@ class LearnerContext:
       device: torch device name.
       num_ranks: data-parallel learners; each samples 1/num_ranks of the batch.
       average: averages a list of torch tensors over the ranks in place; the identity with one rank.
+      read_weights: run, or folder of a checkpoint -> the weights that its policy acts with. Raises CheckpointError.
+      is_resumed: `load` comes next, so nothing has to be read from elsewhere.
     """
 
     config: Any
@@ -232,6 +249,8 @@ class LearnerContext:
     device: str = "cpu"
     num_ranks: int = 1
     average: Callable[[list[Any]], None] = lambda tensors: None
+    read_weights: Callable[[str], Mapping[str, Array]] = lambda source: {}
+    is_resumed: bool = False
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ class UnrollWriter:
         self._episode_rows = np.zeros(num_environments, np.int64)
         """Frames of the running episode, the next row's not included."""
 
+    def rows_that_look_ahead(self, truncated: Array) -> Array:
+        """Returns the environments whose `next_observation` the next `append_batch` will look at."""
+        return np.flatnonzero(truncated | (self._num_rows + 1 == self._length))
+
     def append_batch(
         self,
         *,
@@ -70,6 +74,7 @@ class UnrollWriter:
 
         Everything is copied. Arguments are those of `SegmentWriter.append_batch`, and `state`: the policy's state from
         which `action` was chosen, name -> `[E, ...]`; parts that the spec does not name are left out.
+        Of `next_observation` only the rows that `rows_that_look_ahead` names matter.
 
         Raises:
           ReplayError: an array does not fit the specs.

@@ -101,7 +101,8 @@ class LearnerHost:
     def start(self, address: str, checkpoints: str, step: int | None) -> int:
         """Builds the learner, from a checkpoint if a step is given, and publishes its weights; returns its step."""
         self._ranks = Ranks(self._rank, self._plan.runtime.learners, address)
-        self._worker = LearnerWorker(self._plan, self._replay, RemotePublisher(self._server), self._ranks)
+        publisher = RemotePublisher(self._server)
+        self._worker = LearnerWorker(self._plan, self._replay, publisher, self._ranks, is_resumed=step is not None)
         if step is not None:
             saved = Checkpoints(Path(checkpoints), keep=1).open(step, parts=["learner"]).read("learner")
             self._worker.load(saved["worker"])

@@ -29,7 +29,7 @@ class LocalQueue:
     """One queue, used directly; implements `rlsys.api.Replay`. In one process nobody has to wait for room in it."""
 
     def __init__(self, plan: Plan) -> None:
-        self._queue = UnrollQueue(plan.table, plan.env_spec, plan.segments)
+        self._queue = UnrollQueue(plan.table, plan.stored_env, plan.segments)
         self.deadline = float("inf")
 
     def insert(self, block: Segment | Unrolls) -> None:
@@ -63,7 +63,7 @@ class LocalReplay:
     """One table and its limiter, used directly; implements `rlsys.api.Replay`."""
 
     def __init__(self, plan: Plan) -> None:
-        self.table = Table(plan.table, plan.env_spec, plan.segments, seed=plan.seeds("replay", 0)[0])
+        self.table = Table(plan.table, plan.stored_env, plan.segments, seed=plan.seeds("replay", 0)[0])
         self.limiter = RateLimiter(plan.table)
         self.deadline = float("inf")
 
@@ -120,7 +120,8 @@ class InlineRun:
         self._checkpoints = checkpoints
         self._replay = LocalQueue(plan) if plan.segments.unroll else LocalReplay(plan)
         self._workers = [RolloutWorker(plan, index, progress.sessions) for index in range(plan.num_rollout_workers)]
-        self._learner = LearnerWorker(plan, self._replay, self._take_weights)
+        is_resumed = progress.sessions > 0
+        self._learner = LearnerWorker(plan, self._replay, self._take_weights, is_resumed=is_resumed)
         self._newest: Packed | None = None
         self._acting: list[Packed | None] = [None] * len(self._workers)
         self._steps_since_sync = [0] * len(self._workers)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from rlsys.api import LearnerContext, Replay, ReplayNotReady, Saved
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.pretrained import read_weights
 from rlsys.runtime.weights import Packed, pack
 from rlsys.types import Array, Batch
 
@@ -113,7 +114,13 @@ class LearnerWorker:
     """Holds one rank's learner. Rank 0 publishes the weights."""
 
     def __init__(
-        self, plan: Plan, replay: PatientReplay, publish: Callable[[Packed], None], ranks: Agreement | None = None
+        self,
+        plan: Plan,
+        replay: PatientReplay,
+        publish: Callable[[Packed], None],
+        ranks: Agreement | None = None,
+        *,
+        is_resumed: bool = False,
     ) -> None:
         self._ranks = ranks or Alone()
         self._reports_histograms = plan.run.debug_histograms and self._ranks.rank == 0
@@ -126,6 +133,8 @@ class LearnerWorker:
             device=device,
             num_ranks=self._ranks.num_ranks,
             average=self._ranks.average,
+            read_weights=read_weights,
+            is_resumed=is_resumed,
         )
         self._learner = plan.algorithm.make_learner(context)
         self._replay = _Timed(replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks))

@@ -60,6 +60,11 @@ class Plan:
         return self.runtime.learner_threads
 
     @property
+    def stored_env(self) -> EnvSpec:
+        """The environment as replay knows it."""
+        return self.segments.stored_env(self.env_spec)
+
+    @property
     def evaluation_env(self) -> EnvConfig:
         """The environment of evaluations while the run trains."""
         return changed_env(self.env, self.run.evaluation_env, "run.evaluation_env")
@@ -184,4 +189,4 @@ def _check_queue(plan: Plan) -> None:
             f"runtime.replay_shards = {shards} with {ranks} learners and {workers} rollout workers; a queue needs a "
             "multiple of the learners, and a worker for each shard. Change runtime.replay_shards."
         )
-    UnrollQueue(plan.table, plan.env_spec, plan.segments, share=shards)
+    UnrollQueue(plan.table, plan.stored_env, plan.segments, share=shards)

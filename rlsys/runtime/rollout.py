@@ -77,7 +77,7 @@ class RolloutWorker:
         self._state = self._policy.initial_state(self._size)
         make_writer = UnrollWriter if plan.segments.unroll else SegmentWriter
         self._writer: UnrollWriter | SegmentWriter = make_writer(
-            plan.segments, plan.env_spec, index, incarnation, self._size
+            plan.segments, plan.stored_env, index, incarnation, self._size
         )
         self._version = -1
         self._steps_since_sync = 0
@@ -119,6 +119,13 @@ class RolloutWorker:
 
     def _write(self, observation: Array, decision: Decision, result: StepResult) -> Sequence[Segment | Unrolls]:
         if isinstance(self._writer, UnrollWriter):
+            next_observation = result.observation
+            if decision.encoded is not None:
+                observation = decision.encoded
+                rows = self._writer.rows_that_look_ahead(result.truncated)
+                next_observation = np.zeros_like(observation)
+                if len(rows):
+                    next_observation[rows] = self._policy.encode(result.observation[rows])
             return self._writer.append_batch(
                 observation=observation,
                 action=result.action,
@@ -128,7 +135,7 @@ class RolloutWorker:
                 extras=decision.extras,
                 state=self._state,
                 weights_version=self._version,
-                next_observation=result.observation,
+                next_observation=next_observation,
             )
         return self._writer.append_batch(
             observation=observation,

@@ -111,7 +111,7 @@ class ReplayShard(Shard):
         super().__init__(index)
         shards = plan.runtime.replay_shards
         seed = plan.seeds("replay", index)[0]
-        self._table = Table(plan.table, plan.env_spec, plan.segments, share=shards, seed=seed)
+        self._table = Table(plan.table, plan.stored_env, plan.segments, share=shards, seed=seed)
         self._limiter = RateLimiter.for_shard(plan.table, shards)
         self._shards = shards
         self._sampled_by_rank: dict[int, int] = {}
@@ -194,7 +194,7 @@ class QueueShard(Shard):
 
     def __init__(self, plan: Plan, index: int) -> None:
         super().__init__(index)
-        self._queue = UnrollQueue(plan.table, plan.env_spec, plan.segments, share=plan.runtime.replay_shards)
+        self._queue = UnrollQueue(plan.table, plan.stored_env, plan.segments, share=plan.runtime.replay_shards)
 
     @property
     def num_items(self) -> int:

@@ -89,8 +89,8 @@ def _collect(policy: Policy, env: BatchedEnv, segments: SegmentSpec, spec: Table
     table: Any
     writer: Any
     if segments.unroll:
-        table = UnrollQueue(spec, env.spec, segments)
-        writer = UnrollWriter(segments, env.spec, 0, 0, _ENVIRONMENTS)
+        table = UnrollQueue(spec, segments.stored_env(env.spec), segments)
+        writer = UnrollWriter(segments, segments.stored_env(env.spec), 0, 0, _ENVIRONMENTS)
     else:
         RateLimiter(spec).check(spec.batch_size, segments.length + segments.overlap)
         table = Table(spec, env.spec, segments)
@@ -114,6 +114,8 @@ def _collect(policy: Policy, env: BatchedEnv, segments: SegmentSpec, spec: Table
         }
         if segments.unroll:
             step["state"] = state
+            if segments.encoded is not None:
+                step |= {"observation": decision.encoded, "next_observation": policy.encode(result.observation)}
         else:
             truncated = segments.bootstrap_extras and result.truncated.any()
             step["priority"] = decision.priority

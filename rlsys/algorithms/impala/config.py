@@ -14,8 +14,8 @@ class ImpalaConfig(Section):
     """Core between stem and heads (upstream: none, --use_lstm, --use_quasi_lstm or --use_rtrl)."""
     gradient: Literal["tbptt", "rtrl"] = "tbptt"
     """How a core learns over time: truncated to the unroll, or exactly, by real-time recurrent learning."""
-    stem: Literal["auto", "deep", "nature", "mlp"] = "auto"
-    """What sees the observation: IMPALA's ResNet, the three layers of DQN, or two dense ones; auto: deep or mlp."""
+    stem: Literal["auto", "deep", "nature", "mlp", "none"] = "auto"
+    """What sees the observation: IMPALA's ResNet, DQN's three layers, two dense ones, or nothing; auto: deep or mlp."""
     hidden_size: int = Field(256, ge=1)
     """Units of the core (DMLab: 512)."""
     num_layers: int = Field(1, ge=1)

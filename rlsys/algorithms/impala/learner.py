@@ -22,8 +22,8 @@ from rlsys.algorithms.impala.history import History
 from rlsys.algorithms.impala.networks import Output, make_network
 from rlsys.algorithms.impala.requirements import LAST_REWARD, LOGITS
 from rlsys.api import Learner, LearnerContext, Replay, Saved
-from rlsys.errors import WorkerError
-from rlsys.nets.elstm import ELSTMCore
+from rlsys.errors import ConfigError, WorkerError
+from rlsys.nets.exact import ExactCore
 from rlsys.nets.flat import FlatParameters
 from rlsys.nets.precision import multiplies_bfloat16
 from rlsys.nets.recurrent import Unrolled
@@ -56,6 +56,10 @@ class ImpalaLearner(Learner):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)
             self._network = make_network(self._config, context.env).to(self._device)
+        if self._config.load_conv_net_from and not context.is_resumed:
+            self._load_stem(self._config.load_conv_net_from)
+        self._network.stem.features.requires_grad_(not self._config.freeze_conv)
+        self._network.stem.fc.requires_grad_(not self._config.freeze_fc)
         self._flat = FlatParameters(self._network)
         config = self._config
         self._optimizer = RMSprop(
@@ -68,7 +72,7 @@ class ImpalaLearner(Learner):
         rounded = config.precision == "bf16" and multiplies_bfloat16(self._device)
         self._precision = torch.autocast(self._device.type, torch.bfloat16) if rounded else contextlib.nullcontext()
         core = self._network.core
-        self._history = History(core) if config.gradient == "rtrl" and isinstance(core, ELSTMCore) else None
+        self._history = History(core) if config.gradient == "rtrl" and isinstance(core, ExactCore) else None
         self._step = 0
 
     def step(self, replay: Replay) -> Mapping[str, float]:
@@ -129,6 +133,30 @@ class ImpalaLearner(Learner):
             self._history.load(saved["history"])
         self._step = saved["step"]
 
+    def _load_stem(self, source: str) -> None:
+        """Begins with the stem of another run.
+
+        Raises:
+          ConfigError: its layers have other names or shapes.
+        """
+        layers = {f"stem.{name}": value for name, value in self._network.stem.named_parameters()}
+        if self._config.not_load_fc:
+            layers = {name: value for name, value in layers.items() if not name.startswith("stem.fc.")}
+        given = self._context.read_weights(source)
+        differing = [
+            f"{name} is {tuple(value.shape)} here and {given[name].shape if name in given else 'missing'} there"
+            for name, value in layers.items()
+            if name not in given or given[name].shape != tuple(value.shape)
+        ]
+        if differing:
+            raise ConfigError(
+                f"impala.load_conv_net_from = {source} has another stem: {'; '.join(differing)}. Give a run whose stem "
+                "and env have the same sizes, or set impala.not_load_fc=true where only the dense layer differs."
+            )
+        with torch.no_grad():
+            for name, value in layers.items():
+                value.copy_(torch.tensor(given[name]))
+
     def _backward(self, batch: Batch) -> dict[str, Tensor]:
         """Computes this rank's gradient; returns metrics as tensors."""
         config = self._config
@@ -181,6 +209,8 @@ class ImpalaLearner(Learner):
     ) -> tuple[Output, Unrolled]:
         """Returns what the network says about all T + 1 rows."""
         size, length = observation.shape[:2]
+        if self._config.freeze_fc:
+            return self._network.unroll(observation, last_reward_BT, first_BT, memory)
         with self._precision:
             features = self._network.see(observation.flatten(end_dim=1))
         return self._network.unroll(features.view(size, length, -1), last_reward_BT, first_BT, memory)

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from rlsys.algorithms.impala.config import ImpalaConfig
-from rlsys.algorithms.impala.requirements import is_image, state_sizes, stem_of
+from rlsys.algorithms.impala.requirements import state_sizes, stem_features, stem_of
 from rlsys.nets.elstm import ELSTMCore
-from rlsys.nets.recurrent import LSTMCore, RecurrentCore, Unrolled
+from rlsys.nets.lstm import LSTMCore
+from rlsys.nets.recurrent import RecurrentCore, Unrolled
 from rlsys.nets.scaling import RescaleObservation
-from rlsys.nets.stems import DeepStem, DenseStem, NatureStem
+from rlsys.nets.stems import DeepStem, DenseStem, NatureStem, NoStem
 from rlsys.types import EnvSpec
 
 
@@ -38,11 +39,11 @@ class ActorCritic(nn.Module):
 
     def __init__(self, config: ImpalaConfig, env: EnvSpec) -> None:
         super().__init__()
-        self._is_image = is_image(env) and stem_of(config, env) != "mlp"
+        self._is_image = stem_of(config, env) in ("deep", "nature")
         self._rescale = RescaleObservation(env.observation_low, env.observation_high)
         self._has_bounds = bool(env.observation_low)
         self.stem = _make_stem(config, env)
-        num_features = config.fc_size + 1
+        num_features = stem_features(config, env) + 1
         self.core: RecurrentCore | None = _make_core(config, num_features)
         num_outputs = num_features if self.core is None else self.core.num_outputs
         self.policy = nn.Linear(num_outputs, env.num_actions)
@@ -105,6 +106,8 @@ def _with_reward(features: Tensor, reward: Tensor) -> Tensor:
 def _make_stem(config: ImpalaConfig, env: EnvSpec) -> nn.Module:
     shape = env.policy_observation.shape
     kind = stem_of(config, env)
+    if kind == "none":
+        return NoStem()
     if kind == "mlp":
         return DenseStem(int(torch.Size(shape).numel()), config.fc_size)
     height, width = shape[-2:]

@@ -38,15 +38,22 @@ class ImpalaPolicy(Policy):
     @torch.inference_mode()
     def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
         """Draws an action for each observation; unless exploring, the values are among the extras, too."""
-        with self._precision:
-            features = self._network.see(self._to_device(observation))
+        features = self._see(observation)
         memory = {name: self._to_device(value) for name, value in state.items() if name != LAST_REWARD}
         output, after = self._network.step(features, self._to_device(state[LAST_REWARD]), memory)
         logits = output.logits.cpu().numpy()
         next_state = {name: value.cpu().numpy() for name, value in after.items()}
         temperature = 1.0 if explore else self._config.eval_temperature
         extras = {LOGITS: logits} if explore else {LOGITS: logits, "value": output.value.cpu().numpy()}
-        return Decision(self._choose(logits, temperature), {**next_state, LAST_REWARD: state[LAST_REWARD]}, extras)
+        next_state[LAST_REWARD] = state[LAST_REWARD]
+        encoded = features.cpu().numpy() if self._config.freeze_fc else None
+        return Decision(self._choose(logits, temperature), next_state, extras, encoded=encoded)
+
+    @torch.inference_mode()
+    def encode(self, observation: Array) -> Array:
+        """Returns the frozen stem's features, `[B, D]` float32."""
+        features: Array = self._see(observation).cpu().numpy()
+        return features
 
     def after_step(self, state: State, action: Array, reward: Array) -> State:
         """Remembers the reward."""
@@ -63,6 +70,10 @@ class ImpalaPolicy(Policy):
     def load(self, saved: Saved) -> None:
         """Takes over the random state."""
         self._rng.bit_generator.state = saved["rng"]
+
+    def _see(self, observation: Array) -> Tensor:
+        with self._precision:
+            return self._network.see(self._to_device(observation))
 
     def _choose(self, logits_BA: Array, temperature: float) -> Array:
         """Draws from softmax(logits / temperature) by Gumbel's trick; the best action at temperature 0."""

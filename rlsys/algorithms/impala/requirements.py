@@ -1,5 +1,7 @@
 """What IMPALA asks of the runtime: unrolls from a queue, and which settings cannot work."""
 
+from math import prod
+
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.api import SegmentSpec, TableSpec
 from rlsys.errors import ConfigError
@@ -32,6 +34,11 @@ def stem_of(config: ImpalaConfig, env: EnvSpec) -> str:
     return "deep" if is_image(env) else "mlp"
 
 
+def stem_features(config: ImpalaConfig, env: EnvSpec) -> int:
+    """Returns D, the numbers that the stem makes of an observation."""
+    return prod(env.policy_observation.shape) if stem_of(config, env) == "none" else config.fc_size
+
+
 def is_image(env: EnvSpec) -> bool:
     """Tells whether one observation is a picture `[H, W]` or `[C, H, W]`."""
     shape = env.observation.shape
@@ -46,6 +53,7 @@ def segments(config: ImpalaConfig, env: EnvSpec) -> SegmentSpec:
         extras={LOGITS: ArraySpec((env.num_actions,), "float32")},
         unroll=True,
         state={**state, LAST_REWARD: ArraySpec((), "float32")},
+        encoded=ArraySpec((stem_features(config, env),), "float32") if config.freeze_fc else None,
     )
 
 
