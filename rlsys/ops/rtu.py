@@ -39,6 +39,12 @@ def rotation(log_decay: Tensor, log_angle: Tensor) -> Rotation:
     return Rotation(radius * angle.cos(), radius * angle.sin(), (-torch.expm1(-2.0 * rate)).sqrt())
 
 
+def turn(pair: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Returns pairs `[..., K, N]` after their turn."""
+    first, second = pair.unbind(dim=-2)
+    return torch.stack([cosine * first - sine * second, sine * first + cosine * second], dim=-2)
+
+
 @dataclass
 class TraceSensitivities(SensitivityTable):
     """∂s/∂θ of R pairs of N units.
@@ -92,7 +98,7 @@ def trace_derivatives(
     """
     cosine, sine, _ = rotation(log_decay, log_angle)
     rate, angle = log_decay.exp(), log_angle.exp()
-    turned = _turn(previous, cosine, sine)
+    turned = turn(previous, cosine, sine)
     # ∂g/∂ν = -e^ν g, ∂φ/∂ν = -e^ν φ and ∂n/∂ν = e^ν n r²/(1 - r²); ∂g/∂τ = -θ φ and ∂φ/∂τ = θ g.
     by_decay = rate * (drive / torch.expm1(2.0 * rate) - turned)
     by_angle = angle * torch.stack([-turned[..., 1, :], turned[..., 0, :]], dim=-2)
@@ -124,7 +130,7 @@ def trace_history_gradients(
 
 @torch.no_grad()
 def advance_trace_rows(
-    table: TraceSensitivities, rows: Sequence[int], steps: TraceDerivatives, input_BTD: Tensor, turn: Rotation
+    table: TraceSensitivities, rows: Sequence[int], steps: TraceDerivatives, input_BTD: Tensor, turned_by: Rotation
 ) -> None:
     """Moves sensitivities to the time after all rows of an unroll, in place.
 
@@ -133,26 +139,20 @@ def advance_trace_rows(
       rows: rows of the table that belong to the B unrolls; each once.
       steps: of rows 0 to T - 1.
       input_BTD: the units' inputs there.
-      turn: of the weights that the unroll was made with.
+      turned_by: the turn of each unit in a step, by the weights that the unroll was made with.
     """
-    whole_BJKN, through_TBJKN = _carries(steps, turn)
-    products_BMT = (through_TBJKN * turn.scale).flatten(start_dim=2).permute(1, 2, 0)
+    whole_BJKN, through_TBJKN = _carries(steps, turned_by)
+    products_BMT = (through_TBJKN * turned_by.scale).flatten(start_dim=2).permute(1, 2, 0)
     for row, whole_JKN, left_MT, right_TD in zip(
         rows, whole_BJKN.unbind(), products_BMT.unbind(), input_BTD.unbind(), strict=True
     ):
         weight_JKND = table.weight[row]
-        weight_JKND.copy_(_apply(whole_JKN.unsqueeze(-1), weight_JKND, dim=0))
+        weight_JKND.copy_(_apply(whole_JKN[:, :, None, :, None], weight_JKND, dim=0))
         weight_JKND.view(-1, input_BTD.shape[-1]).addmm_(left_MT, right_TD)
     index = list(rows)
     for old_RJN, direct_TBKN in ((table.log_decay, steps.by_decay), (table.log_angle, steps.by_angle)):
         new_BJN = (through_TBJKN * direct_TBKN.unsqueeze(2)).sum(dim=(0, 3))
         old_RJN[index] = new_BJN + _apply(whole_BJKN, old_RJN[index], dim=1)
-
-
-def _turn(pair: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Returns pairs `[..., K, N]` after their turn."""
-    first, second = pair.unbind(dim=-2)
-    return torch.stack([cosine * first - sine * second, sine * first + cosine * second], dim=-2)
 
 
 def _apply(matrix: Tensor, pair: Tensor, dim: int) -> Tensor:
@@ -162,16 +162,16 @@ def _apply(matrix: Tensor, pair: Tensor, dim: int) -> Tensor:
     return torch.addcmul(of_first * first, of_second, second)
 
 
-def _carries(steps: TraceDerivatives, turn: Rotation) -> tuple[Tensor, Tensor]:
+def _carries(steps: TraceDerivatives, turned_by: Rotation) -> tuple[Tensor, Tensor]:
     """Returns `[B, J, K, N]` ∂s_T/∂s_init, and `[T, B, J, K, N]` ∂s_T/∂p_t."""
     num_rows, size, _, num_units = steps.slope.shape
     through_TBJKN = steps.slope.new_empty(num_rows, size, 2, 2, num_units)
-    after_BJKN = torch.eye(2, dtype=turn.cosine.dtype, device=turn.cosine.device)[:, :, None].expand(
+    after_BJKN = torch.eye(2, dtype=turned_by.cosine.dtype, device=turned_by.cosine.device)[:, :, None].expand(
         size, 2, 2, num_units
     )
     for t in reversed(range(num_rows)):
         torch.mul(after_BJKN, steps.slope[t].unsqueeze(1), out=through_TBJKN[t])
         # ∂p/∂s = [[g, -φ], [φ, g]], from the right: the turn back.
-        turned = _turn(through_TBJKN[t], turn.cosine, -turn.sine)
+        turned = turn(through_TBJKN[t], turned_by.cosine, -turned_by.sine)
         after_BJKN = without_negligible(turned * steps.keep[t, :, :, None, None])
     return after_BJKN, through_TBJKN

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from rlsys.nets.elstm import ELSTMCore
-from rlsys.ops.rtrl import Sensitivities, advance, advance_step, derivatives, history_gradients
+from rlsys.nets.exact import ExactCore
+from rlsys.nets.rtu import RTUCore
+from rlsys.ops.rtrl import Sensitivities, advance, advance_step, derivatives
 
 SIZE, UNITS, INPUTS = 3, 5, 4
+KINDS = ("elstm", "rtu", "linear_rtu")
 
 
 @pytest.fixture(autouse=True)
@@ -19,21 +22,35 @@ def exact() -> None:
     torch.set_default_dtype(torch.float32)
 
 
-def make_core(num_layers: int = 1) -> ELSTMCore:
-    core = ELSTMCore(INPUTS, UNITS, num_layers=num_layers)
-    with torch.no_grad():
-        for parameter in core.parameters():
-            parameter.mul_(3.0)  # memories long enough to be missed
+def make_core(kind: str = "elstm", num_layers: int = 1) -> ExactCore:
+    core: ExactCore
+    if kind == "elstm":
+        core = ELSTMCore(INPUTS, UNITS, num_layers=num_layers)
+        with torch.no_grad():
+            for parameter in core.parameters():
+                parameter.mul_(3.0)  # memories long enough to be missed
+    else:
+        core = RTUCore(INPUTS, UNITS, num_layers=num_layers, linear=kind == "linear_rtu")
+        with torch.no_grad():
+            for layer in core.layers:
+                layer.log_decay.uniform_(-4.0, -1.0)
+                layer.weight.mul_(0.3)
     return core
 
 
-def naive_outputs(core: ELSTMCore, input_BTD: Tensor, first_BT: Tensor) -> Tensor:
+def no_memory(core: ExactCore) -> dict[str, Tensor]:
+    return {name: torch.zeros(SIZE, size) for name, size in core.state_sizes.items()}
+
+
+def forget(state: dict[str, Tensor], first_B: Tensor) -> dict[str, Tensor]:
+    return {name: torch.where(first_B[:, None], 0.0, value) for name, value in state.items()}
+
+
+def naive_outputs(core: ExactCore, input_BTD: Tensor, first_BT: Tensor) -> Tensor:
     """Steps of the cell one after the other, differentiated by autograd alone."""
-    state = {name: torch.zeros(len(input_BTD), UNITS) for name in core.state_sizes}
-    outputs = []
+    state, outputs = no_memory(core), []
     for t in range(input_BTD.shape[1]):
-        state = {name: torch.where(first_BT[:, t, None], 0.0, value) for name, value in state.items()}
-        output, state = core.step(input_BTD[:, t], state)
+        output, state = core.step(input_BTD[:, t], forget(state, first_BT[:, t]))
         outputs.append(output)
     return torch.stack(outputs, dim=1)
 
@@ -44,44 +61,44 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def rtrl_gradients(core: ELSTMCore, input_BTD: Tensor, first_BT: Tensor, target: Tensor, length: int) -> dict:
+def rtrl_gradients(
+    core: ExactCore, input_BTD: Tensor, first_BT: Tensor, target: Tensor, length: int
+) -> dict[str, Tensor]:
     """Sums the gradients of unrolls of `length` rows, each with what came before it."""
-    cells = {name: torch.zeros(SIZE, UNITS) for name in core.state_sizes}
-    history = [Sensitivities.zeros(SIZE, UNITS, layer.weight.shape[2], input_BTD) for layer in core.layers]
+    state = no_memory(core)
+    tables = [layer.no_history(SIZE) for layer in core.each_layer()]
     for start in range(0, input_BTD.shape[1], length):
         rows = slice(start, start + length)
-        initial = {name: value.clone().requires_grad_() for name, value in cells.items()}
+        initial = {name: value.clone().requires_grad_() for name, value in state.items()}
         output, records = core.unroll(input_BTD[:, rows], first_BT[:, rows], initial)
         (output * target[:, rows]).sum().backward()
-        for layer, (layer_module, record) in enumerate(zip(core.layers, records, strict=True)):
-            before = history_gradients(history[layer], initial[f"cell_{layer}"].grad)
-            for parameter, more in zip(
-                (layer_module.weight, layer_module.recurrent, layer_module.bias), before, strict=True
-            ):
-                parameter.grad += more
-            history[layer] = advance(history[layer], record.derivatives(), record.input_BTD)
+        for layer, table, value, record in zip(core.each_layer(), tables, initial.values(), records, strict=True):
+            before = layer.history_gradients(table, value.grad, range(SIZE))
+            for name, more in zip(table.named(), before, strict=True):
+                layer.get_parameter(name).grad += more
+            layer.advance(table, range(SIZE), record.derivatives(), record.input_BTD)
         with torch.no_grad():
             for t in range(start, min(start + length, input_BTD.shape[1])):
-                cells = {name: torch.where(first_BT[:, t, None], 0.0, value) for name, value in cells.items()}
-                _, cells = core.step(input_BTD[:, t], cells)
+                _, state = core.step(input_BTD[:, t], forget(state, first_BT[:, t]))
     return gradients(core)
 
 
-def random_rows(length: int, seed: int, resets: float = 0.1) -> tuple[Tensor, Tensor, Tensor]:
+def random_rows(length: int, seed: int, resets: float = 0.1, num_outputs: int = UNITS) -> tuple[Tensor, Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     first = torch.tensor(rng.random((SIZE, length)) < resets)
     first[:, 0] = False
     return (
         torch.tensor(rng.normal(size=(SIZE, length, INPUTS))),
         first,
-        torch.tensor(rng.normal(size=(SIZE, length, UNITS))),
+        torch.tensor(rng.normal(size=(SIZE, length, num_outputs))),
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [1, 7, 20, 120])
-def test_unrolls_of_any_length_give_the_gradient_of_the_whole_history(length: int) -> None:
-    core = make_core()
-    input_BTD, first_BT, target = random_rows(120, seed=1)
+def test_unrolls_of_any_length_give_the_gradient_of_the_whole_history(kind: str, length: int) -> None:
+    core = make_core(kind)
+    input_BTD, first_BT, target = random_rows(120, seed=1, num_outputs=core.num_outputs)
     (naive_outputs(core, input_BTD, first_BT) * target).sum().backward()
     expected = gradients(core)
     found = rtrl_gradients(core, input_BTD, first_BT, target, length)
@@ -89,22 +106,23 @@ def test_unrolls_of_any_length_give_the_gradient_of_the_whole_history(length: in
         torch.testing.assert_close(found[name], gradient, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fits", [True, False])
-def test_truncation_gives_it_only_where_every_episode_fits_into_an_unroll(fits: bool) -> None:
-    core = make_core()
-    input_BTD, _, target = random_rows(40, seed=2)
+def test_truncation_gives_it_only_where_every_episode_fits_into_an_unroll(kind: str, fits: bool) -> None:
+    core = make_core(kind)
+    input_BTD, _, target = random_rows(40, seed=2, num_outputs=core.num_outputs)
     first_BT = torch.zeros(SIZE, 40, dtype=torch.bool)
     first_BT[:, 10::10] = fits
     (naive_outputs(core, input_BTD, first_BT) * target).sum().backward()
     expected = gradients(core)["layers.0.weight"]
-    cells = {"cell_0": torch.zeros(SIZE, UNITS)}
+    state = no_memory(core)
     for start in range(0, 40, 10):
         rows = slice(start, start + 10)
-        output, _ = core.unroll(input_BTD[:, rows], first_BT[:, rows], cells)
+        output, _ = core.unroll(input_BTD[:, rows], first_BT[:, rows], state)
         (output * target[:, rows]).sum().backward()
         with torch.no_grad():
             for t in range(start, start + 10):
-                _, cells = core.step(input_BTD[:, t], {"cell_0": cells["cell_0"] * ~first_BT[:, t, None]})
+                _, state = core.step(input_BTD[:, t], forget(state, first_BT[:, t]))
     error = (gradients(core)["layers.0.weight"] - expected).norm() / expected.norm()
     assert error < 1e-12 if fits else error > 0.01
 
@@ -168,13 +186,14 @@ def test_derivatives_are_those_of_autograd() -> None:
     torch.testing.assert_close(found.carry, direct + (local * layer.recurrent).sum(dim=1))
 
 
-def test_stacked_layers_are_exact_at_the_top_and_spatial_below() -> None:
-    core = make_core(num_layers=2)
-    input_BTD, first_BT, target = random_rows(60, seed=5)
+@pytest.mark.parametrize("kind", KINDS)
+def test_stacked_layers_are_exact_at_the_top_and_spatial_below(kind: str) -> None:
+    core = make_core(kind, num_layers=2)
+    input_BTD, first_BT, target = random_rows(60, seed=5, num_outputs=core.num_outputs)
     (naive_outputs(core, input_BTD, first_BT) * target).sum().backward()
     expected = gradients(core)
     found = rtrl_gradients(core, input_BTD, first_BT, target, 10)
-    for name in ("weight", "recurrent", "bias"):
+    for name in core.layers[0].no_history(1).named():
         torch.testing.assert_close(found[f"layers.1.{name}"], expected[f"layers.1.{name}"], rtol=1e-10, atol=1e-10)
         assert not torch.allclose(found[f"layers.0.{name}"], expected[f"layers.0.{name}"], rtol=1e-6)
     # Below: the error that comes down within the unroll, times the exact history of the lower layer itself.
@@ -183,17 +202,15 @@ def test_stacked_layers_are_exact_at_the_top_and_spatial_below() -> None:
 
 
 def spatial_gradient_of_lower_layer(
-    core: ELSTMCore, input_BTD: Tensor, first_BT: Tensor, target: Tensor, length: int
+    core: ExactCore, input_BTD: Tensor, first_BT: Tensor, target: Tensor, length: int
 ) -> Tensor:
-    """Backpropagates through all of the lower layer, but cuts the upper cell at the borders of unrolls."""
-    lower, upper = torch.zeros(SIZE, UNITS), torch.zeros(SIZE, UNITS)
-    outputs = []
+    """Backpropagates through all of the lower layer, but cuts the upper memory at the borders of unrolls."""
+    state, outputs = no_memory(core), []
+    _, upper = core.state_sizes
     for t in range(input_BTD.shape[1]):
         if t % length == 0:
-            upper = upper.detach()
-        lower, upper = (torch.where(first_BT[:, t, None], 0.0, cell) for cell in (lower, upper))
-        output, after = core.step(input_BTD[:, t], {"cell_0": lower, "cell_1": upper})
-        lower, upper = after["cell_0"], after["cell_1"]
+            state[upper] = state[upper].detach()
+        output, state = core.step(input_BTD[:, t], forget(state, first_BT[:, t]))
         outputs.append(output)
     (torch.stack(outputs, dim=1) * target).sum().backward()
     return gradients(core)["layers.0.weight"]

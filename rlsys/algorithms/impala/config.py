@@ -10,16 +10,16 @@ from rlsys.config import Section
 class ImpalaConfig(Section):
     """Networks, losses and optimizer of one V-trace learner."""
 
-    network: Literal["feedforward", "lstm", "elstm"] = "feedforward"
+    network: Literal["feedforward", "lstm", "elstm", "rtu", "linear_rtu"] = "feedforward"
     """Core between stem and heads (upstream: none, --use_lstm, --use_quasi_lstm or --use_rtrl)."""
     gradient: Literal["tbptt", "rtrl"] = "tbptt"
     """How a core learns over time: truncated to the unroll, or exactly, by real-time recurrent learning."""
     stem: Literal["auto", "deep", "nature", "mlp", "none"] = "auto"
     """What sees the observation: IMPALA's ResNet, DQN's three layers, two dense ones, or nothing; auto: deep or mlp."""
     hidden_size: int = Field(256, ge=1)
-    """Units of the core (DMLab: 512)."""
+    """Units of the core (DMLab: 512); each of an rtu is a pair of numbers."""
     num_layers: int = Field(1, ge=1)
-    """Layers of an elstm core; upstream has one."""
+    """Layers of an elstm or rtu core; upstream has one."""
     fc_size: int = Field(256, ge=1)
     """Outputs of the stem."""
     conv_scale: int = Field(1, ge=1)

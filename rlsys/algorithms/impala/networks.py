@@ -17,6 +17,7 @@ from rlsys.algorithms.impala.requirements import state_sizes, stem_features, ste
 from rlsys.nets.elstm import ELSTMCore
 from rlsys.nets.lstm import LSTMCore
 from rlsys.nets.recurrent import RecurrentCore, Unrolled
+from rlsys.nets.rtu import RTUCore
 from rlsys.nets.scaling import RescaleObservation
 from rlsys.nets.stems import DeepStem, DenseStem, NatureStem, NoStem
 from rlsys.types import EnvSpec
@@ -127,3 +128,6 @@ def _make_core(config: ImpalaConfig, num_inputs: int) -> RecurrentCore | None:
             return ELSTMCore(
                 num_inputs, config.hidden_size, num_layers=config.num_layers, forget_bias=config.forget_bias
             )
+        case "rtu" | "linear_rtu":
+            linear = config.network == "linear_rtu"
+            return RTUCore(num_inputs, config.hidden_size, num_layers=config.num_layers, linear=linear)

@@ -13,7 +13,7 @@ LAST_REWARD = "last_reward"
 """State `[]` float32: the reward of the last action in the episode, 0 at its beginning."""
 
 _SMALLEST_IMAGE = 36
-_EXACT = ("elstm",)
+_EXACT = ("elstm", "rtu", "linear_rtu")
 
 
 def state_sizes(config: ImpalaConfig) -> dict[str, int]:
@@ -25,6 +25,8 @@ def state_sizes(config: ImpalaConfig) -> dict[str, int]:
             return {"hidden": config.hidden_size, "cell": config.hidden_size}
         case "elstm":
             return {f"cell_{layer}": config.hidden_size for layer in range(config.num_layers)}
+        case "rtu" | "linear_rtu":
+            return {f"pair_{layer}": 2 * config.hidden_size for layer in range(config.num_layers)}
 
 
 def stem_of(config: ImpalaConfig, env: EnvSpec) -> str:
@@ -80,10 +82,10 @@ def check(config: ImpalaConfig, env: EnvSpec, num_environments: int, num_ranks: 
             f"({', '.join(_EXACT)}) have an exact gradient that is affordable. Set impala.gradient=tbptt or "
             "impala.network=elstm."
         )
-    if config.num_layers > 1 and config.network != "elstm":
+    if config.num_layers > 1 and config.network not in _EXACT:
         raise ConfigError(
-            f"impala.num_layers = {config.num_layers} with impala.network = {config.network}; only elstm has layers. "
-            "Set impala.num_layers=1."
+            f"impala.num_layers = {config.num_layers} with impala.network = {config.network}; only "
+            f"{', '.join(_EXACT)} have layers. Set impala.num_layers=1."
         )
     if stem_of(config, env) in ("deep", "nature") and not is_image(env):
         raise ConfigError(
