@@ -107,6 +107,20 @@ class ExactCore(RecurrentCore):
             output, after[name] = layer.step(output, state[name])
         return output, after
 
+    def carry(self, input_BD: Tensor, state: Mapping[str, Tensor], tables: Sequence[SensitivityTable]) -> None:
+        """Moves the sensitivities of all layers over one row, in place: what it costs to know them while acting.
+
+        Args:
+          input_BD: inputs of the row.
+          state: memory before it.
+          tables: per layer, of the B sequences.
+        """
+        output, rows = input_BD.unsqueeze(1), range(len(input_BD))
+        keep_1B1 = input_BD.new_ones(1, len(input_BD), 1)
+        for name, layer, table in zip(self.state_sizes, self.each_layer(), tables, strict=True):
+            output, record = layer.unroll(output, keep_1B1, state[name])
+            layer.advance(table, rows, record.derivatives(), record.input_BTD)
+
     def unroll(self, input_BTD: Tensor, first_BT: Tensor, state: Mapping[str, Tensor]) -> Unrolled:
         """See `RecurrentCore`; the records are `Record`s."""
         output, records = input_BTD, []

@@ -14,6 +14,8 @@ class ImpalaConfig(Section):
     """Core between stem and heads (upstream: none, --use_lstm, --use_quasi_lstm or --use_rtrl)."""
     gradient: Literal["tbptt", "rtrl"] = "tbptt"
     """How a core learns over time: truncated to the unroll, or exactly, by real-time recurrent learning."""
+    sensitivities: Literal["learner", "actor"] = "learner"
+    """Who keeps what rtrl knows of the past: the learner, or, as upstream, actors, which pay for it at every step."""
     stem: Literal["auto", "deep", "nature", "mlp", "none"] = "auto"
     """What sees the observation: IMPALA's ResNet, DQN's three layers, two dense ones, or nothing; auto: deep or mlp."""
     hidden_size: int = Field(256, ge=1)

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.optim import RMSprop
 
 from rlsys.algorithms.impala.config import ImpalaConfig
-from rlsys.algorithms.impala.history import History
+from rlsys.algorithms.impala.history import CarriedHistory, History
 from rlsys.algorithms.impala.networks import Output, make_network
-from rlsys.algorithms.impala.requirements import LAST_REWARD, LOGITS
+from rlsys.algorithms.impala.requirements import LAST_REWARD, LOGITS, carries_sensitivities, state_sizes
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import ConfigError, WorkerError
 from rlsys.nets.exact import ExactCore
@@ -72,7 +72,9 @@ class ImpalaLearner(Learner):
         rounded = config.precision == "bf16" and multiplies_bfloat16(self._device)
         self._precision = torch.autocast(self._device.type, torch.bfloat16) if rounded else contextlib.nullcontext()
         core = self._network.core
-        self._history = History(core) if config.gradient == "rtrl" and isinstance(core, ExactCore) else None
+        self._history: History | CarriedHistory | None = None
+        if config.gradient == "rtrl" and isinstance(core, ExactCore):
+            self._history = CarriedHistory(core) if carries_sensitivities(config) else History(core)
         self._step = 0
 
     def step(self, replay: Replay) -> Mapping[str, float]:
@@ -129,7 +131,7 @@ class ImpalaLearner(Learner):
         self._flat.load_arrays(saved["parameters"])
         state = {name: torch.tensor(value) for name, value in saved["optimizer"].items()}
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": {0: state} if state else {}})
-        if self._history is not None and saved["history"] is not None:
+        if self._history is not None and saved["history"]:
             self._history.load(saved["history"])
         self._step = saved["step"]
 
@@ -164,7 +166,7 @@ class ImpalaLearner(Learner):
             *(self._to_device(x) for x in (batch.observation, batch.action, batch.reward)),
             *(self._to_device(x) for x in (batch.terminated, batch.truncated, batch.extras[LOGITS])),
         )
-        memory = {name: self._to_device(value) for name, value in batch.state.items() if name != LAST_REWARD}
+        memory = {name: self._to_device(batch.state[name]) for name in state_sizes(config)}
         if self._history is not None:
             memory = {name: value.clone().requires_grad_() for name, value in memory.items()}
         mask_BT, first_BT = row_masks(rows.terminated, rows.truncated)
@@ -221,8 +223,7 @@ class ImpalaLearner(Learner):
         initial = [cell.grad for cell in memory.values()]
         assert all(gradient is not None for gradient in initial)
         self._history.learn(
-            environment_B=batch.environment,
-            position_B=batch.position,
+            batch,
             initial=[gradient for gradient in initial if gradient is not None],
             records=unrolled.records,
             continues_B=continues_B,

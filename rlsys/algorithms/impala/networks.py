@@ -6,7 +6,7 @@ Irie, Gopalakrishnan and Schmidhuber 2024, appendix B, https://arxiv.org/abs/230
 Shape legend: B sequences, T rows, D features, A actions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.requirements import state_sizes, stem_features, stem_of
 from rlsys.nets.elstm import ELSTMCore
+from rlsys.nets.exact import ExactCore
 from rlsys.nets.lstm import LSTMCore
 from rlsys.nets.recurrent import RecurrentCore, Unrolled
 from rlsys.nets.rtu import RTUCore
 from rlsys.nets.scaling import RescaleObservation
 from rlsys.nets.stems import DeepStem, DenseStem, NatureStem, NoStem
+from rlsys.ops.sensitivities import SensitivityTable
 from rlsys.types import EnvSpec
 
 
@@ -65,6 +67,17 @@ class ActorCritic(nn.Module):
             return self._say(inputs), {}
         output, after = self.core.step(inputs, state)
         return self._say(output), after
+
+    def carry(
+        self,
+        features_BD: Tensor,
+        reward_B: Tensor,
+        state: Mapping[str, Tensor],
+        tables: Sequence[SensitivityTable],
+    ) -> None:
+        """Moves the sensitivities of an exact core's layers over one row, in place; arguments as in `step`."""
+        assert isinstance(self.core, ExactCore)
+        self.core.carry(_with_reward(features_BD, reward_B), state, tables)
 
     def unroll(
         self, features_BTD: Tensor, reward_BT: Tensor, first_BT: Tensor, state: Mapping[str, Tensor]

@@ -29,6 +29,40 @@ def state_sizes(config: ImpalaConfig) -> dict[str, int]:
             return {f"pair_{layer}": 2 * config.hidden_size for layer in range(config.num_layers)}
 
 
+def carries_sensitivities(config: ImpalaConfig) -> bool:
+    """Tells whether sensitivities travel with the policy's state."""
+    return config.gradient == "rtrl" and config.sensitivities == "actor"
+
+
+def sensitivity_shapes(config: ImpalaConfig, env: EnvSpec) -> dict[tuple[int, str], tuple[int, ...]]:
+    """Returns (layer, parameter) -> shape of an environment's sensitivities by it; for cores with an exact gradient."""
+    shapes: dict[tuple[int, str], tuple[int, ...]] = {}
+    vector = (2, config.hidden_size)
+    num_inputs = stem_features(config, env) + 1
+    for layer, num_outputs in enumerate(state_sizes(config).values()):
+        if config.network == "elstm":
+            matrices = {"weight": (*vector, num_inputs), "recurrent": vector, "bias": vector}
+        else:
+            matrices = {"weight": (2, *vector, num_inputs), "log_decay": vector, "log_angle": vector}
+        shapes |= {(layer, name): shape for name, shape in matrices.items()}
+        num_inputs = num_outputs
+    return shapes
+
+
+def sensitivity_name(layer: int, parameter: str) -> str:
+    """Returns what a sensitivity is called in the policy's state."""
+    return f"sensitivity_{layer}_{parameter}"
+
+
+def state_specs(config: ImpalaConfig, env: EnvSpec) -> dict[str, ArraySpec]:
+    """Returns all parts of the policy's state."""
+    specs = {name: ArraySpec((size,), "float32") for name, size in state_sizes(config).items()}
+    if carries_sensitivities(config):
+        for key, shape in sensitivity_shapes(config, env).items():
+            specs[sensitivity_name(*key)] = ArraySpec(shape, "float32")
+    return {**specs, LAST_REWARD: ArraySpec((), "float32")}
+
+
 def stem_of(config: ImpalaConfig, env: EnvSpec) -> str:
     """Returns the stem that "auto" stands for."""
     if config.stem != "auto":
@@ -49,12 +83,11 @@ def is_image(env: EnvSpec) -> bool:
 
 def segments(config: ImpalaConfig, env: EnvSpec) -> SegmentSpec:
     """Returns unrolls with the policy's logits, which begin with its memory and the last reward."""
-    state = {name: ArraySpec((size,), "float32") for name, size in state_sizes(config).items()}
     return SegmentSpec(
         length=config.unroll_length,
         extras={LOGITS: ArraySpec((env.num_actions,), "float32")},
         unroll=True,
-        state={**state, LAST_REWARD: ArraySpec((), "float32")},
+        state=state_specs(config, env),
         encoded=ArraySpec((stem_features(config, env),), "float32") if config.freeze_fc else None,
     )
 
