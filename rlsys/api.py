@@ -31,6 +31,7 @@ class Decision:
       extras: name -> `[B, ...]`, stored with the row and given back in `Batch.extras`.
       priority: `[B]` float64 initial priorities of the rows as items (exponent applied), or None.
       encoded: `[B, ...]`, where `SegmentSpec.encoded` says that replay stores this and not the observation.
+      weights_version: of the weights that decided, where they live in another process.
     """
 
     action: Array
@@ -38,6 +39,7 @@ class Decision:
     extras: dict[str, Array] = field(default_factory=dict)
     priority: Array | None = None
     encoded: Array | None = None
+    weights_version: int | None = None
 
 
 class Policy(abc.ABC):
@@ -266,6 +268,8 @@ class Algorithm:
       check: raises ConfigError where the section cannot work with (config, env spec, number of environments in all
         rollout workers, number of learner ranks); called before any worker starts.
       debug: overrides of the section that shrink it to seconds (`debug=true`).
+      is_reactive: each row of `Policy.act` depends on that row alone, and not on which environment it is, so that
+        inference workers may decide for the environments of many rollout workers at once.
     """
 
     name: str
@@ -276,3 +280,4 @@ class Algorithm:
     table: Callable[[Any, EnvSpec], TableSpec]
     check: Callable[[Any, EnvSpec, int, int], None]
     debug: Mapping[str, Any] = field(default_factory=dict)
+    is_reactive: bool = False

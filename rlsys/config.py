@@ -120,6 +120,14 @@ class RuntimeConfig(Section):
     """GPUs that Ray reserves per learner when it computes on one; below 1 learners share a GPU."""
     learner_threads: int | Literal["auto"] = "auto"
     """torch threads of a learner on a CPU; auto: all cores of the machine, shared by the learners."""
+    inference_workers: int | Literal["auto"] = 0
+    """Processes that decide for the rollout workers, batched; 0: each decides itself; auto: one if there is a GPU."""
+    inference_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where inference workers compute; auto takes a GPU where the cluster has one."""
+    inference_gpus: float = Field(0.5, gt=0.0)
+    """GPUs that Ray reserves per inference worker when it computes on one."""
+    inference_batch_size: int = Field(512, ge=1)
+    """Most environments that are decided for at once (upstream: 512)."""
     segments_in_flight: int = Field(2, ge=1)
     """Segments that a rollout worker may have on the way to replay before it waits."""
     batches_in_flight: int = Field(3, ge=1)

@@ -4,37 +4,58 @@ These are plain classes with constructor arguments of a few kilobytes, so that a
 time; `program` turns them into Ray actors.
 """
 
+import asyncio
 import os
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 
+from rlsys.api import Decision
 from rlsys.runtime.checkpoint import Checkpoints, FileRecord, write_part
 from rlsys.runtime.distributed import Ranks, free_address
 from rlsys.runtime.evaluator import Evaluation, evaluate
+from rlsys.runtime.inference import InferenceReport, InferenceWorker, Request, next_batch
 from rlsys.runtime.learning import LearnerReport, LearnerWorker
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.process import use_threads
-from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePublisher, RemoteReplay, RemoteWeights
+from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePolicy, RemotePublisher, RemoteReplay, RemoteWeights
 from rlsys.runtime.remote_queue import RemoteQueue
 from rlsys.runtime.rollout import RolloutReport, RolloutWorker
 from rlsys.runtime.shard import QueueShard, ReplayShard
+from rlsys.runtime.weights import unpack
+from rlsys.types import Array, Weights
+
+_FIRST_WEIGHTS_PAUSE_S = 0.05
 
 
 class RolloutHost:
     """A rollout worker with its outlet to the shards."""
 
-    def __init__(self, plan: Plan, index: int, incarnation: int, shards: list[Handle], server: Handle) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        index: int,
+        incarnation: int,
+        shards: list[Handle],
+        server: Handle,
+        inference: Handle | None = None,
+    ) -> None:
         use_threads(plan.runtime.rollout_threads)
         self._name = f"rollout-{index}"
-        self._worker = RolloutWorker(plan, index, incarnation)
+        policy: RemotePolicy | None = None
+        if inference is not None:
+            policy = RemotePolicy(plan.algorithm.make_policy(plan.policy_context(index, incarnation)), inference)
+        self._worker = RolloutWorker(plan, index, incarnation, policy)
         if plan.segments.unroll:
             # One shard and one call at a time: the unrolls of an environment must arrive in order.
             self._outlet = RemoteOutlet([shards[index % len(shards)]], in_flight=1)
         else:
             self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
-        self._weights = RemoteWeights(server)
+        self._weights = policy or RemoteWeights(server)
 
     def collect(self, seconds: float) -> RolloutReport:
         """Works for about `seconds` and reports."""
@@ -57,6 +78,98 @@ class RolloutHost:
     def close(self) -> None:
         """Closes the environments."""
         self._worker.close()
+
+
+class InferenceHost:
+    """An inference worker with its queue of requests. Started again by Ray, it pulls the newest weights first."""
+
+    def __init__(self, plan: Plan, index: int, server: Handle) -> None:
+        use_threads(plan.runtime.rollout_threads)
+        self._runtime = plan.runtime
+        self._worker = InferenceWorker(plan, index)
+        self._server = server
+        self._waiting: deque[tuple[Request, asyncio.Future[Decision]]] = deque()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1)  # the policy is used by one thread at a time
+        self._serving: asyncio.Task[None] | None = None
+        self._pulling: asyncio.Task[Weights | None] | None = None
+        self._decisions_since_pull = 0
+
+    async def act(self, request: Request) -> Decision:
+        """Answers one request, with others that arrive meanwhile.
+
+        Waits for: the first weights, and the batch before. Is unblocked by the learner's first publication.
+        """
+        self._start()
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, answer))
+        self._arrived.set()
+        decision: Decision = await answer
+        return decision
+
+    async def encode(self, observation: Array) -> Array:
+        """See `Policy.encode`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._worker.encode, observation)
+
+    async def version(self) -> int:
+        """Returns the version of the weights that decide; -1 before the first."""
+        self._start()
+        return self._worker.version
+
+    async def report(self) -> InferenceReport:
+        """Returns what happened since the last report."""
+        return self._worker.report()
+
+    async def pid(self) -> int:
+        """Returns the process id."""
+        return os.getpid()
+
+    def _start(self) -> None:
+        if self._serving is None:
+            self._serving = asyncio.create_task(self._serve())
+
+    async def _serve(self) -> None:
+        """Takes over newer weights between batches, and answers what is waiting, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._look_for_weights()
+            if self._worker.version < 0:
+                await asyncio.sleep(_FIRST_WEIGHTS_PAUSE_S)
+                continue
+            if not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+            count = next_batch((request for request, _ in self._waiting), self._runtime.inference_batch_size)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            try:
+                requests = [request for request, _ in batch]
+                decisions = await loop.run_in_executor(self._thread, self._worker.decide, requests)
+            except Exception as error:  # noqa: BLE001 - whatever it was, whoever asked must hear of it
+                for _, answer in batch:
+                    answer.set_exception(error)
+                continue
+            self._decisions_since_pull += sum(len(request.observation) for request in requests)
+            for (_, answer), decision in zip(batch, decisions, strict=True):
+                if not answer.cancelled():
+                    answer.set_result(decision)
+
+    async def _look_for_weights(self) -> None:
+        """Takes over weights that have arrived, and asks for newer ones when that is due; does not wait for them."""
+        if self._pulling is not None and self._pulling.done():
+            weights, self._pulling = self._pulling.result(), None
+            if weights is not None:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._worker.set_weights, weights)
+        due = self._worker.version < 0 or self._decisions_since_pull >= self._runtime.weight_sync_frequency
+        if due and self._pulling is None:
+            self._decisions_since_pull = 0
+            self._pulling = asyncio.create_task(self._pull(self._worker.version))
+
+    async def _pull(self, have_version: int) -> Weights | None:
+        try:
+            publication = await self._server.pull.remote(have_version)
+            return None if publication is None else unpack(await publication.reference[0])
+        except RayError:  # server or owner are away: later
+            return None
 
 
 class ShardHost(ReplayShard):

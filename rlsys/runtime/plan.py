@@ -54,6 +54,12 @@ class Plan:
         return self.runtime.rollout_workers
 
     @property
+    def num_inference_workers(self) -> int:
+        """Inference workers, resolved; 0 where rollout workers decide themselves."""
+        assert isinstance(self.runtime.inference_workers, int)
+        return self.runtime.inference_workers
+
+    @property
     def learner_threads(self) -> int:
         """Torch threads of a learner, resolved."""
         assert isinstance(self.runtime.learner_threads, int)
@@ -130,6 +136,20 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
         raise ConfigError(
             "runtime.learner_device = cuda, but the cluster has no GPU. "
             "Set runtime.learner_device=cpu or choose another profile."
+        )
+    if runtime.inference_workers == "auto":
+        settled["inference_workers"] = 1 if algorithm.is_reactive and num_gpus else 0
+    elif runtime.inference_workers and not algorithm.is_reactive:
+        raise ConfigError(
+            f"runtime.inference_workers = {runtime.inference_workers}; {algorithm.name} decides in its rollout workers "
+            "only. Set runtime.inference_workers=0."
+        )
+    if runtime.inference_device == "auto":
+        settled["inference_device"] = "cuda" if num_gpus else "cpu"
+    elif runtime.inference_device == "cuda" and num_gpus == 0:
+        raise ConfigError(
+            "runtime.inference_device = cuda, but the cluster has no GPU. "
+            "Set runtime.inference_device=cpu or choose another profile."
         )
     if runtime.learner_threads == "auto":
         settled["learner_threads"] = max(1, min(num_cpus, os.cpu_count() or 1) // runtime.learners)

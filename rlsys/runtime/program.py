@@ -1,13 +1,16 @@
 """The topology: which processes there are and who talks to whom. The only file that makes Ray actors.
 
     RolloutWorker × N ──segments──▶ ReplayShard × S ──batches──▶ LearnerWorker × L ──weights──▶ ParameterServer
-         ▲                              ▲────────── priorities ─────────┘                          │
+         ▲ ▲                            ▲────────── priorities ─────────┘                          │
+         │ └ InferenceWorker × M (where rollout workers do not decide themselves) ◀────────────────┤
          └──────────────────────────── newer weights, by reference ◀───────────────────────────────┤
     Evaluator ◀─────────────────────── the weights of an evaluated step ◀──────────────────────────┘
     Supervisor (in the driver): calls every worker for one tick at a time, and learns of all failures that way
 
     RolloutWorker     waits for the first weights, and for a shard to take its segments (≤ segments_in_flight calls).
                       is unblocked by the learner's first publication, and by samples that restore the ratio.
+    InferenceWorker   waits for the first weights, and for requests; a request waits for the batch before it.
+                      is unblocked by the learner's first publication, and by rollout workers.
     ReplayShard       waits for nothing; an insert waits inside it while replay is ahead of the learner.
                       is unblocked by any reader's call, which says how much was sampled. A queue's inserts wait
                       while it is full, and its readers while it holds less than a batch.
@@ -16,16 +19,17 @@
     ParameterServer   waits for nothing.
     Evaluator         waits for nothing; it plays with the newest published weights when it is called.
 
-Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards and the
-parameter server are restarted by Ray under the same handle, so that nobody has to look for them: a shard takes over the
-last checkpoint's rows by itself (one of a queue begins empty), the server is filled by the next publication.
+Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards, inference
+workers and the parameter server are restarted by Ray under the same handle, so that nobody has to look for them: a
+shard takes over the last checkpoint's rows by itself (one of a queue begins empty), an inference worker pulls weights,
+the server is filled by the next publication.
 """
 
 from typing import Any
 
 import ray
 
-from rlsys.runtime.hosts import EvaluatorHost, LearnerHost, QueueHost, RolloutHost, ShardHost
+from rlsys.runtime.hosts import EvaluatorHost, InferenceHost, LearnerHost, QueueHost, RolloutHost, ShardHost
 from rlsys.runtime.parameter_server import ParameterServer
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.remote import Handle
@@ -42,6 +46,11 @@ class Program:
         host = QueueHost if plan.segments.unroll else ShardHost
         shard = _actor(host, num_cpus=0, max_restarts=restarts, max_concurrency=1000)
         self.shards: list[Handle] = [shard.remote(plan, index) for index in range(runtime.replay_shards)]
+        options: dict[str, Any] = {"num_gpus": runtime.inference_gpus} if runtime.inference_device == "cuda" else {}
+        inference = _actor(InferenceHost, num_cpus=0, max_restarts=restarts, max_concurrency=1000, **options)
+        self.inference: list[Handle] = [
+            inference.remote(plan, index, self.server) for index in range(plan.num_inference_workers)
+        ]
         self.learners: list[Handle] = []
         self.rollouts: list[Handle] = []
         self.evaluator: Handle | None = None
@@ -60,8 +69,9 @@ class Program:
 
     def start_rollout(self, index: int, incarnation: int) -> Handle:
         """Starts (again) one rollout worker."""
+        inference = self.inference[index % len(self.inference)] if self.inference else None
         host = _actor(RolloutHost, num_cpus=self._plan.runtime.rollout_cpus).remote(
-            self._plan, index, incarnation, self.shards, self.server
+            self._plan, index, incarnation, self.shards, self.server, inference
         )
         if index < len(self.rollouts):
             self._kill([self.rollouts[index]])
@@ -80,7 +90,7 @@ class Program:
     def close(self) -> None:
         """Ends all processes."""
         evaluator = [self.evaluator] if self.evaluator is not None else []
-        self._kill([*self.rollouts, *self.learners, *evaluator, *self.shards, self.server])
+        self._kill([*self.rollouts, *self.inference, *self.learners, *evaluator, *self.shards, self.server])
 
     @staticmethod
     def _kill(handles: list[Handle]) -> None:

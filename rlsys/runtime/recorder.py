@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from rlsys.runtime.console import Console, Status
 from rlsys.runtime.evaluator import Evaluation
+from rlsys.runtime.inference import InferenceReport
 from rlsys.runtime.learning import LearnerReport
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
@@ -17,7 +18,7 @@ class Recorder:
     """Collects reports and, every `log_every_s`, writes one row to every sink.
 
     Metric groups: `episodes/` raw returns of whole games, `evaluation/`, `loss/` and what else the learner names,
-    `throughput/` per second since the last row, `replay/`, `workers/` shares of time and failures.
+    `throughput/` per second since the last row, `replay/`, `workers/` shares of time and failures, `inference/`.
     """
 
     def __init__(self, plan: Plan, progress: Progress, tracker: Tracker, console: Console) -> None:
@@ -46,6 +47,10 @@ class Recorder:
             self._weighted[name][0] += value * report.env_steps
             self._weighted[name][1] += report.env_steps
         self._acting_version = report.version
+
+    def inference(self, report: InferenceReport) -> None:
+        """Takes in what an inference worker did."""
+        self._inference.append(report)
 
     def learner(self, report: LearnerReport) -> None:
         """Takes in what the learner did."""
@@ -134,6 +139,7 @@ class Recorder:
         worked = sum(self._sums.values())
         if worked:
             row.update({name: value / worked for name, value in self._sums.items()})
+        row.update(self._inference_row())
         if sum(self._learner_s):
             row["workers/learner_idle_share"] = self._learner_s[0] / sum(self._learner_s)
         if self._published_version >= 0:
@@ -141,6 +147,18 @@ class Recorder:
             row["workers/version_lag"] = float(max(0, self._published_version - self._acting_version))
         row.update({f"replay/{name}": value for name, value in self._replay.items()})
         return row
+
+    def _inference_row(self) -> dict[str, float]:
+        reports = self._inference
+        decisions, batches = (sum(getattr(report, name) for report in reports) for name in ("decisions", "batches"))
+        elapsed_s = sum(report.elapsed_s for report in reports)
+        if not batches or not elapsed_s:
+            return {}
+        return {
+            "inference/decisions_per_s": decisions / elapsed_s * self._plan.num_inference_workers,
+            "inference/batch_size": decisions / batches,
+            "inference/busy_share": sum(report.busy_s for report in reports) / elapsed_s,
+        }
 
     def _status(self, row: dict[str, float]) -> Status:
         progress = self._progress
@@ -187,3 +205,4 @@ class Recorder:
         self._sums: dict[str, float] = defaultdict(float)
         self._weighted: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._learner_s = [0.0, 0.0]
+        self._inference: list[InferenceReport] = []

@@ -6,7 +6,7 @@ Every call has a bound on how many of its kind are on the way, and every wait en
 import contextlib
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,14 @@ import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from rlsys.api import ReplayNotReady, TableSpec
-from rlsys.errors import ReplayError
+from rlsys.api import Decision, Policy, ReplayNotReady, TableSpec
+from rlsys.errors import ReplayError, WorkerError
 from rlsys.replay.limiter import RateLimiter
+from rlsys.runtime.inference import Request
 from rlsys.runtime.parameter_server import Publication
 from rlsys.runtime.shard import ShardStatus
 from rlsys.runtime.weights import Packed, unpack
-from rlsys.types import Array, Batch, Segment, Unrolls, Weights
+from rlsys.types import Array, Batch, Segment, State, Unrolls, Weights
 
 Handle = Any
 """A Ray actor handle."""
@@ -29,6 +30,7 @@ _SHARD_SHIFT = 48
 """Keys of a sharded table: the shard's index in the high bits, the shard's own key in the low 48."""
 _INSERT_PATIENCE_S = 0.5
 _RETRY_S = 0.2
+_INFERENCE_PATIENCE_S = 120.0
 
 
 class RemoteOutlet:
@@ -97,6 +99,68 @@ class RemoteWeights:
             return unpack(ray.get(publication.reference[0], timeout=10.0))
         except RayError:
             return None
+
+
+class RemotePolicy(Policy):
+    """A policy whose decisions an inference worker makes; also where the version of its weights comes from.
+
+    An inference worker that is away is asked again: Ray starts it under the same handle.
+    """
+
+    def __init__(self, local: Policy, worker: Handle) -> None:
+        """Takes a policy of the same kind, which needs no weights: it knows what states are."""
+        self._local = local
+        self._worker = worker
+
+    def initial_state(self, batch_size: int) -> State:
+        """See `Policy`."""
+        return self._local.initial_state(batch_size)
+
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        """Waits for: the inference worker. Is unblocked by it, or by a deadline.
+
+        Raises:
+          WorkerError: there was no answer for two minutes.
+        """
+        decision: Decision = self._ask(lambda: self._worker.act.remote(Request(observation, state, explore)))
+        return decision
+
+    def encode(self, observation: Array) -> Array:
+        """See `Policy`."""
+        encoded: Array = self._ask(lambda: self._worker.encode.remote(observation))
+        return encoded
+
+    def after_step(self, state: State, action: Array, reward: Array) -> State:
+        """See `Policy`."""
+        return self._local.after_step(state, action, reward)
+
+    def set_weights(self, weights: Weights) -> None:
+        """Does nothing: the inference worker looks for weights itself."""
+
+    def newer(self, have_version: int) -> Weights | None:
+        """Tells, as empty weights, that the inference worker has its first; later versions come with decisions."""
+        if have_version >= 0:
+            return None
+        try:
+            version = ray.get(self._worker.version.remote(), timeout=10.0)
+        except RayError:
+            return None
+        return Weights(version, 0, {}) if version > have_version else None
+
+    def _ask(self, call: Callable[[], ray.ObjectRef]) -> Any:
+        deadline = time.monotonic() + _INFERENCE_PATIENCE_S
+        while True:
+            try:
+                return ray.get(call(), timeout=max(1.0, deadline - time.monotonic()))
+            except ray.exceptions.RayTaskError:
+                raise
+            except RayError as error:
+                if time.monotonic() > deadline:
+                    raise WorkerError(
+                        f"the inference worker did not answer for {_INFERENCE_PATIENCE_S:.0f} s "
+                        f"({type(error).__name__}). See its log in Ray's session folder."
+                    ) from None
+                time.sleep(_RETRY_S)
 
 
 class RemotePublisher:

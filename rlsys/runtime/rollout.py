@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rlsys.api import Decision, Saved
+from rlsys.api import Decision, Policy, Saved
 from rlsys.envs.vector import BatchedEnv, GameResult, StepResult
 from rlsys.replay.unrolls import UnrollWriter
 from rlsys.replay.writer import SegmentWriter
@@ -69,11 +69,12 @@ class RolloutWorker:
     against an outlet and a source of weights.
     """
 
-    def __init__(self, plan: Plan, index: int, incarnation: int = 0) -> None:
+    def __init__(self, plan: Plan, index: int, incarnation: int = 0, policy: Policy | None = None) -> None:
+        """Builds environments and, unless one is given that decides elsewhere, a policy."""
         self._plan = plan
         self._size = plan.runtime.environments_per_worker
         self._env = BatchedEnv(plan.env, plan.seeds("environment", index, incarnation, count=self._size))
-        self._policy = plan.algorithm.make_policy(plan.policy_context(index, incarnation))
+        self._policy = policy or plan.algorithm.make_policy(plan.policy_context(index, incarnation))
         self._state = self._policy.initial_state(self._size)
         make_writer = UnrollWriter if plan.segments.unroll else SegmentWriter
         self._writer: UnrollWriter | SegmentWriter = make_writer(
@@ -99,6 +100,8 @@ class RolloutWorker:
         report = self._report
         started = time.perf_counter()
         decision = self._policy.act(self._env.observation, self._state, explore=True)
+        if decision.weights_version is not None:
+            self._version = decision.weights_version
         acted = time.perf_counter()
         observation = self._env.observation.copy()
         result = self._env.step(decision.action)

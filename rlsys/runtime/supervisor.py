@@ -18,7 +18,7 @@ from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Due, Progress
 from rlsys.runtime.recorder import Recorder
 
-Kind = Literal["rollout", "learner", "evaluator", "save", "start", "ping"]
+Kind = Literal["rollout", "learner", "evaluator", "save", "start", "ping", "inference"]
 
 _INCARNATIONS_PER_SESSION = 1_000_000
 """Replay remembers who sent what: a worker of a resumed run must not look like one of the session before."""
@@ -143,6 +143,8 @@ class Supervisor:
             self._learner_reported(call.index, result)
         elif call.kind == "evaluator":
             self._evaluated(result)
+        elif call.kind == "inference":
+            self._recorder.inference(result)
         elif call.kind == "save" and self._draft is not None:
             self._draft.add(result)
             if not any(other.kind == "save" for other in self._calls.values()):
@@ -217,6 +219,8 @@ class Supervisor:
             self._abandon_draft(call, cause or error)
         elif call.kind == "ping":
             self._recorder.message(f"replay shard {call.index} is away ({_brief(error)}); it is restarted")
+        elif call.kind == "inference":
+            self._recorder.message(f"inference worker {call.index} is away ({_brief(error)}); it is restarted")
         elif call.kind == "learner" and isinstance(cause, RlsysError):
             self._abort(cause)
         elif call.kind in ("rollout", "start"):
@@ -271,7 +275,7 @@ class Supervisor:
                 self._tick_learners()
 
     def _watch(self) -> None:
-        """Says who has been silent for a minute, and looks after the shards, which report to nobody."""
+        """Says who has been silent for a minute, and asks those that Ray restarts whether they are there."""
         now = time.monotonic()
         for call in self._calls.values():
             key = (call.kind, call.index)
@@ -280,9 +284,13 @@ class Supervisor:
                 self._recorder.message(f"{call.kind} {call.index} has not reported for {_SILENCE_S:.0f} s")
         if now >= self._next_ping:
             self._next_ping = now + 5.0
+            asked = {(call.kind, call.index) for call in self._calls.values()}
             for index, shard in enumerate(self._program.shards):
-                if not any(call.kind == "ping" and call.index == index for call in self._calls.values()):
+                if ("ping", index) not in asked:
                     self._track("ping", index, shard.pid.remote())
+            for index, host in enumerate(self._program.inference):
+                if ("inference", index) not in asked:
+                    self._track("inference", index, host.report.remote())
 
     def _drain(self) -> None:
         """Lets all ticks end; after a minute a straggler is left behind."""

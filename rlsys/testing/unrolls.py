@@ -105,5 +105,6 @@ CHECKING_UNROLLS = Algorithm(
     segments=_segments,
     table=_table,
     check=_check,
+    is_reactive=True,
 )
 """The record; it is handed to the runtime directly, like `rlsys.testing.algorithm.CHECKING`."""

@@ -43,6 +43,7 @@ class Run:
             "rollout": self.program.rollouts[:1],
             "learner": self.program.learners[:1],
             "shard": self.program.shards[:1],
+            "inference": self.program.inference[:1],
         }[kind][0]
         return int(ray.get(handle.pid.remote(), timeout=PATIENCE_S))
 

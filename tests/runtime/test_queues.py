@@ -57,16 +57,32 @@ class TestOnRay:
             assert run.supervisor.run() == "80 learner steps are done"
         assert lost(plan) == 0
 
-    @pytest.mark.parametrize("victim", ["rollout", "learner", "shard"])
+    def test_inference_workers_decide_for_all_rollout_workers(
+        self, make_plan: MakePlan, make_recorder: MakeRecorder
+    ) -> None:
+        runtime = {"rollout_workers": 3, "inference_workers": 2, "inference_device": "cpu"}
+        plan = make_queue_plan(make_plan, runtime, {"training_steps": 10_000})
+        with started(plan, make_recorder) as run:
+            run.work_until(lambda: any("inference/batch_size" in row for row in read_metrics(plan.folder)))
+            run.work_until(lambda: run.progress.learner_steps > 60)
+        assert lost(plan) == 0
+        rows = read_metrics(plan.folder)
+        inference = next(row for row in rows if "inference/batch_size" in row)
+        assert 4 <= inference["inference/batch_size"] <= 8, "one or two workers of 4 environments"
+        assert inference["inference/decisions_per_s"] > 0
+        assert max(row.get("replay/weights_version_mean", 0.0) for row in rows) >= 0
+
+    @pytest.mark.parametrize("victim", ["rollout", "learner", "shard", "inference"])
     def test_training_goes_on_when_a_process_is_killed(
         self, victim: str, make_plan: MakePlan, make_recorder: MakeRecorder
     ) -> None:
-        plan = make_queue_plan(make_plan, run={"training_steps": 10_000, "checkpoint_every_learner_steps": 20})
+        runtime = {"inference_workers": 1, "inference_device": "cpu"} if victim == "inference" else {}
+        plan = make_queue_plan(make_plan, runtime, {"training_steps": 10_000, "checkpoint_every_learner_steps": 20})
         with started(plan, make_recorder) as run:
             run.work_until(lambda: run.checkpoints.latest() is not None)
             os.kill(run.pid_of(victim), signal.SIGKILL)
             before, env_steps = run.progress.learner_steps, run.progress.env_steps
-            if victim != "shard":
+            if victim in ("rollout", "learner"):
                 run.work_until(lambda: run.supervisor.restarts(victim, 0) == 1)
                 before = min(before, run.progress.learner_steps)
             run.work_until(

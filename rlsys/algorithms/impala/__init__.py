@@ -30,5 +30,6 @@ ALGORITHM = Algorithm(
     table=table,
     check=check,
     debug={"batch_size": 4, "unroll_length": 10, "hidden_size": 16, "fc_size": 16},
+    is_reactive=True,
 )
 """IMPALA as the runtime sees it."""

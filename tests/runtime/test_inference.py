@@ -1,0 +1,68 @@
+"""Inference workers without processes: which requests make a batch, and that answers are those of the policy alone."""
+
+import numpy as np
+import pytest
+
+from rlsys import config, registry
+from rlsys.api import PolicyContext
+from rlsys.errors import ConfigError
+from rlsys.runtime.inference import InferenceWorker, Request, next_batch
+from rlsys.runtime.plan import Plan, resolve
+from rlsys.types import Weights
+
+
+def impala_plan(*overrides: str) -> Plan:
+    loaded = config.load("impala-cartpole", "laptop", ["debug=true", "impala.network=elstm", *overrides])
+    return resolve(loaded, registry.get("impala"), num_cpus=2, num_gpus=0)
+
+
+def make_request(size: int, explore: bool = False, seed: int = 0) -> Request:
+    rng = np.random.default_rng(seed)
+    state = {"cell_0": rng.normal(size=(size, 16)).astype(np.float32), "last_reward": np.ones(size, np.float32)}
+    return Request(rng.normal(size=(size, 4)).astype(np.float32), state, explore)
+
+
+def test_what_waits_is_answered_together_up_to_the_bound_and_in_order() -> None:
+    requests = [make_request(size) for size in (3, 3, 3, 5)]
+    assert next_batch(requests, max_rows=512) == 4
+    assert next_batch(requests, max_rows=9) == 3
+    assert next_batch(requests, max_rows=8) == 2
+    assert next_batch(requests, max_rows=1) == 1, "one request is never divided"
+    mixed = [make_request(2), make_request(2), make_request(2, explore=True)]
+    assert next_batch(mixed, max_rows=512) == 2
+
+
+def test_each_request_gets_the_answer_that_it_would_get_alone() -> None:
+    plan = impala_plan()
+    learner_weights = registry.get("impala").make_policy(PolicyContext(plan.section, plan.env_spec, seed=3))
+    weights = Weights(7, 700, {k: v.numpy() for k, v in learner_weights._network.state_dict().items()})
+    worker = InferenceWorker(plan, 0)
+    worker.set_weights(weights)
+    requests = [make_request(size, seed=size) for size in (1, 4, 2)]
+    together = worker.decide(requests)
+    alone = [worker.decide([request])[0] for request in requests]
+    for decision, other in zip(together, alone, strict=True):
+        assert decision.weights_version == 7
+        np.testing.assert_array_equal(decision.action, other.action)
+        assert decision.state.keys() == other.state.keys()
+        for name, value in decision.state.items():
+            np.testing.assert_allclose(value, other.state[name], rtol=1e-5, atol=1e-6)
+        for name, value in decision.extras.items():
+            np.testing.assert_allclose(value, other.extras[name], rtol=1e-5, atol=1e-6)
+    report = worker.report()
+    assert (report.decisions, report.batches, report.version) == (14, 4, 7)
+    assert worker.report().decisions == 0
+
+
+def test_an_algorithm_that_cannot_decide_elsewhere_is_refused() -> None:
+    loaded = config.load("muzero-cartpole", "laptop", ["runtime.inference_workers=1"])
+    with pytest.raises(ConfigError, match="muzero decides in its rollout workers only"):
+        resolve(loaded, registry.get("muzero"), num_cpus=2, num_gpus=0)
+    with pytest.raises(ConfigError, match="inference_device = cuda, but the cluster has no GPU"):
+        impala_plan("runtime.inference_workers=1", "runtime.inference_device=cuda")
+    assert impala_plan("runtime.inference_workers=auto").num_inference_workers == 0
+    gpu = config.load("impala-cartpole", "gpu", [])
+    plan = resolve(gpu, registry.get("impala"), num_cpus=2, num_gpus=1)
+    assert (plan.num_inference_workers, plan.runtime.inference_device) == (1, "cuda")
+    muzero = resolve(config.load("muzero-cartpole", "gpu", []), registry.get("muzero"), num_cpus=2, num_gpus=1)
+    assert muzero.num_inference_workers == 0
