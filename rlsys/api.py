@@ -186,7 +186,7 @@ class TableSpec:
     fields only `max_size` and `batch_size` apply to it.
 
     Attributes:
-      max_size: items kept; the oldest segment leaves first, or, from a queue, none until it is sampled.
+      max_size: items kept; the oldest segment leaves first. Of a queue: items that may wait in each shard.
       sampler: "prioritized" (proportional to priority, stratified), "uniform" or "fifo" (oldest unroll first).
       max_times_sampled: an item leaves after so many samples; 0 for no limit.
       min_size_to_sample: items that must have been inserted before the first sample.

@@ -1,11 +1,14 @@
 """What configs/ and launch/ hold fits together and explains itself."""
 
 import itertools
+import sys
 
 import pytest
 
-from rlsys import catalogue, config
+from rlsys import catalogue, config, registry
 from rlsys.config import RuntimeConfig
+from rlsys.runtime.plan import resolve
+from rlsys.testing import deepmind_lab
 
 FAMILIES = {"r2ac": "impala"}
 """First words of experiments that are not their algorithm's name."""
@@ -26,6 +29,15 @@ def test_every_experiment_loads_with_every_profile_and_in_debug_mode(experiment:
     assert loaded.experiment.algorithm.startswith(FAMILIES.get(family, family))
     assert config.load(experiment, profile, ["debug=true"]).experiment.run.training_steps == 20
     assert all(field.meaning for field in config.describe(loaded))
+
+
+@pytest.mark.parametrize(("experiment", "profile"), PAIRS)
+def test_every_experiment_fits_every_profile(experiment: str, profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "deepmind_lab", deepmind_lab)  # the fake: no index has the real one
+    loaded = config.load(experiment, profile)
+    plan = resolve(loaded, registry.get(loaded.experiment.algorithm), num_cpus=48, num_gpus=1)
+    assert plan.num_rollout_workers == 48
+    assert plan.runtime.learner_device == "cuda"
 
 
 def test_the_list_says_something_about_everything() -> None:

@@ -23,33 +23,32 @@ _COUNTS = ("inserted_items", "duplicate_segments", "sampled_items")
 
 
 class UnrollQueue:
-    """One shard of a queue whose spec counts all of them. Not thread-safe.
+    """A queue, or one shard of several. Not thread-safe.
 
     Nothing leaves it but by `sample`: ask `has_room` before `insert`.
     """
 
-    def __init__(self, spec: TableSpec, env: EnvSpec, segments: SegmentSpec, *, share: int = 1) -> None:
+    def __init__(self, spec: TableSpec, env: EnvSpec, segments: SegmentSpec) -> None:
         """Makes an empty queue.
 
         Args:
-          spec: of the whole queue.
+          spec: of each shard.
           env: gives the columns and the frame stack.
           segments: gives the extras, the state and the length of an unroll.
-          share: number of shards; this one gets 1/share of `max_size`.
 
         Raises:
           ConfigError: it may never hold a batch.
         """
-        if spec.max_size < spec.batch_size * share:
+        if spec.max_size < spec.batch_size:
             raise ConfigError(
-                f"max_size = {spec.max_size:,} cannot hold a batch of {spec.batch_size:,} unrolls in each of {share} "
-                f"shards; it must be at least {spec.batch_size * share:,}. Raise it or lower the batch size."
+                f"max_size = {spec.max_size:,} of the queue cannot hold a batch of {spec.batch_size:,} unrolls. Raise "
+                "it or lower the batch size."
             )
         self._specs = schema.column_specs(env, segments)
         self._state_specs = dict(segments.state)
         self._length = segments.length
         self._num_before = env.num_stack - 1
-        self._max_size = -(-spec.max_size // share)
+        self._max_size = spec.max_size
         self._blocks: deque[Unrolls] = deque()
         self._num_taken = 0
         """Unrolls of the oldest block that have been given out."""

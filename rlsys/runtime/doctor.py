@@ -31,9 +31,9 @@ _MUST_WORK = {
     "Atari by pixels": EnvConfig(id="BreakoutNoFrameskip-v4"),
 }
 _MAY_WORK = {
-    "ProcGen": EnvConfig(id="procgen-coinrun-v0"),
+    "ProcGen": EnvConfig(id="procgen-coinrun"),
     "dm_control": EnvConfig(id="dm_control/cheetah-run-v0"),
-    "DMLab": EnvConfig(id="dmlab/rooms_watermaze"),
+    "DMLab": EnvConfig(id="dmlab-rooms_watermaze"),
 }
 
 

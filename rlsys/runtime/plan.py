@@ -66,6 +66,11 @@ class Plan:
         return self.runtime.learner_threads
 
     @property
+    def replay_size(self) -> int:
+        """Items that all shards together hold at most."""
+        return self.table.max_size * (self.runtime.replay_shards if self.segments.unroll else 1)
+
+    @property
     def stored_env(self) -> EnvSpec:
         """The environment as replay knows it."""
         return self.segments.stored_env(self.env_spec)
@@ -209,4 +214,4 @@ def _check_queue(plan: Plan) -> None:
             f"runtime.replay_shards = {shards} with {ranks} learners and {workers} rollout workers; a queue needs a "
             "multiple of the learners, and a worker for each shard. Change runtime.replay_shards."
         )
-    UnrollQueue(plan.table, plan.stored_env, plan.segments, share=shards)
+    UnrollQueue(plan.table, plan.stored_env, plan.segments)

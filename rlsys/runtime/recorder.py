@@ -178,7 +178,7 @@ class Recorder:
             best_return=progress.best_return,
             losses={name: value for name, value in self._metrics.items() if name.startswith("loss/")},
             replay_items=int(row.get("replay/items", 0)),
-            replay_size=self._plan.table.max_size,
+            replay_size=self._plan.replay_size,
             samples_per_insert=row.get("replay/samples_per_insert", math.nan),
             samples_per_insert_target=self._plan.table.samples_per_insert,
             version_lag=row.get("workers/version_lag", math.nan),

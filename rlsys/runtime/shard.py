@@ -194,7 +194,7 @@ class QueueShard(Shard):
 
     def __init__(self, plan: Plan, index: int) -> None:
         super().__init__(index)
-        self._queue = UnrollQueue(plan.table, plan.stored_env, plan.segments, share=plan.runtime.replay_shards)
+        self._queue = UnrollQueue(plan.table, plan.stored_env, plan.segments)
 
     @property
     def num_items(self) -> int:

@@ -168,8 +168,8 @@ def test_queue_and_writer_go_on_exactly_from_what_they_saved() -> None:
 
 
 def test_what_does_not_fit_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="max_size = 3 cannot hold a batch of 2 unrolls in each of 2 shards"):
-        UnrollQueue(TableSpec(max_size=3, sampler="fifo", batch_size=2), make_env(), SPEC, share=2)
+    with pytest.raises(ConfigError, match="max_size = 3 of the queue cannot hold a batch of 4 unrolls"):
+        UnrollQueue(TableSpec(max_size=3, sampler="fifo", batch_size=4), make_env(), SPEC)
     simulation = Simulation(make_env(), 1, seed=2, ends=0.0)
     [block] = [block for _ in range(SPEC.length) for block in simulation.step()]
     longer = SegmentSpec(length=6, unroll=True, extras=SPEC.extras, state=SPEC.state)

@@ -34,7 +34,7 @@ class ImpalaConfig(Section):
     unroll_length: int = Field(50, ge=1)
     """Rows of an unroll (upstream: 100 for DMLab, 50 for ProcGen and Atari)."""
     max_learner_queue_size: int | None = Field(None, ge=1)
-    """Unrolls that may wait for the learner; none: batch_size, as upstream."""
+    """Unrolls that may wait for the learner, in each replay shard; none: batch_size, as upstream."""
 
     discounting: float = Field(0.99, ge=0.0, le=1.0)
     """Discount γ."""
