@@ -24,9 +24,11 @@ def profiles() -> list[tuple[str, str]]:
 
 
 def algorithms() -> list[tuple[str, str]]:
-    """Returns name and description of every algorithm, without importing any."""
-    folder = Path(registry.__file__).parent / "algorithms"
-    return [(name, _docstring(folder / name / "__init__.py")) for name in registry.names()]
+    """Returns name and description of every algorithm and then of every baseline, without importing any."""
+    package = Path(registry.__file__).parent
+    folders = [package / "algorithms" / name for name in registry.names()]
+    folders += [package / "baselines" / name for name in registry.baseline_names()]
+    return [(folder.name, _docstring(folder / "__init__.py")) for folder in folders]
 
 
 def _first_comment(path: Path) -> str:

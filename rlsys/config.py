@@ -214,7 +214,7 @@ class Experiment(Section):
     """One experiment, merged from its layers. `section` is the algorithm's own part."""
 
     algorithm: str
-    """Name of a folder in rlsys/algorithms."""
+    """Name of a folder in rlsys/algorithms, or in rlsys/baselines."""
     env: EnvConfig = EnvConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     run: RunConfig = RunConfig()

@@ -105,6 +105,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
     _check(options)
     folder = run_folder.find(options.run)
     experiment = run_folder.load(folder).experiment
+    registry.get_algorithm(experiment.algorithm, "rlsys eval")
     opened = Checkpoints(folder / "checkpoints", keep=1).open(options.checkpoint, parts=["weights"])
     weights = Weights(**opened.read("weights"))
     seed = experiment.run.seed if options.seed is None else options.seed
@@ -152,7 +153,7 @@ class _Job:
 def _job(experiment: Experiment, weights: Weights, options: EvaluationOptions, seed: int) -> _Job:
     batch = min(options.episodes, MOST_ENVIRONMENTS)
     context = PolicyContext(experiment.section, spec(experiment.env), seed, num_environments=batch)
-    make_policy = registry.get(experiment.algorithm).make_policy
+    make_policy = registry.get_algorithm(experiment.algorithm, "rlsys eval").make_policy
     return _Job(make_policy, context, experiment.env, weights, options.episodes, seed)
 
 

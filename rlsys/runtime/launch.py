@@ -3,17 +3,16 @@
 import contextlib
 import dataclasses
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from rlsys import registry
+from rlsys.api import Algorithm, Baseline
 from rlsys.config import Loaded, override
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder
+from rlsys.runtime.baseline import launch_baseline
 from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.console import Console
 from rlsys.runtime.final_evaluation import evaluate_finally
@@ -23,6 +22,7 @@ from rlsys.runtime.process import prepare, use_threads
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.report import write_report
+from rlsys.runtime.signals import stops_on_signals
 from rlsys.runtime.tracking import Tracker
 
 
@@ -59,12 +59,16 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
     if resume is not None:
         folder = run_folder.find(resume)
         saved = run_folder.load(folder)
+        registry.get_algorithm(saved.experiment.algorithm, f"--resume {resume}")
         loaded = override(saved, overrides)
         _check_same(saved, loaded)
         step = _checkpoint_to_resume(folder)
     elif loaded is None:
         raise ConfigError("nothing to launch: give an experiment, or --resume RUN. 'rlsys list' shows all experiments.")
-    plan = _plan(loaded, inline)
+    found = registry.get(loaded.experiment.algorithm)
+    if isinstance(found, Baseline):
+        return launch_baseline(loaded, found, inline=inline)
+    plan = _plan(loaded, found, inline)
     plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded))
     progress = Progress(plan.run)
     checkpoints = Checkpoints(plan.folder / "checkpoints", keep=plan.run.keep_checkpoints)
@@ -80,7 +84,10 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
         if step is not None:
             tracker.rewind(step)
         recorder = Recorder(plan, progress, tracker, console)
-        with _runner(plan, inline, progress, recorder, checkpoints) as runner, _stops_on_signals(runner) as received:
+        with (
+            _runner(plan, inline, progress, recorder, checkpoints) as runner,
+            stops_on_signals(lambda: runner.stop("interrupted; a checkpoint was written")) as received,
+        ):
             runner.start(step)
             progress.begin()
             reason = runner.run()
@@ -114,9 +121,8 @@ def _runner(
             ray.shutdown()
 
 
-def _plan(loaded: Loaded, inline: bool) -> Plan:
+def _plan(loaded: Loaded, algorithm: Algorithm, inline: bool) -> Plan:
     """Settles the plan, without its folder; joins the cluster first, whose size it depends on."""
-    algorithm = registry.get(loaded.experiment.algorithm)
     if inline:
         plan = resolve(loaded, algorithm, num_cpus=1, num_gpus=0)
         use_threads(max(plan.runtime.rollout_threads, plan.learner_threads))
@@ -126,28 +132,6 @@ def _plan(loaded: Loaded, inline: bool) -> Plan:
 
     num_cpus, num_gpus = connect(loaded.experiment.runtime)
     return resolve(loaded, algorithm, num_cpus=num_cpus, num_gpus=num_gpus)
-
-
-@contextlib.contextmanager
-def _stops_on_signals(runner: Runner) -> Iterator[list[int]]:
-    """Turns SIGINT and SIGTERM into a clean stop; a second one ends at once. Yields the signals received."""
-    received: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-        runner.stop("interrupted; a checkpoint was written")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _check_same(saved: Loaded, loaded: Loaded) -> None:

@@ -35,6 +35,7 @@ def play_run(run: str, *, checkpoint: str = "latest", seed: int | None = None, f
     use_threads(1)  # small batches gain nothing from more
     folder = run_folder.find(run)
     experiment = run_folder.load(folder).experiment
+    registry.get_algorithm(experiment.algorithm, "rlsys play")
     opened = Checkpoints(folder / "checkpoints", keep=1).open(checkpoint, parts=["weights"])
     seed = experiment.run.seed if seed is None else seed
     path = film or folder / "media" / "play.mp4"
@@ -58,6 +59,6 @@ def play_run(run: str, *, checkpoint: str = "latest", seed: int | None = None, f
 
 def _policy(experiment: Experiment, weights: Weights, seed: int) -> Policy:
     context = PolicyContext(experiment.section, spec(experiment.env), seed)
-    policy = registry.get(experiment.algorithm).make_policy(context)
+    policy = registry.get_algorithm(experiment.algorithm, "rlsys play").make_policy(context)
     policy.set_weights(weights)
     return policy

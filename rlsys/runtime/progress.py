@@ -123,6 +123,15 @@ class Progress:
             return f"the evaluation return reached {run.target_return:g}"
         return ""
 
+    def time_left_s(self, updates_per_s: float) -> float | None:
+        """Returns the seconds until learner steps or minutes are spent, at so many updates per second; or None."""
+        left = []
+        if self.run.minutes is not None:
+            left.append(60 * self.run.minutes - self.session_s)
+        if updates_per_s > 0:
+            left.append((self.run.training_steps - self.learner_steps) / updates_per_s)
+        return max(0.0, min(left)) if left else None
+
     def save(self) -> Saved:
         """Returns the counters."""
         return {

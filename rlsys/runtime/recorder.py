@@ -164,7 +164,7 @@ class Recorder:
         progress = self._progress
         return Status(
             elapsed_s=progress.total_s,
-            time_left_s=self._time_left(row["throughput/updates_per_s"]),
+            time_left_s=progress.time_left_s(row["throughput/updates_per_s"]),
             env_steps=progress.env_steps,
             frames=progress.frames,
             learner_steps=progress.learner_steps,
@@ -188,15 +188,6 @@ class Recorder:
             restarts=self._restarts,
             checkpoint_step=self._checkpoint_step,
         )
-
-    def _time_left(self, updates_per_s: float) -> float | None:
-        run, progress = self._plan.run, self._progress
-        left = []
-        if run.minutes is not None:
-            left.append(60 * run.minutes - progress.session_s)
-        if updates_per_s > 0:
-            left.append((run.training_steps - progress.learner_steps) / updates_per_s)
-        return max(0.0, min(left)) if left else None
 
     def _new_interval(self) -> None:
         self._interval_started = time.monotonic()

@@ -1,0 +1,34 @@
+"""RLlib's IMPALA, APPO and PPO, as RLlib runs them.
+
+IMPALA: Espeholt et al. 2018, https://arxiv.org/abs/1802.01561; APPO: Luo et al. 2019,
+https://arxiv.org/abs/1912.00167; PPO: Schulman et al. 2017, https://arxiv.org/abs/1707.06347. Importing this costs
+neither torch nor Ray; they come with `check`.
+"""
+
+from typing import Any
+
+from rlsys.api import Baseline, BaselineContext, BaselineRun
+from rlsys.baselines.rllib.config import RllibConfig
+from rlsys.types import EnvSpec
+
+
+def _make_run(context: BaselineContext) -> BaselineRun:
+    from rlsys.baselines.rllib.run import RllibRun
+
+    return RllibRun(context)
+
+
+def _check(config: Any, env_spec: EnvSpec) -> None:
+    from rlsys.baselines.rllib.settings import check
+
+    check(config, env_spec)
+
+
+BASELINE = Baseline(
+    name="rllib",
+    config_type=RllibConfig,
+    make_run=_make_run,
+    check=_check,
+    debug={"train_batch_size": 80, "rollout_fragment_length": 10, "hidden_sizes": [16]},
+)
+"""RLlib as the runtime sees it."""

@@ -1,0 +1,195 @@
+"""Runs a baseline: another system trains, and what it reports becomes our metrics, view and report."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlsys.api import Baseline, BaselineContext, BaselineReport, BaselineRun
+from rlsys.config import Loaded
+from rlsys.envs import make
+from rlsys.envs.vector import GameResult
+from rlsys.errors import ConfigError
+from rlsys.runtime import folder as run_folder
+from rlsys.runtime.console import Console, Status
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.report import write_report
+from rlsys.runtime.signals import stops_on_signals
+from rlsys.runtime.tracking import Tracker
+from rlsys.types import EnvSpec
+
+_PERIOD_S = 1.0
+"""Seconds between two looks at budgets and signals."""
+
+
+def launch_baseline(loaded: Loaded, baseline: Baseline, *, inline: bool) -> int:
+    """Runs a baseline's experiment until a budget is spent.
+
+    Returns:
+      The exit status: 0 when complete, 130 when interrupted.
+
+    Raises:
+      RlsysError: what the user can resolve; nothing was overwritten.
+    """
+    experiment = loaded.experiment
+    env_spec = make.spec(experiment.env)
+    _check(loaded, inline=inline)
+    baseline.check(experiment.section, env_spec)
+    import ray
+
+    from rlsys.runtime.cluster import connect
+
+    num_cpus, num_gpus = connect(experiment.runtime)
+    context = BaselineContext(
+        config=experiment.section,
+        env=experiment.env,
+        env_spec=env_spec,
+        runtime=experiment.runtime,
+        seed=experiment.run.seed,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        period_s=min(_PERIOD_S, experiment.run.log_every_s),
+    )
+    folder = run_folder.create(loaded)
+    try:
+        return _train(loaded, baseline, context, folder)
+    finally:
+        if experiment.runtime.address is None:
+            ray.shutdown()
+
+
+def _train(loaded: Loaded, baseline: Baseline, context: BaselineContext, folder: Path) -> int:
+    progress = Progress(loaded.experiment.run)
+    with (
+        Console(loaded, folder) as console,
+        contextlib.closing(Tracker(folder, loaded, folder.name, resume=False, warn=console.message)) as tracker,
+    ):
+        driver = BaselineDriver(progress, context.env_spec, tracker, console)
+        with stops_on_signals(driver.stop) as received, _started(baseline, context) as run:
+            progress.begin()
+            reason = driver.run(run)
+        write_report(folder)
+        console.finish(f"{reason}. Its metrics and report: {folder}")
+    return 130 if received else 0
+
+
+@contextlib.contextmanager
+def _started(baseline: Baseline, context: BaselineContext) -> Iterator[BaselineRun]:
+    run = baseline.make_run(context)
+    try:
+        yield run
+    finally:
+        run.close()
+
+
+def _check(loaded: Loaded, *, inline: bool) -> None:
+    """Refuses what only this system's own algorithms can do."""
+    run, name = loaded.experiment.run, loaded.experiment.algorithm
+    if inline:
+        raise ConfigError(f"--inline with algorithm = {name}; a baseline starts processes of its own. Leave it out.")
+    if run.target_return is not None:
+        raise ConfigError(
+            f"run.target_return = {run.target_return:g} with algorithm = {name}; a baseline is not evaluated. Set "
+            "run.env_steps, run.training_steps or run.minutes instead."
+        )
+    if run.final_evaluation:
+        raise ConfigError(f"run.final_evaluation with algorithm = {name}; a baseline is not evaluated. Leave it out.")
+    if run.log_every_learner_steps:
+        raise ConfigError(
+            f"run.log_every_learner_steps = {run.log_every_learner_steps} with algorithm = {name}; a baseline reports by "
+            "the clock. Set run.log_every_s instead."
+        )
+
+
+@dataclass
+class _Interval:
+    """What was done since the last row."""
+
+    started: float
+    env_steps: int = 0
+    learner_steps: int = 0
+
+
+class BaselineDriver:
+    """Works a baseline's run off, and turns its reports into rows; the names are those of `Recorder`."""
+
+    def __init__(self, progress: Progress, env_spec: EnvSpec, tracker: Tracker, console: Console) -> None:
+        self._progress = progress
+        self._env_spec = env_spec
+        self._tracker = tracker
+        self._console = console
+        self._stopped = ""
+        self._returns: list[float] = []
+        self._sums: dict[str, list[float]] = {}
+        self._interval = _Interval(time.monotonic())
+
+    def stop(self) -> None:
+        """Asks `run` to end after the portion that it works at."""
+        self._stopped = "interrupted"
+
+    def run(self, run: BaselineRun) -> str:
+        """Works until a budget is spent; returns why it ended."""
+        self._interval = _Interval(time.monotonic())
+        reason = self._stopped
+        while not reason:
+            self._count(run.work())
+            if time.monotonic() - self._interval.started >= self._progress.run.log_every_s:
+                self._write()
+            reason = self._stopped or self._progress.finished()
+        if self._interval.env_steps or self._interval.learner_steps:
+            self._write()
+        return reason
+
+    def _count(self, report: BaselineReport) -> None:
+        frames_per_step = self._env_spec.frames_per_step
+        games = [
+            GameResult(0, episode_return, length, length * frames_per_step)
+            for episode_return, length in zip(report.returns, report.lengths, strict=True)
+        ]
+        self._progress.collected(report.env_steps, frames_per_step, games)
+        self._progress.learner_steps += report.learner_steps
+        self._returns = [*self._returns, *report.returns][-200:]
+        self._interval.env_steps += report.env_steps
+        self._interval.learner_steps += report.learner_steps
+        for name, value in report.metrics.items():
+            self._sums.setdefault(name, []).append(value)
+
+    def _write(self) -> None:
+        progress, interval = self._progress, self._interval
+        seconds = max(1e-9, time.monotonic() - interval.started)
+        env_steps_per_s = interval.env_steps / seconds
+        row = {
+            "episodes/count": float(progress.episodes),
+            "throughput/env_steps_per_s": env_steps_per_s,
+            "throughput/frames_per_s": env_steps_per_s * self._env_spec.frames_per_step,
+            "throughput/updates_per_s": interval.learner_steps / seconds,
+            "throughput/frames": float(progress.frames),
+        }
+        if progress.returns:
+            row["episodes/return"] = progress.mean_return
+            row["episodes/length"] = progress.mean_length
+        row |= {name: sum(values) / len(values) for name, values in self._sums.items()}
+        self._tracker.log(row, learner_step=progress.learner_steps, env_steps=progress.env_steps)
+        self._console.update(self._status(row))
+        self._sums = {}
+        self._interval = _Interval(time.monotonic())
+
+    def _status(self, row: dict[str, float]) -> Status:
+        progress = self._progress
+        return Status(
+            elapsed_s=progress.total_s,
+            time_left_s=progress.time_left_s(row["throughput/updates_per_s"]),
+            env_steps=progress.env_steps,
+            frames=progress.frames,
+            learner_steps=progress.learner_steps,
+            episodes=progress.episodes,
+            env_steps_per_s=row["throughput/env_steps_per_s"],
+            frames_per_s=row["throughput/frames_per_s"],
+            updates_per_s=row["throughput/updates_per_s"],
+            mean_return=progress.mean_return,
+            returns=tuple(self._returns),
+            losses={name: value for name, value in row.items() if name.startswith("loss/")},
+            version_lag=row.get("workers/version_lag", math.nan),
+        )
