@@ -293,9 +293,10 @@ class BaselineContext:
       config: the baseline's section of the experiment.
       env: the experiment's `env` section, from which `rlsys.envs.make` makes environments.
       env_spec: the spec of one environment.
-      runtime: the experiment's `runtime` section; the cluster at its address has been joined.
+      runtime: the experiment's `runtime` section.
       seed: of everything random.
-      num_cpus, num_gpus: of the cluster.
+      num_cpus: CPU cores of the cluster.
+      num_gpus: its GPUs; None while that is not known.
       period_s: about how long one `BaselineRun.work` may take, in seconds.
     """
 
@@ -305,7 +306,7 @@ class BaselineContext:
     runtime: Any
     seed: int
     num_cpus: int
-    num_gpus: int
+    num_gpus: int | None = None
     period_s: float = 1.0
 
 
@@ -347,13 +348,14 @@ class Baseline:
     Attributes:
       name: the folder's name under rlsys/baselines, and of its section in a configuration.
       config_type: pydantic model of that section, with a default for every field.
-      make_run: starts the training; what it needs is imported inside.
-      check: raises ConfigError where the section cannot work with (config, env spec); called before any process starts.
+      make_run: starts the training in the cluster that has been joined; what it needs is imported inside.
+      check: raises ConfigError where the context cannot work; called before any process starts, and again when the
+        size of the cluster is known.
       debug: overrides of the section that shrink it to seconds (`debug=true`).
     """
 
     name: str
     config_type: type[BaseModel]
     make_run: Callable[[BaselineContext], BaselineRun]
-    check: Callable[[Any, EnvSpec], None]
+    check: Callable[[BaselineContext], None]
     debug: Mapping[str, Any] = field(default_factory=dict)

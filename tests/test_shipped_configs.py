@@ -43,3 +43,13 @@ def test_every_experiment_fits_every_profile(experiment: str, profile: str, monk
 def test_the_list_says_something_about_everything() -> None:
     assert all(all(row) for row in [*catalogue.experiments(), *catalogue.profiles()])
     assert {"laptop", "gpu", "gpu-48"} <= {name for name, _ in catalogue.profiles()}
+
+
+@pytest.mark.parametrize("yardstick", [name for name in config.experiment_names() if name.startswith("rllib-")])
+def test_a_yardstick_plays_the_games_that_it_is_compared_on(yardstick: str) -> None:
+    game = yardstick.rpartition("-")[2]
+    ours, theirs = (config.load(name).experiment for name in (f"impala-{game}", yardstick))
+    clipped = ours.section.reward_clipping != "none"  # in our loss; RLlib has none in its losses
+    assert theirs.env == ours.env.model_copy(update={"clip_rewards": clipped})
+    assert theirs.runtime.environments_per_worker == ours.runtime.environments_per_worker
+    assert theirs.section.algorithm == yardstick.split("-")[1]

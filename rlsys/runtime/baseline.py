@@ -1,7 +1,9 @@
 """Runs a baseline: another system trains, and what it reports becomes our metrics, view and report."""
 
 import contextlib
+import dataclasses
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,26 +36,27 @@ def launch_baseline(loaded: Loaded, baseline: Baseline, *, inline: bool) -> int:
       RlsysError: what the user can resolve; nothing was overwritten.
     """
     experiment = loaded.experiment
-    env_spec = make.spec(experiment.env)
     _check(loaded, inline=inline)
-    baseline.check(experiment.section, env_spec)
+    context = BaselineContext(
+        config=experiment.section,
+        env=experiment.env,
+        env_spec=make.spec(experiment.env),
+        runtime=experiment.runtime,
+        seed=experiment.run.seed,
+        num_cpus=os.cpu_count() or 1,
+        period_s=min(_PERIOD_S, experiment.run.log_every_s),
+    )
+    if experiment.runtime.address is None:
+        baseline.check(context)  # refuse before anything is started
     import ray
 
     from rlsys.runtime.cluster import connect
 
     num_cpus, num_gpus = connect(experiment.runtime)
-    context = BaselineContext(
-        config=experiment.section,
-        env=experiment.env,
-        env_spec=env_spec,
-        runtime=experiment.runtime,
-        seed=experiment.run.seed,
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        period_s=min(_PERIOD_S, experiment.run.log_every_s),
-    )
-    folder = run_folder.create(loaded)
+    context = dataclasses.replace(context, num_cpus=num_cpus, num_gpus=num_gpus)
     try:
+        baseline.check(context)
+        folder = run_folder.create(loaded)
         return _train(loaded, baseline, context, folder)
     finally:
         if experiment.runtime.address is None:
@@ -98,8 +101,8 @@ def _check(loaded: Loaded, *, inline: bool) -> None:
         raise ConfigError(f"run.final_evaluation with algorithm = {name}; a baseline is not evaluated. Leave it out.")
     if run.log_every_learner_steps:
         raise ConfigError(
-            f"run.log_every_learner_steps = {run.log_every_learner_steps} with algorithm = {name}; a baseline reports by "
-            "the clock. Set run.log_every_s instead."
+            f"run.log_every_learner_steps = {run.log_every_learner_steps} with algorithm = {name}; a baseline reports "
+            "by the clock. Set run.log_every_s instead."
         )
 
 

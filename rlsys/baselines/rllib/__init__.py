@@ -5,11 +5,8 @@ https://arxiv.org/abs/1912.00167; PPO: Schulman et al. 2017, https://arxiv.org/a
 neither torch nor Ray; they come with `check`.
 """
 
-from typing import Any
-
 from rlsys.api import Baseline, BaselineContext, BaselineRun
 from rlsys.baselines.rllib.config import RllibConfig
-from rlsys.types import EnvSpec
 
 
 def _make_run(context: BaselineContext) -> BaselineRun:
@@ -18,10 +15,10 @@ def _make_run(context: BaselineContext) -> BaselineRun:
     return RllibRun(context)
 
 
-def _check(config: Any, env_spec: EnvSpec) -> None:
-    from rlsys.baselines.rllib.settings import check
+def _check(context: BaselineContext) -> None:
+    from rlsys.baselines.rllib.settings import build
 
-    check(config, env_spec)
+    build(context)
 
 
 BASELINE = Baseline(
@@ -29,6 +26,6 @@ BASELINE = Baseline(
     config_type=RllibConfig,
     make_run=_make_run,
     check=_check,
-    debug={"train_batch_size": 80, "rollout_fragment_length": 10, "hidden_sizes": [16]},
+    debug={"train_batch_size": 512, "hidden_sizes": [16]},
 )
 """RLlib as the runtime sees it."""

@@ -15,7 +15,7 @@ class RllibConfig(Section):
     algorithm: Literal["impala", "appo", "ppo"] = "impala"
     """RLlib's algorithm."""
     env_runners: Count | Literal["auto"] = "auto"
-    """Processes that step environments; auto: runtime.rollout_workers, and if that is auto, too, a core less than all."""
+    """Processes that step environments; auto: runtime.rollout_workers, or, if that is auto, one per core but one."""
     environments_per_runner: Count | Literal["auto"] = "auto"
     """Environments that one of them steps in lockstep; auto: runtime.environments_per_worker."""
     rollout_fragment_length: int | None = Field(None, ge=1)

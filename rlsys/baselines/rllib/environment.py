@@ -93,7 +93,7 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _close_all(self) -> None:
         for env in self._envs:
-            env.close()  # type: ignore[no-untyped-call]
+            env.close()
         self._envs = []
 
     def _batch(self, observations: list[Any]) -> Array:

@@ -25,7 +25,15 @@ _MOST_GAMES = 100_000
 class GamesCallback(RLlibCallback):
     """Sends (return, length) of whole games along with a runner's metrics; RLlib itself counts lives as episodes."""
 
-    def on_sample_end(self, *, env_runner: Any, metrics_logger: Any, samples: Any, **kwargs: Any) -> None:
+    def on_sample_end(
+        self,
+        *,
+        env_runner: Any = None,
+        metrics_logger: Any = None,
+        samples: Any,
+        worker: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Logs the games that ended in a runner's environments."""
         for game in env_runner.env.unwrapped.take_games():
             score = (float(game.episode_return), int(game.length_env_steps))
@@ -64,7 +72,9 @@ class Counters:
         self._env_steps = max(before, int(runners.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)))
         trained = _number(module.get(NUM_MODULE_STEPS_TRAINED))
         rows = _number(module.get(MODULE_TRAIN_BATCH_SIZE_MEAN))
-        games = runners.get(_GAMES, ())
+        games = runners.get(_GAMES, [])
+        if isinstance(games, tuple):  # RLlib gives a series of one item as that item
+            games = [games]
         now = time.monotonic()
         metrics = {"throughput/trained_rows_per_s": trained / max(1e-9, now - self._reported)}
         self._reported = now

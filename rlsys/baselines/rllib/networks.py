@@ -17,7 +17,7 @@ from ray.rllib.core.models.torch.encoder import TorchCNNEncoder
 class PixelEncoder(TorchCNNEncoder):
     """RLlib's convolutions on pixels, scaled to [0, 1] first."""
 
-    def _forward(self, inputs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _forward(self, inputs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         scaled = inputs[Columns.OBS].float() / 255.0
         outputs: dict[str, Any] = super()._forward({**inputs, Columns.OBS: scaled}, **kwargs)
         return outputs
@@ -43,7 +43,7 @@ class PixelCatalog(PPOCatalog):
         model_config_dict: dict[str, Any],
         action_space: gymnasium.Space | None = None,
     ) -> ModelConfig:
-        config = super()._get_encoder_config(observation_space, model_config_dict, action_space)
+        config = super()._get_encoder_config(observation_space, model_config_dict)
         if isinstance(config, CNNEncoderConfig):
             return PixelEncoderConfig(**{each.name: getattr(config, each.name) for each in dataclasses.fields(config)})
         return config

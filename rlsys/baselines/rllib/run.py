@@ -40,6 +40,6 @@ def _failures_as_one_line() -> Iterator[None]:
     except RayError as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
         raise WorkerError(
-            f"a worker of RLlib failed ({type(error).__name__}: {lines[-1].strip()[:300]}). Launch the experiment again; "
-            "if it fails again, correct the environment or what the message names."
+            f"a worker of RLlib failed ({type(error).__name__}: {lines[-1].strip()[:300]}). Launch the experiment "
+            "again; if it fails again, correct the environment or what the message names."
         ) from error

@@ -33,68 +33,36 @@ _TRAINING = {
     "grad_clip": "grad_clip",
 }
 """Our field -> RLlib's argument of `.training()`."""
-_NATURE = [[32, 8, 4, "valid"], [64, 4, 2, "valid"], [64, 3, 1, "valid"]]
+_NATURE: Any = [[32, 8, 4, "valid"], [64, 4, 2, "valid"], [64, 3, 1, "valid"]]
 """Mnih et al. 2015: filters, kernel, stride, padding of each layer."""
 _NATURE_PIXELS = 36
 """Least height and width that the three layers leave something of."""
-
-
-def check(config: RllibConfig, env: EnvSpec) -> None:
-    """Refuses what RLlib cannot do.
-
-    Raises:
-      ConfigError: an unknown key in `rllib.extra`, or a network that does not fit the observations.
-    """
-    known = _training_arguments(_CONFIGS[config.algorithm])
-    ours = {theirs: field for field, theirs in _TRAINING.items()} | {"train_batch_size": "train_batch_size"}
-    for key in config.extra:
-        if key in ours:
-            raise ConfigError(f"rllib.extra.{key}: this is rllib.{ours[key]}. Set that instead.")
-        if key not in known:
-            raise ConfigError(
-                f"unknown key 'rllib.extra.{key}'; {config.algorithm} in RLlib has no such argument of .training()."
-                f"{did_you_mean(key, known)} Correct it or leave it out."
-            )
-    shape = env.policy_observation.shape
-    if config.network == "nature" and not is_picture(env):
-        raise ConfigError(
-            f"rllib.network = nature with '{env.id}', whose observations have shape {shape}; convolutions need "
-            "pictures. Set rllib.network=mlp."
-        )
-    if is_picture(env) and config.network == "mlp":
-        raise ConfigError(f"rllib.network = mlp with '{env.id}', which shows pictures. Set rllib.network=nature.")
-    if is_picture(env) and min(shape[-2:]) < _NATURE_PIXELS:
-        raise ConfigError(
-            f"env.frame_size = {list(shape[-2:])} with rllib.network = nature, which needs {_NATURE_PIXELS} pixels each "
-            "way. Set env.frame_size=[84,84]."
-        )
-    if config.algorithm == "ppo" and config.train_batch_size is not None and config.rollout_fragment_length is not None:
-        _check_ppo(config)
 
 
 def build(context: BaselineContext) -> AlgorithmConfig:
     """Returns RLlib's configuration of the run; also registers the environments.
 
     Raises:
-      ConfigError: values that RLlib refuses.
+      ConfigError: what RLlib cannot do, or the cluster not hold.
     """
     config: RllibConfig = context.config
-    runtime = context.runtime
+    _check_extra(config)
+    _check_network(config, context.env_spec)
+    _check_workers(context)
     settings = _CONFIGS[config.algorithm]()
     register_env(_ENVIRONMENT, _make_environment)
-    with_gpu = runtime.learner_device == "cuda" or (runtime.learner_device == "auto" and context.num_gpus > 0)
     settings.environment(_ENVIRONMENT, env_config={"env": context.env.model_dump()})
     settings.env_runners(
         num_env_runners=num_env_runners(context),
         num_envs_per_env_runner=environments_per_runner(context),
-        num_cpus_per_env_runner=runtime.rollout_cpus,
+        num_cpus_per_env_runner=context.runtime.rollout_cpus,
         gym_env_vectorize_mode="vector_entry_point",
         **_given(rollout_fragment_length=config.rollout_fragment_length),
     )
     settings.learners(
-        num_learners=0 if config.algorithm == "ppo" and runtime.learners == 1 else runtime.learners,
+        num_learners=_num_learners(context),
         num_cpus_per_learner=0,
-        num_gpus_per_learner=runtime.learner_gpus if with_gpu else 0,
+        num_gpus_per_learner=context.runtime.learner_gpus if _with_gpu(context) else 0,
     )
     settings.rl_module(rl_module_spec=RLModuleSpec(catalog_class=PixelCatalog), model_config=_network(context))
     settings.fault_tolerance(restart_failed_env_runners=False)  # else a broken environment is a silent standstill
@@ -106,7 +74,7 @@ def build(context: BaselineContext) -> AlgorithmConfig:
     try:
         settings.validate()
     except ValueError as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).partition("To suppress")[0].split())
         raise ConfigError(f"RLlib refuses the rllib section: {reason} Correct what it names.") from None
     return settings
 
@@ -125,15 +93,59 @@ def environments_per_runner(context: BaselineContext) -> int:
     return int(context.runtime.environments_per_worker if wanted == "auto" else wanted)
 
 
-def _check_ppo(config: RllibConfig) -> None:
-    """A sample of ppo is a part of a batch."""
-    assert config.train_batch_size is not None
-    assert config.rollout_fragment_length is not None
-    if config.rollout_fragment_length > config.train_batch_size:
+def _check_extra(config: RllibConfig) -> None:
+    known = _training_arguments(_CONFIGS[config.algorithm])
+    ours = {theirs: field for field, theirs in _TRAINING.items()} | {"train_batch_size": "train_batch_size"}
+    for key in config.extra:
+        if key in ours:
+            raise ConfigError(f"rllib.extra.{key} is what rllib.{ours[key]} sets; set that instead.")
+        if key not in known:
+            raise ConfigError(
+                f"unknown key 'rllib.extra.{key}'; {config.algorithm} in RLlib has no such argument of .training()."
+                f"{did_you_mean(key, known)} Correct it or leave it out."
+            )
+
+
+def _check_network(config: RllibConfig, env: EnvSpec) -> None:
+    shape, found = env.policy_observation.shape, "nature" if is_picture(env) else "mlp"
+    if config.network not in ("auto", found):
         raise ConfigError(
-            f"rllib.rollout_fragment_length = {config.rollout_fragment_length} is more than rllib.train_batch_size = "
-            f"{config.train_batch_size}; ppo collects a batch of whole samples. Leave rollout_fragment_length out."
+            f"rllib.network = {config.network} with '{env.id}', whose observations have shape {shape}; pictures need "
+            f"nature, and all else mlp. Set rllib.network={found}."
         )
+    if found == "nature" and min(shape[-2:]) < _NATURE_PIXELS:
+        raise ConfigError(
+            f"env.frame_size = {list(shape[-2:])} with rllib.network = nature, which needs {_NATURE_PIXELS} pixels "
+            "each way. Set env.frame_size=[84,84]."
+        )
+
+
+def _check_workers(context: BaselineContext) -> None:
+    """Refuses what RLlib would wait for without an end."""
+    runners, cpus = num_env_runners(context), context.runtime.rollout_cpus
+    if runners < 1:
+        raise ConfigError(f"runtime.rollout_workers = {runners}; it must be at least 1, or auto. Set it to 1 or more.")
+    if runners * cpus > context.num_cpus:
+        raise ConfigError(
+            f"{runners} environment runners with runtime.rollout_cpus = {cpus:g} need more than the cluster's "
+            f"{context.num_cpus} CPU cores. Lower rllib.env_runners or set runtime.rollout_cpus=0."
+        )
+    if context.runtime.learner_device == "cuda" and context.num_gpus == 0:
+        raise ConfigError(
+            "runtime.learner_device = cuda, but the cluster has no GPU. "
+            "Set runtime.learner_device=cpu or choose another profile."
+        )
+
+
+def _num_learners(context: BaselineContext) -> int:
+    """Returns how many processes learn besides this one; ppo, which waits for its learner, has it here."""
+    learners = int(context.runtime.learners)
+    return 0 if context.config.algorithm == "ppo" and learners == 1 else learners
+
+
+def _with_gpu(context: BaselineContext) -> bool:
+    device = context.runtime.learner_device
+    return bool(device == "cuda" or (device == "auto" and context.num_gpus))
 
 
 def _make_environment(settings: Mapping[str, Any]) -> RllibVectorEnv:
