@@ -37,7 +37,7 @@ from rlsys.runtime.tracking import Tracker, read_metrics
 
 pytestmark = pytest.mark.xdist_group("ray")
 
-PATIENCE_S = 150.0
+PATIENCE_S = 300.0
 PONG = EnvConfig(id="PongNoFrameskip-v4", frame_size=(84, 84), stack_states=4, fire_reset=True)
 CARTPOLE = EnvConfig(id="CartPole-v1")
 YARDSTICKS = [name for name in config.experiment_names() if name.startswith("rllib-")]
@@ -178,7 +178,8 @@ def test_the_network_sees_scaled_pixels() -> None:
     from rlsys.baselines.rllib.settings import build
 
     model = build(context(env=PONG)).model_config
-    encoder = PixelCatalog(Box(0, 255, (84, 84, 4), np.uint8), Discrete(6), model).build_encoder("torch")
+    catalog = PixelCatalog(Box(0, 255, (84, 84, 4), np.uint8), Discrete(6), model)
+    encoder = catalog.actor_critic_encoder_config.base_encoder_config.build("torch")
     frames = torch.randint(0, 256, (2, 84, 84, 4), dtype=torch.uint8)
     found = encoder({Columns.OBS: frames})["encoder_out"]
     assert found.shape == (2, 64 * 7 * 7)
