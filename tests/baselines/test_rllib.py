@@ -182,7 +182,8 @@ def test_the_network_sees_scaled_pixels() -> None:
     encoder = catalog.actor_critic_encoder_config.base_encoder_config.build("torch")
     frames = torch.randint(0, 256, (2, 84, 84, 4), dtype=torch.uint8)
     found = encoder({Columns.OBS: frames})["encoder_out"]
-    assert found.shape == (2, 64 * 7 * 7)
+    assert found.shape == (2, 512)
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 1_684_128  # Mnih et al. 2015, four frames
     torch.testing.assert_close(found, encoder.net(frames.float() / 255.0))
 
 

@@ -34,8 +34,8 @@ class RllibConfig(Section):
     """Largest norm of the whole gradient; none: 40, for ppo no limit."""
     network: Literal["auto", "nature", "mlp"] = "auto"
     """DQN's three convolutions or dense layers alone; auto: nature for pictures, else mlp."""
-    hidden_sizes: tuple[int, ...] | None = None
-    """Dense layers: of mlp, and of each head after nature's convolutions; none: 256 and 256, after convolutions 512."""
+    hidden_sizes: tuple[Count, ...] | None = Field(None, min_length=1)
+    """Dense layers, of mlp or after nature's convolutions; none: 256 and 256, after convolutions 512."""
     activation: Literal["relu", "tanh"] = "relu"
     """Nonlinearity of the dense layers."""
     share_layers: bool = True

@@ -154,16 +154,14 @@ def _make_environment(settings: Mapping[str, Any]) -> RllibVectorEnv:
 
 def _network(context: BaselineContext) -> DefaultModelConfig:
     config: RllibConfig = context.config
-    options: dict[str, Any] = {
-        "fcnet_activation": config.activation,
-        "head_fcnet_activation": config.activation,
-        "vf_share_layers": config.share_layers,
-    }
-    if is_picture(context.env_spec):
-        sizes = (512,) if config.hidden_sizes is None else config.hidden_sizes
-        return DefaultModelConfig(conv_filters=_NATURE, head_fcnet_hiddens=list(sizes), **options)
-    sizes = (256, 256) if config.hidden_sizes is None else config.hidden_sizes
-    return DefaultModelConfig(fcnet_hiddens=list(sizes), **options)
+    picture = is_picture(context.env_spec)
+    default = (512,) if picture else (256, 256)
+    return DefaultModelConfig(
+        conv_filters=_NATURE if picture else None,
+        fcnet_hiddens=list(default if config.hidden_sizes is None else config.hidden_sizes),
+        fcnet_activation=config.activation,
+        vf_share_layers=config.share_layers,
+    )
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -1,0 +1,192 @@
+"""How many decisions per second this system and RLlib train on, by the same command line, measured in turns.
+
+    python benchmarks/baselines.py [--seconds S] [--turns N] [--tasks TASK …] [--json FILE]
+
+Each system trains each task for some seconds with the same environments and wrappers, as many workers and environments,
+the same network and batches of the same number of rows; evaluations, films and checkpoints are left out. Decisions are
+counted from metrics.jsonl, from the end of the first third of what it covers to its last row: what comes before is
+starting. Of several turns the best counts: whatever else a machine does only takes time away.
+
+*decisions* are what the environments did; *rows* what the learner took in. Ours learns from each decision once, and
+acting waits for it. RLlib's IMPALA and APPO do not wait: what their learner cannot take is dropped, APPO takes
+a batch more than once, and each unroll has one row more to bootstrap from. So of the two ratios the lower is the fair
+one for IMPALA.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rlsys import config
+from rlsys.runtime.tracking import read_metrics
+
+_WORKERS = 2
+_ENVIRONMENTS = {"cartpole": 64, "pong": 16, "breakout": 16}
+"""Task -> environments of each worker."""
+_SYSTEMS = ("impala", "rllib-impala", "rllib-appo")
+"""The first is ours, to which the others are compared."""
+_SETTINGS = (
+    f"runtime.rollout_workers={_WORKERS}",
+    "run.evaluate_every_learner_steps=0",
+    "run.checkpoint_every_learner_steps=0",
+    "run.tensorboard=false",
+    "run.wandb=disabled",
+    "run.video=false",
+    "run.run_tag=measured",
+)
+_MOST_START_S = 300.0
+"""Seconds that a run may take to start and to end."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one run did per second, after its start."""
+
+    decisions: float
+    rows: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system on a task.
+
+    Attributes:
+      task, system: as in the experiment's name, <system>-<task>.
+      workers, environments: processes that act, and environments of each.
+      decisions_per_s: of the best turn.
+      rows_per_s: that the learner took in, of the same turn.
+      turns: decisions per second of all turns.
+      decisions_ratio, rows_ratio: ours / this system's.
+    """
+
+    task: str
+    system: str
+    workers: int
+    environments: int
+    decisions_per_s: float
+    rows_per_s: float
+    turns: tuple[float, ...]
+    decisions_ratio: float
+    rows_ratio: float
+
+
+def train(system: str, task: str, seconds: float) -> Speed:
+    """Runs the command line for so many seconds of training and reads its metrics.
+
+    Raises:
+      RuntimeError: the run failed; the message is what it printed last.
+    """
+    name = f"{system}-{task}"
+    with tempfile.TemporaryDirectory() as directory:
+        overrides = [
+            *_SETTINGS,
+            f"runtime.environments_per_worker={_ENVIRONMENTS[task]}",
+            f"run.minutes={seconds / 60}",
+            f"run.log_every_s={max(1.0, seconds / 30)}",
+            f"run.directory={directory}",
+        ]
+        command = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", name, *overrides]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _MOST_START_S, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{name} ended with status {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
+        rows = read_metrics(Path(directory) / name / "measured")
+    return speed(rows, _rows_per_update(name))
+
+
+def speed(rows: list[dict[str, float]], rows_per_update: int) -> Speed:
+    """Returns the speed after the first third of the time that the rows with decisions cover.
+
+    Args:
+      rows: of metrics.jsonl.
+      rows_per_update: that an update takes in; 0 where the rows say what was taken in.
+
+    Raises:
+      RuntimeError: fewer than two rows lie behind the first third.
+    """
+    rows = [row for row in rows if row["env_steps"] > 0]
+    if rows:
+        begin = rows[0]["time_s"] + (rows[-1]["time_s"] - rows[0]["time_s"]) / 3
+        rows = [row for row in rows if row["time_s"] >= begin]
+    if len(rows) < 2:
+        raise RuntimeError("too few rows of metrics to measure; give more --seconds")
+    passed = rows[-1]["time_s"] - rows[0]["time_s"]
+    decisions = (rows[-1]["env_steps"] - rows[0]["env_steps"]) / passed
+    if rows_per_update:
+        return Speed(decisions, (rows[-1]["learner_step"] - rows[0]["learner_step"]) * rows_per_update / passed)
+    taken_in = [row["throughput/trained_rows_per_s"] for row in rows[1:]]
+    return Speed(decisions, statistics.fmean(taken_in))
+
+
+def measure(tasks: list[str], seconds: float, turns: int) -> list[Row]:
+    """Measures all systems on all tasks, in turns."""
+    results = []
+    for task in tasks:
+        speeds: dict[str, list[Speed]] = {system: [] for system in _SYSTEMS}
+        for _ in range(turns):
+            for system in _SYSTEMS:
+                speeds[system].append(train(system, task, seconds))
+                print(f"{system}-{task}: {speeds[system][-1].decisions:,.0f} decisions/s", file=sys.stderr)
+        best = {system: max(found, key=lambda speed: speed.decisions) for system, found in speeds.items()}
+        ours = best[_SYSTEMS[0]]
+        results += [
+            Row(
+                task,
+                system,
+                _WORKERS,
+                _ENVIRONMENTS[task],
+                best[system].decisions,
+                best[system].rows,
+                tuple(speed.decisions for speed in speeds[system]),
+                ours.decisions / best[system].decisions,
+                ours.rows / max(best[system].rows, 1e-9),
+            )
+            for system in _SYSTEMS
+        ]
+    return results
+
+
+def _rows_per_update(name: str) -> int:
+    section = config.load(name).experiment.section
+    return section.batch_size * section.unroll_length if hasattr(section, "unroll_length") else 0
+
+
+def _machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} × {models[0] if models else platform.machine()}"
+
+
+def main() -> None:
+    """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=90.0, help="of training in each run (default: 90)")
+    parser.add_argument("--turns", type=int, default=3, help="runs of each system on each task (default: 3)")
+    parser.add_argument("--tasks", nargs="+", choices=_ENVIRONMENTS, default=list(_ENVIRONMENTS), help="default: all")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line"
+    )
+    options = parser.parse_args()
+    rows = measure(options.tasks, options.seconds, options.turns)
+    print(f"{'':8} {'':12} {'workers':>9} {'decisions/s':>12} {'ratio':>6} {'rows/s':>9} {'ratio':>6}")
+    for row in rows:
+        print(
+            f"{row.task:8} {row.system:12} {row.workers:3} × {row.environments:3} {row.decisions_per_s:12,.0f} "
+            f"{row.decisions_ratio:6.2f} {row.rows_per_s:9,.0f} {row.rows_ratio:6.2f}"
+        )
+    if options.json is not None:
+        command = f"python benchmarks/baselines.py --seconds {options.seconds:g} --turns {options.turns}"
+        origin = {"command": command, "machine": _machine(), "python": platform.python_version()}
+        with options.json.open("a") as file:
+            file.writelines(json.dumps(asdict(row) | origin) + "\n" for row in rows)
+
+
+if __name__ == "__main__":
+    main()
