@@ -201,6 +201,7 @@ def test_list_shows_experiments_profiles_and_algorithms_in_plain_columns(
     )
     monkeypatch.setattr(registry, "__file__", str(tmp_path / "registry.py"))
     monkeypatch.setattr(registry, "names", lambda: ["muzero"])
+    monkeypatch.setattr(registry, "baseline_names", list)
     status, out, _ = invoke("list")
     assert status == 0
     lines = out.splitlines()

@@ -1,7 +1,6 @@
 """A run of RLlib: one `Algorithm`, trained in portions of about a second."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 
 from ray.exceptions import RayError
@@ -16,7 +15,6 @@ class RllibRun:
     """RLlib's algorithm with its runners and learners; see `rlsys.api.BaselineRun`."""
 
     def __init__(self, context: BaselineContext) -> None:
-        logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it announces and deprecates at length
         settings = build(context)
         self._counters = Counters(settings.num_learners)
         with _failures_as_one_line():

@@ -1,6 +1,7 @@
 """From our sections to RLlib's configuration."""
 
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,7 @@ def build(context: BaselineContext) -> AlgorithmConfig:
     _check_extra(config)
     _check_network(config, context.env_spec)
     _check_workers(context)
+    logging.getLogger("ray.rllib").setLevel(logging.CRITICAL)  # it deprecates at length; failures are raised, too
     settings = _CONFIGS[config.algorithm]()
     register_env(_ENVIRONMENT, _make_environment)
     settings.environment(_ENVIRONMENT, env_config={"env": context.env.model_dump()})
@@ -67,7 +69,7 @@ def build(context: BaselineContext) -> AlgorithmConfig:
     settings.rl_module(rl_module_spec=RLModuleSpec(catalog_class=PixelCatalog), model_config=_network(context))
     settings.fault_tolerance(restart_failed_env_runners=False)  # else a broken environment is a silent standstill
     settings.callbacks(GamesCallback)
-    settings.debugging(seed=context.seed, log_level="ERROR")
+    settings.debugging(seed=context.seed, log_level="ERROR")  # of its workers
     settings.reporting(min_time_s_per_iteration=context.period_s)
     ours = _given(**{theirs: getattr(config, field) for field, theirs in _TRAINING.items()})
     settings.training(**ours, **config.extra)
