@@ -51,7 +51,7 @@ def test_summed_over_a_sequence_it_is_the_gradient_of_full_backpropagation(span:
 def learned(gradient: str, num_batches: int) -> CopyAccuracy:
     torch.manual_seed(0)
     core = ELSTMCore(NUM_TOKENS, 32)
-    learner = CopyLearner(core, CopyLearnerConfig(gradient=gradient, span=2, learning_rate=1e-2))
+    learner = CopyLearner(core, CopyLearnerConfig(gradient=gradient, span=2, learning_rate=2e-2))
     rng = np.random.default_rng(0)
     for _ in range(num_batches):
         learner.learn(copy_examples(16, LENGTH, min_length=LENGTH, rng=rng))
@@ -63,7 +63,7 @@ def test_updates_after_every_chunk_learn_what_truncation_cannot() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        exact, truncated = learned("rtrl", 800), learned("backpropagation", 800)
+        exact, truncated = learned("rtrl", 450), learned("backpropagation", 450)
     finally:
         torch.set_num_threads(threads)
     assert exact.bits > 0.95, exact
