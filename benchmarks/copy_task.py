@@ -165,7 +165,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", choices=_METHODS, default=_METHODS)
     parser.add_argument("--span", type=int, default=5, help="tokens of a chunk")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="none: only draw what the JSON file holds")
     parser.add_argument("--max-length", type=int, default=10, help="L; sequences have 2·L tokens")
     parser.add_argument("--min-length", type=int, help="1 for lengths from U{1 … L}; L itself by default")
     parser.add_argument("--units", type=int, default=128)
