@@ -151,13 +151,13 @@ def acting(num_units: int, target: float, turns: int = 20) -> Row:
     return Row("acting", f"N={num_units} slots={_SLOTS}", ours_ms, other_ms, other_ms / ours_ms, target)
 
 
-class _PreparedReplay:
+class PreparedReplay:
     """Gives the same batch again and again, as the next unrolls of the same environments."""
 
     def __init__(self, config: ImpalaConfig, env: EnvSpec) -> None:
         rng = np.random.default_rng(0)
         size, length = config.batch_size, config.unroll_length
-        shape = (size, length + 1, *env.observation.shape)
+        shape = (size, length + 1, *env.policy_observation.shape)
         state = {name: np.zeros((size, units), np.float32) for name, units in state_sizes(config).items()}
         self._batch = Batch(
             observation=rng.integers(0, 256, shape).astype(env.observation.dtype),
@@ -187,7 +187,7 @@ def update(what: str, config: dict[str, object], env: EnvSpec, target: float | N
     steps = []
     for kind in ("rtrl", "tbptt"):
         section = ImpalaConfig.model_validate({**config, "network": "elstm", "gradient": kind})
-        learner, replay = ImpalaLearner(LearnerContext(section, env, 0)), _PreparedReplay(section, env)
+        learner, replay = ImpalaLearner(LearnerContext(section, env, 0)), PreparedReplay(section, env)
         step = functools.partial(learner.step, replay)
         step()
         steps.append(step)
