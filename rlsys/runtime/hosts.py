@@ -10,6 +10,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import ray
 from ray.exceptions import RayError
@@ -91,7 +92,7 @@ class InferenceHost:
         self._waiting: deque[tuple[Request, asyncio.Future[Decision]]] = deque()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1)  # the policy is used by one thread at a time
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: asyncio.Task[NoReturn] | None = None
         self._pulling: asyncio.Task[Weights | None] | None = None
         self._decisions_since_pull = 0
 
@@ -100,12 +101,12 @@ class InferenceHost:
 
         Waits for: the first weights, and the batch before. Is unblocked by the learner's first publication.
         """
-        self._start()
-        answer = asyncio.get_running_loop().create_future()
+        serving = self._start()
+        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
         self._arrived.set()
-        decision: Decision = await answer
-        return decision
+        await asyncio.wait((answer, serving), return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else await serving  # which ends by an error only
 
     async def encode(self, observation: Array) -> Array:
         """See `Policy.encode`."""
@@ -124,11 +125,12 @@ class InferenceHost:
         """Returns the process id."""
         return os.getpid()
 
-    def _start(self) -> None:
+    def _start(self) -> asyncio.Task[NoReturn]:
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
+        return self._serving
 
-    async def _serve(self) -> None:
+    async def _serve(self) -> NoReturn:
         """Takes over newer weights between batches, and answers what is waiting, for ever."""
         loop = asyncio.get_running_loop()
         while True:
