@@ -23,11 +23,12 @@ from rlsys.runtime.inference import InferenceReport, InferenceWorker, Request, n
 from rlsys.runtime.learning import LearnerReport, LearnerWorker
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.process import use_threads
-from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePolicy, RemotePublisher, RemoteReplay, RemoteWeights
-from rlsys.runtime.remote_queue import RemoteQueue
-from rlsys.runtime.rollout import RolloutReport, RolloutWorker
+from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePolicy, RemoteReplay
+from rlsys.runtime.remote_queue import QueueOutlet, RemoteQueue
+from rlsys.runtime.remote_weights import RemotePublisher, RemoteWeights
+from rlsys.runtime.rollout import Outlet, RolloutReport, RolloutWorker
 from rlsys.runtime.shard import QueueShard, ReplayShard
-from rlsys.runtime.weights import unpack
+from rlsys.runtime.weights import Packed, unpack
 from rlsys.types import Array, Weights
 
 _FIRST_WEIGHTS_PAUSE_S = 0.05
@@ -51,9 +52,9 @@ class RolloutHost:
         if inference is not None:
             policy = RemotePolicy(plan.algorithm.make_policy(plan.policy_context(index, incarnation)), inference)
         self._worker = RolloutWorker(plan, index, incarnation, policy)
+        self._outlet: Outlet
         if plan.segments.unroll:
-            # One shard and one call at a time: the unrolls of an environment must arrive in order.
-            self._outlet = RemoteOutlet([shards[index % len(shards)]], in_flight=1)
+            self._outlet = QueueOutlet(shards[index % len(shards)], plan.runtime.environments_per_worker)
         else:
             self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
         self._weights = policy or RemoteWeights(server)
@@ -169,7 +170,10 @@ class InferenceHost:
     async def _pull(self, have_version: int) -> Weights | None:
         try:
             publication = await self._server.pull.remote(have_version)
-            return None if publication is None else unpack(await publication.reference[0])
+            if publication is None:
+                return None
+            weights = publication.weights[0]
+            return unpack(weights if isinstance(weights, Packed) else await weights)
         except RayError:  # server or owner are away: later
             return None
 
@@ -204,7 +208,7 @@ class LearnerHost:
         use_threads(plan.learner_threads)
         self._plan = plan
         self._rank = rank
-        self._server = server
+        self._publisher = RemotePublisher(server)
         self._ranks: Ranks | None = None
         self._worker: LearnerWorker | None = None
         self._replay = _make_replay(plan, rank, shards)
@@ -216,8 +220,8 @@ class LearnerHost:
     def start(self, address: str, checkpoints: str, step: int | None) -> int:
         """Builds the learner, from a checkpoint if a step is given, and publishes its weights; returns its step."""
         self._ranks = Ranks(self._rank, self._plan.runtime.learners, address)
-        publisher = RemotePublisher(self._server)
-        self._worker = LearnerWorker(self._plan, self._replay, publisher, self._ranks, is_resumed=step is not None)
+        is_resumed = step is not None
+        self._worker = LearnerWorker(self._plan, self._replay, self._publisher, self._ranks, is_resumed=is_resumed)
         if step is not None:
             saved = Checkpoints(Path(checkpoints), keep=1).open(step, parts=["learner"]).read("learner")
             self._worker.load(saved["worker"])
@@ -234,8 +238,9 @@ class LearnerHost:
         return report
 
     def publish(self) -> None:
-        """Publishes the current weights now (before an evaluation)."""
+        """Publishes the current weights now (before an evaluation); who pulls after that gets them."""
         self._built().publish()
+        self._publisher.flush()
 
     def save_to(self, folder: str) -> list[FileRecord]:
         """Writes the learner's and the weights' parts of a checkpoint; all ranks hold the same, so one rank writes."""
@@ -277,7 +282,7 @@ class EvaluatorHost:
 
     def evaluate(self, published: None) -> Evaluation | None:
         """Evaluates the newest weights; None while there are none. `published` only orders the calls."""
-        weights = self._weights.newer(-1)
+        weights = self._weights.newest()
         return None if weights is None else evaluate(self._plan, weights)
 
     def pid(self) -> int:

@@ -1,7 +1,8 @@
 """The parameter server: remembers where the newest weights are, never touches them.
 
 The learner puts each version into shared memory once; the server keeps the reference and hands it to every worker that
-asks for something newer. Workers fetch the object themselves, so the server stays small and fast at any fan-out.
+asks for something newer. Workers fetch the object themselves, so the server stays small and fast at any fan-out. Only
+weights of a few kilobytes travel with the answer.
 """
 
 from dataclasses import dataclass
@@ -15,13 +16,13 @@ class Publication:
     Attributes:
       version: grows by one with each publication of a run.
       learner_step: updates done by then.
-      reference: an object reference to a `weights.Packed`, in a list so that Ray passes it on unresolved; without Ray,
-        the object itself.
+      weights: an object reference to a `weights.Packed`, in a list so that Ray passes it on unresolved; or the object
+        itself.
     """
 
     version: int
     learner_step: int
-    reference: list[Any]
+    weights: list[Any]
 
 
 class ParameterServer:

@@ -7,7 +7,8 @@
     Evaluator ◀─────────────────────── the weights of an evaluated step ◀──────────────────────────┘
     Supervisor (in the driver): calls every worker for one tick at a time, and learns of all failures that way
 
-    RolloutWorker     waits for the first weights, and for a shard to take its segments (≤ segments_in_flight calls).
+    RolloutWorker     waits for the first weights, and for a shard to take its segments (≤ segments_in_flight calls; of
+                      a queue one call, while as many unrolls as it has environments may wait for the next).
                       is unblocked by the learner's first publication, and by samples that restore the ratio.
     InferenceWorker   waits for the first weights, and for requests; a request waits for the batch before it.
                       is unblocked by the learner's first publication, and by rollout workers.

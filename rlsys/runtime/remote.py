@@ -1,9 +1,8 @@
-"""The Ray side of replay and weights: what rollout workers and learners hold instead of the objects themselves.
+"""The Ray side of replay and inference: what rollout workers and learners hold instead of the objects themselves.
 
 Every call has a bound on how many of its kind are on the way, and every wait ends: at a deadline, with the reason.
 """
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +17,7 @@ from rlsys.api import Decision, Policy, ReplayNotReady, TableSpec
 from rlsys.errors import ReplayError, WorkerError
 from rlsys.replay.limiter import RateLimiter
 from rlsys.runtime.inference import Request
-from rlsys.runtime.parameter_server import Publication
 from rlsys.runtime.shard import ShardStatus
-from rlsys.runtime.weights import Packed, unpack
 from rlsys.types import Array, Batch, Segment, State, Unrolls, Weights
 
 Handle = Any
@@ -84,23 +81,6 @@ class RemoteOutlet:
             self._send(shard, items)
 
 
-class RemoteWeights:
-    """Pulls weights through the parameter server."""
-
-    def __init__(self, server: Handle) -> None:
-        self._server = server
-
-    def newer(self, have_version: int) -> Weights | None:
-        """Returns newer weights; None if there are none, or while server or owner are away."""
-        try:
-            publication: Publication | None = ray.get(self._server.pull.remote(have_version), timeout=10.0)
-            if publication is None:
-                return None
-            return unpack(ray.get(publication.reference[0], timeout=10.0))
-        except RayError:
-            return None
-
-
 class RemotePolicy(Policy):
     """A policy whose decisions an inference worker makes; also where the version of its weights comes from.
 
@@ -137,6 +117,11 @@ class RemotePolicy(Policy):
     def set_weights(self, weights: Weights) -> None:
         """Does nothing: the inference worker looks for weights itself."""
 
+    @property
+    def is_asking(self) -> bool:
+        """False: `newer` waits for its answer."""
+        return False
+
     def newer(self, have_version: int) -> Weights | None:
         """Tells, as empty weights, that the inference worker has its first; later versions come with decisions."""
         if have_version >= 0:
@@ -161,25 +146,6 @@ class RemotePolicy(Policy):
                         f"({type(error).__name__}). See its log in Ray's session folder."
                     ) from None
                 time.sleep(_RETRY_S)
-
-
-class RemotePublisher:
-    """Puts weights into shared memory once and tells the parameter server where.
-
-    The last two versions are kept alive here: their owner is the learner's process.
-    """
-
-    def __init__(self, server: Handle) -> None:
-        self._server = server
-        self._kept: deque[ray.ObjectRef] = deque(maxlen=2)
-
-    def __call__(self, packed: Packed) -> None:
-        """Publishes one version; when this returns, whoever pulls gets it."""
-        reference = ray.put(packed)
-        self._kept.append(reference)
-        publication = Publication(packed.version, packed.learner_step, [reference])
-        with contextlib.suppress(RayError):  # a server that is being restarted gets the next version
-            ray.get(self._server.publish.remote(publication), timeout=10.0)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,12 @@ class Outlet(Protocol):
 class WeightsSource(Protocol):
     """Where newer weights come from."""
 
+    @property
+    def is_asking(self) -> bool:
+        """True while an answer to `newer` is on its way: ask again."""
+
     def newer(self, have_version: int) -> Weights | None:
-        """Returns weights newer than `have_version`, or None."""
+        """Returns weights newer than `have_version`; None where there are none, or not yet."""
 
 
 @dataclass
@@ -212,9 +216,15 @@ class RolloutWorker:
         self._env.close()
 
     def _sync(self, source: WeightsSource) -> str:
-        """Looks for newer weights when that is due; returns what is missing before the worker may go on."""
-        if self._version < 0 or self._steps_since_sync >= self._plan.runtime.weight_sync_frequency:
+        """Asks for newer weights when that is due, and takes over those that have come.
+
+        Returns:
+          What is missing before the worker may go on.
+        """
+        is_due = self._version < 0 or self._steps_since_sync >= self._plan.runtime.weight_sync_frequency
+        if is_due:
             self._steps_since_sync = 0
+        if is_due or source.is_asking:
             weights = source.newer(self._version)
             if weights is not None:
                 self.set_weights(weights)

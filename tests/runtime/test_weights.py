@@ -33,7 +33,7 @@ def test_server_hands_out_only_what_is_newer() -> None:
     assert server.pull(2) is None
     newest = server.pull(1)
     assert newest is not None
-    assert newest.reference == ["reference"]
+    assert newest.weights == ["reference"]
 
 
 def test_server_ignores_a_publication_that_was_overtaken() -> None:
