@@ -86,6 +86,13 @@ class Policy(abc.ABC):
     def set_weights(self, weights: Weights) -> None:
         """Takes over weights; must copy what it keeps (the arrays may live in shared memory)."""
 
+    @abc.abstractmethod
+    def weights(self) -> Mapping[str, Array]:
+        """Returns the arrays that it acts with, equal to those of `set_weights`; the runtime compares them.
+
+        `{}` before the first weights, and for a policy that decides elsewhere.
+        """
+
     def save(self) -> Saved:
         """Returns what continues exactly from here besides the weights, such as random states."""
         return {}

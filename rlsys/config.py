@@ -138,6 +138,8 @@ class RuntimeConfig(Section):
     """Learner steps between two publications of weights."""
     weight_sync_frequency: int = Field(1_000, ge=1)
     """Decisions of one rollout worker between two looks for newer weights."""
+    max_version_lag: int | None = Field(None, ge=1)
+    """Versions by which anybody who acts may be behind before the learner waits for them; none: no bound."""
     worker_restarts: int = Field(5, ge=0)
     """Restarts of one worker within ten minutes after which the run stops with an error."""
     address: str | None = None

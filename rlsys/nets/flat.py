@@ -59,5 +59,10 @@ class FlatParameters:
         ]
 
 
+def module_arrays(module: nn.Module) -> dict[str, Array]:
+    """Returns name -> array of all parameters and buffers; on a CPU they are views."""
+    return {name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()}
+
+
 def _padded(parameter: Tensor) -> int:
     return -(-parameter.numel() // _ALIGNMENT) * _ALIGNMENT

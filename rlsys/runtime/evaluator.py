@@ -9,6 +9,7 @@ from rlsys.envs.make import make
 from rlsys.errors import EnvError
 from rlsys.runtime.evaluation import EpisodeStatistics, play_episodes
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.weights import Echo, echo
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film
 
@@ -21,6 +22,7 @@ class Evaluation:
     """What came out, of the weights of which learner step, and the film of the first game where there is one."""
 
     learner_step: int
+    acted_with: Echo
     statistics: EpisodeStatistics
     film: Path | None
 
@@ -44,7 +46,8 @@ def evaluate(plan: Plan, weights: Weights) -> Evaluation:
         statistics = play_episodes(
             policy, env, episodes, seed, explore=explore, max_environments=most, on_frame=on_frame
         )
-    return Evaluation(weights.learner_step, statistics, film.path if film.num_frames else None)
+    acted_with = echo(weights.version, policy.weights())
+    return Evaluation(weights.learner_step, acted_with, statistics, film.path if film.num_frames else None)
 
 
 def _can_be_drawn(config: EnvConfig) -> bool:

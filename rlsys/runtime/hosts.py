@@ -21,6 +21,7 @@ from rlsys.runtime.distributed import Ranks, free_address
 from rlsys.runtime.evaluator import Evaluation, evaluate
 from rlsys.runtime.inference import InferenceReport, InferenceWorker, Request, next_batch
 from rlsys.runtime.learning import LearnerReport, LearnerWorker
+from rlsys.runtime.parameter_server import Publication
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.process import use_threads
 from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePolicy, RemoteReplay
@@ -32,6 +33,7 @@ from rlsys.runtime.weights import Packed, unpack
 from rlsys.types import Array, Weights
 
 _FIRST_WEIGHTS_PAUSE_S = 0.05
+_SERVER_PATIENCE_S = 60.0
 
 
 class RolloutHost:
@@ -208,6 +210,7 @@ class LearnerHost:
         use_threads(plan.learner_threads)
         self._plan = plan
         self._rank = rank
+        self._server = server
         self._publisher = RemotePublisher(server)
         self._ranks: Ranks | None = None
         self._worker: LearnerWorker | None = None
@@ -218,7 +221,10 @@ class LearnerHost:
         return free_address()
 
     def start(self, address: str, checkpoints: str, step: int | None) -> int:
-        """Builds the learner, from a checkpoint if a step is given, and publishes its weights; returns its step."""
+        """Builds the learner, from a checkpoint if a step is given, and publishes its weights; returns its step.
+
+        Versions go on from those that were published before, so that no two weights share one.
+        """
         self._ranks = Ranks(self._rank, self._plan.runtime.learners, address)
         is_resumed = step is not None
         self._worker = LearnerWorker(self._plan, self._replay, self._publisher, self._ranks, is_resumed=is_resumed)
@@ -226,13 +232,16 @@ class LearnerHost:
             saved = Checkpoints(Path(checkpoints), keep=1).open(step, parts=["learner"]).read("learner")
             self._worker.load(saved["worker"])
             self._replay.sampled = saved["sampled"]
+        published: Publication | None = ray.get(self._server.pull.remote(-1), timeout=_SERVER_PATIENCE_S)
+        if published is not None:
+            self._worker.version = max(self._worker.version, published.version)
         self._worker.publish()
         return self._worker.learner_step
 
-    def train(self, seconds: float, until_step: int) -> LearnerReport:
-        """Works for about `seconds`, or up to a step, and reports."""
+    def train(self, seconds: float, until_step: int, last_version: int | None) -> LearnerReport:
+        """Works for about `seconds`, up to a step, or until it has published a version, and reports."""
         worker = self._built()
-        worker.train(time.monotonic() + seconds, until_step)
+        worker.train(time.monotonic() + seconds, until_step, last_version)
         report = worker.report()
         report.replay = self._replay.stats()
         return report

@@ -13,6 +13,7 @@ import numpy as np
 
 from rlsys.api import Decision, PolicyContext
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.weights import NOTHING, Echo, echo
 from rlsys.types import Array, State, Weights
 
 
@@ -35,7 +36,7 @@ class InferenceReport:
       batches: forward passes.
       busy_s: seconds within them.
       elapsed_s: seconds since the last report.
-      version: of the weights that decide now.
+      acts_with: the weights that decide now.
     """
 
     worker: int
@@ -43,7 +44,7 @@ class InferenceReport:
     batches: int = 0
     busy_s: float = 0.0
     elapsed_s: float = 0.0
-    version: int = -1
+    acts_with: Echo = NOTHING
 
 
 class InferenceWorker:
@@ -82,7 +83,7 @@ class InferenceWorker:
     def report(self) -> InferenceReport:
         """Returns what happened since the last report and starts a new one."""
         report, self._report = self._report, InferenceReport(self._report.worker)
-        report.version = self.version
+        report.acts_with = echo(self.version, self._policy.weights())
         now = time.perf_counter()
         report.elapsed_s, self._reported = now - self._reported, now
         return report

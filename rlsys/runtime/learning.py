@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from rlsys.api import LearnerContext, Replay, ReplayNotReady, Saved
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.pretrained import read_weights
@@ -92,8 +94,10 @@ class LearnerReport:
       learner_step: updates done in all.
       steps: updates done since the last report.
       metrics: mean of each metric over those updates.
+      lags: of each item learned from, by how many versions it was older than the newest.
       step_s, wait_s: seconds spent updating and waiting for replay.
       version: newest published version.
+      published: version -> digest of what was published since the last report; of rank 0 only.
       waits_for: what it waited for when the time was up; empty if it worked.
       replay: figures of the replay as this learner sees it.
       histograms: arrays whose distributions are shown, with `run.debug_histograms`.
@@ -102,9 +106,11 @@ class LearnerReport:
     learner_step: int
     steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    lags: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     step_s: float = 0.0
     wait_s: float = 0.0
     version: int = -1
+    published: dict[int, int] = field(default_factory=dict)
     waits_for: str = ""
     replay: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, Array] = field(default_factory=dict)
@@ -137,11 +143,12 @@ class LearnerWorker:
             is_resumed=is_resumed,
         )
         self._learner = plan.algorithm.make_learner(context)
-        self._replay = _Timed(replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks))
+        self._replay = _Watched(replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks))
         self._publish = publish
         self.learner_step = 0
         self.version = -1
         self._sums: dict[str, float] = {}
+        self._lags: list[Array] = []
         self._report = LearnerReport(0)
 
     def step(self) -> Mapping[str, float]:
@@ -158,12 +165,13 @@ class LearnerWorker:
         self.learner_step += 1
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
+        self._lags += [self.version - versions for versions in self._replay.take_versions()]
         if self.learner_step % self._every == 0:
             self.publish()
         return metrics
 
-    def train(self, deadline: float, until_step: int) -> None:
-        """Updates until `deadline` (monotonic seconds) or until so many updates are done.
+    def train(self, deadline: float, until_step: int, last_version: int | None = None) -> None:
+        """Updates until `deadline` (monotonic seconds), until so many updates are done, or a version is published.
 
         Waits for: replay (minimum size, ratio, a batch on its way). Is unblocked by: inserts of the rollout workers.
         """
@@ -172,6 +180,8 @@ class LearnerWorker:
         alone = self._ranks.num_ranks == 1
         try:
             while self.learner_step < until_step and (not alone or time.monotonic() < deadline):
+                if last_version is not None and self.version >= last_version:
+                    break
                 self.step()
         except ReplayNotReady as waiting:
             if self._report.steps == 0:
@@ -183,9 +193,11 @@ class LearnerWorker:
         report.learner_step = self.learner_step
         report.version = self.version
         report.metrics = {name: total / max(1, report.steps) for name, total in self._sums.items()}
+        if self._lags:
+            report.lags = np.concatenate(self._lags)
         if self._reports_histograms and report.steps:
             report.histograms = dict(self._learner.histograms())
-        self._sums = {}
+        self._sums, self._lags = {}, []
         self._report = LearnerReport(self.learner_step)
         return report
 
@@ -193,7 +205,9 @@ class LearnerWorker:
         """Publishes the weights as a new version (rank 0 only; the others just count)."""
         self.version += 1
         if self._ranks.rank == 0:
-            self._publish(self.packed())
+            packed = self.packed()
+            self._report.published[self.version] = packed.digest
+            self._publish(packed)
 
     def packed(self) -> Packed:
         """Returns the current weights under the current version."""
@@ -215,12 +229,18 @@ class LearnerWorker:
         self.version = saved["version"]
 
 
-class _Timed:
-    """Replay that measures how long its reader waits."""
+class _Watched:
+    """Replay that measures how long its reader waits, and notes with which weights the items were made."""
 
     def __init__(self, replay: PatientReplay) -> None:
         self._replay = replay
+        self._versions: list[Array] = []
         self.waited_s = 0.0
+
+    def take_versions(self) -> list[Array]:
+        """Returns the versions of all batches since the last call."""
+        versions, self._versions = self._versions, []
+        return versions
 
     @property
     def deadline(self) -> float:
@@ -235,9 +255,11 @@ class _Timed:
         """Draws a batch."""
         started = time.perf_counter()
         try:
-            return self._replay.sample(batch_size, length, rows)
+            batch = self._replay.sample(batch_size, length, rows)
         finally:
             self.waited_s += time.perf_counter() - started
+        self._versions.append(batch.weights_version)
+        return batch
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Passes them on."""

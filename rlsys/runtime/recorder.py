@@ -4,6 +4,8 @@ import math
 import time
 from collections import defaultdict
 
+import numpy as np
+
 from rlsys.runtime.console import Console, Status
 from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.inference import InferenceReport
@@ -12,6 +14,7 @@ from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.rollout import RolloutReport
 from rlsys.runtime.tracking import Tracker
+from rlsys.types import Array
 
 
 class Recorder:
@@ -32,8 +35,8 @@ class Recorder:
         self._waits: dict[str, str] = {}
         self._replay: dict[str, float] = {}
         self._metrics: dict[str, float] = {}
-        self._published_version = -1
-        self._acting_version = -1
+        self._wrong_weights = 0
+        self._version_lag: int | None = None
         self._new_interval()
 
     def rollout(self, report: RolloutReport) -> None:
@@ -46,7 +49,6 @@ class Recorder:
         for name, value in report.means.items():
             self._weighted[name][0] += value * report.env_steps
             self._weighted[name][1] += report.env_steps
-        self._acting_version = report.version
 
     def inference(self, report: InferenceReport) -> None:
         """Takes in what an inference worker did."""
@@ -62,7 +64,7 @@ class Recorder:
         self._learner_s[0] += report.wait_s
         self._learner_s[1] += report.step_s
         self._replay = report.replay
-        self._published_version = report.version
+        self._lags.append(report.lags)
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """Writes an evaluation at once, at the step it belongs to."""
@@ -79,6 +81,19 @@ class Recorder:
             f"evaluation at step {learner_step:,}: return {statistics.mean:,.1f} "
             f"[{statistics.interval[0]:,.1f}, {statistics.interval[1]:,.1f}], {len(statistics.returns)} episodes"
         )
+
+    def waits(self, who: str, what: str) -> None:
+        """Notes what somebody waits for who was not even called."""
+        self._waits[who] = what
+
+    def version_lag(self, versions: int) -> None:
+        """Notes how far behind the slowest worker's weights are."""
+        self._version_lag = versions
+
+    def wrong_weights(self, text: str) -> None:
+        """Counts and shows an alarm."""
+        self._wrong_weights += 1
+        self.message(text)
 
     def restarted(self, text: str) -> None:
         """Counts and shows a restart."""
@@ -142,11 +157,24 @@ class Recorder:
         row.update(self._inference_row())
         if sum(self._learner_s):
             row["workers/learner_idle_share"] = self._learner_s[0] / sum(self._learner_s)
-        if self._published_version >= 0:
-            # A worker may report with weights that the learner has not reported yet.
-            row["workers/version_lag"] = float(max(0, self._published_version - self._acting_version))
+        row["workers/wrong_weights"] = float(self._wrong_weights)
+        if self._version_lag is not None:
+            row["workers/version_lag"] = float(self._version_lag)
+        row.update(self._lag_row())
         row.update({f"replay/{name}": value for name, value in self._replay.items()})
         return row
+
+    def _lag_row(self) -> dict[str, float]:
+        lags = np.concatenate([np.zeros(0, np.int64), *self._lags])
+        if not len(lags):
+            return {}
+        self._tracker.histograms({"replay/version_lag": lags})
+        median, high, highest = np.quantile(lags, (0.5, 0.95, 1.0))
+        return {
+            "replay/version_lag_median": float(median),
+            "replay/version_lag_p95": float(high),
+            "replay/version_lag_max": float(highest),
+        }
 
     def _inference_row(self) -> dict[str, float]:
         reports = self._inference
@@ -196,4 +224,5 @@ class Recorder:
         self._sums: dict[str, float] = defaultdict(float)
         self._weighted: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._learner_s = [0.0, 0.0]
+        self._lags: list[Array] = []
         self._inference: list[InferenceReport] = []

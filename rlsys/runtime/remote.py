@@ -117,6 +117,10 @@ class RemotePolicy(Policy):
     def set_weights(self, weights: Weights) -> None:
         """Does nothing: the inference worker looks for weights itself."""
 
+    def weights(self) -> Mapping[str, Array]:
+        """Returns none: the inference worker has them."""
+        return {}
+
     @property
     def is_asking(self) -> bool:
         """False: `newer` waits for its answer."""

@@ -13,7 +13,10 @@ from rlsys.replay.unrolls import UnrollWriter
 from rlsys.replay.writer import SegmentWriter
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.states import restart
+from rlsys.runtime.weights import NOTHING, Echo, echo
 from rlsys.types import Array, Segment, State, Unrolls, Weights
+
+_PAUSE_S = 0.05
 
 
 class Outlet(Protocol):
@@ -50,7 +53,7 @@ class RolloutReport:
       games: whole games finished.
       means: "rollout/<extra>" -> mean of each scalar that the policy remembers.
       env_s, act_s, write_s, wait_s: seconds spent in simulators, in the policy, in cutting segments, and waiting.
-      version: of the weights that act now.
+      acts_with: the weights that act now.
       waits_for: what it waited for when the time was up; empty if it worked.
     """
 
@@ -62,7 +65,7 @@ class RolloutReport:
     act_s: float = 0.0
     write_s: float = 0.0
     wait_s: float = 0.0
-    version: int = -1
+    acts_with: Echo = NOTHING
     waits_for: str = ""
 
 
@@ -169,9 +172,11 @@ class RolloutWorker:
             missing = self._sync(source)
             if missing:
                 self._report.waits_for = missing
-                time.sleep(min(0.05, left))
-            elif not outlet.ready(left):
+                time.sleep(min(_PAUSE_S, left))
+            elif not outlet.ready(min(left, _PAUSE_S) if source.is_asking else left):
                 self._report.waits_for = outlet.waits_for()
+                # Who waits goes on with newer weights.
+                self._steps_since_sync = self._plan.runtime.weight_sync_frequency
             else:
                 self._report.waits_for = ""
                 self._report.wait_s += time.monotonic() - started
@@ -186,7 +191,7 @@ class RolloutWorker:
         report = self._report
         steps = max(1, report.env_steps // self._size)
         report.means = {f"rollout/{name}": total / steps for name, total in self._sums.items()}
-        report.version = self._version
+        report.acts_with = echo(self._version, self._policy.weights())
         self._sums = {}
         self._report = RolloutReport(report.worker, waits_for=report.waits_for)
         return report
@@ -198,14 +203,15 @@ class RolloutWorker:
             "policy": self._policy.save(),
             "state": dict(self._state),
             "writer": self._writer.save(),
-            "version": self._version,
             "steps_since_sync": self._steps_since_sync,
         }
 
     def load(self, saved: Saved) -> None:
-        """Goes on from `save`; where simulators cannot be restored, new episodes begin and unfinished ones are lost."""
+        """Goes on from `save`, once it is given weights.
+
+        Where simulators cannot be restored, new episodes begin and unfinished ones are lost.
+        """
         self._policy.load(saved["policy"])
-        self._version = saved["version"]
         self._steps_since_sync = saved["steps_since_sync"]
         if self._env.load(saved["env"]).all():
             self._writer.load(saved["writer"])

@@ -17,6 +17,8 @@ from rlsys.runtime.plan import Plan
 from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Due, Progress
 from rlsys.runtime.recorder import Recorder
+from rlsys.runtime.weight_watch import WeightWatch
+from rlsys.runtime.weights import Echo
 
 Kind = Literal["rollout", "learner", "evaluator", "save", "start", "ping", "inference"]
 
@@ -63,6 +65,8 @@ class Supervisor:
         self._slots[("learner", 0)] = _Slot()
         self._slots[("evaluator", 0)] = _Slot()
         self._learners_out = 0
+        self._learners_held = False
+        self._watch_weights = WeightWatch(plan.runtime.max_version_lag)
         self._draft: Draft | None = None
         self._published: ray.ObjectRef | None = None
         self._silent: set[tuple[str, int]] = set()
@@ -139,12 +143,16 @@ class Supervisor:
             self._recorder.rollout(result)
             if not stopping:
                 self._tick_rollout(call.index)
+            self._acts("rollout", call.index, result.acts_with)
+            if self._learners_held and not stopping:
+                self._tick_learners()
         elif call.kind == "learner":
             self._learner_reported(call.index, result)
         elif call.kind == "evaluator":
             self._evaluated(result)
         elif call.kind == "inference":
             self._recorder.inference(result)
+            self._acts("inference", call.index, result.acts_with)
         elif call.kind == "save" and self._draft is not None:
             self._draft.add(result)
             if not any(other.kind == "save" for other in self._calls.values()):
@@ -156,6 +164,7 @@ class Supervisor:
             advanced = report.learner_step > self._progress.learner_steps
             self._progress.learner_steps = report.learner_step
             self._recorder.learner(report)
+            self._watch_weights.published(report.published)
             due = self._progress.take_due() if advanced else Due()
             if due.evaluation:
                 self._checkpoints.expect_score(report.learner_step)
@@ -172,10 +181,29 @@ class Supervisor:
         self._track("rollout", index, host.collect.remote(self._plan.runtime.tick_s))
 
     def _tick_learners(self) -> None:
-        until = self._progress.next_stop()
+        """Lets the learners work, unless somebody's weights are too old: then the next report of those who act does."""
+        until, last_version = self._progress.next_stop(), self._watch_weights.last_version()
+        self._learners_held = last_version is not None and self._watch_weights.newest >= last_version
+        if self._learners_held:
+            self._recorder.waits("learner", f"{self._watch_weights.slowest()} to act with newer weights")
+            return
         for rank, host in enumerate(self._program.learners):
-            self._track("learner", rank, host.train.remote(self._plan.runtime.tick_s, until))
+            self._track("learner", rank, host.train.remote(self._plan.runtime.tick_s, until, last_version))
         self._learners_out = len(self._program.learners)
+
+    def _acts(self, kind: Kind, index: int, echo: Echo) -> None:
+        """Takes in with which weights a worker acts; one that acts with wrong ones is replaced."""
+        watch = self._watch_weights
+        watch.acts(f"{kind} {index}", echo)
+        for worker, text in watch.wrong().items():
+            self._recorder.wrong_weights(f"{worker} {text}")
+            found, _, number = worker.partition(" ")
+            if found == "rollout":
+                self._restart((found, int(number)), WorkerError(text))
+            elif found == "inference":
+                ray.kill(self._program.inference[int(number)], no_restart=False)
+                watch.forget(worker)
+        self._recorder.version_lag(watch.lag)
 
     def _evaluate(self) -> None:
         """Evaluates the weights that were published for it; the argument makes the call wait until they were."""
@@ -186,6 +214,8 @@ class Supervisor:
     def _evaluated(self, evaluation: Evaluation | None) -> None:
         if evaluation is None:
             return
+        self._acts("evaluator", 0, evaluation.acted_with)
+        self._watch_weights.forget("evaluator 0")
         mean = evaluation.statistics.mean
         if self._progress.evaluated(evaluation.learner_step, mean):
             self._checkpoints.mark_best(evaluation.learner_step, mean)
@@ -220,6 +250,7 @@ class Supervisor:
         elif call.kind == "ping":
             self._recorder.message(f"replay shard {call.index} is away ({_brief(error)}); it is restarted")
         elif call.kind == "inference":
+            self._watch_weights.forget(f"inference {call.index}")
             self._recorder.message(f"inference worker {call.index} is away ({_brief(error)}); it is restarted")
         elif call.kind == "learner" and isinstance(cause, RlsysError):
             self._abort(cause)
@@ -250,6 +281,7 @@ class Supervisor:
         delay = 0.0 if not slot.restarts else min(30.0, 2.0 ** (len(slot.restarts) - 1))
         slot.restarts.append(now)
         slot.incarnation += 1
+        self._watch_weights.forget(f"{key[0]} {key[1]}")
         slot.start_at = now + delay
         self._recorder.restarted(f"{key[0]} {key[1]} is restarted: {_brief(error)}")
         gone = {"learner": ("learner",), "rollout": ("rollout", "start"), "evaluator": ("evaluator",)}[key[0]]

@@ -1,8 +1,9 @@
-"""Weights as one contiguous buffer, the form in which they are published.
+"""Weights as one contiguous buffer, the form in which they are published, and the digest by which they are known.
 
 One buffer is one object in shared memory: every worker of a node maps it without a copy.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ import numpy as np
 from rlsys.types import Array, Weights
 
 _ALIGNMENT = 64
+_WORDS = 4_096
+"""Words that a digest adds up before it mixes them in: a sum is ten times as fast as a CRC."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,26 @@ class Packed:
       version, learner_step: as in `Weights`.
       layout: (name, dtype, shape, offset in bytes) per array.
       buffer: uint8; all arrays, each aligned to 64 bytes.
+      digest: of the arrays.
     """
 
     version: int
     learner_step: int
     layout: tuple[tuple[str, str, tuple[int, ...], int], ...]
     buffer: Array
+    digest: int
+
+
+@dataclass(frozen=True)
+class Echo:
+    """The weights that somebody acts with: their version, -1 before the first, and their digest, None without any."""
+
+    version: int
+    digest: int | None
+
+
+NOTHING = Echo(-1, None)
+"""The echo of who has no weights yet."""
 
 
 def pack(arrays: Mapping[str, Array], version: int, learner_step: int) -> Packed:
@@ -38,7 +55,7 @@ def pack(arrays: Mapping[str, Array], version: int, learner_step: int) -> Packed
     buffer = np.zeros(offset, np.uint8)
     for (_, _, _, start), array in zip(layout, arrays.values(), strict=True):
         buffer[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return Packed(version, learner_step, tuple(layout), buffer)
+    return Packed(version, learner_step, tuple(layout), buffer, digest(arrays))
 
 
 def unpack(packed: Packed) -> Weights:
@@ -48,3 +65,25 @@ def unpack(packed: Packed) -> Weights:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         arrays[name] = packed.buffer[offset : offset + size].view(dtype).reshape(shape)
     return Weights(packed.version, packed.learner_step, arrays)
+
+
+def digest(arrays: Mapping[str, Array]) -> int:
+    """Returns 32 bits that tell weights apart: names and all values count, the order of the names does not.
+
+    It finds what was mixed up, cut short or overwritten, at 20 GB/s; it is no protection against somebody who wants to
+    deceive it.
+    """
+    value = 0
+    for name, array in sorted(arrays.items()):
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        words = data[: len(data) // 8 * 8].view(np.uint64)
+        value = zlib.crc32(name.encode(), value)
+        if len(words):
+            value = zlib.crc32(np.add.reduceat(words, np.arange(0, len(words), _WORDS)).data, value)
+        value = zlib.crc32(data[len(words) * 8 :].data, value)
+    return value
+
+
+def echo(version: int, arrays: Mapping[str, Array]) -> Echo:
+    """Returns the echo of what is acted with."""
+    return Echo(version, digest(arrays) if arrays else None)

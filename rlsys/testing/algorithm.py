@@ -50,7 +50,7 @@ class CheckingPolicy(Policy):
     def __init__(self, context: PolicyContext) -> None:
         self._num_actions = context.env.num_actions
         self._rng = np.random.default_rng(context.seed)
-        self.weights = Weights(-1, 0)
+        self._weights: dict[str, Array] = {}
 
     def initial_state(self, batch_size: int) -> State:
         """Returns a step count of zero."""
@@ -67,8 +67,11 @@ class CheckingPolicy(Policy):
 
     def set_weights(self, weights: Weights) -> None:
         """Keeps a copy."""
-        arrays = {name: np.array(array) for name, array in weights.arrays.items()}
-        self.weights = Weights(weights.version, weights.learner_step, arrays)
+        self._weights = {name: np.array(array) for name, array in weights.arrays.items()}
+
+    def weights(self) -> Mapping[str, Array]:
+        """See `Policy`."""
+        return self._weights
 
     def save(self) -> Saved:
         """Returns the random state."""

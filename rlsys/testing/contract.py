@@ -63,7 +63,11 @@ def check_algorithm(algorithm: Algorithm, section: Any, env_config: EnvConfig) -
     policy = algorithm.make_policy(context)
     learner = algorithm.make_learner(LearnerContext(section, env.spec, seed=2))
     algorithm.check(section, env.spec, _ENVIRONMENTS, 1)
+    assert not policy.weights(), "a policy acts with nothing before it was given weights"
     policy.set_weights(Weights(0, 0, learner.weights()))
+    given, held = learner.weights(), policy.weights()
+    assert held.keys() == given.keys(), "a policy acts with the weights that it was given"
+    assert all(np.array_equal(held[name], given[name]) and held[name].dtype == given[name].dtype for name in given)
 
     replay = TableReplay(
         _collect(policy, env, algorithm.segments(section, env.spec), algorithm.table(section, env.spec))

@@ -70,7 +70,7 @@ class TestOnRay:
         inference = next(row for row in rows if "inference/batch_size" in row)
         assert 4 <= inference["inference/batch_size"] <= 8, "one or two workers of 4 environments"
         assert inference["inference/decisions_per_s"] > 0
-        assert max(row.get("replay/weights_version_mean", 0.0) for row in rows) >= 0
+        assert max(row.get("replay/version_lag_max", -1.0) for row in rows) >= 0
 
     @pytest.mark.parametrize("victim", ["rollout", "learner", "shard", "inference"])
     def test_training_goes_on_when_a_process_is_killed(

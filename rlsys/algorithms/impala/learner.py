@@ -98,8 +98,6 @@ class ImpalaLearner(Learner):
         self._optimizer.step()
         self._step += 1
         metrics["learner/learning_rate"] = rate
-        metrics["replay/weights_version_mean"] = float(batch.weights_version.mean())
-        metrics["replay/weights_version_min"] = float(batch.weights_version.min())
         if self._history is not None:
             metrics["replay/lost_unrolls"] = float(self._history.num_lost)
         return metrics

@@ -23,6 +23,7 @@ from rlsys.algorithms.impala.requirements import (
 )
 from rlsys.api import Decision, Policy, PolicyContext, Saved
 from rlsys.nets.exact import ExactCore
+from rlsys.nets.flat import module_arrays
 from rlsys.nets.precision import multiplies_bfloat16
 from rlsys.types import Array, State, Weights
 
@@ -35,6 +36,7 @@ class ImpalaPolicy(Policy):
         self._config: ImpalaConfig = context.config
         self._device = torch.device(context.device)
         self._network = make_network(self._config, context.env).to(self._device).eval()
+        self._has_weights = False
         self._rng = np.random.default_rng(context.seed)
         self._state_specs = state_specs(self._config, context.env)
         self._memory = tuple(state_sizes(self._config))
@@ -73,7 +75,12 @@ class ImpalaPolicy(Policy):
 
     def set_weights(self, weights: Weights) -> None:
         """Copies the weights."""
+        self._has_weights = True
         self._network.load_state_dict({name: torch.tensor(array) for name, array in weights.arrays.items()})
+
+    def weights(self) -> Mapping[str, Array]:
+        """See `Policy`."""
+        return module_arrays(self._network) if self._has_weights else {}
 
     def save(self) -> Saved:
         """Returns the random state."""

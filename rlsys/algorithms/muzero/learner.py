@@ -94,8 +94,6 @@ class MuZeroLearner(Learner):
             "loss/total": config.value_loss_weight * value + reward + policy,
             "learner/learning_rate": rate,
             "replay/priority_mean": float(priority_B.mean()),
-            "replay/weights_version_mean": float(batch.weights_version.mean()),
-            "replay/weights_version_min": float(batch.weights_version.min()),
         }
 
     def weights(self) -> Mapping[str, Array]:

@@ -16,6 +16,7 @@ from rlsys.algorithms.muzero.inference import Inference, make_inference
 from rlsys.algorithms.muzero.networks import make_network
 from rlsys.api import Decision, Policy, PolicyContext, Saved
 from rlsys.errors import ConfigError
+from rlsys.nets.flat import module_arrays
 from rlsys.planning.actions import action_probabilities, dirichlet_noise, open_loop_actions, sample_actions
 from rlsys.planning.mcts import GumbelResult, SearchResult, Workspace, gumbel_search, puct_search
 from rlsys.planning.model import RootOutput, to_array
@@ -76,6 +77,10 @@ class MuZeroPolicy(Policy):
         self._network.load_state_dict({name: torch.tensor(array) for name, array in weights.arrays.items()})
         self._inference = make_inference(self._network, self._config)
         self._scheduled_temperature = schedules.visit_temperature(self._config, weights.learner_step)
+
+    def weights(self) -> Mapping[str, Array]:
+        """See `Policy`."""
+        return {} if self._inference is None else module_arrays(self._network)
 
     def search_tree(self, row: int) -> Mapping[str, Array]:
         """Returns the tree from which row `row` of the last evaluated batch acts, as `choice.tree_arrays` does.
