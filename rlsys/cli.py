@@ -1,4 +1,4 @@
-"""The command line: `rlsys launch | list | show | eval | play | doctor`.
+"""The command line: `rlsys launch | status | attach | stop | scale | list | show | eval | play | doctor`.
 
 What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen command, so that help is instant.
 """
@@ -33,6 +33,8 @@ Profile = Annotated[
     typer.Option(help=f"How many workers: a file in launch/, {_DEFAULT_PROFILE} if not given.", show_default=False),
 ]
 Run = Annotated[str, typer.Argument(help="A run's folder, <experiment>/<run-id>, or an experiment for its latest run.")]
+
+Directory = Annotated[Path, typer.Option(help="Where runs lie: their run.directory.")]
 
 
 def main() -> NoReturn:
@@ -101,6 +103,52 @@ def launch(
     from rlsys.runtime.launch import launch as run
 
     raise typer.Exit(run(loaded, inline=inline, resume=resume, overrides=given))
+
+
+@app.command()
+def status(
+    run: Annotated[
+        str | None, typer.Argument(help="A run as for 'rlsys eval'; all runs if not given.", show_default=False)
+    ] = None,
+    *,
+    directory: Directory = Path("runs"),
+) -> None:
+    """Show how runs stand: which train, which ended and why, which are lost."""
+    from rlsys.runtime.follow import show_run, show_runs
+
+    if run is None:
+        show_runs(directory)
+    else:
+        show_run(run, directory)
+
+
+@app.command()
+def attach(run: Run, *, directory: Directory = Path("runs")) -> None:
+    """Follow a run that trains elsewhere, as on its own terminal; Ctrl-C leaves it alone."""
+    from rlsys.runtime.follow import attach_to
+
+    typer.echo(attach_to(run, directory))
+
+
+@app.command()
+def stop(run: Run, *, directory: Directory = Path("runs")) -> None:
+    """End a run with a checkpoint, and wait until it has."""
+    from rlsys.runtime.follow import stop_run
+
+    typer.echo(stop_run(run, directory))
+
+
+@app.command()
+def scale(
+    run: Run,
+    workers: Annotated[list[str], typer.Argument(metavar="rollouts=N", help="How many rollout workers it shall have.")],
+    *,
+    directory: Directory = Path("runs"),
+) -> None:
+    """Give a run that trains more or fewer rollout workers; the samples-per-insert ratio holds."""
+    from rlsys.runtime.follow import scale_run
+
+    typer.echo(scale_run(run, directory, workers))
 
 
 @app.command("list")

@@ -16,6 +16,8 @@ from rlsys.envs.vector import GameResult
 from rlsys.errors import ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.console import Console, Status
+from rlsys.runtime.control import Desk
+from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.report import write_report
 from rlsys.runtime.signals import stops_on_signals
@@ -66,14 +68,17 @@ def launch_baseline(loaded: Loaded, baseline: Baseline, *, inline: bool) -> int:
 def _train(loaded: Loaded, baseline: Baseline, context: BaselineContext, folder: Path) -> int:
     progress = Progress(loaded.experiment.run)
     with (
+        Presence(folder) as presence,
         Console(loaded, folder) as console,
         contextlib.closing(Tracker(folder, loaded, folder.name, resume=False, warn=console.message)) as tracker,
     ):
-        driver = BaselineDriver(progress, context.env_spec, tracker, console)
+        driver = BaselineDriver(progress, context.env_spec, tracker, console, presence)
+        desk = Desk(folder, scaled=lambda rollouts: None)
         with stops_on_signals(driver.stop) as received, _started(baseline, context) as run:
             progress.begin()
-            reason = driver.run(run)
+            reason = driver.run(run, desk)
         write_report(folder)
+        presence.end("done", reason)
         console.finish(f"{reason}. Its metrics and report: {folder}")
     return 130 if received else 0
 
@@ -118,7 +123,15 @@ class _Interval:
 class BaselineDriver:
     """Works a baseline's run off, and turns its reports into rows; the names are those of `Recorder`."""
 
-    def __init__(self, progress: Progress, env_spec: EnvSpec, tracker: Tracker, console: Console) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        env_spec: EnvSpec,
+        tracker: Tracker,
+        console: Console,
+        presence: Presence | None = None,
+    ) -> None:
+        self._presence = presence
         self._progress = progress
         self._env_spec = env_spec
         self._tracker = tracker
@@ -128,16 +141,27 @@ class BaselineDriver:
         self._sums: dict[str, list[float]] = {}
         self._interval = _Interval(time.monotonic())
 
-    def stop(self) -> None:
+    def stop(self, reason: str = "interrupted") -> None:
         """Asks `run` to end after the portion that it works at."""
-        self._stopped = "interrupted"
+        self._stopped = reason
 
-    def run(self, run: BaselineRun) -> str:
-        """Works until a budget is spent; returns why it ended."""
+    def scale(self, rollouts: int) -> str:
+        """Refuses: the other system's workers are its own."""
+        raise ConfigError(
+            f"rollouts = {rollouts} of a baseline; its workers are its own. Launch it again with "
+            f"runtime.rollout_workers={rollouts}."
+        )
+
+    def run(self, run: BaselineRun, desk: Desk | None = None) -> str:
+        """Works until a budget is spent, serving requests at the desk; returns why it ended."""
         self._interval = _Interval(time.monotonic())
         reason = self._stopped
         while not reason:
             self._count(run.work())
+            if desk is not None:
+                desk.serve(self)
+            if self._presence is not None:
+                self._presence.beat()
             if time.monotonic() - self._interval.started >= self._progress.run.log_every_s:
                 self._write()
             reason = self._stopped or self._progress.finished()
@@ -175,7 +199,10 @@ class BaselineDriver:
             row["episodes/length"] = progress.mean_length
         row |= {name: sum(values) / len(values) for name, values in self._sums.items()}
         self._tracker.log(row, learner_step=progress.learner_steps, env_steps=progress.env_steps)
-        self._console.update(self._status(row))
+        status = self._status(row)
+        self._console.update(status)
+        if self._presence is not None:
+            self._presence.update(status)
         self._sums = {}
         self._interval = _Interval(time.monotonic())
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rlsys.config import Loaded, build, dump
+from rlsys.config import Loaded, build, dump, override
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.yaml_tree import at, read_yaml
 
@@ -46,6 +46,16 @@ def write_config(folder: Path, loaded: Loaded) -> None:
     overrides = [f"{path}={_plain(at(tree, path))}" for path, layer in loaded.origin.items() if layer == "override"]
     header = " ".join(["# rlsys launch", loaded.name, "--profile", loaded.profile, *overrides])
     (folder / "config.yaml").write_text(f"{header}\n{dump(loaded.experiment)}")
+
+
+def note_workers(folder: Path, rollouts: int) -> None:
+    """Writes into config.yaml that the run now has so many rollout workers; its first line stays the command."""
+    path = folder / "config.yaml"
+    command = path.read_text().splitlines()[0]
+    changed = override(load(folder), [f"runtime.rollout_workers={rollouts}"])
+    aside = path.with_name("config.yaml.aside")
+    aside.write_text(f"{command}\n# Scaled to {rollouts} rollout workers while it trained.\n{dump(changed.experiment)}")
+    aside.replace(path)
 
 
 def _plain(value: Any) -> str:

@@ -10,11 +10,12 @@ A run that is stopped and resumed goes on exactly as one that was not: everythin
 from collections.abc import Mapping
 
 from rlsys.api import ReplayNotReady, Saved
-from rlsys.errors import ReplayError, WorkerError
+from rlsys.errors import ConfigError, ReplayError, WorkerError
 from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.control import Desk
 from rlsys.runtime.evaluator import evaluate
 from rlsys.runtime.learning import LearnerWorker
 from rlsys.runtime.plan import Plan
@@ -137,9 +138,11 @@ class InlineRun:
         if self._learns_when_allowed:
             self._learn()  # the checkpoint may lie between two updates that belong to the same decision
 
-    def run(self) -> str:
-        """Works until the run is complete; returns why it ended."""
+    def run(self, desk: Desk | None = None) -> str:
+        """Works until the run is complete, serving requests at the desk; returns why it ended."""
         while not self._is_done():
+            if desk is not None:
+                desk.serve(self)
             for worker in self._workers:
                 for segment in worker.step():
                     self._replay.insert(segment)
@@ -158,6 +161,13 @@ class InlineRun:
     def stop(self, reason: str) -> None:
         """Asks the run to end with a checkpoint."""
         self.stop_reason = self.stop_reason or reason
+
+    def scale(self, rollouts: int) -> str:
+        """Refuses: one process has the workers that it began with."""
+        raise ConfigError(
+            f"rollouts = {rollouts} of a run with --inline; it has the workers that it began with. Resume it with "
+            f"runtime.rollout_workers={rollouts} and without --inline."
+        )
 
     @property
     def _learns_when_allowed(self) -> bool:

@@ -15,9 +15,11 @@ from rlsys.runtime import folder as run_folder
 from rlsys.runtime.baseline import launch_baseline
 from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.console import Console
+from rlsys.runtime.control import Desk
 from rlsys.runtime.final_evaluation import evaluate_finally
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.plan import Plan, resolve
+from rlsys.runtime.presence import Presence
 from rlsys.runtime.process import prepare, use_threads
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.recorder import Recorder
@@ -32,11 +34,14 @@ class Runner(Protocol):
     def start(self, step: int | None) -> None:
         """Builds the workers, from a checkpoint if a step is given."""
 
-    def run(self) -> str:
-        """Works until the run is complete; returns why it ended."""
+    def run(self, desk: Desk | None = None) -> str:
+        """Works until the run is complete, serving requests at the desk; returns why it ended."""
 
     def stop(self, reason: str) -> None:
         """Asks the run to end with a checkpoint."""
+
+    def scale(self, rollouts: int) -> str:
+        """Goes on with another number of rollout workers; says what it did."""
 
 
 def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides: Sequence[str]) -> int:
@@ -76,6 +81,7 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
         opened = checkpoints.open(step)
         progress.load(opened.read("progress"))
     with (
+        Presence(plan.folder) as presence,
         Console(loaded, plan.folder) as console,
         contextlib.closing(
             Tracker(plan.folder, loaded, plan.folder.name, resume=resume is not None, warn=console.message)
@@ -83,19 +89,22 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
     ):
         if step is not None:
             tracker.rewind(step)
-        recorder = Recorder(plan, progress, tracker, console)
+        recorder = Recorder(plan, progress, tracker, console, presence)
+        desk = Desk(plan.folder, scaled=lambda workers: run_folder.note_workers(plan.folder, workers))
         with (
             _runner(plan, inline, progress, recorder, checkpoints) as runner,
             stops_on_signals(lambda: runner.stop("interrupted; a checkpoint was written")) as received,
         ):
             runner.start(step)
             progress.begin()
-            reason = runner.run()
+            reason = runner.run(desk)
+            presence.end("ending", reason)
             recorder.finish()
         if plan.run.final_evaluation and not received:
             console.message(f"{reason}; the final evaluation begins")
             evaluate_finally(plan, checkpoints, progress, tracker)
         write_report(plan.folder)
+        presence.end("done", reason)
         console.finish(f"{reason}. Continue with: rlsys launch --resume {plan.name}/{plan.folder.name}")
     return 130 if received else 0
 

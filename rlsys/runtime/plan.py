@@ -169,11 +169,16 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
         env_spec=make.spec(experiment.env),
         folder=Path(),
     )
-    _check(plan)
+    check(plan)
     return plan
 
 
-def _check(plan: Plan) -> None:
+def check(plan: Plan) -> None:
+    """Refuses a settled plan that cannot work.
+
+    Raises:
+      ConfigError: a combination that cannot work.
+    """
     runtime, table = plan.runtime, plan.table
     if runtime.replay_shards > table.max_size:
         raise ConfigError(

@@ -40,7 +40,7 @@ class Program:
     """All processes of one run."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+        self.plan = plan
         runtime = plan.runtime
         restarts = runtime.worker_restarts
         self.server: Handle = _actor(ParameterServer, num_cpus=0, max_restarts=-1).remote()
@@ -53,12 +53,12 @@ class Program:
             inference.remote(plan, index, self.server) for index in range(plan.num_inference_workers)
         ]
         self.learners: list[Handle] = []
-        self.rollouts: list[Handle] = []
+        self.rollouts: dict[int, Handle] = {}
         self.evaluator: Handle | None = None
 
     def start_learners(self, step: int | None) -> list[ray.ObjectRef]:
         """Starts all learner ranks, from a checkpoint if a step is given; the references give their learner steps."""
-        plan = self._plan
+        plan = self.plan
         self._kill(self.learners)
         options: dict[str, Any] = {"num_cpus": 0}
         if plan.runtime.learner_device == "cuda":
@@ -71,27 +71,29 @@ class Program:
     def start_rollout(self, index: int, incarnation: int) -> Handle:
         """Starts (again) one rollout worker."""
         inference = self.inference[index % len(self.inference)] if self.inference else None
-        host = _actor(RolloutHost, num_cpus=self._plan.runtime.rollout_cpus).remote(
-            self._plan, index, incarnation, self.shards, self.server, inference
+        host = _actor(RolloutHost, num_cpus=self.plan.runtime.rollout_cpus).remote(
+            self.plan, index, incarnation, self.shards, self.server, inference
         )
-        if index < len(self.rollouts):
-            self._kill([self.rollouts[index]])
-            self.rollouts[index] = host
-        else:
-            self.rollouts.append(host)
+        self.stop_rollout(index)
+        self.rollouts[index] = host
         return host
+
+    def stop_rollout(self, index: int) -> None:
+        """Ends one rollout worker, if it is there."""
+        if index in self.rollouts:
+            self._kill([self.rollouts.pop(index)])
 
     def start_evaluator(self) -> Handle:
         """Starts (again) the evaluator."""
         if self.evaluator is not None:
             self._kill([self.evaluator])
-        self.evaluator = _actor(EvaluatorHost, num_cpus=0).remote(self._plan, self.server)
+        self.evaluator = _actor(EvaluatorHost, num_cpus=0).remote(self.plan, self.server)
         return self.evaluator
 
     def close(self) -> None:
         """Ends all processes."""
         evaluator = [self.evaluator] if self.evaluator is not None else []
-        self._kill([*self.rollouts, *self.inference, *self.learners, *evaluator, *self.shards, self.server])
+        self._kill([*self.rollouts.values(), *self.inference, *self.learners, *evaluator, *self.shards, self.server])
 
     @staticmethod
     def _kill(handles: list[Handle]) -> None:

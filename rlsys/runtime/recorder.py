@@ -11,6 +11,7 @@ from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.inference import InferenceReport
 from rlsys.runtime.learning import LearnerReport
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.rollout import RolloutReport
 from rlsys.runtime.tracking import Tracker
@@ -24,8 +25,11 @@ class Recorder:
     `throughput/` per second since the last row, `replay/`, `workers/` shares of time and failures, `inference/`.
     """
 
-    def __init__(self, plan: Plan, progress: Progress, tracker: Tracker, console: Console) -> None:
+    def __init__(
+        self, plan: Plan, progress: Progress, tracker: Tracker, console: Console, presence: Presence | None = None
+    ) -> None:
         self._plan = plan
+        self._presence = presence
         self._progress = progress
         self._tracker = tracker
         self._console = console
@@ -114,7 +118,9 @@ class Recorder:
         self._console.message(text)
 
     def tick(self) -> None:
-        """Writes a row if one is due by the clock."""
+        """Writes a row if one is due by the clock, and gives a sign of life."""
+        if self._presence is not None:
+            self._presence.beat()
         by_clock = not self._plan.run.log_every_learner_steps
         if by_clock and time.monotonic() - self._interval_started >= self._plan.run.log_every_s:
             self.write()
@@ -129,7 +135,10 @@ class Recorder:
         seconds = max(1e-9, time.monotonic() - self._interval_started)
         row = self._row(seconds)
         self._tracker.log(row, learner_step=self._progress.learner_steps, env_steps=self._progress.env_steps)
-        self._console.update(self._status(row))
+        status = self._status(row)
+        self._console.update(status)
+        if self._presence is not None:
+            self._presence.update(status)
         self._new_interval()
 
     def _row(self, seconds: float) -> dict[str, float]:

@@ -184,14 +184,15 @@ class RolloutWorker:
                     outlet.offer(completed)
                 continue
             self._report.wait_s += time.monotonic() - started
-        return self.report()
+        report = self.report()
+        report.acts_with = echo(self._version, self._policy.weights())
+        return report
 
     def report(self) -> RolloutReport:
         """Returns what happened since the last report and starts a new one."""
         report = self._report
         steps = max(1, report.env_steps // self._size)
         report.means = {f"rollout/{name}": total / steps for name, total in self._sums.items()}
-        report.acts_with = echo(self._version, self._policy.weights())
         self._sums = {}
         self._report = RolloutReport(report.worker, waits_for=report.waits_for)
         return report

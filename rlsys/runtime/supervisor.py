@@ -3,17 +3,18 @@
 import re
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from rlsys.errors import RlsysError, WorkerError
+from rlsys.errors import ConfigError, RlsysError, WorkerError
 from rlsys.runtime.checkpoint import Checkpoints, Draft
+from rlsys.runtime.control import Desk
 from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.learning import LearnerReport
-from rlsys.runtime.plan import Plan
+from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Due, Progress
 from rlsys.runtime.recorder import Recorder
@@ -92,10 +93,15 @@ class Supervisor:
             self._program.start_evaluator()
         self._tick_learners()
 
-    def run(self) -> str:
-        """Works until the run is complete; returns why it ended. `stop` ends it from a signal handler."""
+    def run(self, desk: Desk | None = None) -> str:
+        """Works until the run is complete; returns why it ended.
+
+        `stop` ends it from a signal handler, and requests at the desk are served meanwhile.
+        """
         while not self.stop_reason:
             self.work()
+            if desk is not None:
+                desk.serve(self)
             self.stop_reason = self.stop_reason or self._progress.finished()
         self._drain()
         self._write_last_checkpoint()
@@ -115,6 +121,52 @@ class Supervisor:
     def stop(self, reason: str) -> None:
         """Asks the run to end with a checkpoint."""
         self.stop_reason = self.stop_reason or reason
+
+    def scale(self, rollouts: int) -> str:
+        """Goes on with another number of rollout workers; those that are too many end after their present tick.
+
+        Raises:
+          ConfigError: the run cannot work with so many.
+        """
+        before = self._plan.num_rollout_workers
+        if rollouts < 1:
+            raise ConfigError(f"rollouts = {rollouts}; a run needs at least 1. 'rlsys stop' ends it.")
+        runtime = self._plan.runtime.model_copy(update={"rollout_workers": rollouts})
+        plan = replace(self._plan, runtime=runtime)
+        check(plan)
+        self._plan = self._program.plan = plan
+        for index in range(before, rollouts):
+            self._join(index)
+        for index in range(rollouts, before):
+            self._slots[("rollout", index)].start_at = None
+            if not any(call.kind == "rollout" and call.index == index for call in self._calls.values()):
+                self._retire(index)
+        text = f"{rollouts} rollout workers instead of {before}"
+        self._recorder.message(text)
+        return text
+
+    def _join(self, index: int) -> None:
+        """Starts a rollout worker; one that was there before comes back under a new incarnation."""
+        key = ("rollout", index)
+        if key in self._slots:
+            self._slots[key].incarnation += 1
+        else:
+            self._slots[key] = _Slot(self._progress.sessions * _INCARNATIONS_PER_SESSION)
+        self._forget_calls(index)
+        self._program.start_rollout(index, self._slots[key].incarnation)
+        self._tick_rollout(index)
+
+    def _retire(self, index: int) -> None:
+        """Ends a rollout worker that is one too many."""
+        self._forget_calls(index)
+        self._program.stop_rollout(index)
+        self._watch_weights.forget(f"rollout {index}")
+
+    def _forget_calls(self, rollout: int) -> None:
+        """Forgets what a rollout worker works at: it is gone, or about to be."""
+        for reference, call in list(self._calls.items()):
+            if call.kind in ("rollout", "start") and call.index == rollout:
+                del self._calls[reference]
 
     def _serve(self, timeout_s: float) -> None:
         """Handles all calls that have ended, waiting up to `timeout_s` for the first."""
@@ -141,6 +193,9 @@ class Supervisor:
         if call.kind == "rollout":
             self._progress.collected(result.env_steps, self._plan.env_spec.frames_per_step, result.games)
             self._recorder.rollout(result)
+            if call.index >= self._plan.num_rollout_workers:
+                self._retire(call.index)
+                return
             if not stopping:
                 self._tick_rollout(call.index)
             self._acts("rollout", call.index, result.acts_with)
@@ -232,7 +287,7 @@ class Supervisor:
         self._track("save", -1, self._program.learners[0].save_to.remote(folder))
         for index, shard in enumerate(self._program.shards):
             self._track("save", -2 - index, shard.save_to.remote(folder))
-        for index, host in enumerate(self._program.rollouts):
+        for index, host in self._program.rollouts.items():
             if self._slots[("rollout", index)].start_at is None:
                 self._track("save", index, host.save_to.remote(folder))
 
@@ -254,6 +309,8 @@ class Supervisor:
             self._recorder.message(f"inference worker {call.index} is away ({_brief(error)}); it is restarted")
         elif call.kind == "learner" and isinstance(cause, RlsysError):
             self._abort(cause)
+        elif call.kind in ("rollout", "start") and call.index >= self._plan.num_rollout_workers:
+            self._retire(call.index)
         elif call.kind in ("rollout", "start"):
             self._restart(("rollout", call.index), cause or error)
         elif call.kind == "evaluator":
@@ -284,9 +341,11 @@ class Supervisor:
         self._watch_weights.forget(f"{key[0]} {key[1]}")
         slot.start_at = now + delay
         self._recorder.restarted(f"{key[0]} {key[1]} is restarted: {_brief(error)}")
-        gone = {"learner": ("learner",), "rollout": ("rollout", "start"), "evaluator": ("evaluator",)}[key[0]]
+        if key[0] == "rollout":
+            self._forget_calls(key[1])
+            return
         for reference, call in list(self._calls.items()):
-            if call.kind in gone and (key[0] != "rollout" or call.index == key[1]):
+            if call.kind == key[0]:
                 del self._calls[reference]
 
     def _start_due(self) -> None:

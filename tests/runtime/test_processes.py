@@ -31,6 +31,11 @@ def launch(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def ask(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from rlsys.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
 def wait_for(condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
@@ -72,6 +77,27 @@ def test_a_killed_driver_leaves_nothing_behind_and_resumes_and_an_interrupt_stop
     wait_for(lambda: not alive(workers), "end of all workers")
     assert checkpoints(tmp_path)[-1] >= max(learner_steps(tmp_path)) > saved
     assert "Traceback" not in output
+
+
+def test_a_run_is_seen_scaled_and_stopped_from_another_terminal(tmp_path: Path) -> None:
+    run = launch(tmp_path, "muzero-cartpole", *SETTINGS, "runtime.rollout_workers=1")
+    wait_for(lambda: checkpoints(tmp_path), "checkpoint")
+    assert f"process {run.pid}" in ask(tmp_path, "status", "muzero-cartpole/here").stdout
+    scaled = ask(tmp_path, "scale", "muzero-cartpole/here", "rollouts=2")
+    assert scaled.stdout == "muzero-cartpole/here: 2 rollout workers instead of 1\n", scaled.stderr
+    twice = ask(tmp_path, "launch", "--resume", "muzero-cartpole/here")
+    assert twice.returncode == 2
+    assert f"is being trained by process {run.pid}" in twice.stderr
+    assert "\n" not in twice.stderr.rstrip("\n")
+
+    stopped = ask(tmp_path, "stop", "muzero-cartpole/here")
+    assert "is done: stopped on request; a checkpoint was written" in stopped.stdout, stopped.stderr
+    output, _ = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 0, output
+    assert "2 rollout workers instead of 1" in output
+    assert "rollout_workers: 2" in (tmp_path / "runs" / "muzero-cartpole" / "here" / "config.yaml").read_text()
+    again = ask(tmp_path, "stop", "muzero-cartpole/here")
+    assert (again.returncode, "nobody is there to stop it" in again.stderr) == (2, True)
 
 
 def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path) -> None:

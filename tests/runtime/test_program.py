@@ -40,7 +40,7 @@ class Run:
         import ray
 
         handle = {
-            "rollout": self.program.rollouts[:1],
+            "rollout": list(self.program.rollouts.values())[:1],
             "learner": self.program.learners[:1],
             "shard": self.program.shards[:1],
             "inference": self.program.inference[:1],

@@ -10,7 +10,7 @@ from test_program import MakePlan, MakeRecorder, started
 from rlsys.errors import ConfigError
 from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.inline import InlineRun
-from rlsys.runtime.plan import Plan, _check
+from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.tracking import read_metrics
 from rlsys.testing.unrolls import CHECKING_UNROLLS
@@ -93,4 +93,4 @@ class TestOnRay:
 def test_shards_that_cannot_keep_an_environment_in_order_are_refused(make_plan: MakePlan) -> None:
     plan = make_queue_plan(make_plan, {"rollout_workers": 4, "replay_shards": 3, "learners": 2})
     with pytest.raises(ConfigError, match="a queue needs a multiple of the learners"):
-        _check(plan)
+        check(plan)

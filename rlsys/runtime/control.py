@@ -1,0 +1,121 @@
+"""Requests to a run that trains: files in its folder, answered by the process that leads it.
+
+<run>/control/<id>.json      what is asked: {"command": "scale", "rollouts": 48}
+<run>/control/<id>.answer    what came of it: {"ok": true, "text": "…"}
+"""
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlsys.errors import ConfigError, RlsysError, WorkerError
+from rlsys.runtime.presence import look
+
+_FOLDER = "control"
+_LOOK_S = 0.5
+_PATIENCE_S = 60.0
+_PAUSE_S = 0.1
+
+
+class Controlled(Protocol):
+    """What a run lets others do with it."""
+
+    def stop(self, reason: str) -> None:
+        """Asks the run to end with a checkpoint."""
+
+    def scale(self, rollouts: int) -> str:
+        """Changes the number of rollout workers while the run trains; says what it did."""
+
+
+class Desk:
+    """Where a run looks for requests."""
+
+    def __init__(self, folder: Path, scaled: Callable[[int], None]) -> None:
+        """Clears away what was asked of an earlier session.
+
+        Args:
+          folder: the run's.
+          scaled: told the new number of rollout workers, so that the run keeps it when it is resumed.
+        """
+        self._folder = folder / _FOLDER
+        self._scaled = scaled
+        self._looked = 0.0
+        for path in self._folder.glob("*"):
+            path.unlink(missing_ok=True)
+
+    def serve(self, run: Controlled) -> None:
+        """Answers what was asked since the last look, at most twice a second."""
+        if time.monotonic() - self._looked < _LOOK_S:
+            return
+        self._looked = time.monotonic()
+        for path in sorted(self._folder.glob("*.json")):
+            with contextlib.suppress(OSError):
+                answer = self._answer(run, path)
+                path.unlink(missing_ok=True)
+                _write(path.with_suffix(".answer"), answer)
+
+    def _answer(self, run: Controlled, path: Path) -> Mapping[str, Any]:
+        try:
+            request = json.loads(path.read_text())
+            text = self._do(run, request)
+        except RlsysError as error:
+            return {"ok": False, "text": str(error)}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return {"ok": False, "text": f"the request cannot be read ({error}); ask with the same version of rlsys."}
+        return {"ok": True, "text": text}
+
+    def _do(self, run: Controlled, request: Mapping[str, Any]) -> str:
+        match request["command"]:
+            case "stop":
+                run.stop("stopped on request; a checkpoint was written")
+                return "it ends with a checkpoint"
+            case "scale":
+                text = run.scale(int(request["rollouts"]))
+                self._scaled(int(request["rollouts"]))
+                return text
+            case other:
+                raise ConfigError(f"a run knows no command '{other}'; it knows stop and scale.")
+
+
+def ask(folder: Path, command: str, **arguments: Any) -> str:
+    """Asks a run for something and waits for its answer.
+
+    Raises:
+      ConfigError: nobody trains the run, or it refuses.
+      WorkerError: it did not answer within a minute.
+    """
+    sighting = look(folder)
+    name = f"{folder.parent.name}/{folder.name}"
+    if sighting is None or not sighting.is_alive:
+        state = "has never been trained" if sighting is None else f"is {sighting.state} ({sighting.reason})"
+        raise ConfigError(
+            f"{name} {state}; nobody is there to {command} it. Go on with 'rlsys launch --resume {name}'."
+        )
+    path = folder / _FOLDER / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    _write(path, {"command": command, **arguments})
+    answer = path.with_suffix(".answer")
+    deadline = time.monotonic() + _PATIENCE_S
+    while not answer.exists():
+        if time.monotonic() > deadline:
+            path.unlink(missing_ok=True)
+            raise WorkerError(
+                f"{name} did not answer for {_PATIENCE_S:.0f} s; process {sighting.pid} on {sighting.host} leads it. "
+                "See whether that machine, or the file system, is overloaded, and ask again."
+            )
+        time.sleep(_PAUSE_S)
+    tree = json.loads(answer.read_text())
+    answer.unlink(missing_ok=True)
+    if not tree["ok"]:
+        raise ConfigError(f"{name}: {tree['text']}")
+    return str(tree["text"])
+
+
+def _write(path: Path, tree: Mapping[str, Any]) -> None:
+    aside = path.with_suffix(".aside")
+    aside.write_text(json.dumps(tree))
+    aside.replace(path)

@@ -1,0 +1,199 @@
+"""Runs as seen and led from another terminal: signs of life, requests, more and fewer workers."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from test_program import MakePlan, MakeRecorder, started
+
+from rlsys.errors import CheckpointError, ConfigError
+from rlsys.runtime.console import Status
+from rlsys.runtime.control import Desk, ask
+from rlsys.runtime.follow import scale_run, show_runs
+from rlsys.runtime.presence import Presence, look, sightings
+from rlsys.runtime.tracking import read_metrics
+from rlsys.testing.unrolls import CHECKING_UNROLLS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "runs" / "checking" / "here"
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text("# rlsys launch checking\n")
+    return path
+
+
+class FakeRun:
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.stopped = ""
+        self.rollouts = 1
+
+    def stop(self, reason: str) -> None:
+        self.stopped = reason
+
+    def scale(self, rollouts: int) -> str:
+        if rollouts > 8:
+            raise ConfigError("too many.")
+        self.rollouts = rollouts
+        return f"{rollouts} now"
+
+
+@contextmanager
+def served(folder: Path, run: FakeRun, scaled: list[int]) -> Iterator[None]:
+    desk, ended = Desk(folder, scaled.append), threading.Event()
+
+    def serve() -> None:
+        while not ended.wait(0.02):
+            desk.serve(run)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_run_says_how_it_stands_from_its_start_to_its_end(folder: Path) -> None:
+    assert look(folder) is None
+    status = Status(learner_steps=7, mean_return=float("nan"), returns=(1.0, 2.0), losses={"loss/total": 0.5})
+    with Presence(folder) as presence:
+        seen = look(folder)
+        assert seen is not None
+        assert (seen.state, seen.pid, seen.host, seen.status) == ("starting", os.getpid(), socket.gethostname(), None)
+        presence.update(status)
+        presence.end("ending", "60 learner steps are done")
+        seen = look(folder)
+        assert seen is not None
+        assert seen.is_alive
+        assert seen.status is not None
+        assert (seen.status.learner_steps, list(seen.status.returns)) == (7, [1.0, 2.0])
+        presence.end("done", "60 learner steps are done")
+    (seen,) = sightings(folder.parent.parent)
+    assert (seen.name, seen.state, seen.reason) == ("checking/here", "done", "60 learner steps are done")
+
+
+def test_a_run_that_failed_says_why(folder: Path) -> None:
+    with pytest.raises(ConfigError), Presence(folder):
+        raise ConfigError("the disk is full. Delete something.")
+    seen = look(folder)
+    assert seen is not None
+    assert (seen.state, seen.reason) == ("failed", "the disk is full. Delete something.")
+
+
+def test_a_run_whose_process_is_gone_is_lost_and_one_that_trains_is_not_trained_twice(folder: Path) -> None:
+    with Presence(folder):
+        with pytest.raises(CheckpointError, match=f"being trained by process {os.getpid()} .*rlsys stop checking/here"):
+            Presence(folder)
+        alive = json.loads((folder / "status.json").read_text())
+    for changes in ({"pid": 2**22 - 1}, {"host": "elsewhere", "seen": time.time() - 120}):
+        (folder / "status.json").write_text(json.dumps({**alive, **changes}))
+        seen = look(folder)
+        assert seen is not None
+        assert seen.state == "lost"
+    Presence(folder)
+    (folder / "status.json").write_text(json.dumps({**alive, "host": "elsewhere", "seen": time.time() - 20}))
+    seen = look(folder)
+    assert seen is not None
+    assert seen.state == "starting", "another machine's process cannot be looked at, its signs of life can"
+    (folder / "status.json").write_text("{")
+    assert look(folder) is None
+
+
+def test_requests_are_answered_by_whoever_leads_the_run(folder: Path) -> None:
+    run, scaled = FakeRun(), []
+    with Presence(folder), served(folder, run, scaled):
+        assert ask(folder, "scale", rollouts=4) == "4 now"
+        assert (run.rollouts, scaled) == (4, [4])
+        with pytest.raises(ConfigError, match=r"checking/here: too many\."):
+            ask(folder, "scale", rollouts=9)
+        assert scaled == [4]
+        with pytest.raises(ConfigError, match="no command 'fly'; it knows stop and scale"):
+            ask(folder, "fly")
+        with pytest.raises(ConfigError, match="cannot be read"):
+            ask(folder, "scale")
+        ask(folder, "stop")
+    assert run.stopped.startswith("stopped on request")
+    assert not list((folder / "control").iterdir()), "nothing is left"
+
+
+def test_nobody_answers_for_a_run_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="has never been trained; nobody is there to stop it"):
+        ask(folder, "stop")
+    with Presence(folder) as presence:
+        presence.end("done", "its budget is spent")
+    with pytest.raises(ConfigError, match=r"is done \(its budget is spent\); nobody is there to scale it"):
+        ask(folder, "scale", rollouts=2)
+
+
+def test_what_was_asked_of_an_earlier_session_is_not_done_in_the_next(folder: Path) -> None:
+    (folder / "control").mkdir()
+    (folder / "control" / "1-a.json").write_text('{"command": "stop"}')
+    run = FakeRun()
+    Desk(folder, lambda rollouts: None).serve(run)
+    assert run.stopped == ""
+
+
+def test_misspelt_requests_are_refused_before_anybody_is_asked(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    directory = folder.parent.parent
+    with Presence(folder):
+        for word in ("rollout=3", "rollouts", "rollouts=-1", "rollouts=x"):
+            with pytest.raises(ConfigError, match="give rollouts=N"):
+                scale_run("checking/here", directory, [word])
+    show_runs(directory)
+    assert "checking/here" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="no runs below"):
+        show_runs(directory / "nowhere")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.xdist_group("ray")
+class TestOnRay:
+    """More and fewer workers while a run trains."""
+
+    def test_workers_join_and_leave_while_the_ratio_holds(
+        self, make_plan: MakePlan, make_recorder: MakeRecorder
+    ) -> None:
+        plan = make_plan(run={"training_steps": 10_000})
+        with started(plan, make_recorder) as run:
+            supervisor = run.supervisor
+            run.work_until(lambda: run.progress.learner_steps > 10)
+            assert supervisor.scale(3) == "3 rollout workers instead of 1"
+            run.work_until(lambda: len(supervisor._watch_weights._echoes) == 3)
+            assert supervisor.scale(1) == "1 rollout workers instead of 3"
+            run.work_until(lambda: list(run.program.rollouts) == [0])
+            assert supervisor.scale(2) == "2 rollout workers instead of 1"
+            run.work_until(lambda: len(supervisor._watch_weights._echoes) == 2)
+            before, env_steps = run.progress.learner_steps, run.progress.env_steps
+            run.work_until(lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 50)
+            assert all(supervisor.restarts("rollout", index) == 0 for index in range(3))
+            run.recorder.write()
+        last = [row for row in read_metrics(plan.folder) if "replay/inserted" in row][-1]
+        ahead = 4.0 * (last["replay/inserted"] - 200) - last["replay/sampled"]
+        assert -plan.table.error_buffer <= ahead
+        with pytest.raises(ConfigError, match="rollouts = 0; a run needs at least 1"):
+            supervisor.scale(0)
+
+    def test_a_queue_gets_every_unroll_of_workers_that_join(
+        self, make_plan: MakePlan, make_recorder: MakeRecorder
+    ) -> None:
+        section = {"batch_size": 4, "length": 7}
+        plan = make_plan(section, run={"training_steps": 10_000}, algorithm=CHECKING_UNROLLS, max_episode_steps=12)
+        with started(plan, make_recorder) as run:
+            run.work_until(lambda: run.progress.learner_steps > 10)
+            run.supervisor.scale(3)
+            run.work_until(lambda: len(run.supervisor._watch_weights._echoes) == 3)
+            before = run.progress.learner_steps
+            run.work_until(lambda: run.progress.learner_steps > before + 40)
+            run.recorder.write()
+        rows = [row for row in read_metrics(plan.folder) if "replay/lost_unrolls" in row]
+        assert rows[-1]["replay/lost_unrolls"] == 0
