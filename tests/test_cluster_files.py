@@ -23,8 +23,14 @@ LISTS = (
 )
 PROVIDER_KEYS = {
     "aws": {"type", "region", "availability_zone", "cache_stopped_nodes"},
+    "gcp": {"type", "region", "availability_zone", "project_id", "cache_stopped_nodes"},
     "local": {"type", "head_ip", "worker_ips"},
 }
+MACHINES = {
+    "aws": lambda config: re.fullmatch(r"[a-z]\d[a-z]*\.\w+", config["InstanceType"]),
+    "gcp": lambda config: re.fullmatch(r"[a-z]\d[a-z]?-[a-z]+-\d+", config["machineType"]),
+}
+"""Provider -> whether a node's configuration names a machine."""
 
 
 def read(name: str) -> dict[str, Any]:
@@ -42,8 +48,8 @@ def prepared(tree: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def test_there_is_a_file_for_gpus_for_cpus_and_for_own_machines():
-    assert FILES == ["cpu.yaml", "gpu.yaml", "local.yaml"]
+def test_there_is_a_file_for_gpus_on_two_clouds_for_cpus_and_for_own_machines():
+    assert FILES == ["cpu.yaml", "gcp.yaml", "gpu.yaml", "local.yaml"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -107,20 +113,25 @@ def test_numbers_of_machines_fit_together_and_the_head_runs_no_work(name):
     assert sum(node["max_workers"] for node in workers.values()) == tree["max_workers"]
     for kind, node in types.items():
         assert node["labels"] == {"rlsys.io/role": kind}
-        assert re.fullmatch(r"[a-z]\d[a-z]*\.\w+", node["node_config"]["InstanceType"])
+        assert MACHINES[tree["provider"]["type"]](node["node_config"]), kind
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "local.yaml"])
 def test_only_machines_whose_loss_costs_nothing_are_spot_machines(name):
     for kind, node in read(name)["available_node_types"].items():
-        market = node["node_config"].get("InstanceMarketOptions")
-        assert market == ({"MarketType": "spot"} if kind == "rollout" else None), kind
+        config = node["node_config"]
+        is_spot = config.get("InstanceMarketOptions") == {"MarketType": "spot"}
+        is_spot |= {"preemptible": True} in config.get("scheduling", [])
+        assert is_spot == (kind == "rollout"), kind
 
 
-def test_the_gpu_cluster_starts_with_what_its_profile_asks_for():
+@pytest.mark.parametrize("name", ["gpu.yaml", "gcp.yaml"])
+def test_a_gpu_cluster_starts_with_what_its_profile_asks_for(name):
     profile = yaml.safe_load((CLUSTER.parent / "launch" / "gpu-48.yaml").read_text())["runtime"]
-    types = read("gpu.yaml")["available_node_types"]
-    cores = {"c6i.4xlarge": 16}[types["rollout"]["node_config"]["InstanceType"]]
+    types = read(name)["available_node_types"]
+    config = types["rollout"]["node_config"]
+    cores = {"c6i.4xlarge": 16, "c2-standard-16": 16}[config.get("InstanceType") or config["machineType"]]
+    assert types["rollout"]["resources"].get("CPU", cores) == cores
     assert types["rollout"]["min_workers"] * cores >= profile["rollout_workers"] * profile["rollout_cpus"]
     assert types["learner"]["min_workers"] >= profile["learners"] * profile["learner_gpus"]
     assert profile["address"] == "auto"
