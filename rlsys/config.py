@@ -142,6 +142,8 @@ class RuntimeConfig(Section):
     """Versions by which anybody who acts may be behind before the learner waits for them; none: no bound."""
     worker_restarts: int = Field(5, ge=0)
     """Restarts of one worker within ten minutes after which the run stops with an error."""
+    rollout_timeout_s: float = Field(300.0, gt=0.0)
+    """Seconds without a report after which a rollout worker counts as hanging and is restarted."""
     address: str | None = None
     """Ray cluster to join: 'auto' for the one on this machine, or host:port; none starts one here."""
 

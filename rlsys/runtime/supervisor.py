@@ -366,10 +366,13 @@ class Supervisor:
                 self._tick_learners()
 
     def _watch(self) -> None:
-        """Says who has been silent for a minute, and asks those that Ray restarts whether they are there."""
-        now = time.monotonic()
-        for call in self._calls.values():
+        """Says who has been silent for a minute, restarts rollout workers that hang, pings those that Ray restarts."""
+        now, patience_s = time.monotonic(), self._plan.runtime.rollout_timeout_s
+        for call in list(self._calls.values()):
             key = (call.kind, call.index)
+            if call.kind in ("rollout", "start") and now - call.since > patience_s:
+                what = f"no report for {patience_s:g} s (runtime.rollout_timeout_s): its environments hang"
+                self._restart(("rollout", call.index), WorkerError(what))
             if call.kind in ("rollout", "learner") and now - call.since > _SILENCE_S and key not in self._silent:
                 self._silent.add(key)
                 self._recorder.message(f"{call.kind} {call.index} has not reported for {_SILENCE_S:.0f} s")

@@ -1,9 +1,10 @@
-"""An environment that counts, and the check that every environment must pass.
+"""An environment that counts, others that fail, and the check that every environment must pass.
 
 The observations of `rlsys/Counting-v0` name their environment, episode and step, so that whatever passes them on can be
 checked for rows that are lost, doubled or out of order.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,46 @@ class CountingEnv(gymnasium.Env):
 
     def _observation(self) -> Array:
         return np.array([self._seed, self._episode, self._count], np.float32)
+
+
+class _FaultyEnv(CountingEnv):
+    """Counts until it has made 3,000 steps since it was built; then it fails in its way."""
+
+    _STEPS = 3_000
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._left = self._STEPS
+
+    def step(self, action: Any) -> Step:
+        """Counts one further, or fails."""
+        self._left -= 1
+        return self._fail(super().step(action)) if self._left < 0 else super().step(action)
+
+    def _fail(self, step: Step) -> Step:
+        raise NotImplementedError
+
+
+class RaisingEnv(_FaultyEnv):
+    """`rlsys/Raising-v0`: raises."""
+
+    def _fail(self, step: Step) -> Step:
+        raise OSError("the simulator has lost its socket")
+
+
+class HangingEnv(_FaultyEnv):
+    """`rlsys/Hanging-v0`: never returns."""
+
+    def _fail(self, step: Step) -> Step:
+        while True:
+            time.sleep(1.0)
+
+
+class NaNEnv(_FaultyEnv):
+    """`rlsys/NaN-v0`: returns rewards that are not finite."""
+
+    def _fail(self, step: Step) -> Step:
+        return (step[0], float("nan"), *step[2:])
 
 
 def check_environment(config: EnvConfig, num_steps: int = 200) -> None:

@@ -32,6 +32,7 @@ def make_plan(tmp_path: Path) -> MakePlan:
         run: dict[str, Any] | None = None,
         *,
         algorithm: Algorithm = CHECKING,
+        env_id: str = "rlsys/Counting-v0",
         max_episode_steps: int | None = None,
     ) -> Plan:
         workers = {
@@ -52,7 +53,7 @@ def make_plan(tmp_path: Path) -> MakePlan:
             "wandb": "disabled",
             "tensorboard": False,
         }
-        env = EnvConfig(id="rlsys/Counting-v0", max_episode_steps=max_episode_steps)
+        env = EnvConfig(id=env_id, max_episode_steps=max_episode_steps)
         return Plan(
             name="checking",
             algorithm=algorithm,

@@ -107,6 +107,29 @@ def test_training_goes_on_when_a_process_is_killed(
         run.work_until(lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100)
 
 
+@pytest.mark.parametrize(
+    ("env_id", "reason"),
+    [
+        ("rlsys/Raising-v0", "raised OSError in step: the simulator has lost its socket"),
+        ("rlsys/NaN-v0", "returned a reward that is not finite: nan"),
+        ("rlsys/Hanging-v0", "no report for 20 s (runtime.rollout_timeout_s): its environments hang"),
+    ],
+)
+def test_an_environment_that_fails_costs_its_worker_and_nothing_else(
+    env_id: str, reason: str, make_plan: MakePlan, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = {"rollout_timeout_s": 20.0}
+    plan = make_plan({"sampling_ratio": None}, runtime, {"training_steps": 100_000}, env_id=env_id)
+    with started(plan, make_recorder) as run:
+        messages: list[str] = []
+        monkeypatch.setattr(run.recorder, "message", messages.append)
+        run.work_until(lambda: run.supervisor.restarts("rollout", 0) >= 1)
+        env_steps, learner_steps = run.progress.env_steps, run.progress.learner_steps
+        run.work_until(lambda: run.progress.env_steps >= env_steps + 100)
+        run.work_until(lambda: run.progress.learner_steps > learner_steps)
+    assert any(text.startswith("rollout 0 is restarted: ") and reason in text for text in messages), messages
+
+
 def test_a_worker_that_keeps_failing_stops_the_run_with_its_reason(
     make_plan: MakePlan, make_recorder: MakeRecorder
 ) -> None:
