@@ -60,9 +60,10 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
       RlsysError: what the user can resolve; nothing was overwritten.
     """
     prepare(exact=inline)
-    step, folder = None, None
+    step, folder, presence = None, None, None
     if resume is not None:
         folder = run_folder.find(resume)
+        presence = Presence(folder)  # before anything is read that its other leader may be replacing
         saved = run_folder.load(folder)
         registry.get_algorithm(saved.experiment.algorithm, f"--resume {resume}")
         loaded = override(saved, overrides)
@@ -75,13 +76,14 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
         return launch_baseline(loaded, found, inline=inline)
     plan = _plan(loaded, found, inline)
     plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded))
+    presence = presence or Presence(plan.folder)
     progress = Progress(plan.run)
     checkpoints = Checkpoints(plan.folder / "checkpoints", keep=plan.run.keep_checkpoints)
     if step is not None:
         opened = checkpoints.open(step)
         progress.load(opened.read("progress"))
     with (
-        Presence(plan.folder) as presence,
+        presence,
         Console(loaded, plan.folder) as console,
         contextlib.closing(
             Tracker(plan.folder, loaded, plan.folder.name, resume=resume is not None, warn=console.message)

@@ -11,7 +11,7 @@ from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.evaluator import evaluate
 from rlsys.runtime.final_evaluation import evaluate_finally
 from rlsys.runtime.inline import InlineRun
-from rlsys.runtime.plan import Plan, _check
+from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.tracking import Tracker, read_metrics
@@ -71,4 +71,4 @@ def test_evaluations_while_training_can_have_other_settings(make_plan: MakePlan)
 )
 def test_settings_under_which_the_policy_cannot_play_are_refused(run: dict, message: str, make_plan: MakePlan) -> None:
     with pytest.raises(ConfigError, match=message):
-        _check(make_plan(run=run))
+        check(make_plan(run=run))
