@@ -32,6 +32,7 @@ import ray
 
 from rlsys.runtime.hosts import EvaluatorHost, InferenceHost, LearnerHost, QueueHost, RolloutHost, ShardHost
 from rlsys.runtime.parameter_server import ParameterServer
+from rlsys.runtime.placement import Placement
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.remote import Handle
 
@@ -40,15 +41,31 @@ class Program:
     """All processes of one run."""
 
     def __init__(self, plan: Plan) -> None:
+        """Starts the server, the shards and the inference workers, each where `Placement` wants it."""
         self.plan = plan
+        self._placement = place = Placement.of_cluster()
         runtime = plan.runtime
         restarts = runtime.worker_restarts
-        self.server: Handle = _actor(ParameterServer, num_cpus=0, max_restarts=-1).remote()
-        host = QueueHost if plan.segments.unroll else ShardHost
-        shard = _actor(host, num_cpus=0, max_restarts=restarts, max_concurrency=1000)
+        self.server: Handle = _actor(ParameterServer, num_cpus=0, max_restarts=-1, **place.options("server")).remote()
+        kind = QueueHost if plan.segments.unroll else ShardHost
+        table_bytes = plan.table.max_bytes // runtime.replay_shards
+        shard = _actor(
+            kind,
+            num_cpus=0,
+            max_restarts=restarts,
+            max_concurrency=1000,
+            **place.options("shard", table_bytes=table_bytes),
+        )
         self.shards: list[Handle] = [shard.remote(plan, index) for index in range(runtime.replay_shards)]
-        options: dict[str, Any] = {"num_gpus": runtime.inference_gpus} if runtime.inference_device == "cuda" else {}
-        inference = _actor(InferenceHost, num_cpus=0, max_restarts=restarts, max_concurrency=1000, **options)
+        gpus: dict[str, Any] = {"num_gpus": runtime.inference_gpus} if runtime.inference_device == "cuda" else {}
+        inference = _actor(
+            InferenceHost,
+            num_cpus=0,
+            max_restarts=restarts,
+            max_concurrency=1000,
+            **gpus,
+            **place.options("inference"),
+        )
         self.inference: list[Handle] = [
             inference.remote(plan, index, self.server) for index in range(plan.num_inference_workers)
         ]
@@ -60,7 +77,7 @@ class Program:
         """Starts all learner ranks, from a checkpoint if a step is given; the references give their learner steps."""
         plan = self.plan
         self._kill(self.learners)
-        options: dict[str, Any] = {"num_cpus": 0}
+        options: dict[str, Any] = {"num_cpus": 0, **self._placement.options("learner")}
         if plan.runtime.learner_device == "cuda":
             options["num_gpus"] = plan.runtime.learner_gpus
         learner = _actor(LearnerHost, **options)
@@ -71,7 +88,8 @@ class Program:
     def start_rollout(self, index: int, incarnation: int) -> Handle:
         """Starts (again) one rollout worker."""
         inference = self.inference[index % len(self.inference)] if self.inference else None
-        host = _actor(RolloutHost, num_cpus=self.plan.runtime.rollout_cpus).remote(
+        options = self._placement.options("rollout")
+        host = _actor(RolloutHost, num_cpus=self.plan.runtime.rollout_cpus, **options).remote(
             self.plan, index, incarnation, self.shards, self.server, inference
         )
         self.stop_rollout(index)
@@ -87,7 +105,8 @@ class Program:
         """Starts (again) the evaluator."""
         if self.evaluator is not None:
             self._kill([self.evaluator])
-        self.evaluator = _actor(EvaluatorHost, num_cpus=0).remote(self.plan, self.server)
+        options = self._placement.options("evaluator")
+        self.evaluator = _actor(EvaluatorHost, num_cpus=0, **options).remote(self.plan, self.server)
         return self.evaluator
 
     def close(self) -> None:

@@ -1,0 +1,60 @@
+"""Starts a run's processes on a cluster of three labelled raylets, and writes who came to lie where.
+
+python tests/cluster/place_by_label.py FILE      # tests/runtime/test_placement.py reads it
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from rlsys import config, registry
+from rlsys.runtime import cluster as joined
+from rlsys.runtime.placement import ROLE
+from rlsys.runtime.plan import resolve
+from rlsys.runtime.program import Program
+
+_CORES = {"head": 0, "learner": 0, "rollout": 4}
+_OBJECT_STORE_BYTES = 100_000_000
+_SETTINGS = ("debug=true", "runtime.rollout_workers=3", "runtime.rollout_cpus=1", "runtime.replay_shards=2")
+_PATIENCE_S = 120.0
+
+
+def main(out: Path) -> None:
+    """Writes worker -> the roles of the machines on which its processes are."""
+    machines = Cluster()
+    for role, cores in _CORES.items():
+        machines.add_node(num_cpus=cores, labels={ROLE: role}, object_store_memory=_OBJECT_STORE_BYTES)
+    machines.wait_for_nodes()
+    loaded = config.load("muzero-cartpole", "laptop", [*_SETTINGS, f"runtime.address={machines.address}"])
+    num_cpus, num_gpus = joined.connect(loaded.experiment.runtime)
+    program = Program(resolve(loaded, registry.get_algorithm("muzero", "here"), num_cpus=num_cpus, num_gpus=num_gpus))
+    for index in range(3):
+        program.start_rollout(index, 0)
+    program.start_evaluator()
+    ray.get(program.start_learners(None), timeout=_PATIENCE_S)
+    roles = {node["NodeID"]: node["Labels"][ROLE] for node in ray.nodes()}
+
+    def role_of(handle: Any) -> str:
+        here = handle.__ray_call__.remote(lambda worker: ray.get_runtime_context().get_node_id())
+        return roles[ray.get(here, timeout=_PATIENCE_S)]
+
+    processes = {
+        "rollout": list(program.rollouts.values()),
+        "evaluator": [program.evaluator],
+        "learner": program.learners,
+        "shard": program.shards,
+        "server": [program.server],
+    }
+    found = {worker: [role_of(handle) for handle in handles] for worker, handles in processes.items()}
+    out.write_text(json.dumps(found))
+    program.close()
+    ray.shutdown()
+    machines.shutdown()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
