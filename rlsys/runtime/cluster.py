@@ -1,11 +1,17 @@
 """Joins a Ray cluster, or starts one on this machine."""
 
+import contextlib
 import logging
 import os
 import shutil
+import socket
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayError
 
 from rlsys.config import RuntimeConfig
@@ -22,6 +28,9 @@ _CLUSTER_ENVIRONMENT = {
 SHARED_MEMORY = Path("/dev/shm")
 """Where Ray keeps objects on Linux: segments, batches and weights on their way."""
 _LEAST_SHARED_BYTES = 256 * 2**20
+_PROBE_S = 5.0
+_PATIENCE_S = 20.0
+_TOKEN_ADVICE = "A cluster with tokens answers only to who has its ~/.ray/auth_token"
 
 
 def connect(runtime: RuntimeConfig) -> tuple[int, int]:
@@ -59,14 +68,54 @@ def _start(runtime: RuntimeConfig) -> None:
     if runtime.address is None:
         check_shared_memory(SHARED_MEMORY)
         os.environ.pop("RAY_ADDRESS", None)  # "local" means a cluster of our own, whatever the shell points to
+    elif runtime.address != "auto":
+        check_address(runtime.address)
+        ray_constants.NUM_REDIS_GET_RETRIES = 1  # each takes half a minute, and Ray would make twenty
     try:
-        _init(runtime)
-    except (RayError, ConnectionError, RuntimeError, OSError) as error:
+        with _says_after(_PATIENCE_S, f"still waiting for the Ray cluster at {runtime.address}. {_TOKEN_ADVICE}."):
+            _init(runtime)
+    except (RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else "no reason given"
+        advice = "" if runtime.address is None else f" {_TOKEN_ADVICE}."
         raise ConfigError(
-            f"cannot reach a Ray cluster at runtime.address = {runtime.address or 'local'} "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}). "
-            "Start one with 'ray up' or 'ray start --head', or leave the address out to run on this machine."
+            f"cannot reach a Ray cluster at runtime.address = {runtime.address or 'local'} ({type(error).__name__}: "
+            f"{reason}). Start one with 'ray up' or 'ray start --head', or leave the address out to run on this "
+            f"machine.{advice}"
         ) from None
+
+
+def check_address(address: str) -> None:
+    """Refuses an address at which no Ray cluster can be, without Ray's minutes of waiting.
+
+    Raises:
+      ConfigError: it is not of the form host:port, or nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if address.startswith("ray://") or not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise ConfigError(
+            f"runtime.address = {address}; it must be auto, for the cluster of this machine, or host:port, for example "
+            "10.0.0.5:6379. The driver runs within the cluster: Ray Client (ray://) is not used."
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_S).close()
+    except OSError as error:
+        raise ConfigError(
+            f"nobody listens at runtime.address = {address} ({error.strerror or error}). Give the address that "
+            "'ray start --head' printed, look whether a firewall is between, or run on the cluster's head with "
+            "--address auto."
+        ) from None
+
+
+@contextlib.contextmanager
+def _says_after(seconds: float, text: str) -> Iterator[None]:
+    """Says what is waited for if it takes long."""
+    timer = threading.Timer(seconds, lambda: sys.stderr.write(f"{text}\n"))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _init(runtime: RuntimeConfig) -> None:

@@ -12,7 +12,7 @@ ENVIRONMENT = {
 
 
 def prepare(*, exact: bool = False) -> None:
-    """Sets the variables in this process, where the user has not.
+    """Sets the variables in this process, where the user has not; Ray's own must be there before it is imported.
 
     Args:
       exact: also make matrix products independent of where in memory their operands lie, so that equal runs are equal
@@ -21,6 +21,8 @@ def prepare(*, exact: bool = False) -> None:
     variables = dict(ENVIRONMENT)
     if exact:
         variables["MKL_CBWR"] = "AVX512,STRICT" if _has_avx512() else "AVX2,STRICT"
+    if _has_token():
+        variables["RAY_AUTH_MODE"] = "token"  # a cluster given as host:port is not asked otherwise
     for name, value in variables.items():
         os.environ.setdefault(name, value)
 
@@ -30,6 +32,11 @@ def use_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+
+
+def _has_token() -> bool:
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    return "RAY_AUTH_TOKEN" in os.environ or file.is_file()
 
 
 def _has_avx512() -> bool:
