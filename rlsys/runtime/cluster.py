@@ -71,8 +71,11 @@ def _start(runtime: RuntimeConfig) -> None:
     elif runtime.address != "auto":
         check_address(runtime.address)
         ray_constants.NUM_REDIS_GET_RETRIES = 1  # each takes half a minute, and Ray would make twenty
+    waits_for = f"the Ray cluster at {runtime.address}. {_TOKEN_ADVICE}"
+    if runtime.address is None:
+        waits_for = "Ray to start on this machine"
     try:
-        with _says_after(_PATIENCE_S, f"still waiting for the Ray cluster at {runtime.address}. {_TOKEN_ADVICE}."):
+        with _says_after(_PATIENCE_S, f"still waiting for {waits_for}."):
             _init(runtime)
     except (RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else "no reason given"

@@ -87,7 +87,7 @@ class Recorder:
         )
 
     def waits(self, who: str, what: str) -> None:
-        """Notes what somebody waits for who was not even called."""
+        """Notes what somebody waits for who was not even called; nothing, of who is gone."""
         self._waits[who] = what
 
     def version_lag(self, versions: int) -> None:

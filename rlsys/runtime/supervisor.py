@@ -161,6 +161,7 @@ class Supervisor:
         self._forget_calls(index)
         self._program.stop_rollout(index)
         self._watch_weights.forget(f"rollout {index}")
+        self._recorder.waits(f"rollout {index}", "")
 
     def _forget_calls(self, rollout: int) -> None:
         """Forgets what a rollout worker works at: it is gone, or about to be."""
