@@ -29,20 +29,22 @@ def show_run(run: str, directory: Path) -> None:
     sighting = _find(run, directory)
     rows = [("state", f"{sighting.state}, {_age(sighting)}"), ("led by", f"process {sighting.pid} on {sighting.host}")]
     rows += [("why", sighting.reason)] if sighting.reason else []
-    rows += describe(sighting.status) if sighting.status is not None else []
+    if sighting.status is not None:
+        rows += [(name, text.replace("\n", "; ")) for name, text in describe(sighting.status)]
     print_table(sighting.name, ("what", "how"), rows)
 
 
 def attach_to(run: str, directory: Path) -> str:
     """Shows a run until it ends; returns how it did. Ctrl-C only stops looking."""
     sighting = _find(run, directory)
-    seen = 0.0
+    shown_s = -1.0
     with Console(run_folder.load(sighting.folder), sighting.folder) as console:
         try:
             while sighting.is_alive:
-                if sighting.status is not None and sighting.seen != seen:
-                    seen = sighting.seen
-                    console.update(sighting.status)
+                status = sighting.status
+                if status is not None and status.elapsed_s != shown_s:
+                    shown_s = status.elapsed_s
+                    console.update(status)
                 time.sleep(_LOOK_S)
                 sighting = look(sighting.folder) or sighting
         except KeyboardInterrupt:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from test_program import MakePlan, MakeRecorder, started
 
+from rlsys.config import EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
 from rlsys.errors import CheckpointError, ConfigError
+from rlsys.runtime import follow
 from rlsys.runtime.console import Status
 from rlsys.runtime.control import Desk, ask
-from rlsys.runtime.follow import scale_run, show_runs
+from rlsys.runtime.follow import scale_run, show_run, show_runs
 from rlsys.runtime.presence import Presence, look, sightings
 from rlsys.runtime.tracking import read_metrics
 from rlsys.testing.unrolls import CHECKING_UNROLLS
@@ -153,6 +155,45 @@ def test_misspelt_requests_are_refused_before_anybody_is_asked(folder: Path, cap
     assert "checking/here" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="no runs below"):
         show_runs(directory / "nowhere")
+
+
+def test_one_run_is_shown_a_line_per_subject(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    waits = ("learner waits for replay: 3 of 200 items", "rollout 0 waits for the first weights")
+    with Presence(folder) as presence:
+        presence.update(Status(learner_steps=7, waits=waits))
+        presence.end("ending", "interrupted")
+        show_run("checking/here", folder.parent.parent)
+    out = capsys.readouterr().out
+    assert f"led by    process {os.getpid()} on {socket.gethostname()}" in out
+    assert "waiting   learner waits for replay: 3 of 200 items; rollout 0 waits for the first weights\n" in out
+
+
+def test_who_attaches_sees_each_report_once_and_how_the_run_ended(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(follow, "_LOOK_S", 0.02)
+    experiment = Experiment(algorithm="checking", env=EnvConfig(), runtime=RuntimeConfig(), run=RunConfig())
+    monkeypatch.setattr(follow.run_folder, "load", lambda found: Loaded("checking", "test", experiment, {}))
+    presence = Presence(folder)
+
+    def lead() -> None:
+        with presence:
+            for step in (3, 7):
+                presence.update(Status(elapsed_s=float(step), learner_steps=step))
+                for _ in range(3):
+                    presence.end("ending", "its budget is spent")  # a sign of life with nothing new
+                    time.sleep(0.1)
+            presence.end("done", "its budget is spent")
+
+    thread = threading.Thread(target=lead)
+    thread.start()
+    while look(folder) is None:
+        time.sleep(0.01)
+    ended = follow.attach_to("checking/here", folder.parent.parent)
+    thread.join()
+    assert ended == "checking/here is done: its budget is spent"
+    out = capsys.readouterr().out
+    assert (out.count("step 3"), out.count("step 7")) == (1, 1)
 
 
 @pytest.mark.usefixtures("ray_cluster")
