@@ -1,4 +1,4 @@
-"""An environment that counts, others that fail, and the check that every environment must pass.
+"""An environment that counts, one that sleeps, others that fail, and the check that every environment must pass.
 
 The observations of `rlsys/Counting-v0` name their environment, episode and step, so that whatever passes them on can be
 checked for rows that are lost, doubled or out of order.
@@ -80,6 +80,19 @@ class CountingEnv(gymnasium.Env):
 
     def _observation(self) -> Array:
         return np.array([self._seed, self._episode, self._count], np.float32)
+
+
+class SleepingEnv(CountingEnv):
+    """`rlsys/Sleeping-v0`: a step takes `seconds` and no CPU, as one of a slow simulator elsewhere would."""
+
+    def __init__(self, seconds: float = 0.01, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._seconds = seconds
+
+    def step(self, action: Any) -> Step:
+        """Sleeps and counts one further."""
+        time.sleep(self._seconds)
+        return super().step(action)
 
 
 class _FaultyEnv(CountingEnv):
