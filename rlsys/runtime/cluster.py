@@ -68,6 +68,8 @@ def _start(runtime: RuntimeConfig) -> None:
     if runtime.address is None:
         check_shared_memory(SHARED_MEMORY)
         os.environ.pop("RAY_ADDRESS", None)  # "local" means a cluster of our own, whatever the shell points to
+        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # listen on loopback, as Ray does on macOS
+        ray_constants.ENABLE_RAY_CLUSTER = False  # the same, for this process
     elif runtime.address != "auto":
         check_address(runtime.address)
         ray_constants.NUM_REDIS_GET_RETRIES = 1  # each takes half a minute, and Ray would make twenty

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 
 from rlsys.api import Decision
 from rlsys.runtime.checkpoint import Checkpoints, FileRecord, write_part
-from rlsys.runtime.distributed import Ranks, free_address
+from rlsys.runtime.distributed import Ranks, meet_at, meet_here
 from rlsys.runtime.evaluator import Evaluation, evaluate
 from rlsys.runtime.inference import InferenceReport, InferenceWorker, Request, next_batch
 from rlsys.runtime.learning import LearnerReport, LearnerWorker
@@ -216,16 +216,18 @@ class LearnerHost:
         self._worker: LearnerWorker | None = None
         self._replay = _make_replay(plan, rank, shards)
 
-    def address(self) -> str:
-        """Returns where the ranks can meet, on this host."""
-        return free_address()
+    def meeting(self) -> str:
+        """Returns where the ranks can meet, which is with this one."""
+        if self._plan.runtime.address is None:
+            return meet_here()
+        return meet_at(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
-    def start(self, address: str, checkpoints: str, step: int | None) -> int:
+    def start(self, meeting: str, checkpoints: str, step: int | None) -> int:
         """Builds the learner, from a checkpoint if a step is given, and publishes its weights; returns its step.
 
         Versions go on from those that were published before, so that no two weights share one.
         """
-        self._ranks = Ranks(self._rank, self._plan.runtime.learners, address)
+        self._ranks = Ranks(self._rank, self._plan.runtime.learners, meeting)
         is_resumed = step is not None
         self._worker = LearnerWorker(self._plan, self._replay, self._publisher, self._ranks, is_resumed=is_resumed)
         if step is not None:

@@ -2,12 +2,15 @@
 
 The files in cluster/ label their machines by role, `rlsys.io/role` = head, learner or rollout. Who acts goes where many
 cores are cheap and a lost machine costs nothing; who holds what cannot be recomputed goes beside the learners. Where no
-machine has a role, as on one machine, Ray decides.
+machine has a role, as on one machine, Ray decides. Several learners, who average gradients at every step, share a
+placement group: they go to one machine if one has room for all.
 """
 
 from typing import Any, Literal
 
 import ray
+from ray.util.placement_group import PlacementGroup, placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 ROLE = "rlsys.io/role"
 """The label."""
@@ -22,6 +25,8 @@ _ROLE_OF: dict[Worker, str] = {
     "shard": "learner",
     "server": "learner",
 }
+_SOME_MEMORY = 2**20
+"""A bundle must reserve something, and machines for learners may offer no cores."""
 _MORE_THAN_ROWS = 1.3
 """What a shard's process takes for each byte of its table's budget, batches on their way included."""
 
@@ -53,3 +58,23 @@ class Placement:
         if table_bytes:
             options["memory"] = int(table_bytes * _MORE_THAN_ROWS)
         return options
+
+    def group_learners(self, num_learners: int, num_gpus: float) -> PlacementGroup:
+        """Reserves room for all learners, on as few machines as can be; whoever uses it waits until it is there.
+
+        Args:
+          num_learners: how many.
+          num_gpus: GPUs of each, 0 on CPUs.
+        """
+        bundle: dict[str, float] = {"memory": _SOME_MEMORY} | ({"GPU": num_gpus} if num_gpus else {})
+        bundles, selector = [bundle] * num_learners, self.options("learner").get("label_selector")
+        group: PlacementGroup = placement_group(
+            bundles, strategy="PACK", bundle_label_selector=selector and [selector] * num_learners
+        )
+        return group
+
+
+def in_group(group: PlacementGroup, index: int, num_gpus: float) -> dict[str, Any]:
+    """Returns the Ray options of the learner that takes a place in the group."""
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
+    return {"scheduling_strategy": strategy, "num_cpus": 0, "num_gpus": num_gpus}

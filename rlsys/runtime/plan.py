@@ -137,11 +137,6 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
         )
     if runtime.learner_device == "auto":
         settled["learner_device"] = "cuda" if num_gpus else "cpu"
-    elif runtime.learner_device == "cuda" and num_gpus == 0:
-        raise ConfigError(
-            "runtime.learner_device = cuda, but the cluster has no GPU. "
-            "Set runtime.learner_device=cpu or choose another profile."
-        )
     if runtime.inference_workers == "auto":
         settled["inference_workers"] = 1 if algorithm.is_reactive and num_gpus else 0
     elif runtime.inference_workers and not algorithm.is_reactive:
@@ -151,14 +146,11 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
         )
     if runtime.inference_device == "auto":
         settled["inference_device"] = "cuda" if num_gpus else "cpu"
-    elif runtime.inference_device == "cuda" and num_gpus == 0:
-        raise ConfigError(
-            "runtime.inference_device = cuda, but the cluster has no GPU. "
-            "Set runtime.inference_device=cpu or choose another profile."
-        )
     if runtime.learner_threads == "auto":
         settled["learner_threads"] = max(1, min(num_cpus, os.cpu_count() or 1) // runtime.learners)
     runtime = runtime.model_copy(update=settled)
+    if num_gpus is not None:
+        _check_gpus(runtime, num_gpus)
     plan = Plan(
         name=loaded.name,
         algorithm=algorithm,
@@ -193,6 +185,23 @@ def check(plan: Plan) -> None:
     _check_evaluations(plan)
     num_environments = plan.num_rollout_workers * runtime.environments_per_worker
     plan.algorithm.check(plan.section, plan.env_spec, num_environments, runtime.learners)
+
+
+def _check_gpus(runtime: RuntimeConfig, num_gpus: int) -> None:
+    """Refuses workers that would wait for a GPU for ever."""
+    wanted = []
+    if runtime.learner_device == "cuda":
+        wanted.append(("learners", runtime.learners, runtime.learner_gpus))
+    if runtime.inference_device == "cuda" and runtime.inference_workers:
+        assert isinstance(runtime.inference_workers, int)
+        wanted.append(("inference_workers", runtime.inference_workers, runtime.inference_gpus))
+    total = sum(count * share for _, count, share in wanted)
+    if total > num_gpus:
+        workers = " and ".join(f"runtime.{name} = {count} with {share:g} each" for name, count, share in wanted)
+        raise ConfigError(
+            f"the run wants {total:g} GPUs ({workers}), but the cluster has {num_gpus or 'none'}. Lower these, set "
+            "runtime.learner_device=cpu, choose another profile, or add machines."
+        )
 
 
 def _check_evaluations(plan: Plan) -> None:

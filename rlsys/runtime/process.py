@@ -14,10 +14,13 @@ ENVIRONMENT = {
 def prepare(*, exact: bool = False) -> None:
     """Sets the variables in this process, where the user has not; Ray's own must be there before it is imported.
 
+    Files that it and its children make from here on are private to the user.
+
     Args:
       exact: also make matrix products independent of where in memory their operands lie, so that equal runs are equal
         to the last bit; MKL's fastest products are not.
     """
+    os.umask(0o077)
     variables = dict(ENVIRONMENT)
     if exact:
         variables["MKL_CBWR"] = "AVX512,STRICT" if _has_avx512() else "AVX2,STRICT"

@@ -29,10 +29,11 @@ the server is filled by the next publication.
 from typing import Any
 
 import ray
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from rlsys.runtime.hosts import EvaluatorHost, InferenceHost, LearnerHost, QueueHost, RolloutHost, ShardHost
 from rlsys.runtime.parameter_server import ParameterServer
-from rlsys.runtime.placement import Placement
+from rlsys.runtime.placement import Placement, in_group
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.remote import Handle
 
@@ -70,20 +71,24 @@ class Program:
             inference.remote(plan, index, self.server) for index in range(plan.num_inference_workers)
         ]
         self.learners: list[Handle] = []
+        self._learner_group: PlacementGroup | None = None
         self.rollouts: dict[int, Handle] = {}
         self.evaluator: Handle | None = None
 
     def start_learners(self, step: int | None) -> list[ray.ObjectRef]:
         """Starts all learner ranks, from a checkpoint if a step is given; the references give their learner steps."""
-        plan = self.plan
+        plan, count = self.plan, self.plan.runtime.learners
         self._kill(self.learners)
-        options: dict[str, Any] = {"num_cpus": 0, **self._placement.options("learner")}
-        if plan.runtime.learner_device == "cuda":
-            options["num_gpus"] = plan.runtime.learner_gpus
-        learner = _actor(LearnerHost, **options)
-        self.learners = [learner.remote(plan, rank, self.shards, self.server) for rank in range(plan.runtime.learners)]
-        address = ray.get(self.learners[0].address.remote())
-        return [host.start.remote(address, str(plan.folder / "checkpoints"), step) for host in self.learners]
+        num_gpus = plan.runtime.learner_gpus if plan.runtime.learner_device == "cuda" else 0.0
+        options = [{"num_cpus": 0, "num_gpus": num_gpus, **self._placement.options("learner")}]
+        if count > 1:
+            self._learner_group = self._learner_group or self._placement.group_learners(count, num_gpus)
+            options = [in_group(self._learner_group, rank, num_gpus) for rank in range(count)]
+        self.learners = [
+            _actor(LearnerHost, **options[rank]).remote(plan, rank, self.shards, self.server) for rank in range(count)
+        ]
+        meeting = self.learners[0].meeting.remote() if count > 1 else ""
+        return [host.start.remote(meeting, str(plan.folder / "checkpoints"), step) for host in self.learners]
 
     def start_rollout(self, index: int, incarnation: int) -> Handle:
         """Starts (again) one rollout worker."""
@@ -113,6 +118,8 @@ class Program:
         """Ends all processes."""
         evaluator = [self.evaluator] if self.evaluator is not None else []
         self._kill([*self.rollouts.values(), *self.inference, *self.learners, *evaluator, *self.shards, self.server])
+        if self._learner_group is not None:
+            remove_placement_group(self._learner_group)
 
     @staticmethod
     def _kill(handles: list[Handle]) -> None:

@@ -1,4 +1,4 @@
-"""Starts a run's processes on a cluster of three labelled raylets, and writes who came to lie where.
+"""Starts a run's processes on a cluster of four labelled raylets, and writes who came to lie where.
 
 python tests/cluster/place_by_label.py FILE      # tests/runtime/test_placement.py reads it
 """
@@ -17,16 +17,23 @@ from rlsys.runtime.placement import ROLE
 from rlsys.runtime.plan import resolve
 from rlsys.runtime.program import Program
 
-_CORES = {"head": 0, "learner": 0, "rollout": 4}
+_MACHINES = (("head", 0), ("learner", 0), ("learner", 0), ("rollout", 4))
+"""Role and CPU cores."""
 _OBJECT_STORE_BYTES = 100_000_000
-_SETTINGS = ("debug=true", "runtime.rollout_workers=3", "runtime.rollout_cpus=1", "runtime.replay_shards=2")
+_SETTINGS = (
+    "debug=true",
+    "runtime.rollout_workers=3",
+    "runtime.rollout_cpus=1",
+    "runtime.replay_shards=2",
+    "runtime.learners=2",
+)
 _PATIENCE_S = 120.0
 
 
 def main(out: Path) -> None:
-    """Writes worker -> the roles of the machines on which its processes are."""
+    """Writes worker -> the roles of the machines on which its processes are, and how many machines learn."""
     machines = Cluster()
-    for role, cores in _CORES.items():
+    for role, cores in _MACHINES:
         machines.add_node(num_cpus=cores, labels={ROLE: role}, object_store_memory=_OBJECT_STORE_BYTES)
     machines.wait_for_nodes()
     loaded = config.load("muzero-cartpole", "laptop", [*_SETTINGS, f"runtime.address={machines.address}"])
@@ -38,9 +45,9 @@ def main(out: Path) -> None:
     ray.get(program.start_learners(None), timeout=_PATIENCE_S)
     roles = {node["NodeID"]: node["Labels"][ROLE] for node in ray.nodes()}
 
-    def role_of(handle: Any) -> str:
+    def node_of(handle: Any) -> str:
         here = handle.__ray_call__.remote(lambda worker: ray.get_runtime_context().get_node_id())
-        return roles[ray.get(here, timeout=_PATIENCE_S)]
+        return ray.get(here, timeout=_PATIENCE_S)
 
     processes = {
         "rollout": list(program.rollouts.values()),
@@ -49,7 +56,8 @@ def main(out: Path) -> None:
         "shard": program.shards,
         "server": [program.server],
     }
-    found = {worker: [role_of(handle) for handle in handles] for worker, handles in processes.items()}
+    found = {worker: [roles[node_of(handle)] for handle in handles] for worker, handles in processes.items()}
+    found["machines that learn"] = len({node_of(handle) for handle in program.learners})
     out.write_text(json.dumps(found))
     program.close()
     ray.shutdown()

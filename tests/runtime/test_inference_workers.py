@@ -60,11 +60,20 @@ def test_an_algorithm_that_cannot_decide_elsewhere_is_refused() -> None:
     loaded = config.load("muzero-cartpole", "laptop", ["runtime.inference_workers=1"])
     with pytest.raises(ConfigError, match="muzero decides in its rollout workers only"):
         resolve(loaded, registry.get("muzero"), num_cpus=2, num_gpus=0)
-    with pytest.raises(ConfigError, match="inference_device = cuda, but the cluster has no GPU"):
-        impala_plan("runtime.inference_workers=1", "runtime.inference_device=cuda")
     assert impala_plan("runtime.inference_workers=auto").num_inference_workers == 0
     gpu = config.load("impala-cartpole", "gpu", [])
     plan = resolve(gpu, registry.get("impala"), num_cpus=2, num_gpus=1)
     assert (plan.num_inference_workers, plan.runtime.inference_device) == (1, "cuda")
     muzero = resolve(config.load("muzero-cartpole", "gpu", []), registry.get("muzero"), num_cpus=2, num_gpus=1)
     assert muzero.num_inference_workers == 0
+
+
+def test_workers_that_would_wait_for_a_gpu_for_ever_are_refused() -> None:
+    asked = r"wants 0.5 GPUs \(runtime.inference_workers = 1 with 0.5 each\), but the cluster has none"
+    with pytest.raises(ConfigError, match=asked):
+        impala_plan("runtime.inference_workers=1", "runtime.inference_device=cuda")
+    gpu = config.load("impala-cartpole", "gpu", ["runtime.learners=4", "runtime.replay_shards=4"])
+    asked = r"wants 2.5 GPUs \(runtime.learners = 4 with 0.5 each and .*\), but the cluster has 1"
+    with pytest.raises(ConfigError, match=asked):
+        resolve(gpu, registry.get("impala"), num_cpus=4, num_gpus=1)
+    assert resolve(gpu, registry.get("impala"), num_cpus=4, num_gpus=3).runtime.learners == 4

@@ -1,4 +1,4 @@
-"""Who goes where on a cluster of several machines, which here are three raylets on one."""
+"""Who goes where on a cluster of several machines, which here are four raylets on one."""
 
 import json
 import subprocess
@@ -26,7 +26,9 @@ def test_memory_is_reserved_for_what_a_shard_may_hold() -> None:
 
 
 @pytest.mark.xdist_group("ray")
-def test_on_a_labelled_cluster_everybody_goes_to_the_machines_of_their_role(tmp_path: Path) -> None:
+def test_on_a_labelled_cluster_everybody_goes_to_the_machines_of_their_role_and_learners_stay_together(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "found.json"
     command = [sys.executable, str(SCRIPT), str(out)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -34,7 +36,8 @@ def test_on_a_labelled_cluster_everybody_goes_to_the_machines_of_their_role(tmp_
     assert json.loads(out.read_text()) == {
         "rollout": ["rollout"] * 3,
         "evaluator": ["rollout"],
-        "learner": ["learner"],
+        "learner": ["learner"] * 2,
         "shard": ["learner"] * 2,
         "server": ["learner"],
+        "machines that learn": 1,
     }
