@@ -18,6 +18,7 @@ from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Due, Progress
 from rlsys.runtime.recorder import Recorder
+from rlsys.runtime.waiting import SILENCE_S, get
 from rlsys.runtime.weight_watch import WeightWatch
 from rlsys.runtime.weights import Echo
 
@@ -27,7 +28,6 @@ _INCARNATIONS_PER_SESSION = 1_000_000
 """Replay remembers who sent what: a worker of a resumed run must not look like one of the session before."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BUDGET_WINDOW_S = 600.0
-_SILENCE_S = 60.0
 _START_PATIENCE_S = 300.0
 
 
@@ -374,9 +374,9 @@ class Supervisor:
             if call.kind in ("rollout", "start") and now - call.since > patience_s:
                 what = f"no report for {patience_s:g} s (runtime.rollout_timeout_s): its environments hang"
                 self._restart(("rollout", call.index), WorkerError(what))
-            if call.kind in ("rollout", "learner") and now - call.since > _SILENCE_S and key not in self._silent:
+            if call.kind in ("rollout", "learner") and now - call.since > SILENCE_S and key not in self._silent:
                 self._silent.add(key)
-                self._recorder.message(f"{call.kind} {call.index} has not reported for {_SILENCE_S:.0f} s")
+                self._recorder.message(f"{call.kind} {call.index} has not reported for {SILENCE_S:.0f} s")
         if now >= self._next_ping:
             self._next_ping = now + 5.0
             asked = {(call.kind, call.index) for call in self._calls.values()}
@@ -389,7 +389,7 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Lets all ticks end; after a minute a straggler is left behind."""
-        deadline = time.monotonic() + _SILENCE_S
+        deadline = time.monotonic() + SILENCE_S
         while self._ticking() and time.monotonic() < deadline:
             self._serve(timeout_s=0.25)
 
@@ -418,7 +418,7 @@ class Supervisor:
         """Ends the run with an error, after a checkpoint that is being written from before it."""
         saves = [reference for reference, call in self._calls.items() if call.kind == "save"]
         if self._draft is not None:
-            done, late = ray.wait(saves, num_returns=len(saves), timeout=_SILENCE_S) if saves else ([], [])
+            done, late = ray.wait(saves, num_returns=len(saves), timeout=SILENCE_S) if saves else ([], [])
             try:
                 for records in ray.get(done):
                     self._draft.add(records)
@@ -436,9 +436,9 @@ class Supervisor:
     def _track(self, kind: Kind, index: int, reference: ray.ObjectRef) -> None:
         self._calls[reference] = _Call(kind, index, time.monotonic())
 
-    def _get(self, references: list[ray.ObjectRef], what: str) -> Any:
+    def _get(self, references: list[ray.ObjectRef], what: str) -> list[Any]:
         try:
-            return ray.get(references, timeout=_START_PATIENCE_S)
+            return get(references, what, self._recorder.message, _START_PATIENCE_S)
         except RayTaskError as error:
             if isinstance(error.cause, RlsysError):
                 raise error.cause from None
