@@ -9,9 +9,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray.exceptions import RayError
 
 from rlsys.config import RuntimeConfig
@@ -76,6 +78,7 @@ def _start(runtime: RuntimeConfig) -> None:
     waits_for = f"the Ray cluster at {runtime.address}. {_TOKEN_ADVICE}"
     if runtime.address is None:
         waits_for = "Ray to start on this machine"
+    ray_worker.print_to_stdstream = _leave_to_the_log
     try:
         with _says_after(_PATIENCE_S, f"still waiting for {waits_for}."):
             _init(runtime)
@@ -121,6 +124,10 @@ def _says_after(seconds: float, text: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _leave_to_the_log(data: Any, ignore_prefix: bool) -> None:
+    """Takes what Ray's own processes say to drivers, which Ray would print across the live view; its log has it."""
 
 
 def _init(runtime: RuntimeConfig) -> None:

@@ -1,6 +1,7 @@
 """What every process that computes sets up before it begins."""
 
 import os
+import sys
 from pathlib import Path
 
 ENVIRONMENT = {
@@ -24,7 +25,7 @@ def prepare(*, exact: bool = False) -> None:
     variables = dict(ENVIRONMENT)
     if exact:
         variables["MKL_CBWR"] = "AVX512,STRICT" if _has_avx512() else "AVX2,STRICT"
-    if _has_token():
+    if _has_token() and "ray" not in sys.modules:  # Ray reads it once, when it is imported
         variables["RAY_AUTH_MODE"] = "token"  # a cluster given as host:port is not asked otherwise
     for name, value in variables.items():
         os.environ.setdefault(name, value)

@@ -1,0 +1,214 @@
+"""What Ray carries between workers: weights to those who act, segments to the shards, batches to the learner.
+
+    python benchmarks/transport.py weights [--workers N …] [--json FILE]
+    python benchmarks/transport.py shards  [--shards N …]  [--json FILE]
+
+weights: 10 MB are published as the learner does it; N processes that ask for newer weights, a hundred times a second,
+copy them into arrays of their own. The figure is the time from the publication until the last of them acts with them.
+
+shards: two processes insert segments of RAM Breakout and this one draws MuZero's batches, as fast as N shards take
+them. Beside the rates stand the CPU seconds per second of each kind of process: what binds is who has none left.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import psutil
+import ray
+
+from rlsys import config, registry
+from rlsys.api import ReplayNotReady
+from rlsys.runtime.cluster import connect
+from rlsys.runtime.hosts import ShardHost
+from rlsys.runtime.parameter_server import ParameterServer
+from rlsys.runtime.plan import Plan, resolve
+from rlsys.runtime.process import prepare
+from rlsys.runtime.remote import Handle, RemoteOutlet, RemoteReplay
+from rlsys.runtime.remote_weights import RemotePublisher, RemoteWeights
+from rlsys.runtime.weights import pack
+from rlsys.types import Array, Segment, Source
+
+_BYTES = 10_000_000
+_ARRAYS = 20
+_ASKS_PER_S = 100
+_PUBLICATIONS = 15
+_PAUSE_S = 0.5
+_WRITERS = 2
+_SECONDS = 10.0
+_WARM_UP_S = 3.0
+_WINDOW, _ROWS = 16, {"observation": 1, "visit_probabilities": 6}
+
+
+class Acting:
+    """Looks for newer weights and copies them, as a policy does."""
+
+    def __init__(self, server: Handle) -> None:
+        self._weights = RemoteWeights(server)
+        self._mine = {name: np.zeros_like(array) for name, array in _arrays().items()}
+        self._version = -1
+
+    def act_with(self, version: int) -> float:
+        """Returns the monotonic time at which it has weights of that version or a newer one."""
+        while self._version < version:
+            weights = self._weights.newer(self._version)
+            if weights is None:
+                time.sleep(1 / _ASKS_PER_S)
+                continue
+            for name, array in weights.arrays.items():
+                np.copyto(self._mine[name], array)
+            self._version = weights.version
+        return time.monotonic()
+
+
+class Inserting:
+    """Sends segments as fast as they are taken."""
+
+    def __init__(self, plan: Plan, index: int, shards: list[Handle]) -> None:
+        self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
+        self._segment = _segment(plan, index)
+        self._sequence = 0
+        self._index = index
+
+    def run(self, seconds: float) -> int:
+        """Returns the rows that it sent."""
+        deadline, rows = time.monotonic() + seconds, 0
+        while time.monotonic() < deadline:
+            if self._outlet.ready(0.1):
+                self._segment.source = Source(self._index, 0, self._sequence)
+                self._outlet.offer([self._segment])
+                self._sequence += 1
+                rows += self._segment.num_items
+        return rows
+
+
+def measure_weights(workers: int) -> dict[str, object]:
+    """Returns the milliseconds from publication to use, median and maximum."""
+    server = ray.remote(ParameterServer).options(num_cpus=0).remote()
+    acting = [ray.remote(Acting).options(num_cpus=0).remote(server) for _ in range(workers)]
+    publish = RemotePublisher(server)
+    ray.get([worker.__ray_ready__.remote() for worker in acting])
+    spent = []
+    for version in range(_PUBLICATIONS + 3):
+        waiting = [worker.act_with.remote(version) for worker in acting]
+        time.sleep(_PAUSE_S)  # until all of them ask
+        packed = pack(_arrays(), version, version)
+        started = time.monotonic()
+        publish(packed)
+        spent.append(max(ray.get(waiting)) - started)
+    for worker in [*acting, server]:
+        ray.kill(worker)
+    milliseconds = 1_000 * np.array(spent[3:])
+    return {
+        "what": f"10 MB of weights published until {workers} workers act with them",
+        "ms": round(float(np.median(milliseconds)), 1),
+        "ms_max": round(float(milliseconds.max()), 1),
+        "command": f"python benchmarks/transport.py weights --workers {workers}",
+    }
+
+
+def measure_shards(num_shards: int) -> dict[str, object]:
+    """Returns rows inserted and windows sampled per second, and who used the cores."""
+    settings = [f"runtime.replay_shards={num_shards}", "runtime.rollout_workers=2", "muzero.sampling_ratio=null"]
+    loaded = config.load("muzero-breakout", "laptop", [*settings, "muzero.stored_before_train=1000"])
+    plan = resolve(loaded, registry.get_algorithm("muzero", "here"), num_cpus=2, num_gpus=0)
+    shards = [
+        ray.remote(ShardHost).options(num_cpus=0, max_concurrency=1000).remote(plan, index)
+        for index in range(num_shards)
+    ]
+    writers = [ray.remote(Inserting).options(num_cpus=0).remote(plan, index, shards) for index in range(_WRITERS)]
+    replay = RemoteReplay(shards, plan.table, rank=0, num_ranks=1, in_flight=3, seed=0)
+    batch_size = plan.table.batch_size
+    _draw(replay, batch_size, _WARM_UP_S, [writer.run.remote(_WARM_UP_S) for writer in writers])
+    before, started = _cpu_seconds(), time.monotonic()
+    running = [writer.run.remote(_SECONDS) for writer in writers]
+    windows = _draw(replay, batch_size, _SECONDS, [])
+    rows = sum(ray.get(running))
+    wall = time.monotonic() - started
+    used = {kind: round((spent - before.get(kind, 0.0)) / wall, 2) for kind, spent in _cpu_seconds().items()}
+    for handle in [*writers, *shards]:
+        ray.kill(handle)
+    return {
+        "what": f"inserts and samples through Ray, {num_shards} shards",
+        "rows_inserted_per_s": round(rows / wall),
+        "windows_sampled_per_s": round(windows / wall),
+        "cores_used": {kind: cores for kind, cores in sorted(used.items()) if cores >= 0.02},
+        "command": f"python benchmarks/transport.py shards --shards {num_shards}",
+    }
+
+
+def _draw(replay: RemoteReplay, batch_size: int, seconds: float, running: list[ray.ObjectRef]) -> int:
+    deadline, windows = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline:
+        replay.deadline = time.monotonic() + 0.5
+        try:
+            windows += len(replay.sample(batch_size, _WINDOW, _ROWS).key)
+        except ReplayNotReady:
+            continue
+    ray.get(running)
+    return windows
+
+
+def _arrays() -> dict[str, Array]:
+    return {f"layer {index}": np.zeros(_BYTES // _ARRAYS // 4, np.float32) for index in range(_ARRAYS)}
+
+
+def _segment(plan: Plan, seed: int) -> Segment:
+    rng = np.random.default_rng(seed)
+    num_rows = plan.segments.length + plan.segments.overlap
+    return Segment(
+        observation=rng.integers(0, 256, (num_rows + 1, *plan.stored_env.observation.shape), np.uint8),
+        action=rng.integers(0, plan.env_spec.num_actions, num_rows),
+        reward=rng.random(num_rows, np.float32),
+        terminated=np.zeros(num_rows, bool),
+        truncated=np.zeros(num_rows, bool),
+        extras={
+            name: rng.random((num_rows + 1, *spec.shape)).astype(spec.dtype)
+            for name, spec in plan.segments.extras.items()
+        },
+        first_item=0,
+        num_items=plan.segments.length,
+        priority=rng.random(plan.segments.length),
+        weights_version=0,
+        source=Source(seed, 0, 0),
+    )
+
+
+def _cpu_seconds() -> dict[str, float]:
+    """Returns CPU seconds so far by kind of process."""
+    sums: dict[str, float] = defaultdict(float)
+    driver = psutil.Process()
+    for process in [driver, *driver.children(recursive=True)]:
+        times = process.cpu_times()
+        title = " ".join(process.cmdline()) or process.name()
+        kind = title.removeprefix("ray::").partition(".")[0].strip() if title.startswith("ray::") else "Ray itself"
+        sums["reader" if process == driver else kind] += times.user + times.system
+    return sums
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("weights", "shards"))
+    parser.add_argument("--workers", type=int, nargs="+", default=[8, 48])
+    parser.add_argument("--shards", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
+    options = parser.parse_args()
+    prepare()
+    connect(config.RuntimeConfig())
+    counts = options.workers if options.what == "weights" else options.shards
+    for count in counts:
+        row = measure_weights(count) if options.what == "weights" else measure_shards(count)
+        row["cores"] = os.cpu_count()
+        print(json.dumps(row))
+        if options.json is not None:
+            with options.json.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
