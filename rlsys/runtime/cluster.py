@@ -117,9 +117,9 @@ def _other_versions(runtime: RuntimeConfig, text: str) -> ConfigError:
     """Returns in one line what Ray says in six, first of the cluster and then of this process."""
     there_ray, there_python, here_ray, here_python = re.findall(r"(?:Ray|Python): (\S+)", text)
     return ConfigError(
-        f"the cluster at runtime.address = {runtime.address} runs Ray {there_ray} on Python {there_python}, and this is "
-        f"Ray {here_ray} on Python {here_python} ({sys.prefix}); every machine needs the same. Use the environment that "
-        "the cluster was started from, or start the cluster again from this one."
+        f"the cluster at runtime.address = {runtime.address} runs Ray {there_ray} on Python {there_python}, and this "
+        f"is Ray {here_ray} on Python {here_python} ({sys.prefix}); every machine needs the same. Use the environment "
+        "that the cluster was started from, or start the cluster again from this one."
     )
 
 
