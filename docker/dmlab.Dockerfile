@@ -2,13 +2,14 @@
 #
 #   docker build -f docker/gpu.Dockerfile -t rlsys-gpu:0.1 .
 #   docker build -f docker/dmlab.Dockerfile -t rlsys-dmlab:0.1 --build-arg BASE=rlsys-gpu:0.1 .
-#   docker run --rm --gpus all --shm-size=16g -v "$PWD/runs:/srv/rlsys/runs" rlsys-dmlab:0.1 python -c "import deepmind_lab"
+#   docker run --rm --init --gpus all --shm-size=16g -v "$PWD/runs:/srv/rlsys/runs" rlsys-dmlab:0.1 python -c "import deepmind_lab"
 #
 # BASE: rlsys-cpu:0.1 or rlsys-gpu:0.1, both built from docker/. Lab draws on the CPU (OSMesa) or on the GPU (EGL).
 #
-# Tried so far: the structural checks of tests/test_docker_files.py. It has not been built, and it is the image most
-# likely to need repair: at any commit, Lab's WORKSPACE fetches the newest version of several libraries, so that a build
-# can break without a change here. Issues 242 and 253 of github.com/google-deepmind/lab collect repairs.
+# Tried so far: hadolint and the checks of tests/cluster/test_docker_files.py. It has not been built, by an engine or by
+# hand: bazel's part needs the network that Lab's WORKSPACE names. It is the image most likely to need repair, because at
+# any commit that file fetches the newest version of several libraries, so that a build can break without a change here.
+# Issues 242 and 253 of github.com/google-deepmind/lab collect repairs.
 
 ARG BASE=rlsys-cpu:0.1
 
@@ -36,14 +37,15 @@ RUN bazel build --compilation_mode=opt --python_version=PY3 --cxxopt=-std=c++17 
     && PYTHON_BIN_PATH=/usr/local/bin/python3 ./bazel-bin/python/pip_package/build_pip_package /wheels
 
 FROM ${BASE} AS runtime
-USER root
+USER 0:0
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libosmesa6 libsdl2-2.0-0 libegl1 \
     && rm -rf /var/lib/apt/lists/*
-COPY --from=lab /wheels /tmp/wheels
-# Lab's extension is compiled against numpy 1; beside that, pyarrow 26 cannot be imported, and no Ray actor starts.
-RUN pip install --no-cache-dir /tmp/wheels/*.whl "numpy>=1.26,<2" "pyarrow<26" \
-    && rm -rf /tmp/wheels
-USER rlsys
+# Mounted rather than copied: a wheel that is copied stays in a layer. Lab's extension is compiled against numpy 1; beside
+# that, pyarrow 26 cannot be imported, and no Ray actor starts.
+RUN --mount=type=bind,from=lab,source=/wheels,target=/wheels \
+    pip install --no-cache-dir /wheels/*.whl "numpy>=1.26,<2" "pyarrow<26"
+# By number, so that Kubernetes can see that it is not root.
+USER 1000:1000
 WORKDIR /srv/rlsys
 CMD ["rlsys", "--help"]

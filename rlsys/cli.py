@@ -84,6 +84,9 @@ def launch(
         str | None,
         typer.Option(help="Ray cluster to join: 'auto' or host:port. None starts one here.", show_default=False),
     ] = None,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Hand it to the cluster as a job, which goes on without this terminal.")
+    ] = False,
 ) -> None:
     """Train an experiment, or go on with a run."""
     from rlsys import config
@@ -98,7 +101,15 @@ def launch(
         )
     if name is None and resume is None:
         raise ConfigError("no experiment; name one, or a run with --resume RUN. 'rlsys list' shows all experiments.")
+    if submit and inline:
+        raise ConfigError("--submit with --inline; a job trains on a cluster. Leave one of them out.")
     loaded = config.load(name, profile or _DEFAULT_PROFILE, given) if name is not None else None
+    if submit:
+        from rlsys.runtime.submit import Order
+        from rlsys.runtime.submit import submit as hand_over
+
+        typer.echo(hand_over(Order(name, profile or _DEFAULT_PROFILE, resume, given), loaded))
+        raise typer.Exit
 
     from rlsys.runtime.launch import launch as run
 

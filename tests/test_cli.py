@@ -138,6 +138,8 @@ def test_version(invoke: Invoke) -> None:
         (["launch", "counting", "oops"], "error: override 'oops' is not KEY=VALUE."),
         (["launch"], "error: no experiment; name one, or a run with --resume RUN."),
         (["launch", "--resume", "r", "--profile", "gpu"], "error: --profile gpu with --resume r; a resumed run keeps"),
+        (["launch", "counting", "--submit"], "error: --submit with runtime.address = null; a job needs a cluster that"),
+        (["launch", "counting", "--submit", "--inline"], "error: --submit with --inline; a job trains on a cluster."),
         (["show", "counting", "--section", "rum"], "error: no setting of 'counting' begins with 'rum'."),
     ],
 )

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import shutil
 import socket
 import sys
@@ -42,7 +43,8 @@ def connect(runtime: RuntimeConfig) -> tuple[int, int]:
       Its CPU cores and its GPUs.
 
     Raises:
-      ConfigError: no cluster answers at the address, or this machine has no shared memory for one.
+      ConfigError: no cluster answers at the address, its versions are others, or this machine has no shared memory for
+        one.
     """
     if not ray.is_initialized():
         _start(runtime)
@@ -83,6 +85,8 @@ def _start(runtime: RuntimeConfig) -> None:
         with _says_after(_PATIENCE_S, f"still waiting for {waits_for}."):
             _init(runtime)
     except (RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
+        if str(error).startswith("Version mismatch"):
+            raise _other_versions(runtime, str(error)) from None
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else "no reason given"
         advice = "" if runtime.address is None else f" {_TOKEN_ADVICE}."
         raise ConfigError(
@@ -112,6 +116,16 @@ def check_address(address: str) -> None:
             "'ray start --head' printed, look whether a firewall is between, or run on the cluster's head with "
             "--address auto."
         ) from None
+
+
+def _other_versions(runtime: RuntimeConfig, text: str) -> ConfigError:
+    """Returns in one line what Ray says in six, first of the cluster and then of this process."""
+    there_ray, there_python, here_ray, here_python = re.findall(r"(?:Ray|Python): (\S+)", text)
+    return ConfigError(
+        f"the cluster at runtime.address = {runtime.address} runs Ray {there_ray} on Python {there_python}, and this "
+        f"is Ray {here_ray} on Python {here_python} ({sys.prefix}); every machine needs the same. Use the environment "
+        "that the cluster was started from, or start the cluster again from this one."
+    )
 
 
 @contextlib.contextmanager

@@ -22,22 +22,32 @@ def create(loaded: Loaded) -> Path:
     Raises:
       ConfigError: the run id is taken; nothing is overwritten.
     """
-    run = loaded.experiment.run
-    run_id = run.run_tag or time.strftime("%Y-%m-%d_%H-%M-%S")
-    folder = (Path(run.directory) / loaded.name / run_id).absolute()
+    folder = path_of(loaded)
     try:
         folder.mkdir(parents=True, mode=0o700)
     except FileExistsError:
-        if run.run_tag is not None:
-            raise ConfigError(
-                f"run.run_tag = {run_id}: {folder} exists already, and runs are never overwritten. "
-                f"Choose another tag, or continue it with --resume {loaded.name}/{run_id}."
-            ) from None
-        folder = folder.with_name(f"{run_id}-{os.getpid()}")
+        if loaded.experiment.run.run_tag is not None:
+            raise taken(folder) from None
+        folder = folder.with_name(f"{folder.name}-{os.getpid()}")
         folder.mkdir(mode=0o700)
     write_config(folder, loaded)
     (folder / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
     return folder
+
+
+def path_of(loaded: Loaded) -> Path:
+    """Returns where an experiment's run would lie if it began now."""
+    run = loaded.experiment.run
+    run_id = run.run_tag or time.strftime("%Y-%m-%d_%H-%M-%S")
+    return (Path(run.directory) / loaded.name / run_id).absolute()
+
+
+def taken(folder: Path) -> ConfigError:
+    """Returns what to say of a folder that is there already."""
+    return ConfigError(
+        f"run.run_tag = {folder.name}: {folder} exists already, and runs are never overwritten. "
+        f"Choose another tag, or continue it with --resume {folder.parent.name}/{folder.name}."
+    )
 
 
 def write_config(folder: Path, loaded: Loaded) -> None:

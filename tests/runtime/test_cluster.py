@@ -1,6 +1,9 @@
-"""What is refused before a cluster starts."""
+"""What is refused before a cluster starts, or when it is joined."""
 
+import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,28 @@ def test_what_takes_long_says_what_it_waits_for(capsys: pytest.CaptureFixture) -
     with cluster._says_after(5.0, "never said"):
         pass
     assert capsys.readouterr().err == "still waiting\n"
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_cluster_with_other_versions_is_refused_with_both_in_one_line(ray_cluster: None, tmp_path: Path) -> None:
+    import ray
+    from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
+    from ray.experimental import internal_kv
+
+    address = ray.get_runtime_context().gcs_address
+    found = internal_kv._internal_kv_get(CLUSTER_METADATA_KEY, namespace=b"cluster")
+    other = json.dumps(json.loads(found) | {"ray_version": "2.59.1", "python_version": "3.12.1"}).encode()
+    internal_kv._internal_kv_put(CLUSTER_METADATA_KEY, other, overwrite=True, namespace=b"cluster")
+    try:
+        command = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", "muzero-cartpole"]
+        done = subprocess.run(
+            [*command, "--address", address], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
+    finally:
+        internal_kv._internal_kv_put(CLUSTER_METADATA_KEY, found, overwrite=True, namespace=b"cluster")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    here = ".".join(map(str, sys.version_info[:3]))
+    assert f"at runtime.address = {address} runs Ray 2.59.1 on Python 3.12.1" in done.stderr
+    assert f"this is Ray {ray.__version__} on Python {here} ({sys.prefix}); every machine needs the same" in done.stderr
+    assert list(tmp_path.iterdir()) == []
