@@ -21,7 +21,6 @@ from rlsys.runtime.distributed import Ranks, meet_at, meet_here
 from rlsys.runtime.evaluator import Evaluation, evaluate
 from rlsys.runtime.inference import InferenceReport, InferenceWorker, Request, next_batch
 from rlsys.runtime.learning import LearnerReport, LearnerWorker
-from rlsys.runtime.parameter_server import Publication
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.process import use_threads
 from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePolicy, RemoteReplay
@@ -34,6 +33,7 @@ from rlsys.types import Array, Weights
 
 _FIRST_WEIGHTS_PAUSE_S = 0.05
 _SERVER_PATIENCE_S = 60.0
+_SERVER_PAUSE_S = 0.5
 
 
 class RolloutHost:
@@ -222,10 +222,11 @@ class LearnerHost:
             return meet_here()
         return meet_at(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
-    def start(self, meeting: str, checkpoints: str, step: int | None) -> int:
+    def start(self, meeting: str, checkpoints: str, step: int | None, after_version: int) -> int:
         """Builds the learner, from a checkpoint if a step is given, and publishes its weights; returns its step.
 
-        Versions go on from those that were published before, so that no two weights share one.
+        Versions go on from those that were published before, so that no two weights share one: from the newest that the
+        server has, and from `after_version`, which others know even where the server was lost, too.
         """
         self._ranks = Ranks(self._rank, self._plan.runtime.learners, meeting)
         is_resumed = step is not None
@@ -234,11 +235,20 @@ class LearnerHost:
             saved = Checkpoints(Path(checkpoints), keep=1).open(step, parts=["learner"]).read("learner")
             self._worker.load(saved["worker"])
             self._replay.sampled = saved["sampled"]
-        published: Publication | None = ray.get(self._server.pull.remote(-1), timeout=_SERVER_PATIENCE_S)
-        if published is not None:
-            self._worker.version = max(self._worker.version, published.version)
+        self._worker.version = max(self._worker.version, after_version, self._published_version())
         self._worker.publish()
         return self._worker.learner_step
+
+    def _published_version(self) -> int:
+        """Asks the server, which may be about to come back on another machine."""
+        deadline = time.monotonic() + _SERVER_PATIENCE_S
+        while True:
+            try:
+                return int(ray.get(self._server.version.remote(), timeout=_SERVER_PATIENCE_S))
+            except RayError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_SERVER_PAUSE_S)
 
     def train(self, seconds: float, until_step: int, last_version: int | None) -> LearnerReport:
         """Works for about `seconds`, up to a step, or until it has published a version, and reports."""

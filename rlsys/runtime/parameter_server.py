@@ -40,3 +40,7 @@ class ParameterServer:
         """Returns the newest publication if it is newer than `have_version`."""
         newest = self._newest
         return newest if newest is not None and newest.version > have_version else None
+
+    def version(self) -> int:
+        """Returns the version of the newest publication; -1 while there is none."""
+        return -1 if self._newest is None else self._newest.version

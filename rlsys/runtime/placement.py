@@ -17,6 +17,9 @@ ROLE = "rlsys.io/role"
 
 Worker = Literal["rollout", "evaluator", "learner", "inference", "shard", "server"]
 
+WorkerKey = tuple[Worker, int]
+"""One worker: its kind and its index."""
+
 _ROLE_OF: dict[Worker, str] = {
     "rollout": "rollout",
     "evaluator": "rollout",
@@ -72,6 +75,12 @@ class Placement:
             bundles, strategy="PACK", bundle_label_selector=selector and [selector] * num_learners
         )
         return group
+
+    def describe(self, worker: Worker, *, cpus: float, gpus: float) -> str:
+        """Says which machines take a worker that reserves so many cores and GPUs: "a machine with …"."""
+        wanted = [f"{key}={value}" for key, value in self.options(worker).get("label_selector", {}).items()]
+        wanted += [f"{count:g} free {what}" for count, what in ((cpus, "CPU"), (gpus, "GPU")) if count]
+        return f"a machine with {' and '.join(wanted)}" if wanted else "a machine"
 
 
 def in_group(group: PlacementGroup, index: int, num_gpus: float) -> dict[str, Any]:

@@ -23,17 +23,20 @@
 Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards, inference
 workers and the parameter server are restarted by Ray under the same handle, so that nobody has to look for them: a
 shard takes over the last checkpoint's rows by itself (one of a queue begins empty), an inference worker pulls weights,
-the server is filled by the next publication.
+the server is filled by a publication that the supervisor asks for. `preemption` moves all of them from machines that
+are about to be taken away.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from rlsys.runtime.hosts import EvaluatorHost, InferenceHost, LearnerHost, QueueHost, RolloutHost, ShardHost
+from rlsys.runtime.machines import Machines
 from rlsys.runtime.parameter_server import ParameterServer
-from rlsys.runtime.placement import Placement, in_group
+from rlsys.runtime.placement import Placement, Worker, WorkerKey, in_group
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.remote import Handle
 
@@ -46,14 +49,14 @@ class Program:
         self.plan = plan
         self._placement = place = Placement.of_cluster()
         runtime = plan.runtime
-        restarts = runtime.worker_restarts
+        self.machines = Machines()
         self.server: Handle = _actor(ParameterServer, num_cpus=0, max_restarts=-1, **place.options("server")).remote()
         kind = QueueHost if plan.segments.unroll else ShardHost
         table_bytes = plan.table.max_bytes // runtime.replay_shards
         shard = _actor(
             kind,
             num_cpus=0,
-            max_restarts=restarts,
+            max_restarts=-1,
             max_concurrency=1000,
             **place.options("shard", table_bytes=table_bytes),
         )
@@ -62,7 +65,7 @@ class Program:
         inference = _actor(
             InferenceHost,
             num_cpus=0,
-            max_restarts=restarts,
+            max_restarts=-1,
             max_concurrency=1000,
             **gpus,
             **place.options("inference"),
@@ -73,36 +76,58 @@ class Program:
         self.learners: list[Handle] = []
         self._learner_group: PlacementGroup | None = None
         self.rollouts: dict[int, Handle] = {}
+        self.successors: dict[int, Handle] = {}
         self.evaluator: Handle | None = None
 
-    def start_learners(self, step: int | None) -> list[ray.ObjectRef]:
-        """Starts all learner ranks, from a checkpoint if a step is given; the references give their learner steps."""
+    def start_learners(self, step: int | None, after_version: int = -1) -> list[ray.ObjectRef]:
+        """Starts all learner ranks, from a checkpoint if a step is given; the references give their learner steps.
+
+        Args:
+          step: the checkpoint's.
+          after_version: their versions come after this one, whatever the parameter server remembers.
+        """
         plan, count = self.plan, self.plan.runtime.learners
         self._kill(self.learners)
         num_gpus = plan.runtime.learner_gpus if plan.runtime.learner_device == "cuda" else 0.0
         options = [{"num_cpus": 0, "num_gpus": num_gpus, **self._placement.options("learner")}]
         if count > 1:
-            self._learner_group = self._learner_group or self._placement.group_learners(count, num_gpus)
+            self._remove_learner_group()  # it may lie on a machine that is about to be taken away
+            self._learner_group = self._placement.group_learners(count, num_gpus)
             options = [in_group(self._learner_group, rank, num_gpus) for rank in range(count)]
         self.learners = [
             _actor(LearnerHost, **options[rank]).remote(plan, rank, self.shards, self.server) for rank in range(count)
         ]
         meeting = self.learners[0].meeting.remote() if count > 1 else ""
-        return [host.start.remote(meeting, str(plan.folder / "checkpoints"), step) for host in self.learners]
+        folder = str(plan.folder / "checkpoints")
+        return [host.start.remote(meeting, folder, step, after_version) for host in self.learners]
 
     def start_rollout(self, index: int, incarnation: int) -> Handle:
         """Starts (again) one rollout worker."""
-        inference = self.inference[index % len(self.inference)] if self.inference else None
-        options = self._placement.options("rollout")
-        host = _actor(RolloutHost, num_cpus=self.plan.runtime.rollout_cpus, **options).remote(
-            self.plan, index, incarnation, self.shards, self.server, inference
-        )
+        host = self._make_rollout(index, incarnation)
         self.stop_rollout(index)
         self.rollouts[index] = host
         return host
 
+    def start_successor(self, index: int, incarnation: int) -> Handle:
+        """Starts who will take a rollout worker's place; until then both are there."""
+        self.successors[index] = self._make_rollout(index, incarnation)
+        return self.successors[index]
+
+    def adopt_successor(self, index: int) -> Handle:
+        """Puts a rollout worker's successor into its place."""
+        host = self.successors.pop(index)
+        self.stop_rollout(index)
+        self.rollouts[index] = host
+        return host
+
+    def stop_successor(self, index: int) -> None:
+        """Ends a rollout worker's successor, if it is there."""
+        if index in self.successors:
+            self._kill([self.successors.pop(index)])
+
     def stop_rollout(self, index: int) -> None:
-        """Ends one rollout worker, if it is there."""
+        """Ends one rollout worker, and its successor, as far as they are there."""
+        self.stop_successor(index)
         if index in self.rollouts:
             self._kill([self.rollouts.pop(index)])
 
@@ -114,12 +139,53 @@ class Program:
         self.evaluator = _actor(EvaluatorHost, num_cpus=0, **options).remote(self.plan, self.server)
         return self.evaluator
 
+    def workers(self) -> Iterator[tuple[WorkerKey, Handle]]:
+        """Yields all workers by kind and index; successors are not counted yet."""
+        yield ("server", 0), self.server
+        yield from ((("shard", index), handle) for index, handle in enumerate(self.shards))
+        yield from ((("inference", index), handle) for index, handle in enumerate(self.inference))
+        yield from ((("learner", index), handle) for index, handle in enumerate(self.learners))
+        yield from ((("rollout", index), handle) for index, handle in self.rollouts.items())
+        if self.evaluator is not None:
+            yield ("evaluator", 0), self.evaluator
+
+    def needs(self, worker: Worker) -> str:
+        """Says what kind of machine a worker can be started on."""
+        runtime, cpus, gpus = self.plan.runtime, 0.0, 0.0
+        if worker == "rollout":
+            cpus = runtime.rollout_cpus
+        elif worker == "learner" and runtime.learner_device == "cuda":
+            gpus = runtime.learner_gpus
+        elif worker == "inference" and runtime.inference_device == "cuda":
+            gpus = runtime.inference_gpus
+        return self._placement.describe(worker, cpus=cpus, gpus=gpus)
+
+    def has_other_machine(self, worker: Worker) -> bool:
+        """Returns whether a machine that stays would take such a worker."""
+        labels = self._placement.options(worker).get("label_selector", {})
+        return any(
+            machine.leaves_at is None and labels.items() <= machine.labels.items()
+            for machine in self.machines.view.machines.values()
+        )
+
     def close(self) -> None:
         """Ends all processes."""
+        self.machines.close()
         evaluator = [self.evaluator] if self.evaluator is not None else []
-        self._kill([*self.rollouts.values(), *self.inference, *self.learners, *evaluator, *self.shards, self.server])
+        acting = [*self.rollouts.values(), *self.successors.values(), *self.inference]
+        self._kill([*acting, *self.learners, *evaluator, *self.shards, self.server])
+        self._remove_learner_group()
+
+    def _remove_learner_group(self) -> None:
         if self._learner_group is not None:
             remove_placement_group(self._learner_group)
+
+    def _make_rollout(self, index: int, incarnation: int) -> Handle:
+        inference = self.inference[index % len(self.inference)] if self.inference else None
+        options = self._placement.options("rollout")
+        return _actor(RolloutHost, num_cpus=self.plan.runtime.rollout_cpus, **options).remote(
+            self.plan, index, incarnation, self.shards, self.server, inference
+        )
 
     @staticmethod
     def _kill(handles: list[Handle]) -> None:

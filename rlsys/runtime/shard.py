@@ -37,6 +37,7 @@ class Shard(abc.ABC):
 
     def __init__(self, index: int) -> None:
         self.name = f"replay-{index}"
+        self._held = ""
         self._moved = asyncio.Event()
 
     async def insert(self, items: Sequence[Segment | Unrolls], patience_s: float) -> str:
@@ -48,7 +49,7 @@ class Shard(abc.ABC):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
         for item in items:
-            while reason := self._insert_waits_for(item):
+            while reason := self._held or self._insert_waits_for(item):
                 left = deadline - loop.time()
                 if left <= 0:
                     return reason
@@ -56,6 +57,11 @@ class Shard(abc.ABC):
             if self._store(item):
                 self._wake()
         return ""
+
+    async def hold(self, reason: str) -> None:
+        """Lets inserts wait for `reason` until they are let go on by an empty one."""
+        self._held = reason
+        self._wake()
 
     async def save_to(self, folder: str) -> list[FileRecord]:
         """Writes this shard as one part of a checkpoint."""
