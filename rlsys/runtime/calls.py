@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 
 from rlsys.runtime.placement import WorkerKey
 
 Kind = Literal["rollout", "successor", "start", "learner", "begin", "evaluator", "save", "shard", "inference", "server"]
 
+_STORE_IS_FULL = (
+    "Ray's object store on its machine is full, and so is the disk that it would spill to; give it more (free "
+    "/dev/shm, docker run --shm-size, ray start --object-store-memory), or lower runtime.batches_in_flight, "
+    "segments_in_flight or environments_per_worker"
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -89,5 +94,7 @@ class Calls:
 
 def brief(error: BaseException) -> str:
     """Returns an error's type and its last line, which in a traceback says what happened."""
+    if isinstance(error, ObjectStoreFullError | OutOfDiskError):
+        return _STORE_IS_FULL
     lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
