@@ -49,16 +49,16 @@ def measure(
         worker.step()
     spent = time.process_time() - started
     report = worker.report()
-    measured = report.env_s + report.act_s + report.write_s
+    measured = sum(report.spent[part] for part in ("env", "act", "write"))
     worker.close()
     return {
         "what": f"rollouts, {what}, 64 environments",
         "value": round(report.env_steps / spent, 1),
         "unit": "decisions per CPU-second",
         "target": target,
-        "environments_share": round(report.env_s / measured, 3),
-        "decisions_share": round(report.act_s / measured, 3),
-        "segments_share": round(report.write_s / measured, 3),
+        "environments_share": round(report.spent["env"] / measured, 3),
+        "decisions_share": round(report.spent["act"] / measured, 3),
+        "segments_share": round(report.spent["write"] / measured, 3),
         "command": _COMMAND,
     }
 

@@ -12,6 +12,7 @@ A `Baseline` is another system's algorithm, which brings workers of its own and 
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -252,6 +253,8 @@ class LearnerContext:
       average: averages a list of torch tensors over the ranks in place; the identity with one rank.
       read_weights: run, or folder of a checkpoint -> the weights that its policy acts with. Raises CheckpointError.
       is_resumed: `load` comes next, so nothing has to be read from elsewhere.
+      timed: name of a part of `step` that is worth telling apart -> a context around it; "copy" moves batches to the
+        device.
     """
 
     config: Any
@@ -262,6 +265,7 @@ class LearnerContext:
     average: Callable[[list[Any]], None] = lambda tensors: None
     read_weights: Callable[[str], Mapping[str, Array]] = lambda source: {}
     is_resumed: bool = False
+    timed: Callable[[str], AbstractContextManager[Any]] = nullcontext
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The command line: `rlsys launch | status | attach | stop | scale | list | show | eval | play | doctor`.
+"""The command line: `rlsys launch | status | top | attach | stop | scale | list | show | eval | play | doctor`.
 
 What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen command, so that help is instant.
 """
@@ -131,6 +131,19 @@ def status(
         show_runs(directory)
     else:
         show_run(run, directory)
+
+
+@app.command()
+def top(
+    run: Run,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Print it once, as for scripts and pipes.")] = False,
+    directory: Directory = Path("runs"),
+) -> None:
+    """Show a run's processes: what they cost, do and wait for, and what binds the run; Ctrl-C leaves it alone."""
+    from rlsys.runtime.top import show_top
+
+    show_top(run, directory, once=once)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from rlsys.envs import make
 from rlsys.envs.vector import GameResult
 from rlsys.errors import ConfigError
 from rlsys.runtime import folder as run_folder
-from rlsys.runtime.console import Console, Status
+from rlsys.runtime.console import Console
 from rlsys.runtime.control import Desk
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
@@ -185,41 +184,17 @@ class BaselineDriver:
 
     def _write(self) -> None:
         progress, interval = self._progress, self._interval
-        seconds = max(1e-9, time.monotonic() - interval.started)
-        env_steps_per_s = interval.env_steps / seconds
-        row = {
-            "episodes/count": float(progress.episodes),
-            "throughput/env_steps_per_s": env_steps_per_s,
-            "throughput/frames_per_s": env_steps_per_s * self._env_spec.frames_per_step,
-            "throughput/updates_per_s": interval.learner_steps / seconds,
-            "throughput/frames": float(progress.frames),
-        }
-        if progress.returns:
-            row["episodes/return"] = progress.mean_return
-            row["episodes/length"] = progress.mean_length
+        row = progress.row(
+            seconds=max(1e-9, time.monotonic() - interval.started),
+            env_steps=interval.env_steps,
+            updates=interval.learner_steps,
+            frames_per_step=self._env_spec.frames_per_step,
+        )
         row |= {name: sum(values) / len(values) for name, values in self._sums.items()}
         self._tracker.log(row, learner_step=progress.learner_steps, env_steps=progress.env_steps)
-        status = self._status(row)
+        status = progress.status(row, self._returns)
         self._console.update(status)
         if self._presence is not None:
             self._presence.update(status)
         self._sums = {}
         self._interval = _Interval(time.monotonic())
-
-    def _status(self, row: dict[str, float]) -> Status:
-        progress = self._progress
-        return Status(
-            elapsed_s=progress.total_s,
-            time_left_s=progress.time_left_s(row["throughput/updates_per_s"]),
-            env_steps=progress.env_steps,
-            frames=progress.frames,
-            learner_steps=progress.learner_steps,
-            episodes=progress.episodes,
-            env_steps_per_s=row["throughput/env_steps_per_s"],
-            frames_per_s=row["throughput/frames_per_s"],
-            updates_per_s=row["throughput/updates_per_s"],
-            mean_return=progress.mean_return,
-            returns=tuple(self._returns),
-            losses={name: value for name, value in row.items() if name.startswith("loss/")},
-            version_lag=row.get("workers/version_lag", math.nan),
-        )

@@ -1,9 +1,7 @@
 """What a user sees of a run: a live view on a terminal, one line per report elsewhere."""
 
-import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -15,59 +13,7 @@ from rich.text import Text
 
 from rlsys.config import Loaded
 from rlsys.runtime.phrases import duration, group_waits, join, number, rate, share, sparkline
-
-
-@dataclass(frozen=True)
-class Status:
-    """How a run stands; NaN and None mean that a number is not known yet.
-
-    Attributes:
-      elapsed_s: wall time of all sessions.
-      time_left_s: until the budget is spent, at the present rate.
-      learner_steps, updates_per_s: of the learner.
-      env_steps, env_steps_per_s: decisions of all environments.
-      frames, frames_per_s: simulator frames.
-      episodes: whole games finished.
-      mean_return: raw return, mean of the last games.
-      returns: raw returns of recent games, oldest first.
-      evaluation_return, best_return: means of the last and of the best evaluation.
-      losses: `loss/name` -> value.
-      replay_items, replay_size: items in the table, and how many it keeps.
-      samples_per_insert, samples_per_insert_target: the ratio so far, and as configured.
-      batches_in_flight: batches on their way to the learner.
-      queues: other queues: name -> depth.
-      version_lag: versions by which acting weights are behind.
-      learner_idle_share: share of the learner's time spent waiting, 0 to 1.
-      waits: "rollout 3 waits for …", one per worker that waits.
-      restarts: of all workers.
-      checkpoint_step: learner step of the newest checkpoint.
-    """
-
-    elapsed_s: float = 0.0
-    time_left_s: float | None = None
-    learner_steps: int = 0
-    updates_per_s: float = math.nan
-    env_steps: int = 0
-    env_steps_per_s: float = math.nan
-    frames: int = 0
-    frames_per_s: float = math.nan
-    episodes: int = 0
-    mean_return: float = math.nan
-    returns: Sequence[float] = ()
-    evaluation_return: float = math.nan
-    best_return: float = math.nan
-    losses: Mapping[str, float] = field(default_factory=dict)
-    replay_items: int = 0
-    replay_size: int = 0
-    samples_per_insert: float = math.nan
-    samples_per_insert_target: float | None = None
-    batches_in_flight: int | None = None
-    queues: Mapping[str, int] = field(default_factory=dict)
-    version_lag: float = math.nan
-    learner_idle_share: float = math.nan
-    waits: Sequence[str] = ()
-    restarts: int = 0
-    checkpoint_step: int | None = None
+from rlsys.runtime.status import Status
 
 
 class Console:
@@ -189,6 +135,7 @@ def describe(status: Status) -> list[tuple[str, str]]:
         ("checkpoint", "" if status.checkpoint_step is None else f"step {status.checkpoint_step:,}"),
         ("restarts", f"{status.restarts:,}" if status.restarts else ""),
         ("waiting", "\n".join(group_waits(status.waits))),
+        ("advice", status.advice),
     ]
     return [(name, text) for name, text in rows if text]
 

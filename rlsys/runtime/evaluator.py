@@ -9,6 +9,7 @@ from rlsys.envs.make import make
 from rlsys.errors import EnvError
 from rlsys.runtime.evaluation import EpisodeStatistics, play_episodes
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.vitals import Vitals
 from rlsys.runtime.weights import Echo, echo
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film
@@ -19,12 +20,16 @@ _MOST_FRAMES = 1_800
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out, of the weights of which learner step, and the film of the first game where there is one."""
+    """What came out, of the weights of which learner step.
+
+    Without a film of the first game where it cannot be drawn, and without vitals in a process that is not its own.
+    """
 
     learner_step: int
     acted_with: Echo
     statistics: EpisodeStatistics
     film: Path | None
+    vitals: Vitals | None = None
 
 
 def evaluate(plan: Plan, weights: Weights) -> Evaluation:

@@ -16,6 +16,22 @@ _LOOK_S = 1.0
 _END_PATIENCE_S = 600.0
 
 
+def find_run(run: str, directory: Path) -> Sighting:
+    """Returns how a run was last seen; `run` as in `folder.find`.
+
+    Raises:
+      CheckpointError: there is no such run, or several begin like that.
+      ConfigError: nobody has trained it yet.
+    """
+    folder = run_folder.find(run, str(directory))
+    sighting = look(folder)
+    if sighting is None:
+        raise ConfigError(
+            f"{folder.parent.name}/{folder.name} has never said how it stands: nobody has trained it yet."
+        )
+    return sighting
+
+
 def show_runs(directory: Path) -> None:
     """Prints one line per run below a directory, the last seen first."""
     rows = [_row(sighting) for sighting in sightings(directory)]
@@ -26,7 +42,7 @@ def show_runs(directory: Path) -> None:
 
 def show_run(run: str, directory: Path) -> None:
     """Prints how one run stands, as its own terminal shows it."""
-    sighting = _find(run, directory)
+    sighting = find_run(run, directory)
     rows = [("state", f"{sighting.state}, {_age(sighting)}"), ("led by", f"process {sighting.pid} on {sighting.host}")]
     rows += [("why", sighting.reason)] if sighting.reason else []
     if sighting.status is not None:
@@ -36,7 +52,7 @@ def show_run(run: str, directory: Path) -> None:
 
 def attach_to(run: str, directory: Path) -> str:
     """Shows a run until it ends; returns how it did. Ctrl-C only stops looking."""
-    sighting = _find(run, directory)
+    sighting = find_run(run, directory)
     shown_s = -1.0
     with Console(run_folder.load(sighting.folder), sighting.folder) as console:
         try:
@@ -58,7 +74,7 @@ def stop_run(run: str, directory: Path) -> str:
     Raises:
       ConfigError: nobody trains it.
     """
-    sighting = _find(run, directory)
+    sighting = find_run(run, directory)
     ask(sighting.folder, "stop")
     deadline = time.monotonic() + _END_PATIENCE_S
     while sighting.is_alive and time.monotonic() < deadline:
@@ -85,18 +101,8 @@ def scale_run(run: str, directory: Path, workers: Sequence[str]) -> str:
                 f"'{word}' says not how many workers there shall be; give rollouts=N.{did_you_mean(name, wanted)}"
             )
         wanted[name] = int(value)
-    sighting = _find(run, directory)
+    sighting = find_run(run, directory)
     return f"{sighting.name}: {ask(sighting.folder, 'scale', **wanted)}"
-
-
-def _find(run: str, directory: Path) -> Sighting:
-    folder = run_folder.find(run, str(directory))
-    sighting = look(folder)
-    if sighting is None:
-        raise ConfigError(
-            f"{folder.parent.name}/{folder.name} has never said how it stands: nobody has trained it yet."
-        )
-    return sighting
 
 
 def _row(sighting: Sighting) -> tuple[str, ...]:

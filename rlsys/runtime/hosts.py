@@ -9,6 +9,7 @@ import os
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,6 +29,7 @@ from rlsys.runtime.remote_queue import QueueOutlet, RemoteQueue
 from rlsys.runtime.remote_weights import RemotePublisher, RemoteWeights
 from rlsys.runtime.rollout import Outlet, RolloutReport, RolloutWorker
 from rlsys.runtime.shard import QueueShard, ReplayShard
+from rlsys.runtime.vitals import Pulse
 from rlsys.runtime.weights import Packed, unpack
 from rlsys.types import Array, Weights
 
@@ -60,10 +62,13 @@ class RolloutHost:
         else:
             self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
         self._weights = policy or RemoteWeights(server)
+        self._pulse = Pulse()
 
     def collect(self, seconds: float) -> RolloutReport:
         """Works for about `seconds` and reports."""
-        return self._worker.collect(seconds, self._outlet, self._weights)
+        report = self._worker.collect(seconds, self._outlet, self._weights)
+        report.vitals = self._pulse.take()
+        return report
 
     def save_to(self, folder: str) -> list[FileRecord]:
         """Writes the worker's part of a checkpoint."""
@@ -215,6 +220,7 @@ class LearnerHost:
         self._ranks: Ranks | None = None
         self._worker: LearnerWorker | None = None
         self._replay = _make_replay(plan, rank, shards)
+        self._pulse = Pulse()
 
     def meeting(self) -> str:
         """Returns where the ranks can meet, which is with this one."""
@@ -256,6 +262,7 @@ class LearnerHost:
         worker.train(time.monotonic() + seconds, until_step, last_version)
         report = worker.report()
         report.replay = self._replay.stats()
+        report.vitals = self._pulse.take()
         return report
 
     def publish(self) -> None:
@@ -300,11 +307,12 @@ class EvaluatorHost:
         use_threads(plan.runtime.rollout_threads)
         self._plan = plan
         self._weights = RemoteWeights(server)
+        self._pulse = Pulse()
 
     def evaluate(self, published: None) -> Evaluation | None:
         """Evaluates the newest weights; None while there are none. `published` only orders the calls."""
         weights = self._weights.newest()
-        return None if weights is None else evaluate(self._plan, weights)
+        return None if weights is None else replace(evaluate(self._plan, weights), vitals=self._pulse.take())
 
     def pid(self) -> int:
         """Returns the process id."""

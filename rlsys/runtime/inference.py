@@ -13,6 +13,7 @@ import numpy as np
 
 from rlsys.api import Decision, PolicyContext
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.vitals import Pulse, Vitals
 from rlsys.runtime.weights import NOTHING, Echo, echo
 from rlsys.types import Array, State, Weights
 
@@ -37,6 +38,7 @@ class InferenceReport:
       busy_s: seconds within them.
       elapsed_s: seconds since the last report.
       acts_with: the weights that decide now.
+      vitals: of its process.
     """
 
     worker: int
@@ -45,6 +47,12 @@ class InferenceReport:
     busy_s: float = 0.0
     elapsed_s: float = 0.0
     acts_with: Echo = NOTHING
+    vitals: Vitals | None = None
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """Seconds deciding (act), and the rest (wait)."""
+        return {"act": self.busy_s, "wait": max(0.0, self.elapsed_s - self.busy_s)}
 
 
 class InferenceWorker:
@@ -57,6 +65,7 @@ class InferenceWorker:
         self._policy = plan.algorithm.make_policy(context)
         self._report = InferenceReport(index)
         self._reported = time.perf_counter()
+        self._pulse = Pulse()
         self.version = -1
 
     def set_weights(self, weights: Weights) -> None:
@@ -84,6 +93,7 @@ class InferenceWorker:
         """Returns what happened since the last report and starts a new one."""
         report, self._report = self._report, InferenceReport(self._report.worker)
         report.acts_with = echo(self.version, self._policy.weights())
+        report.vitals = self._pulse.take()
         now = time.perf_counter()
         report.elapsed_s, self._reported = now - self._reported, now
         return report

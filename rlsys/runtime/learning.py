@@ -10,6 +10,8 @@ import numpy as np
 from rlsys.api import LearnerContext, Replay, ReplayNotReady, Saved
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.pretrained import read_weights
+from rlsys.runtime.timing import Stopwatch
+from rlsys.runtime.vitals import Vitals
 from rlsys.runtime.weights import Packed, pack
 from rlsys.types import Array, Batch
 
@@ -95,7 +97,9 @@ class LearnerReport:
       steps: updates done since the last report.
       metrics: mean of each metric over those updates.
       lags: of each item learned from, by how many versions it was older than the newest.
-      step_s, wait_s: seconds spent updating and waiting for replay.
+      spent: seconds waiting for a batch (wait_replay), copying batches to the device (copy), updating (update), sending
+        priorities (priorities) and weights (publish); the rest is other.
+      vitals: of its process, where it has one of its own.
       version: newest published version.
       published: version -> digest of what was published since the last report; of rank 0 only.
       waits_for: what it waited for when the time was up; empty if it worked.
@@ -107,8 +111,8 @@ class LearnerReport:
     steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     lags: Array = field(default_factory=lambda: np.zeros(0, np.int64))
-    step_s: float = 0.0
-    wait_s: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict)
+    vitals: Vitals | None = None
     version: int = -1
     published: dict[int, int] = field(default_factory=dict)
     waits_for: str = ""
@@ -132,6 +136,7 @@ class LearnerWorker:
         self._reports_histograms = plan.run.debug_histograms and self._ranks.rank == 0
         self._every = plan.runtime.send_weights_frequency
         device = plan.runtime.learner_device
+        self._watch = Stopwatch()
         context = LearnerContext(
             config=plan.section,
             env=plan.env_spec,
@@ -141,9 +146,11 @@ class LearnerWorker:
             average=self._ranks.average,
             read_weights=read_weights,
             is_resumed=is_resumed,
+            timed=self._watch.part,
         )
         self._learner = plan.algorithm.make_learner(context)
-        self._replay = _Watched(replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks))
+        agreed = replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks)
+        self._replay = _Watched(agreed, self._watch)
         self._publish = publish
         self.learner_step = 0
         self.version = -1
@@ -153,14 +160,8 @@ class LearnerWorker:
 
     def step(self) -> Mapping[str, float]:
         """Does one update; publishes when that is due. Raises ReplayNotReady where replay has nothing yet."""
-        started = time.perf_counter()
-        waited = self._replay.waited_s
-        try:
+        with self._watch.part("update"):
             metrics = self._learner.step(self._replay)
-        finally:
-            wait = self._replay.waited_s - waited
-            self._report.wait_s += wait
-        self._report.step_s += time.perf_counter() - started - wait
         self._report.steps += 1
         self.learner_step += 1
         for name, value in metrics.items():
@@ -192,6 +193,7 @@ class LearnerWorker:
         report = self._report
         report.learner_step = self.learner_step
         report.version = self.version
+        report.spent = self._watch.take()
         report.metrics = {name: total / max(1, report.steps) for name, total in self._sums.items()}
         if self._lags:
             report.lags = np.concatenate(self._lags)
@@ -205,9 +207,10 @@ class LearnerWorker:
         """Publishes the weights as a new version (rank 0 only; the others just count)."""
         self.version += 1
         if self._ranks.rank == 0:
-            packed = self.packed()
-            self._report.published[self.version] = packed.digest
-            self._publish(packed)
+            with self._watch.part("publish"):
+                packed = self.packed()
+                self._report.published[self.version] = packed.digest
+                self._publish(packed)
 
     def packed(self) -> Packed:
         """Returns the current weights under the current version."""
@@ -232,10 +235,10 @@ class LearnerWorker:
 class _Watched:
     """Replay that measures how long its reader waits, and notes with which weights the items were made."""
 
-    def __init__(self, replay: PatientReplay) -> None:
+    def __init__(self, replay: PatientReplay, watch: Stopwatch) -> None:
         self._replay = replay
+        self._watch = watch
         self._versions: list[Array] = []
-        self.waited_s = 0.0
 
     def take_versions(self) -> list[Array]:
         """Returns the versions of all batches since the last call."""
@@ -253,14 +256,12 @@ class _Watched:
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch."""
-        started = time.perf_counter()
-        try:
+        with self._watch.part("wait_replay"):
             batch = self._replay.sample(batch_size, length, rows)
-        finally:
-            self.waited_s += time.perf_counter() - started
         self._versions.append(batch.weights_version)
         return batch
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Passes them on."""
-        self._replay.update_priorities(keys, priorities)
+        with self._watch.part("priorities"):
+            self._replay.update_priorities(keys, priorities)

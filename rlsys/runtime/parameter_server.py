@@ -8,6 +8,8 @@ weights of a few kilobytes travel with the answer.
 from dataclasses import dataclass
 from typing import Any
 
+from rlsys.runtime.vitals import Pulse, Vitals
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -25,11 +27,20 @@ class Publication:
     weights: list[Any]
 
 
+@dataclass(frozen=True)
+class ServerReport:
+    """The version that the server has, -1 while there is none, and the vitals of its process."""
+
+    version: int
+    vitals: Vitals
+
+
 class ParameterServer:
     """Holds the last publication. After a restart it holds none until the learner publishes again."""
 
     def __init__(self) -> None:
         self._newest: Publication | None = None
+        self._pulse = Pulse()
 
     def publish(self, publication: Publication) -> None:
         """Takes over a publication unless a newer one is known (a restarted learner continues the count)."""
@@ -44,3 +55,7 @@ class ParameterServer:
     def version(self) -> int:
         """Returns the version of the newest publication; -1 while there is none."""
         return -1 if self._newest is None else self._newest.version
+
+    def report(self) -> ServerReport:
+        """Returns how it is."""
+        return ServerReport(self.version(), self._pulse.take())

@@ -71,6 +71,11 @@ def rate(value: float) -> str:
     return f"({value:,.0f}/s)" if value >= 10 else f"({value:.2g}/s)" if math.isfinite(value) else ""
 
 
+def percent(value: float) -> str:
+    """Returns a share of 1 as "12 %", or nothing if it is not known."""
+    return f"{100 * value:.0f} %" if math.isfinite(value) else ""
+
+
 def share(value: float, label: str) -> str:
     """Returns a share of 1 as "idle 12 %", or nothing if it is not known."""
-    return f"{label} {100 * value:.0f} %" if math.isfinite(value) else ""
+    return f"{label} {percent(value)}" if math.isfinite(value) else ""

@@ -1,4 +1,4 @@
-"""A run's sign of life, `status.json` in its folder, and how it looks from elsewhere.
+"""A run's sign of life, `status.json` and `workers.json` in its folder, and how it looks from elsewhere.
 
 The folder is the one thing that a run, its workers and everybody who asks about it can see, on a laptop as on a
 cluster: so nothing has to listen on a port, and a run's privacy is that of its folder.
@@ -9,18 +9,20 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from rlsys.errors import CheckpointError, RlsysError
-from rlsys.runtime.console import Status
+from rlsys.runtime.roster import WorkerRow
+from rlsys.runtime.status import Status
 
 State = Literal["starting", "training", "ending", "done", "failed", "lost"]
 
 _FILE = "status.json"
+_WORKERS_FILE = "workers.json"
 _BEAT_S = 2.0
 _LOST_AFTER_S = 60.0
 _REUSED_AFTER_S = 3600.0
@@ -78,6 +80,7 @@ class Presence:
         self._state: State = "starting"
         self._reason = ""
         self._status: Status | None = None
+        self._workers: Callable[[], Sequence[WorkerRow]] = tuple
         self._written = 0.0
 
     def __enter__(self) -> "Presence":
@@ -101,6 +104,10 @@ class Presence:
             self._state = "training"
         self.beat()
 
+    def tell_of(self, workers: Callable[[], Sequence[WorkerRow]]) -> None:
+        """Tells of these workers, too, from now on."""
+        self._workers = workers
+
     def beat(self) -> None:
         """Gives a sign of life if the last is two seconds old; a disk that is full is passed over."""
         if time.monotonic() - self._written >= _BEAT_S:
@@ -123,10 +130,8 @@ class Presence:
             "seen": time.time(),
             "status": status,
         }
-        path = self._folder / _FILE
-        aside = path.with_name(f"{_FILE}.{os.getpid()}")
-        aside.write_text(json.dumps(tree))
-        aside.replace(path)
+        _replace(self._folder / _FILE, tree)
+        _replace(self._folder / _WORKERS_FILE, [asdict(row) for row in self._workers()])
         self._written = time.monotonic()
 
 
@@ -143,10 +148,24 @@ def look(folder: Path) -> Sighting | None:
     return sighting
 
 
+def workers(folder: Path) -> list[WorkerRow]:
+    """Returns a run's processes as of its last sign of life; none if it never named any."""
+    try:
+        return [WorkerRow(**tree) for tree in json.loads((folder / _WORKERS_FILE).read_text())]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
 def sightings(directory: Path) -> Iterator[Sighting]:
     """Yields all runs below a directory that ever said something, the last seen first."""
     found = [look(path.parent) for path in directory.glob(f"*/*/{_FILE}")]
     yield from sorted((one for one in found if one is not None), key=lambda one: one.seen, reverse=True)
+
+
+def _replace(path: Path, tree: Any) -> None:
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(tree))
+    aside.replace(path)
 
 
 def _is_there(sighting: Sighting) -> bool:

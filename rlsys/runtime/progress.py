@@ -3,12 +3,13 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rlsys.api import Saved
 from rlsys.config import RunConfig
 from rlsys.envs.vector import GameResult
+from rlsys.runtime.status import Status
 
 _WINDOW = 100
 """Games over which returns are averaged."""
@@ -131,6 +132,40 @@ class Progress:
         if updates_per_s > 0:
             left.append((self.run.training_steps - self.learner_steps) / updates_per_s)
         return max(0.0, min(left)) if left else None
+
+    def row(self, *, seconds: float, env_steps: int, updates: int, frames_per_step: int) -> dict[str, float]:
+        """Returns the metrics of the last `seconds`, in which so much was done: rates, and how far the run is."""
+        row = {
+            "episodes/count": float(self.episodes),
+            "throughput/env_steps_per_s": env_steps / seconds,
+            "throughput/frames_per_s": env_steps * frames_per_step / seconds,
+            "throughput/updates_per_s": updates / seconds,
+            "throughput/frames": float(self.frames),
+        }
+        if self.returns:
+            row["episodes/return"] = self.mean_return
+            row["episodes/length"] = self.mean_length
+        return row
+
+    def status(self, row: Mapping[str, float], returns: Sequence[float]) -> Status:
+        """Returns how the run stands, as far as its counters and a row of metrics tell."""
+        return Status(
+            elapsed_s=self.total_s,
+            time_left_s=self.time_left_s(row["throughput/updates_per_s"]),
+            env_steps=self.env_steps,
+            frames=self.frames,
+            learner_steps=self.learner_steps,
+            episodes=self.episodes,
+            env_steps_per_s=row["throughput/env_steps_per_s"],
+            frames_per_s=row["throughput/frames_per_s"],
+            updates_per_s=row["throughput/updates_per_s"],
+            mean_return=self.mean_return,
+            returns=tuple(returns),
+            evaluation_return=self.evaluation_return,
+            best_return=self.best_return,
+            losses={name: value for name, value in row.items() if name.startswith("loss/")},
+            version_lag=row.get("workers/version_lag", math.nan),
+        )
 
     def save(self) -> Saved:
         """Returns the counters."""

@@ -3,10 +3,12 @@
 import math
 import time
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
-from rlsys.runtime.console import Console, Status
+from rlsys.runtime.advice import Advisor, Setup
+from rlsys.runtime.console import Console
 from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.inference import InferenceReport
 from rlsys.runtime.learning import LearnerReport
@@ -14,7 +16,11 @@ from rlsys.runtime.plan import Plan
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.rollout import RolloutReport
+from rlsys.runtime.roster import Roster
+from rlsys.runtime.shard import ShardReport
+from rlsys.runtime.status import Status
 from rlsys.runtime.tracking import Tracker
+from rlsys.runtime.vitals import Pulse, Vitals
 from rlsys.types import Array
 
 
@@ -22,7 +28,8 @@ class Recorder:
     """Collects reports and, every `log_every_s`, writes one row to every sink.
 
     Metric groups: `episodes/` raw returns of whole games, `evaluation/`, `loss/` and what else the learner names,
-    `throughput/` per second since the last row, `replay/`, `workers/` shares of time and failures, `inference/`.
+    `throughput/` per second since the last row, `replay/`, `workers/` shares of time and failures, `inference/`,
+    `system/` cores and memory by kind of process.
     """
 
     def __init__(
@@ -41,15 +48,28 @@ class Recorder:
         self._metrics: dict[str, float] = {}
         self._wrong_weights = 0
         self._version_lag: int | None = None
+        self._pulse = Pulse()
+        self._roster = Roster()
+        self._is_held = False
+        self._advisor = Advisor(Setup.of(plan))
         self._new_interval()
+        if presence is not None:
+            presence.tell_of(self._roster.rows)
 
     def rollout(self, report: RolloutReport) -> None:
         """Takes in what a rollout worker did."""
         self._waits[f"rollout {report.worker}"] = report.waits_for
         self._returns += [game.episode_return for game in report.games]
         self._returns = self._returns[-200:]
-        for name in ("env_s", "act_s", "write_s", "wait_s"):
-            self._sums[f"workers/rollout_{name.removesuffix('_s')}_share"] += getattr(report, name)
+        self._roster.report(
+            "rollout",
+            report.worker,
+            report.vitals,
+            spent=report.spent,
+            counts={"env steps": report.env_steps},
+            does=_waits(report.waits_for) or "acts",
+            version=report.acts_with.version,
+        )
         for name, value in report.means.items():
             self._weighted[name][0] += value * report.env_steps
             self._weighted[name][1] += report.env_steps
@@ -57,22 +77,61 @@ class Recorder:
     def inference(self, report: InferenceReport) -> None:
         """Takes in what an inference worker did."""
         self._inference.append(report)
+        self._roster.report(
+            "inference",
+            report.worker,
+            report.vitals,
+            spent=report.spent,
+            counts={"decisions": report.decisions, "batches": report.batches},
+            does="decides",
+            version=report.acts_with.version,
+        )
 
-    def learner(self, report: LearnerReport) -> None:
-        """Takes in what the learner did."""
+    def shard(self, report: ShardReport) -> None:
+        """Takes in what a replay shard did."""
+        self._roster.report(
+            "shard",
+            report.worker,
+            report.vitals,
+            spent=report.spent,
+            counts={"inserts": report.inserted_items, "batches": report.batches},
+            does="stores",
+        )
+
+    def server(self, vitals: Vitals) -> None:
+        """Takes in how the parameter server is."""
+        self._roster.report("server", 0, vitals, does="serves weights")
+
+    def learner(self, report: LearnerReport, rank: int = 0) -> None:
+        """Takes in what a learner rank did; what all ranks compute alike is taken from the first."""
+        spent = dict(report.spent)
+        if self._is_held:
+            spent["held"] = spent.pop("other", 0.0)
+        self._roster.report(
+            "learner",
+            rank,
+            report.vitals,
+            spent=spent,
+            counts={"updates": report.steps},
+            does=_waits(report.waits_for) or "learns",
+        )
+        if rank:
+            return
+        self._is_held = False
+        self._roster.newest_version = report.version
         self._waits["learner"] = report.waits_for
         for name, value in report.metrics.items():
             self._weighted[name][0] += value * report.steps
             self._weighted[name][1] += report.steps
         self._tracker.histograms(report.histograms)
-        self._learner_s[0] += report.wait_s
-        self._learner_s[1] += report.step_s
         self._replay = report.replay
         self._lags.append(report.lags)
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """Writes an evaluation at once, at the step it belongs to."""
         learner_step, statistics = evaluation.learner_step, evaluation.statistics
+        if evaluation.vitals is not None:
+            self._roster.report("evaluator", 0, evaluation.vitals, does=f"has evaluated step {learner_step:,}")
         if evaluation.film is not None:
             self._tracker.film("evaluation/game", evaluation.film)
         row = {
@@ -87,8 +146,9 @@ class Recorder:
         )
 
     def waits(self, who: str, what: str) -> None:
-        """Notes what somebody waits for who was not even called; nothing, of who is gone."""
+        """Notes what somebody waits for who was not even called."""
         self._waits[who] = what
+        self._is_held |= who == "learner"
 
     def version_lag(self, versions: int) -> None:
         """Notes how far behind the slowest worker's weights are."""
@@ -103,6 +163,11 @@ class Recorder:
         """Counts and shows a restart."""
         self._restarts += 1
         self.message(text)
+
+    def left(self, kind: str, index: int) -> None:
+        """Notes that a worker is gone for good."""
+        self._roster.left(kind, index)
+        self._waits[f"{kind} {index}"] = ""
 
     def rewind(self, learner_step: int) -> None:
         """Notes that the learner goes on from a checkpoint: rows of later steps count no more."""
@@ -133,7 +198,9 @@ class Recorder:
     def write(self) -> None:
         """Writes a row and refreshes the terminal."""
         seconds = max(1e-9, time.monotonic() - self._interval_started)
+        self._roster.report("driver", 0, self._pulse.take(), does="supervises")
         row = self._row(seconds)
+        self._advisor.take(seconds, row)
         self._tracker.log(row, learner_step=self._progress.learner_steps, env_steps=self._progress.env_steps)
         status = self._status(row)
         self._console.update(status)
@@ -145,27 +212,19 @@ class Recorder:
         progress = self._progress
         env_steps = progress.env_steps - self._env_steps_before
         updates = max(0, progress.learner_steps - self._learner_steps_before)
-        row = {
-            "episodes/count": float(progress.episodes),
-            "throughput/env_steps_per_s": env_steps / seconds,
-            "throughput/frames_per_s": env_steps * self._plan.env_spec.frames_per_step / seconds,
-            "throughput/updates_per_s": updates / seconds,
-            "throughput/frames": float(progress.frames),
-            "workers/restarts": float(self._restarts),
-        }
-        if progress.returns:
-            row["episodes/return"] = progress.mean_return
-            row["episodes/length"] = progress.mean_length
+        frames_per_step = self._plan.env_spec.frames_per_step
+        row = progress.row(seconds=seconds, env_steps=env_steps, updates=updates, frames_per_step=frames_per_step)
+        row["workers/restarts"] = float(self._restarts)
         for name, (total, weight) in self._weighted.items():
             if weight:
                 row[name] = total / weight
         self._metrics.update({name: row[name] for name in self._weighted if name in row})
-        worked = sum(self._sums.values())
-        if worked:
-            row.update({name: value / worked for name, value in self._sums.items()})
         row.update(self._inference_row())
-        if sum(self._learner_s):
-            row["workers/learner_idle_share"] = self._learner_s[0] / sum(self._learner_s)
+        row.update(self._roster.take_shares())
+        row.update(self._roster.system())
+        present = 1.0 - row.get("workers/learner_other_share", 0.0)
+        if "workers/learner_wait_replay_share" in row and present > 0:
+            row["workers/learner_idle_share"] = row["workers/learner_wait_replay_share"] / present
         row["workers/wrong_weights"] = float(self._wrong_weights)
         if self._version_lag is not None:
             row["workers/version_lag"] = float(self._version_lag)
@@ -198,29 +257,17 @@ class Recorder:
         }
 
     def _status(self, row: dict[str, float]) -> Status:
-        progress = self._progress
-        return Status(
-            elapsed_s=progress.total_s,
-            time_left_s=progress.time_left_s(row["throughput/updates_per_s"]),
-            env_steps=progress.env_steps,
-            frames=progress.frames,
-            learner_steps=progress.learner_steps,
-            episodes=progress.episodes,
-            env_steps_per_s=row["throughput/env_steps_per_s"],
-            frames_per_s=row["throughput/frames_per_s"],
-            updates_per_s=row["throughput/updates_per_s"],
-            mean_return=progress.mean_return,
-            returns=tuple(self._returns),
-            evaluation_return=progress.evaluation_return,
-            best_return=progress.best_return,
+        return replace(
+            self._progress.status(row, self._returns),
             losses={name: value for name, value in self._metrics.items() if name.startswith("loss/")},
             replay_items=int(row.get("replay/items", 0)),
             replay_size=self._plan.replay_size,
             samples_per_insert=row.get("replay/samples_per_insert", math.nan),
             samples_per_insert_target=self._plan.table.samples_per_insert,
-            version_lag=row.get("workers/version_lag", math.nan),
             batches_in_flight=int(row.get("replay/batches_in_flight", 0)),
             learner_idle_share=row.get("workers/learner_idle_share", math.nan),
+            shares=self._advisor.shares(),
+            advice=self._advisor.advice(),
             waits=tuple(f"{who} waits for {what}" for who, what in sorted(self._waits.items()) if what),
             restarts=self._restarts,
             checkpoint_step=self._checkpoint_step,
@@ -230,8 +277,10 @@ class Recorder:
         self._interval_started = time.monotonic()
         self._env_steps_before = self._progress.env_steps
         self._learner_steps_before = self._progress.learner_steps
-        self._sums: dict[str, float] = defaultdict(float)
         self._weighted: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self._learner_s = [0.0, 0.0]
         self._lags: list[Array] = []
         self._inference: list[InferenceReport] = []
+
+
+def _waits(what: str) -> str:
+    return f"waits for {what}" if what else ""

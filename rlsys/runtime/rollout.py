@@ -13,6 +13,8 @@ from rlsys.replay.unrolls import UnrollWriter
 from rlsys.replay.writer import SegmentWriter
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.states import restart
+from rlsys.runtime.timing import Stopwatch
+from rlsys.runtime.vitals import Vitals
 from rlsys.runtime.weights import NOTHING, Echo, echo
 from rlsys.types import Array, Segment, State, Unrolls, Weights
 
@@ -52,7 +54,9 @@ class RolloutReport:
       env_steps: decisions, over all its environments.
       games: whole games finished.
       means: "rollout/<extra>" -> mean of each scalar that the policy remembers.
-      env_s, act_s, write_s, wait_s: seconds spent in simulators, in the policy, in cutting segments, and waiting.
+      spent: seconds in simulators (env), in the policy (act), cutting and sending segments (write), and waiting for
+        room in replay (wait_replay) and for weights (wait_weights); the rest is other.
+      vitals: of its process, where it has one of its own.
       acts_with: the weights that act now.
       waits_for: what it waited for when the time was up; empty if it worked.
     """
@@ -61,10 +65,8 @@ class RolloutReport:
     env_steps: int = 0
     games: list[GameResult] = field(default_factory=list)
     means: dict[str, float] = field(default_factory=dict)
-    env_s: float = 0.0
-    act_s: float = 0.0
-    write_s: float = 0.0
-    wait_s: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict)
+    vitals: Vitals | None = None
     acts_with: Echo = NOTHING
     waits_for: str = ""
 
@@ -91,6 +93,7 @@ class RolloutWorker:
         self._steps_since_sync = 0
         self._sums: dict[str, float] = {}
         self._report = RolloutReport(index)
+        self._watch = Stopwatch()
 
     @property
     def version(self) -> int:
@@ -104,27 +107,23 @@ class RolloutWorker:
 
     def step(self) -> Sequence[Segment | Unrolls]:
         """Makes one decision in every environment and returns the segments, or blocks of unrolls, that it completed."""
-        report = self._report
-        started = time.perf_counter()
-        decision = self._policy.act(self._env.observation, self._state, explore=True)
+        with self._watch.part("act"):
+            decision = self._policy.act(self._env.observation, self._state, explore=True)
         if decision.weights_version is not None:
             self._version = decision.weights_version
-        acted = time.perf_counter()
-        observation = self._env.observation.copy()
-        result = self._env.step(decision.action)
-        stepped = time.perf_counter()
-        completed = self._write(observation, decision, result)
-        state = self._policy.after_step(decision.state, result.action, result.reward)
-        self._state = restart(self._policy, state, np.flatnonzero(result.first))
-        for name, value in decision.extras.items():
-            if value.ndim == 1:
-                self._sums[name] = self._sums.get(name, 0.0) + float(value.mean())
-        report.env_steps += self._size
+        with self._watch.part("env"):
+            observation = self._env.observation.copy()
+            result = self._env.step(decision.action)
+        with self._watch.part("write"):
+            completed = self._write(observation, decision, result)
+            state = self._policy.after_step(decision.state, result.action, result.reward)
+            self._state = restart(self._policy, state, np.flatnonzero(result.first))
+            for name, value in decision.extras.items():
+                if value.ndim == 1:
+                    self._sums[name] = self._sums.get(name, 0.0) + float(value.mean())
+        self._report.env_steps += self._size
         self._steps_since_sync += self._size
-        report.games += result.games
-        report.act_s += acted - started
-        report.env_s += stepped - acted
-        report.write_s += time.perf_counter() - stepped
+        self._report.games += result.games
         return completed
 
     def _write(self, observation: Array, decision: Decision, result: StepResult) -> Sequence[Segment | Unrolls]:
@@ -167,23 +166,22 @@ class RolloutWorker:
         Is unblocked by: the learner's publication; replay once its ratio allows inserts.
         """
         deadline = time.monotonic() + seconds
+        watch = self._watch
         while (left := deadline - time.monotonic()) > 0:
-            started = time.monotonic()
-            missing = self._sync(source)
-            if missing:
-                self._report.waits_for = missing
-                time.sleep(min(_PAUSE_S, left))
-            elif not outlet.ready(min(left, _PAUSE_S) if source.is_asking else left):
-                self._report.waits_for = outlet.waits_for()
-                # Who waits goes on with newer weights.
-                self._steps_since_sync = self._plan.runtime.weight_sync_frequency
-            else:
-                self._report.waits_for = ""
-                self._report.wait_s += time.monotonic() - started
-                if completed := self.step():
+            with watch.part("wait_weights"):
+                self._report.waits_for = self._sync(source)
+                if self._report.waits_for:
+                    time.sleep(min(_PAUSE_S, left))
+                    continue
+            with watch.part("wait_replay"):
+                if not outlet.ready(min(left, _PAUSE_S) if source.is_asking else left):
+                    self._report.waits_for = outlet.waits_for()
+                    # Who waits goes on with newer weights.
+                    self._steps_since_sync = self._plan.runtime.weight_sync_frequency
+                    continue
+            if completed := self.step():
+                with watch.part("write"):
                     outlet.offer(completed)
-                continue
-            self._report.wait_s += time.monotonic() - started
         report = self.report()
         report.acts_with = echo(self._version, self._policy.weights())
         return report
@@ -193,6 +191,7 @@ class RolloutWorker:
         report = self._report
         steps = max(1, report.env_steps // self._size)
         report.means = {f"rollout/{name}": total / steps for name, total in self._sums.items()}
+        report.spent = self._watch.take()
         self._sums = {}
         self._report = RolloutReport(report.worker, waits_for=report.waits_for)
         return report

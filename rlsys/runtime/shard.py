@@ -3,7 +3,7 @@
 import abc
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlsys.api import ReplayNotReady, Saved
@@ -12,6 +12,8 @@ from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.runtime.checkpoint import Checkpoints, FileRecord, write_part
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.timing import Stopwatch
+from rlsys.runtime.vitals import Pulse, Vitals
 from rlsys.types import Array, Batch, Segment, Unrolls
 
 
@@ -32,13 +34,45 @@ class ShardStatus:
     stats: Mapping[str, float]
 
 
+@dataclass
+class ShardReport:
+    """What a shard did since its last report.
+
+    Attributes:
+      worker: its index.
+      vitals: of its process.
+      inserted_items: items stored.
+      batches: batches given out, or parts of them.
+      spent: seconds computing per kind of call (insert, sample, priorities, save); the rest is wait.
+    """
+
+    worker: int
+    vitals: Vitals
+    inserted_items: int = 0
+    batches: int = 0
+    spent: dict[str, float] = field(default_factory=dict)
+
+
 class Shard(abc.ABC):
     """What the shards of tables and of queues share; all methods run on one event loop, so nothing needs a lock."""
 
     def __init__(self, index: int) -> None:
         self.name = f"replay-{index}"
         self._held = ""
+        self._index = index
         self._moved = asyncio.Event()
+        self._watch = Stopwatch("wait")  # no part of it may hold an await
+        self._pulse = Pulse()
+        self._inserted_items = 0
+        self._batches = 0
+
+    async def report(self) -> ShardReport:
+        """Returns what happened since the last report and starts a new one."""
+        report = ShardReport(
+            self._index, self._pulse.take(), self._inserted_items, self._batches, spent=self._watch.take()
+        )
+        self._inserted_items = self._batches = 0
+        return report
 
     async def insert(self, items: Sequence[Segment | Unrolls], patience_s: float) -> str:
         """Stores segments, or blocks of unrolls, one by one as there is room; what is stored already is passed over.
@@ -54,7 +88,10 @@ class Shard(abc.ABC):
                 if left <= 0:
                     return reason
                 await self._wait(left)
-            if self._store(item):
+            with self._watch.part("insert"):
+                is_new = self._store(item)
+            if is_new:
+                self._inserted_items += item.num_items
                 self._wake()
         return ""
 
@@ -65,7 +102,8 @@ class Shard(abc.ABC):
 
     async def save_to(self, folder: str) -> list[FileRecord]:
         """Writes this shard as one part of a checkpoint."""
-        return write_part(Path(folder), self.name, self.save())
+        with self._watch.part("save"):
+            return write_part(Path(folder), self.name, self.save())
 
     async def restore(self, checkpoints: str, step: int) -> int:
         """Takes over this shard's part of a committed checkpoint; returns the number of items."""
@@ -144,9 +182,11 @@ class ReplayShard(Shard):
         """
         self._note_sampled(rank, sampled)
         try:
-            batch = self._table.sample(len(positions), length, rows, positions)
+            with self._watch.part("sample"):
+                batch = self._table.sample(len(positions), length, rows, positions)
         except ReplayNotReady:
-            batch = None
+            return None, self._status()
+        self._batches += 1
         return batch, self._status()
 
     async def status(self, rank: int, sampled: int, inserted_at_least: int = 0, patience_s: float = 0.0) -> ShardStatus:
@@ -160,7 +200,8 @@ class ReplayShard(Shard):
 
     async def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Sets priorities; evicted items are skipped and counted."""
-        self._table.update_priorities(keys, priorities)
+        with self._watch.part("priorities"):
+            self._table.update_priorities(keys, priorities)
 
     def save(self) -> Saved:
         """Returns everything."""
@@ -215,7 +256,9 @@ class QueueShard(Shard):
             await self._wait(left)
         if self._queue.num_items < batch_size:
             return None, self._status()
-        batch = self._queue.sample(batch_size)
+        with self._watch.part("sample"):
+            batch = self._queue.sample(batch_size)
+        self._batches += 1
         self._wake()
         return batch, self._status()
 

@@ -29,7 +29,7 @@ from rlsys.runtime.weights import Echo
 _INCARNATIONS_PER_SESSION = 1_000_000
 """Replay remembers who sent what: a worker of a resumed run must not look like one of the session before."""
 _START_PATIENCE_S = 300.0
-_PING_EVERY_S = 5.0
+_PING_EVERY_S = 2.0
 
 
 class Supervisor:
@@ -148,7 +148,7 @@ class Supervisor:
         self._forget_calls(index)
         self._program.stop_rollout(index)
         self._watch_weights.forget(f"rollout {index}")
-        self._recorder.waits(f"rollout {index}", "")
+        self._recorder.left("rollout", index)
 
     def _forget_calls(self, rollout: int) -> None:
         """Forgets what a rollout worker works at: it is gone, or about to be."""
@@ -164,7 +164,7 @@ class Supervisor:
                 self._ended(call, result)
 
     def _ended(self, call: Call, result: Any) -> None:
-        pid = result if call.kind == "shard" else None
+        pid = result.vitals.pid if call.kind == "shard" else None
         if call.worker is not None and self._attendance.answered(call.worker, pid):
             self._count_failure(call.worker, WorkerError("its process was killed"))
         match call.kind:
@@ -182,8 +182,12 @@ class Supervisor:
             case "inference":
                 self._recorder.inference(result)
                 self._acts("inference", call.index, result.acts_with)
-            case "server" if result < 0 and not self._calls.busy("begin"):
-                self._program.learners[0].publish.remote()
+            case "shard":
+                self._recorder.shard(result)
+            case "server":
+                self._recorder.server(result.vitals)
+                if result.version < 0 and not self._calls.busy("begin"):
+                    self._program.learners[0].publish.remote()
             case "save" if self._draft is not None:
                 self._draft.add(result)
                 self._commit_if_complete()
@@ -205,7 +209,8 @@ class Supervisor:
         if rank == 0:
             advanced = report.learner_step > self._progress.learner_steps
             self._progress.learner_steps = report.learner_step
-            self._recorder.learner(report)
+        self._recorder.learner(report, rank)
+        if rank == 0:
             self._watch_weights.published(report.published)
             due = self._progress.take_due() if advanced else Due()
             if due.evaluation:
@@ -413,12 +418,12 @@ class Supervisor:
         """Asks those whom nobody else calls from here how they are."""
         for index, shard in enumerate(self._program.shards):
             if not self._calls.busy("shard", index=index):
-                self._calls.track("shard", index, shard.pid.remote())
+                self._calls.track("shard", index, shard.report.remote())
         for index, host in enumerate(self._program.inference):
             if not self._calls.busy("inference", index=index):
                 self._calls.track("inference", index, host.report.remote())
         if not self._calls.busy("server"):
-            self._calls.track("server", 0, self._program.server.version.remote())
+            self._calls.track("server", 0, self._program.server.report.remote())
 
     def _watch_head(self) -> None:
         """Has a checkpoint written when the cluster's head is away, and ends the run before Ray ends this process."""

@@ -240,8 +240,9 @@ class ImpalaLearner(Learner):
 
     def _to_device(self, array: Array) -> Tensor:
         """Copies to the device without waiting for it; on a CPU the tensor may share the array's memory."""
-        tensor: Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
-        return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
+        with self._context.timed("copy"):
+            tensor: Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
+            return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
 
     def _diagnosis(self, batch: Batch, metrics: Mapping[str, float]) -> str:
         """Names the first number on the way from replay to the gradient that is not finite."""
