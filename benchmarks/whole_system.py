@@ -47,13 +47,13 @@ def measure(seconds: float, overrides: list[str]) -> dict[str, object]:
         "moves_per_s": round((last["env_steps"] - first["env_steps"]) / passed, 1),
         "updates_per_s": round((last["learner_step"] - first["learner_step"]) / passed, 2),
         "samples_per_insert": round(last["replay/samples_per_insert"], 2),
-        "learner_idle_share": round(last["workers/learner_idle_share"], 3),
+        "learner_idle_share": round(last["learner/idle_share"], 3),
         "command": "python benchmarks/whole_system.py " + " ".join(overrides),
     }
 
 
 def _last(folder: Path) -> dict[str, float]:
-    rows = [row for row in read_metrics(folder) if "replay/inserted" in row and "workers/learner_idle_share" in row]
+    rows = [row for row in read_metrics(folder) if "replay/inserted" in row and "learner/idle_share" in row]
     return rows[-1] if rows else {"learner_step": 0}
 
 

@@ -1,4 +1,4 @@
-"""The command line: `rlsys launch | status | top | attach | stop | scale | list | show | eval | play | doctor`.
+"""The command line: `rlsys launch | status | top | attach | stop | scale | list | show | eval | play | …`.
 
 What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen command, so that help is instant.
 """
@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rlsys import __version__
-from rlsys.errors import ConfigError, RlsysError
+from rlsys.errors import ConfigError, RlsysError, did_you_mean
 
 app = typer.Typer(
     help="Distributed actor-learner reinforcement learning on Ray and PyTorch.",
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 _DEFAULT_PROFILE = "laptop"
+_BOARDS = ("grafana", "wandb")
 
 Overrides = Annotated[
     list[str] | None,
@@ -277,6 +278,26 @@ def play(
     from rlsys.runtime.play import play_run
 
     typer.echo(play_run(run, checkpoint=checkpoint, seed=seed, film=film))
+
+
+@app.command()
+def dashboard(
+    kind: Annotated[str, typer.Argument(metavar="grafana|wandb", help="For whom.")],
+    *,
+    entity: Annotated[str, typer.Option(help="W&B: the user or team.", show_default=False)] = "",
+    project: Annotated[str, typer.Option(help="W&B: the runs' run.wandb_project.")] = "rlsys",
+) -> None:
+    """Print the dashboard for Grafana as JSON, or save it as a view of a Weights & Biases project."""
+    from rlsys.runtime import dashboard as layout
+
+    if kind == "grafana":
+        typer.echo(layout.grafana_json())
+    elif kind == "wandb" and entity:
+        typer.echo(layout.save_to_wandb(entity, project))
+    elif kind == "wandb":
+        raise ConfigError("dashboard wandb without --entity; it must name the user or team that has the project.")
+    else:
+        raise ConfigError(f"dashboard {kind}; it can be made for grafana and for wandb.{did_you_mean(kind, _BOARDS)}")
 
 
 @app.command()

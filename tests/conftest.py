@@ -7,6 +7,7 @@ import pytest
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # tests do not wait for Ray's ten seconds
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,9 @@ def _train(loaded: Loaded, baseline: Baseline, context: BaselineContext, folder:
     with (
         Presence(folder) as presence,
         Console(loaded, folder) as console,
-        contextlib.closing(Tracker(folder, loaded, folder.name, resume=False, warn=console.message)) as tracker,
+        contextlib.closing(
+            Tracker(folder, loaded, folder.name, resume=False, on_ray=True, warn=console.message)
+        ) as tracker,
     ):
         driver = BaselineDriver(progress, context.env_spec, tracker, console, presence)
         desk = Desk(folder, scaled=lambda rollouts: None)

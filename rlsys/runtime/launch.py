@@ -86,7 +86,14 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
         presence,
         Console(loaded, plan.folder) as console,
         contextlib.closing(
-            Tracker(plan.folder, loaded, plan.folder.name, resume=resume is not None, warn=console.message)
+            Tracker(
+                plan.folder,
+                loaded,
+                plan.folder.name,
+                resume=resume is not None,
+                on_ray=not inline,
+                warn=console.message,
+            )
         ) as tracker,
     ):
         if step is not None:

@@ -224,7 +224,7 @@ class Recorder:
         row.update(self._roster.system())
         present = 1.0 - row.get("workers/learner_other_share", 0.0)
         if "workers/learner_wait_replay_share" in row and present > 0:
-            row["workers/learner_idle_share"] = row["workers/learner_wait_replay_share"] / present
+            row["learner/idle_share"] = row["workers/learner_wait_replay_share"] / present
         row["workers/wrong_weights"] = float(self._wrong_weights)
         if self._version_lag is not None:
             row["workers/version_lag"] = float(self._version_lag)
@@ -265,7 +265,7 @@ class Recorder:
             samples_per_insert=row.get("replay/samples_per_insert", math.nan),
             samples_per_insert_target=self._plan.table.samples_per_insert,
             batches_in_flight=int(row.get("replay/batches_in_flight", 0)),
-            learner_idle_share=row.get("workers/learner_idle_share", math.nan),
+            learner_idle_share=row.get("learner/idle_share", math.nan),
             shares=self._advisor.shares(),
             advice=self._advisor.advice(),
             waits=tuple(f"{who} waits for {what}" for who, what in sorted(self._waits.items()) if what),

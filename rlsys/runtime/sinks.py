@@ -1,4 +1,4 @@
-"""Where rows of metrics go besides metrics.jsonl: TensorBoard and Weights & Biases."""
+"""Where rows of metrics go besides metrics.jsonl: TensorBoard and Weights & Biases; Prometheus has its own file."""
 
 import netrc
 import os

@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 
-_SHARE = re.compile(r"workers/([a-z]+)_(?!idle_)([a-z_]+)_share")
-"""Of all metrics of this form, the learner's idle share alone is not one of the parts that add up to 1."""
+_SHARE = re.compile(r"workers/([a-z]+)_([a-z_]+)_share")
 
 
 class Stopwatch:

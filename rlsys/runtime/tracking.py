@@ -1,4 +1,4 @@
-"""Tracking: every row of metrics goes to metrics.jsonl and, where that works, to TensorBoard and Weights & Biases.
+"""Tracking: every row of metrics goes to metrics.jsonl and, where that works, to TensorBoard, W&B and Prometheus.
 
 metrics.jsonl is the source of truth. One row is one line:
 
@@ -20,6 +20,7 @@ from typing import Any
 
 from rlsys.config import Loaded
 from rlsys.errors import CheckpointError, ConfigError, WorkerError
+from rlsys.runtime.prometheus import Prometheus
 from rlsys.runtime.sinks import Row, Sink, TensorBoard, Wandb, wandb_mode
 from rlsys.types import Array
 
@@ -45,6 +46,7 @@ class Tracker:
         run_id: str,
         *,
         resume: bool,
+        on_ray: bool = False,
         warn: Callable[[str], None] = log_warning,
     ) -> None:
         """Opens all sinks that the run's section asks for.
@@ -54,6 +56,7 @@ class Tracker:
           loaded: the experiment; it becomes W&B's config.
           run_id: names the run in W&B.
           resume: append to what is there.
+          on_ray: Ray runs in this process; its exporter shows the newest row to Prometheus.
           warn: shows one line when a sink is lost.
 
         Raises:
@@ -72,6 +75,8 @@ class Tracker:
             self._open("TensorBoard", lambda: TensorBoard(folder / "tensorboard"))
         if mode != "disabled":
             self._open("Weights & Biases", lambda: Wandb(folder, loaded, run_id, mode, warn))
+        if on_ray:
+            self._open("Prometheus", lambda: Prometheus(loaded.name, run_id))
 
     def log(self, row: Mapping[str, float], *, learner_step: int, env_steps: int) -> None:
         """Writes one row; histograms and films given since the last one go with it.

@@ -88,6 +88,7 @@ class CheckingLearner(Learner):
     def __init__(self, context: LearnerContext) -> None:
         self._config: CheckingConfig = context.config
         self._ranks = context.num_ranks
+        self._timed = context.timed
         self._steps = 0
         self._checksum = 0.0
 
@@ -99,7 +100,9 @@ class CheckingLearner(Learner):
         self._steps += 1
         if self._steps == config.fail_at_step:
             raise WorkerError(f"loss/total is not finite at learner step {self._steps}. Lower the learning rate.")
-        replay.update_priorities(batch.key, 1.0 + batch.observation[:, 0, 2].astype(np.float64))
+        with self._timed("copy"):
+            priority = 1.0 + batch.observation[:, 0, 2].astype(np.float64)
+        replay.update_priorities(batch.key, priority)
         self._checksum += float(batch.observation[:, 0].sum())
         return {"loss/total": float(batch.observation[:, 0, 2].mean()), "loss/checksum": self._checksum}
 

@@ -52,7 +52,7 @@ def rows(tmp_path: Path, run: str) -> dict[int, dict[str, Any]]:
     """The metrics by learner step, without what depends on the clock."""
     lines = (tmp_path / "runs" / "breakout" / run / "metrics.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
-    clock = ("throughput/", "workers/", "system/", "time_s")
+    clock = ("throughput/", "workers/", "system/", "learner/idle_share", "time_s")
     return {
         row["learner_step"]: {name: value for name, value in row.items() if not name.startswith(clock)}
         for row in found

@@ -14,6 +14,7 @@ from rlsys.config import EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs.make import spec
 from rlsys.runtime.console import Console
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.tracking import Tracker
@@ -69,16 +70,17 @@ def make_plan(tmp_path: Path) -> MakePlan:
 
 
 @pytest.fixture
-def make_recorder() -> Callable[[Plan, Progress], Recorder]:
+def make_recorder() -> Callable[..., Recorder]:
     """Returns a function that builds a recorder that writes metrics.jsonl and no terminal."""
 
-    def make(plan: Plan, progress: Progress) -> Recorder:
+    def make(plan: Plan, progress: Progress, presence: Presence | None = None, *, on_ray: bool = False) -> Recorder:
         plan.folder.mkdir(parents=True, exist_ok=True)
         experiment = Experiment(algorithm="checking", env=plan.env, runtime=plan.runtime, run=plan.run)
         loaded = Loaded("checking", "test", experiment, {})
         output = rich.console.Console(file=io.StringIO(), width=200)
         console = Console(loaded, plan.folder, terminal=False, output=output)
-        tracker = Tracker(plan.folder, loaded, "test", resume=(plan.folder / "metrics.jsonl").exists())
-        return Recorder(plan, progress, tracker, console)
+        is_resumed = (plan.folder / "metrics.jsonl").exists()
+        tracker = Tracker(plan.folder, loaded, "test", resume=is_resumed, on_ray=on_ray)
+        return Recorder(plan, progress, tracker, console, presence)
 
     return make

@@ -30,7 +30,7 @@ def run(plan: Plan, make_recorder: MakeRecorder, step: int | None = None) -> Pro
 
 def rows_by_step(plan: Plan) -> dict[int, dict[str, Any]]:
     """The rows of metrics.jsonl by learner step, without what depends on the clock."""
-    timed = ("throughput/", "workers/", "system/", "time_s")
+    timed = ("throughput/", "workers/", "system/", "learner/idle_share", "time_s")
     return {
         int(row["learner_step"]): {name: value for name, value in row.items() if not name.startswith(timed)}
         for row in read_metrics(plan.folder)

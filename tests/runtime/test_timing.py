@@ -66,13 +66,13 @@ def test_parts_add_up_to_the_time_that_has_passed() -> None:
     assert 0.0 < sum(spent.values()) <= time.perf_counter() - started
 
 
-def test_shares_are_told_by_kind_the_largest_first_and_the_idle_share_is_none_of_them() -> None:
+def test_shares_are_told_by_kind_the_largest_first() -> None:
     shares = shares_of({"env": 3.0, "act": 1.0})
     assert shares == {"env": 0.75, "act": 0.25}
     assert shares_of({}) == shares_of({"env": 0.0}) == {}
     row = {share_name("rollout", part): share for part, share in reversed(shares.items())}
     row |= {"workers/learner_wait_replay_share": 1.0}
-    others = {"workers/learner_idle_share": 1.0, "workers/restarts": 2.0, "inference/busy_share": 0.5}
+    others = {"learner/idle_share": 1.0, "workers/restarts": 2.0, "inference/busy_share": 0.5}
     assert shares_in(row | others) == row
     assert by_kind(row) == {"learner": {"wait_replay": 1.0}, "rollout": shares}
     assert list(by_kind(row)["rollout"]) == ["env", "act"]
