@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from rlsys.errors import ConfigError
 from rlsys.runtime.prometheus import series_name
+from rlsys.runtime.sinks import axis_of
 
 _COLUMNS = 3
 _PANEL_WIDTH, _PANEL_HEIGHT = 24 // _COLUMNS, 8
@@ -162,9 +163,10 @@ def wandb_workspace(entity: str, project: str) -> Any:
 
 def _wandb_panel(parts: Any, panel: Panel) -> Any:
     plot_type = "stacked-area" if panel.stacked else "line"
+    axis = axis_of(panel.metrics[0])
     if any(".*" in metric for metric in panel.metrics):
-        return parts.LinePlot(title=panel.title, metric_regex="|".join(panel.metrics), plot_type=plot_type)
-    return parts.LinePlot(title=panel.title, y=list(panel.metrics), plot_type=plot_type)
+        return parts.LinePlot(title=panel.title, x=axis, metric_regex="|".join(panel.metrics), plot_type=plot_type)
+    return parts.LinePlot(title=panel.title, x=axis, y=list(panel.metrics), plot_type=plot_type)
 
 
 def _grafana_section(number: int, title: str, top: int) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 """What a run leaves for people: report.html, and the results of its last evaluation."""
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlsys.runtime.presence import look
+from rlsys.runtime.roster import time_rows
+from rlsys.runtime.timing import mean_row, shares_in
 from rlsys.runtime.tracking import METRICS_FILE, read_metrics
 from rlsys.terminal import print_table
 from rlsys.viewer.report import Table, render_report
@@ -40,16 +44,28 @@ def write_report(folder: Path) -> Path:
       RlsysError: one of these files is damaged.
     """
     evaluation, versions = folder / EVALUATION_FILE, folder / "versions.json"
+    rows = read_metrics(folder) if (folder / METRICS_FILE).exists() else []
+    sighting = look(folder)
     page = render_report(
         f"{folder.parent.name}/{folder.name}",
-        rows=read_metrics(folder) if (folder / METRICS_FILE).exists() else [],
+        rows=rows,
         config=read_yaml(folder / "config.yaml"),
         versions=json.loads(versions.read_text()) if versions.exists() else {},
         evaluation=evaluation_table(json.loads(evaluation.read_text())) if evaluation.exists() else None,
+        times=_times(rows),
+        advice="" if sighting is None or sighting.status is None else sighting.status.advice,
     )
     path = folder / REPORT_FILE
     path.write_text(page)
     return path
+
+
+def _times(rows: Sequence[Mapping[str, float]]) -> Table | None:
+    """Returns where the time of each kind of worker went, over all rows, each for as long as it stands for."""
+    timed = [row for row in rows if shares_in(row)]
+    spans = [(row["time_s"] - before["time_s"], row) for before, row in itertools.pairwise(timed)]
+    parts = time_rows(mean_row(spans))
+    return Table(("worker", "part", "share"), parts) if parts else None
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from rlsys.runtime.timing import share_name, shares_of
+from rlsys.runtime.phrases import percent
+from rlsys.runtime.timing import by_kind, share_name, shares_of
 from rlsys.runtime.vitals import Vitals
 
 KINDS = ("driver", "learner", "evaluator", "server", "shard", "inference", "rollout")
@@ -155,3 +156,13 @@ class Roster:
         if row.version is None or row.kind not in _ACTING:
             return row
         return replace(row, lag=max(0, self.newest_version - row.version))
+
+
+def time_rows(shares: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """Returns metrics of where time goes as rows for people: kind of worker, part, share."""
+    kinds = by_kind(shares)
+    return [
+        (kind, part.replace("_", " for ", 1), percent(share))
+        for kind in KINDS
+        for part, share in kinds.get(kind, {}).items()
+    ]

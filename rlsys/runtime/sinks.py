@@ -16,8 +16,8 @@ from rlsys.types import Array
 
 WandbMode = Literal["online", "offline", "disabled"]
 _MODES: tuple[WandbMode, ...] = ("online", "offline", "disabled")
-_OVER_ENV_STEPS = frozenset({"episodes", "evaluation"})
-"""Groups that are drawn over what was experienced; all others over learner steps."""
+_AXES = {"episodes": "env_steps", "evaluation": "env_steps", "workers": "time_s", "system": "time_s"}
+"""Groups that are drawn over what was experienced, or over time; all others over learner steps."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,11 @@ def wandb_mode(setting: Literal["auto", "online", "offline", "disabled"]) -> Wan
     return setting
 
 
+def axis_of(metric: str) -> str:
+    """Returns what a metric is drawn over: env_steps, learner_step or time_s."""
+    return _AXES.get(metric.rpartition("/")[0], "learner_step")
+
+
 def has_wandb_login() -> bool:
     """Returns whether W&B would find credentials: a variable, a token file, or its host in ~/.netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
@@ -119,7 +124,11 @@ class TensorBoard:
 
 
 class Wandb:
-    """A Weights & Biases run. Its own step is the row's number, because learner steps may repeat or stand still."""
+    """A Weights & Biases run, one for all workers, of whom rows hold sums by kind.
+
+    W&B makes a section of each group of metrics. Its own step is the row's number, because learner steps may repeat or
+    stand still.
+    """
 
     def __init__(self, folder: Path, loaded: Loaded, run_id: str, mode: WandbMode, warn: Callable[[str], None]) -> None:
         import wandb
@@ -158,8 +167,7 @@ class Wandb:
     def _choose_axes(self, names: Iterable[str]) -> None:
         """Gives each group its x axis when it is first seen; two patterns must not match one name."""
         for group in {name.rpartition("/")[0] for name in names} - self._groups:
-            axis = "env_steps" if group in _OVER_ENV_STEPS else "learner_step"
-            self._run.define_metric(f"{group}/*", step_metric=axis)
+            self._run.define_metric(f"{group}/*", step_metric=axis_of(f"{group}/"))
             self._groups.add(group)
 
     def _init(self, folder: Path, loaded: Loaded, run_id: str, mode: WandbMode) -> Any:
@@ -168,6 +176,7 @@ class Wandb:
         return self._wandb.init(
             project=run.wandb_project,
             group=run.group_tag,
+            job_type=loaded.experiment.algorithm,
             id=re.sub(r"[^\w.-]", "-", f"{loaded.name}.{run_id}"),
             name=f"{loaded.name} {run_id}",
             dir=str(folder),

@@ -15,7 +15,7 @@ from rich.tree import Tree
 from rlsys.runtime.follow import find_run
 from rlsys.runtime.phrases import duration, join, number, percent, rate
 from rlsys.runtime.presence import Sighting, look, workers
-from rlsys.runtime.roster import KINDS, WorkerRow
+from rlsys.runtime.roster import KINDS, WorkerRow, time_rows
 from rlsys.runtime.timing import by_kind
 from rlsys.terminal import print_table
 
@@ -73,23 +73,13 @@ def sum_cells(rows: Sequence[WorkerRow]) -> tuple[str, ...]:
     return tuple(cells.values())
 
 
-def time_rows(sighting: Sighting) -> list[tuple[str, str, str]]:
-    """Returns where the time of each kind of worker goes: kind, part, share."""
-    shares = {} if sighting.status is None else by_kind(sighting.status.shares)
-    return [
-        (kind, part.replace("_", " for ", 1), percent(share))
-        for kind in KINDS
-        for part, share in shares.get(kind, {}).items()
-    ]
-
-
 def _print_once(sighting: Sighting) -> None:
     rows = workers(sighting.folder)
     cells = [worker_cells(row, sighting.seen) for row in rows]
     print_table(_title(sighting), _COLUMNS, [*cells, sum_cells(rows)])
-    print_table("where time goes", ("worker", "part", "share"), time_rows(sighting))
-    if sighting.status is not None and sighting.status.advice:
-        print_table("advice", ("what binds, and what to do",), [(sighting.status.advice,)])
+    if sighting.status is not None:
+        print_table("where time goes", ("worker", "part", "share"), time_rows(sighting.status.shares))
+        print_table("advice", ("what binds, and what to do",), [(sighting.status.advice or "not clear yet",)])
 
 
 def _view(sighting: Sighting, rows: Sequence[WorkerRow], most_rows: int) -> Group:

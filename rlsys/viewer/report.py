@@ -32,6 +32,8 @@ def render_report(
     config: Mapping[str, Any],
     versions: Mapping[str, str],
     evaluation: Table | None = None,
+    times: Table | None = None,
+    advice: str = "",
 ) -> str:
     """Returns the report as HTML. It loads nothing, runs no script, and shows all text literally.
 
@@ -41,12 +43,16 @@ def render_report(
       config: its configuration, nested sections.
       versions: of what computed it.
       evaluation: results of the last `rlsys eval`.
+      times: where the workers' time went.
+      advice: what bound the run at last.
     """
     parts = [f"<h1>{html.escape(title)}</h1>"]
     if rows:
         parts += ["<h2>Learning</h2>", _progress(rows[-1]), to_svg(plot_learning(rows))]
     if evaluation is not None:
         parts += ["<h2>Evaluation</h2>", _table(evaluation)]
+    if times is not None:
+        parts += ["<h2>Where time went</h2>", f"<p>{html.escape(advice)}</p>" if advice else "", _table(times)]
     settings = [(path, repr(at(config, path))) for path in leaves(config)]
     parts += ["<h2>Configuration</h2>", _table(Table(("field", "value"), settings))]
     parts += ["<h2>Versions</h2>", _table(Table(("package", "version"), list(versions.items())))]

@@ -144,6 +144,10 @@ def test_describe_has_no_row_for_what_is_not_known() -> None:
     }
 
 
+def test_advice_is_the_last_row_of_the_live_view() -> None:
+    assert describe(Status(advice="the learner binds"))[-1] == ("advice", "the learner binds")
+
+
 def describe_names(status: Status) -> list[str]:
     """Returns the names of the rows of the live view."""
     return [name for name, _ in describe(status)]

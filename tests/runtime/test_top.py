@@ -1,6 +1,7 @@
 """`rlsys top`: what a run tells of its processes is what is shown of them."""
 
 import io
+import json
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import rich.console
 from rlsys.errors import ConfigError
 from rlsys.runtime import top
 from rlsys.runtime.presence import Presence, look, workers
+from rlsys.runtime.report import write_report
 from rlsys.runtime.roster import WorkerRow
 from rlsys.runtime.status import Status
 
@@ -129,3 +131,18 @@ def test_the_live_view_ends_with_the_run(
 def test_a_run_that_nobody_trained_has_no_processes_to_show(folder: Path) -> None:
     with pytest.raises(ConfigError, match="nobody has trained it yet"):
         top.show_top("checking/here", folder.parent.parent, once=True)
+
+
+def test_the_report_says_where_time_went_in_the_whole_run_and_what_bound_it_at_last(folder: Path) -> None:
+    (folder / "config.yaml").write_text("algorithm: checking\n")
+    rows = [
+        {"learner_step": step, "env_steps": step, "time_s": time_s, "workers/rollout_env_share": share}
+        for step, time_s, share in ((1, 1.0, 0.0), (2, 2.0, 0.5), (3, 5.0, 0.9))
+    ]
+    rows.insert(2, {"learner_step": 2, "env_steps": 2, "time_s": 4.0, "evaluation/return": 1.0})
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    with Presence(folder) as presence:
+        tell(presence, [])
+        page = write_report(folder).read_text()
+    assert "<td>rollout</td><td>env</td><td>80 %</td>" in page, "half for one second, nine tenths for three"
+    assert STATUS.advice in page

@@ -234,7 +234,7 @@ def test_tensorboard_files_hold_the_finite_scalars_at_their_learner_steps(tmp_pa
     assert [event.step for event in events if event.HasField("session_log")] == [2]
 
 
-def test_wandb_offline_gets_one_call_per_row_with_axes_config_and_film(
+def test_wandb_offline_gets_one_call_per_row_with_group_axes_config_and_film(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RLSYS_TEST_SECRET", "correct-horse-battery")
@@ -243,7 +243,7 @@ def test_wandb_offline_gets_one_call_per_row_with_axes_config_and_film(
     warnings: list[str] = []
     settings = loaded(wandb="offline", wandb_project="p", group_tag="g")
     tracker = Tracker(tmp_path, settings, "r/1", resume=False, warn=warnings.append)
-    log(tracker, 0, loss__value=0.5, episodes__return=1.0)
+    log(tracker, 0, loss__value=0.5, episodes__return=1.0, system__rollout_cpu_cores=1.5)
     tracker.film("evaluation/film", film)
     tracker.histograms({"weights/w": np.arange(4.0)})
     log(tracker, 0, loss__value=math.nan, episodes__return=2.0)
@@ -251,7 +251,7 @@ def test_wandb_offline_gets_one_call_per_row_with_axes_config_and_film(
     assert warnings == []
     records = list(wandb_records(tmp_path))
     run = next(record.run for record in records if record.WhichOneof("record_type") == "run")
-    assert (run.project, run.run_group, run.run_id) == ("p", "g", "checking.r-1")
+    assert (run.project, run.run_group, run.job_type, run.run_id) == ("p", "g", "checking", "checking.r-1")
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert config["run"]["wandb_project"] == "p"
     rows = [
@@ -268,6 +268,8 @@ def test_wandb_offline_gets_one_call_per_row_with_axes_config_and_film(
     assert "loss/value" not in rows[1]
     axes = {r.metric.glob_name: r.metric.step_metric for r in records if r.WhichOneof("record_type") == "metric"}
     assert (axes["loss/*"], axes["episodes/*"], axes["evaluation/*"]) == ("learner_step", "env_steps", "env_steps")
+    assert axes["system/*"] == "time_s"
+    assert rows[0]["system/rollout_cpu_cores"] == 1.5
     assert len(list(tmp_path.glob("wandb/offline-run-*/files/media/videos/evaluation/*.mp4"))) == 1
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or b"correct-horse-battery" not in path.read_bytes(), path

@@ -74,6 +74,14 @@ def test_a_report_holds_every_setting_version_and_result_and_the_curves():
     assert "40 learner steps and 200 environment steps in 0.07 hours." in report()
 
 
+def test_a_report_says_where_time_went_and_what_bound_the_run():
+    text = report(times=Table(("worker", "part", "share"), [("rollout", NASTY, "82 %")]), advice=f"binds: {NASTY}")
+    assert "<h2>Where time went</h2>" in text
+    assert f"<p>{html.escape(f'binds: {NASTY}')}</p>" in text
+    assert Reader(text).cells.count(NASTY) == 2
+    assert "Where time went" not in report(), "a run of another system tells nothing of it"
+
+
 def test_a_run_that_has_neither_rows_nor_an_evaluation_still_has_a_report():
     reader = Reader(report(rows=[], evaluation=None))
     assert "svg" not in reader.tags
