@@ -125,9 +125,10 @@ def _learner_starves(row: Mapping[str, float], learner_waits: float, setup: Setu
         return f"batches on their way bind: {learner}, and nothing holds it back; raise runtime.batches_in_flight"
     cores, busy = row.get("system/cores", 0.0), row.get("system/busy_cores", 0.0)
     if cores and busy >= _FULL * cores:
+        own = sum(value for name, value in row.items() if name.startswith("system/") and name.endswith("_cpu_cores"))
         return (
-            f"the machines' cores bind: {busy:.1f} of {cores:.0f} are busy, {_largest(row, 'rollout')} of rollout "
-            f"workers, and {learner}; add machines, or make what takes longest cheaper"
+            f"the machines' cores bind: {busy:.1f} of {cores:.0f} are busy, {own:.1f} with this run, and {learner}; add "
+            f"machines, or make cheaper what rollout workers do most ({_largest(row, 'rollout')})"
         )
     inference = 1.0 - _share(row, "inference_wait") if "workers/inference_wait_share" in row else 0.0
     if inference >= _FULL:

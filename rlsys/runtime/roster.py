@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from rlsys.runtime.phrases import percent
 from rlsys.runtime.timing import by_kind, share_name, shares_of
@@ -11,7 +11,6 @@ from rlsys.runtime.vitals import Vitals
 
 KINDS = ("driver", "learner", "evaluator", "server", "shard", "inference", "rollout")
 """Kinds of processes in the order in which they are shown."""
-_ACTING = ("rollout", "inference")
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class WorkerRow:
       rss_bytes, pss_bytes: as in `Vitals`.
       does: what it waits for, or works at.
       rates: what it did per second since the report before: "env steps" -> 310.
-      version, lag: of the weights that it acts with; by how many versions they are old. None where nobody acts.
+      version, lag: of the weights that it acts with; by how many versions they were old. None where nobody acts.
       restarts: how often another process took its place, this session.
       shares: part of its time -> share of 1, since the report before.
       seen: Unix time of the report.
@@ -83,8 +82,9 @@ class Roster:
           spent: part -> seconds.
           counts: what it did -> how often; becomes rates.
           does: what it waits for, or works at.
-          version: of the weights that it acts with; negative before the first.
+          version: of the weights that it acts with; negative before the first, None where nobody acts.
         """
+        version = None if version is not None and version < 0 else version
         spent = spent or {}
         sums = self._spent.setdefault(kind, defaultdict(float))
         for part, seconds in spent.items():
@@ -103,7 +103,8 @@ class Roster:
             pss_bytes=vitals.pss_bytes,
             does=does,
             rates={name: count / elapsed_s for name, count in (counts or {}).items()} if elapsed_s else {},
-            version=None if version is None or version < 0 else version,
+            version=version,
+            lag=None if version is None else max(0, self.newest_version - version),
             restarts=self._restarts.get(key, 0),
             shares=shares_of(spent),
             seen=time.time(),
@@ -116,8 +117,7 @@ class Roster:
 
     def rows(self) -> list[WorkerRow]:
         """Returns all rows, by kind and index."""
-        rows = sorted(self._rows.values(), key=lambda row: (KINDS.index(row.kind), row.index))
-        return [self._with_lag(row) for row in rows]
+        return sorted(self._rows.values(), key=lambda row: (KINDS.index(row.kind), row.index))
 
     def take_shares(self) -> dict[str, float]:
         """Returns `workers/<kind>_<part>_share` -> share of 1, over all workers of a kind since the last call."""
@@ -151,11 +151,6 @@ class Roster:
         elapsed_s = vitals.at_s - before.at_s
         self._busy[vitals.node] = (vitals.busy_s - before.busy_s) / elapsed_s
         return (vitals.cpu_s - before.cpu_s) / elapsed_s
-
-    def _with_lag(self, row: WorkerRow) -> WorkerRow:
-        if row.version is None or row.kind not in _ACTING:
-            return row
-        return replace(row, lag=max(0, self.newest_version - row.version))
 
 
 def time_rows(shares: Mapping[str, float]) -> list[tuple[str, str, str]]:

@@ -57,7 +57,10 @@ def test_deciding_and_writing_can_bind_as_well() -> None:
 
 def test_more_workers_are_not_advised_where_all_cores_are_busy() -> None:
     text = advise(row(learner_wait_replay=0.5, busy_cores=15.0), TABLE)
-    assert text.startswith("the machines' cores bind: 15.0 of 16 are busy, env 50 % of rollout workers")
+    assert text.startswith(
+        "the machines' cores bind: 15.0 of 16 are busy, 0.2 with this run, and the learner waits 50 %"
+    )
+    assert "(env 50 %)" in text
     assert "scale" not in text
 
 
