@@ -127,8 +127,8 @@ def _learner_starves(row: Mapping[str, float], learner_waits: float, setup: Setu
     if cores and busy >= _FULL * cores:
         own = sum(value for name, value in row.items() if name.startswith("system/") and name.endswith("_cpu_cores"))
         return (
-            f"the machines' cores bind: {busy:.1f} of {cores:.0f} are busy, {own:.1f} with this run, and {learner}; add "
-            f"machines, or make cheaper what rollout workers do most ({_largest(row, 'rollout')})"
+            f"the machines' cores bind: {busy:.1f} of {cores:.0f} are busy, {own:.1f} with this run, and {learner}; "
+            f"add machines, or make cheaper what rollout workers do most ({_largest(row, 'rollout')})"
         )
     inference = 1.0 - _share(row, "inference_wait") if "workers/inference_wait_share" in row else 0.0
     if inference >= _FULL:

@@ -148,7 +148,7 @@ class Recorder:
     def waits(self, who: str, what: str) -> None:
         """Notes what somebody waits for who was not even called."""
         self._waits[who] = what
-        self._is_held |= who == "learner"
+        self._is_held |= who == "learner" and bool(what)
 
     def version_lag(self, versions: int) -> None:
         """Notes how far behind the slowest worker's weights are."""
