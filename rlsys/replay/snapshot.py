@@ -20,17 +20,20 @@ class Snapshot:
       lasting: numbers of those that are closed: a copy of such a chunk serves later snapshots, too.
     """
 
-    def __init__(self, head: Saved, ring: SegmentRing, known: Collection[int]) -> None:
-        """Begins with the table as it is; chunks in `known` are not handed out."""
+    def __init__(self, head: Saved, ring: SegmentRing) -> None:
+        """Begins with the table as it is."""
         self.head = head
         self.chunks = [chunk.number for chunk in ring.chunks]
         self.lasting = frozenset(chunk.number for chunk in ring.chunks if chunk.is_closed)
         self._ring = ring
-        self._left = deque(
-            replace(chunk, entries=chunk.entries.copy()) for chunk in ring.chunks if chunk.number not in known
-        )
+        self._left = deque(replace(chunk, entries=chunk.entries.copy()) for chunk in ring.chunks)
         self._rescued: deque[Saved] = deque()
         ring.watchers.append(self)
+
+    def skip(self, known: Collection[int]) -> None:
+        """Does not hand out these chunks: the reader has them from an earlier snapshot, where they were lasting."""
+        self._left = deque(chunk for chunk in self._left if chunk.number not in known)
+        self._rescued = deque(chunk for chunk in self._rescued if chunk["number"] not in known)
 
     def take(self) -> Saved | None:
         """Returns the next chunk, for `SegmentRing.load`; None after the last."""

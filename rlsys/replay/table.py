@@ -8,7 +8,7 @@ Shape legend: B windows, L rows of a window.
 
 import contextlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -221,12 +221,8 @@ class Table:
         self._counts["skipped_priorities"] += len(keys) - num_live
         return len(keys) - num_live
 
-    def snapshot(self, known: Collection[int] = ()) -> Snapshot:
-        """Returns the table as it is now: everything that decides about coming draws, and the rows bit by bit.
-
-        Args:
-          known: numbers of chunks that the reader has from an earlier snapshot, among its `lasting` ones.
-        """
+    def snapshot(self) -> Snapshot:
+        """Returns the table as it is now: everything that decides about coming draws, and the rows bit by bit."""
         head = {
             "ring": self._ring.save(),
             "priorities": self._copy_used(self._tree.priorities),
@@ -235,7 +231,7 @@ class Table:
             "counts": dict(self._counts),
             "rng": self._rng.bit_generator.state,
         }
-        return Snapshot(head, self._ring, known)
+        return Snapshot(head, self._ring)
 
     def save(self) -> Saved:
         """Returns all of a snapshot at once."""
