@@ -6,7 +6,6 @@ import itertools
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -170,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
-def _unframed(stream: BinaryIO) -> bytes:
+def _unframed(stream: io.BufferedIOBase) -> bytes:
     """Reads frames, each with its size in hexadecimal before it, up to the empty one and what trails it."""
     content = b""
     while size := int(stream.readline().partition(b";")[0], 16):
