@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import pydantic
 from pydantic import BaseModel, Field, create_model
@@ -198,6 +199,8 @@ class RunConfig(Section):
     """Learner steps between rows of metrics; 0: by the clock. Rows at fixed steps make --inline runs comparable."""
     directory: str = "runs"
     """Folder of all runs; a run lives in <directory>/<experiment>/<run-id>."""
+    checkpoints: str | None = None
+    """Folder or URI (s3://bucket/path, gs://…) of all runs' checkpoints; none: each run's are in its own folder."""
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     """Weights & Biases: auto is online with a login, else offline."""
     wandb_project: str = "rlsys"
@@ -212,6 +215,26 @@ class RunConfig(Section):
     """Record one episode of each evaluation where the environment can be drawn."""
     debug_histograms: bool = False
     """Log distributions of weights and gradients (upstream: --debug)."""
+
+    @pydantic.field_validator("checkpoints")
+    @classmethod
+    def _check_checkpoints(cls, value: str | None) -> str | None:
+        """Makes a folder absolute: workers may run elsewhere."""
+        if value is None or "://" not in value:
+            return None if value is None else str(Path(value).expanduser().absolute())
+        uri = urlsplit(value)
+        if "@" in uri.netloc:
+            raise ValueError(
+                "a URI with a password in it would be written down; leave it to the environment to hold it"
+            )
+        if uri.scheme not in _OBJECT_STORES or not uri.netloc:
+            raise ValueError(
+                f"'{uri.scheme}://{uri.netloc}' is none of {', '.join(_OBJECT_STORES)}; name a bucket there"
+            )
+        return value
+
+
+_OBJECT_STORES = ("s3", "gs", "gcs")
 
 
 class Experiment(Section):

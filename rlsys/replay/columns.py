@@ -87,15 +87,15 @@ class Column(abc.ABC):
         """
 
     @abc.abstractmethod
-    def save(self, pieces: Sequence[slice]) -> Saved:
-        """Returns the rows of these runs of slots, one after the other."""
+    def save(self, slots: slice) -> Saved:
+        """Returns a copy of the rows in these slots."""
 
     @abc.abstractmethod
-    def load(self, pieces: Sequence[slice], saved: Saved) -> None:
-        """Writes rows that `save` returned for these runs of slots; the column must be new.
+    def load(self, slots: slice, saved: Saved, left_out: int = 0) -> None:
+        """Writes rows that `save` returned, without the first `left_out` of them, to slots that are empty.
 
         Raises:
-          CheckpointError: they are not rows of this column.
+          CheckpointError: they are not so many rows of this column.
         """
 
     def _windows(self, flat: Array, slots_B: Array, num_valid_B: Array, origin_B: Array, length: int) -> Array:
@@ -131,24 +131,19 @@ class RingColumn(Column):
         """See `Column`."""
         return self._windows(self._flat, slots_B, num_valid_B, origin_B, length)
 
-    def save(self, pieces: Sequence[slice]) -> Saved:
+    def save(self, slots: slice) -> Saved:
         """See `Column`."""
-        return {"rows": np.concatenate([self._rows[:0], *(self._rows[piece] for piece in pieces)])}
+        return {"rows": self._rows[slots].copy()}
 
-    def load(self, pieces: Sequence[slice], saved: Saved) -> None:
+    def load(self, slots: slice, saved: Saved, left_out: int = 0) -> None:
         """See `Column`."""
-        rows = saved["rows"]
-        num_rows = sum(piece.stop - piece.start for piece in pieces)
+        rows, num_rows = saved["rows"], slots.stop - slots.start + left_out
         if rows.shape != (num_rows, *self._spec.shape) or rows.dtype != self._spec.dtype:
             raise CheckpointError(
                 f"saved rows have shape {rows.shape} and dtype {rows.dtype}, expected "
                 f"{(num_rows, *self._spec.shape)} and {self._spec.dtype}. Resume with the experiment that was saved."
             )
-        done = 0
-        for piece in pieces:
-            count = piece.stop - piece.start
-            self._rows[piece] = rows[done : done + count]
-            done += count
+        self._rows[slots] = rows[left_out:]
 
 
 class CompressedColumn(Column):
@@ -180,29 +175,24 @@ class CompressedColumn(Column):
         flat = np.frombuffer(bytearray().join(rows), np.uint8)
         return self._windows(flat, offset_B + reach_B, num_valid_B, offset_B, length)
 
-    def save(self, pieces: Sequence[slice]) -> Saved:
+    def save(self, slots: slice) -> Saved:
         """See `Column`."""
-        packed = [row for piece in pieces for row in self._packed[piece]]
+        packed = self._packed[slots]
         return {
             "packed": np.frombuffer(bytearray().join(packed), np.uint8),
             "offsets": np.cumsum([0, *map(len, packed)], dtype=np.int64),
         }
 
-    def load(self, pieces: Sequence[slice], saved: Saved) -> None:
+    def load(self, slots: slice, saved: Saved, left_out: int = 0) -> None:
         """See `Column`."""
         offsets, packed = saved["offsets"].tolist(), saved["packed"].tobytes()
-        num_rows = sum(piece.stop - piece.start for piece in pieces)
+        num_rows = slots.stop - slots.start + left_out
         if len(offsets) != num_rows + 1 or offsets[-1] != len(packed):
             raise CheckpointError(
                 f"{len(offsets) - 1:,} compressed rows in {len(packed):,} bytes were saved, expected {num_rows:,} in "
                 f"{offsets[-1]:,}. Resume with the experiment that was saved."
             )
-        rows = [packed[start:stop] for start, stop in itertools.pairwise(offsets)]
-        done = 0
-        for piece in pieces:
-            count = piece.stop - piece.start
-            self._put(piece.start, rows[done : done + count])
-            done += count
+        self._put(slots.start, [packed[start:stop] for start, stop in itertools.pairwise(offsets[left_out:])])
 
     def _put(self, slot: int, packed: list[bytes]) -> None:
         span = slice(slot, slot + len(packed))

@@ -6,12 +6,16 @@
 
 Keys number the rows for ever, so a key that is held somewhere never comes to mean another row.
 
+Segments that lie side by side form chunks of some megabytes, which are saved together. Nothing that lies in a closed
+chunk changes, so what was saved of it once is true for as long as a segment of it is stored.
+
 Shape legend: B windows, L rows of a window.
 """
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,10 +26,11 @@ from rlsys.types import Array, ArraySpec, Segment
 
 _BOOKKEEPING_BYTES = 40
 """Per slot: first and last slot of its segment, weights version, and what a table keeps about it as an item."""
+_CHUNK_BYTES = 8 << 20
+"""Large enough that files are few, small enough that copying one is not felt by those who are served meanwhile."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A stored segment.
 
     Attributes:
@@ -55,17 +60,50 @@ class Entry:
         return slice(self.slot + self.first_item, self.slot + self.first_item + self.num_items)
 
 
+@dataclass
+class Chunk:
+    """Segments that lie side by side: none across the ring's end, and no gap between them.
+
+    Attributes:
+      number: counts the chunks of a ring for ever.
+      entries: those of its segments that are stored, oldest first.
+      num_bytes: what its segments took when they were added.
+      is_closed: whether no segment will be added any more.
+    """
+
+    number: int
+    entries: deque[Entry] = field(default_factory=deque)
+    num_bytes: int = 0
+    is_closed: bool = False
+
+    @property
+    def slots(self) -> slice:
+        """Slots of its rows."""
+        return slice(self.entries[0].slots.start, self.entries[-1].slots.stop)
+
+
+class Watcher(Protocol):
+    """Who must know when a segment leaves."""
+
+    def leaving(self, entry: Entry) -> None:
+        """Is told while its rows are still there."""
+
+
 class SegmentRing:
     """Rows of whole segments, added at one end and removed at the other.
 
     Attributes:
       capacity: number of slots.
       entries: stored segments, oldest first; to read only.
+      chunks: the same segments in chunks; to read only.
+      watchers: who is told of every segment that leaves.
     """
 
     def __init__(self, specs: Mapping[str, ArraySpec], capacity: int, num_stack: int) -> None:
         self.capacity = capacity
         self.entries: deque[Entry] = deque()
+        self.chunks: deque[Chunk] = deque()
+        self.watchers: list[Watcher] = []
         self._columns = {
             name: columns.make_column(spec, capacity, num_stack if name == "observation" else 1)
             for name, spec in specs.items()
@@ -76,6 +114,7 @@ class SegmentRing:
         self._slot_bytes = slot_bytes(specs)
         self._used_slots = 0
         self._next_key = 0
+        self._next_chunk = 0
 
     @property
     def num_bytes(self) -> int:
@@ -94,15 +133,25 @@ class SegmentRing:
         entry = Entry(
             key, key % self.capacity, num_slots, segment.first_item, segment.num_items, segment.weights_version
         )
+        num_bytes = self.num_bytes
         for name, rows in schema.columns_of(segment).items():
             self._columns[name].write(entry.slot, rows, num_slots)
-        self._append(entry)
+        chunk = self._open_chunk(key)
+        self._append(entry, chunk)
         self._next_key = key + num_slots
+        chunk.num_bytes += self.num_bytes - num_bytes
+        chunk.is_closed = chunk.num_bytes >= _CHUNK_BYTES
         return entry
 
     def remove_oldest(self) -> Entry:
         """Forgets the oldest segment and returns where it lay."""
+        for watcher in self.watchers:
+            watcher.leaving(self.entries[0])
         entry = self.entries.popleft()
+        chunk = self.chunks[0]
+        chunk.entries.popleft()
+        if not chunk.entries:
+            self.chunks.popleft()
         for column in self._columns.values():
             column.clear(entry.slots.start, entry.slots.stop)
         self._used_slots -= entry.num_slots
@@ -116,8 +165,7 @@ class SegmentRing:
 
     def find(self, keys_B: Array) -> tuple[Array, Array]:
         """Returns the slots of keys, and whether each may still lie there: True in a gap, too."""
-        oldest = self.entries[0].key if self.entries else self._next_key
-        return keys_B % self.capacity, (keys_B >= oldest) & (keys_B < self._next_key)
+        return keys_B % self.capacity, (keys_B >= self._first_key()) & (keys_B < self._next_key)
 
     def rows_left(self, slots_B: Array) -> Array:
         """Returns the transitions from each slot to the end of its segment."""
@@ -137,55 +185,84 @@ class SegmentRing:
             name: column.gather(slots_B, num_valid_B, origin_B, lengths[name]) for name, column in self._columns.items()
         }
 
-    def used(self) -> list[slice]:
-        """Returns the runs of used slots, oldest first: one, or two with the ring's end between them."""
-        runs: list[slice] = []
-        for entry in self.entries:
-            if runs and runs[-1].stop == entry.slots.start:
-                runs[-1] = slice(runs[-1].start, entry.slots.stop)
-            else:
-                runs.append(entry.slots)
-        return runs
+    def span(self) -> list[slice]:
+        """Returns the slots from the oldest row to the newest, the gap included: one run, or two at the ring's end."""
+        first_key = self._first_key()
+        if first_key == self._next_key:
+            return []
+        first, stop = first_key % self.capacity, (self._next_key - 1) % self.capacity + 1
+        return [slice(first, stop)] if first < stop else [slice(first, self.capacity), slice(0, stop)]
 
     def save(self) -> Saved:
-        """Returns the stored rows and where they lie."""
-        runs = self.used()
+        """Returns what `load` needs besides the chunks."""
         return {
             "capacity": self.capacity,
+            "columns": list(self._columns),
+            "first_key": self._first_key(),
             "next_key": self._next_key,
-            "entries": np.array([astuple(entry) for entry in self.entries], np.int64).reshape(-1, 6),
-            "columns": {name: column.save(runs) for name, column in self._columns.items()},
+            "next_chunk": self._next_chunk,
         }
 
-    def load(self, saved: Saved) -> None:
-        """Takes over what `save` returned, every row in its old slot; the ring must be new.
+    def save_chunk(self, chunk: Chunk) -> Saved:
+        """Returns a chunk with a copy of its rows."""
+        return {
+            "number": chunk.number,
+            "num_bytes": chunk.num_bytes,
+            "is_closed": chunk.is_closed,
+            "entries": np.array(chunk.entries, np.int64),
+            "columns": {name: column.save(chunk.slots) for name, column in self._columns.items()},
+        }
+
+    def load(self, saved: Saved, chunks: Iterable[Saved]) -> None:
+        """Takes over what `save` and `save_chunk` returned, every row in its old slot; the ring must be new.
+
+        Args:
+          saved: the ring's own part.
+          chunks: those that were stored when that was saved, oldest first. Segments that had left by then are left out.
 
         Raises:
           CheckpointError: it was saved by a ring of another capacity or with other columns.
         """
-        if saved["capacity"] != self.capacity or saved["columns"].keys() != self._columns.keys():
+        if saved["capacity"] != self.capacity or set(saved["columns"]) != self._columns.keys():
             raise CheckpointError(
                 f"the saved table has {saved['capacity']:,} slots of {sorted(saved['columns'])}, this one "
                 f"{self.capacity:,} of {sorted(self._columns)}. Resume with the saved experiment and replay_shards."
             )
-        for row in saved["entries"].tolist():
-            self._append(Entry(*row))
+        for rows in chunks:
+            chunk = Chunk(rows["number"], num_bytes=rows["num_bytes"], is_closed=rows["is_closed"])
+            self.chunks.append(chunk)
+            for values in rows["entries"].tolist():
+                entry = Entry(*values)
+                if entry.key >= saved["first_key"]:
+                    self._append(entry, chunk)
+            left_out = chunk.entries[0].key - int(rows["entries"][0, 0])
+            for name, column in self._columns.items():
+                column.load(chunk.slots, rows["columns"][name], left_out)
         self._next_key = saved["next_key"]
-        runs = self.used()
-        for name, column in self._columns.items():
-            column.load(runs, saved["columns"][name])
+        self._next_chunk = saved["next_chunk"]
+
+    def _first_key(self) -> int:
+        return self.entries[0].key if self.entries else self._next_key
+
+    def _open_chunk(self, key: int) -> Chunk:
+        """Returns the chunk that a segment with this key belongs to: the newest, or a new one."""
+        if not self.chunks or self.chunks[-1].is_closed or key % self.capacity == 0:
+            self.chunks.append(Chunk(self._next_chunk))
+            self._next_chunk += 1
+        return self.chunks[-1]
 
     def _key_for(self, num_slots: int) -> int:
         """Returns the key that the next segment's first row gets."""
         to_end = self.capacity - self._next_key % self.capacity
         return self._next_key if num_slots <= to_end else self._next_key + to_end
 
-    def _append(self, entry: Entry) -> None:
+    def _append(self, entry: Entry, chunk: Chunk) -> None:
         self._first_slot[entry.slots] = entry.slots.start
         self._last_slot[entry.slots] = entry.slots.stop - 1
         self._weights_version[entry.slots] = entry.weights_version
         self._used_slots += entry.num_slots
         self.entries.append(entry)
+        chunk.entries.append(entry)
 
 
 def slot_bytes(specs: Mapping[str, ArraySpec]) -> int:

@@ -6,6 +6,7 @@ Schaul et al. 2016, https://arxiv.org/abs/1511.05952, for prioritized draws; the
 Shape legend: B windows, L rows of a window.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
 
@@ -15,6 +16,7 @@ from rlsys.api import ReplayNotReady, Saved, SegmentSpec, TableSpec
 from rlsys.errors import ConfigError, ReplayError, did_you_mean
 from rlsys.replay import ring, schema
 from rlsys.replay.ring import SegmentRing
+from rlsys.replay.snapshot import Snapshot
 from rlsys.replay.sources import SeenSources
 from rlsys.replay.sum_tree import SumTree
 from rlsys.types import Array, Batch, EnvSpec, Segment
@@ -219,35 +221,49 @@ class Table:
         self._counts["skipped_priorities"] += len(keys) - num_live
         return len(keys) - num_live
 
-    def save(self) -> Saved:
-        """Returns the stored rows and everything that decides about coming draws."""
-        used = np.concatenate([np.arange(0), *(np.arange(run.start, run.stop) for run in self._ring.used())])
-        return {
+    def snapshot(self) -> Snapshot:
+        """Returns the table as it is now: everything that decides about coming draws, and the rows bit by bit."""
+        head = {
             "ring": self._ring.save(),
-            "priorities": self._tree.priorities[used],
-            "draws_left": self._draws_left[used],
+            "priorities": self._copy_used(self._tree.priorities),
+            "draws_left": self._copy_used(self._draws_left) if self._spec.max_times_sampled else None,
             "sources": self._sources.save(),
             "counts": dict(self._counts),
             "rng": self._rng.bit_generator.state,
         }
+        return Snapshot(head, self._ring)
+
+    def save(self) -> Saved:
+        """Returns all of a snapshot at once."""
+        with contextlib.closing(self.snapshot()) as snapshot:
+            return {**snapshot.head, "chunks": list(iter(snapshot.take, None))}
 
     def load(self, saved: Saved) -> None:
         """Takes over what `save` returned; the table must be new. The same draws follow.
 
+        `saved["chunks"]` may be any iterable, so that not all rows need be in memory twice.
+
         Raises:
           CheckpointError: it was saved by a table of another size or with other columns.
         """
-        self._ring.load(saved["ring"])
+        self._ring.load(saved["ring"], saved["chunks"])
+        for entry in self._ring.entries:
+            self._draws_left[entry.items] = 1
         done = 0
-        for run in self._ring.used():
+        for run in self._ring.span():
             part = slice(done, done + run.stop - run.start)
             self._tree.set_range(run.start, saved["priorities"][part])
-            self._draws_left[run] = saved["draws_left"][part]
+            if saved["draws_left"] is not None:
+                self._draws_left[run] = saved["draws_left"][part]
             done = part.stop
-        self._num_items = int(np.count_nonzero(saved["draws_left"]))
+        self._num_items = int(np.count_nonzero(self._draws_left))
         self._sources.load(saved["sources"])
         self._counts = dict(saved["counts"])
         self._rng.bit_generator.state = saved["rng"]
+
+    def _copy_used(self, values: Array) -> Array:
+        """Returns what a value per slot is from the oldest row to the newest."""
+        return np.concatenate([values[:0], *(values[run] for run in self._ring.span())])
 
     def _choose_capacity(self, env: EnvSpec, segments: SegmentSpec) -> int:
         """Returns slots for `max_size` items in segments of the usual shape, fewer where the byte budget ends first."""

@@ -11,7 +11,7 @@ from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 
 from rlsys.runtime.placement import WorkerKey
 
-Kind = Literal["rollout", "successor", "start", "learner", "begin", "evaluator", "save", "shard", "inference", "server"]
+Kind = Literal["rollout", "successor", "start", "learner", "begin", "evaluator", "shard", "inference", "server"]
 
 _STORE_IS_FULL = (
     "Ray's object store on its machine is full, and so is the disk that it would spill to; give it more (free "
@@ -68,10 +68,6 @@ class Calls:
         for reference, call in list(self._calls.items()):
             if call.kind in kinds and index in (None, call.index):
                 del self._calls[reference]
-
-    def references(self, kind: Kind) -> list[ray.ObjectRef]:
-        """Returns the references of one kind."""
-        return [reference for reference, call in self._calls.items() if call.kind == kind]
 
     def ended(self, timeout_s: float) -> Iterator[tuple[Call, Any]]:
         """Yields each call that has ended with its result, or its RayError, waiting up to `timeout_s` for the first."""

@@ -20,7 +20,6 @@ from rlsys.envs.make import spec
 from rlsys.errors import ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime import report
-from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.episodes import (
     MOST_ENVIRONMENTS,
     EpisodeStatistics,
@@ -106,7 +105,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
     folder = run_folder.find(options.run)
     experiment = run_folder.load(folder).experiment
     registry.get_algorithm(experiment.algorithm, "rlsys eval")
-    opened = Checkpoints(folder / "checkpoints", keep=1).open(options.checkpoint, parts=["weights"])
+    opened = run_folder.checkpoints(folder).open(options.checkpoint, parts=["weights"])
     weights = Weights(**opened.read("weights"))
     seed = experiment.run.seed if options.seed is None else options.seed
     jobs = {

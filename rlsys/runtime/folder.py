@@ -11,6 +11,8 @@ from typing import Any
 
 from rlsys.config import Loaded, build, dump, override
 from rlsys.errors import CheckpointError, ConfigError
+from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.storage import checkpoints_of
 from rlsys.yaml_tree import at, read_yaml
 
 _PACKAGES = ("rlsys", "ray", "torch", "numpy", "gymnasium", "ale-py", "numba", "wandb")
@@ -104,6 +106,15 @@ def load(folder: Path) -> Loaded:
     """
     path = folder / "config.yaml"
     return Loaded(folder.parent.name, "saved", build(read_yaml(path), where=str(path)), {})
+
+
+def checkpoints(folder: Path) -> Checkpoints:
+    """Returns the checkpoints of the run that a folder is of, to read.
+
+    Raises:
+      ConfigError: as `load`.
+    """
+    return Checkpoints(checkpoints_of(load(folder).experiment.run, folder.absolute()), keep=1)
 
 
 def versions() -> dict[str, str]:

@@ -10,18 +10,18 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import NoReturn
 
 import ray
 from ray.exceptions import RayError
 
 from rlsys.api import Decision
-from rlsys.runtime.checkpoint import Checkpoints, FileRecord, write_part
+from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.distributed import Ranks, meet_at, meet_here
 from rlsys.runtime.evaluator import Evaluation, evaluate
 from rlsys.runtime.inference import InferenceReport, InferenceWorker, Request, next_batch
 from rlsys.runtime.learning import LearnerReport, LearnerWorker
+from rlsys.runtime.part import Part, PartsOnTheirWay
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.process import use_threads
 from rlsys.runtime.remote import Handle, RemoteOutlet, RemotePolicy, RemoteReplay
@@ -29,6 +29,7 @@ from rlsys.runtime.remote_queue import QueueOutlet, RemoteQueue
 from rlsys.runtime.remote_weights import RemotePublisher, RemoteWeights
 from rlsys.runtime.rollout import Outlet, RolloutReport, RolloutWorker
 from rlsys.runtime.shard import QueueShard, ReplayShard
+from rlsys.runtime.storage import FileRecord
 from rlsys.runtime.vitals import Pulse
 from rlsys.runtime.weights import Packed, unpack
 from rlsys.types import Array, Weights
@@ -63,6 +64,7 @@ class RolloutHost:
             self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
         self._weights = policy or RemoteWeights(server)
         self._pulse = Pulse()
+        self._parts = PartsOnTheirWay()
 
     def collect(self, seconds: float) -> RolloutReport:
         """Works for about `seconds` and reports."""
@@ -70,13 +72,17 @@ class RolloutHost:
         report.vitals = self._pulse.take()
         return report
 
-    def save_to(self, folder: str) -> list[FileRecord]:
-        """Writes the worker's part of a checkpoint."""
-        return write_part(Path(folder), self._name, self._worker.save())
+    def save_to(self, place: str, step: int, committed: int | None) -> None:
+        """Begins to write the worker's part of a checkpoint; see `saved`."""
+        self._parts.write(place, Part.of(self._name, self._worker.save(), copy=True))
+
+    def saved(self) -> list[FileRecord] | None:
+        """Returns what `save_to` has written, None as long as it writes."""
+        return self._parts.records()
 
     def restore(self, checkpoints: str, step: int) -> None:
         """Goes on from the worker's part of a checkpoint, if it has one there."""
-        opened = Checkpoints(Path(checkpoints), keep=1).open(step, parts=[self._name])
+        opened = Checkpoints(checkpoints, keep=1).open(step, parts=[self._name])
         if self._name in opened.parts:
             self._worker.load(opened.read(self._name))
 
@@ -191,9 +197,9 @@ class ShardHost(ReplayShard):
     def __init__(self, plan: Plan, index: int) -> None:
         super().__init__(plan, index)
         if ray.get_runtime_context().was_current_actor_reconstructed:
-            checkpoints = Checkpoints(plan.folder / "checkpoints", keep=1)
+            checkpoints = Checkpoints(plan.checkpoints, keep=1)
             if checkpoints.list():
-                self.load(checkpoints.open("latest", parts=[self.name]).read(self.name))
+                self.load(checkpoints.open("latest", parts=[self.name]))
 
     async def pid(self) -> int:
         """Returns the process id."""
@@ -221,6 +227,7 @@ class LearnerHost:
         self._worker: LearnerWorker | None = None
         self._replay = _make_replay(plan, rank, shards)
         self._pulse = Pulse()
+        self._parts = PartsOnTheirWay()
 
     def meeting(self) -> str:
         """Returns where the ranks can meet, which is with this one."""
@@ -238,7 +245,7 @@ class LearnerHost:
         is_resumed = step is not None
         self._worker = LearnerWorker(self._plan, self._replay, self._publisher, self._ranks, is_resumed=is_resumed)
         if step is not None:
-            saved = Checkpoints(Path(checkpoints), keep=1).open(step, parts=["learner"]).read("learner")
+            saved = Checkpoints(checkpoints, keep=1).open(step, parts=["learner"]).read("learner")
             self._worker.load(saved["worker"])
             self._replay.sampled = saved["sampled"]
         self._worker.version = max(self._worker.version, after_version, self._published_version())
@@ -270,12 +277,19 @@ class LearnerHost:
         self._built().publish()
         self._publisher.flush()
 
-    def save_to(self, folder: str) -> list[FileRecord]:
-        """Writes the learner's and the weights' parts of a checkpoint; all ranks hold the same, so one rank writes."""
+    def save_to(self, place: str, step: int, committed: int | None) -> None:
+        """Begins to write the learner's and the weights' parts of a checkpoint; see `saved`.
+
+        All ranks hold the same, so one rank writes. It goes on to learn as soon as they have been copied.
+        """
         worker = self._built()
-        saved = {"worker": worker.save(), "sampled": self._replay.sampled}
-        records = write_part(Path(folder), "learner", saved)
-        return records + write_part(Path(folder), "weights", worker.save_weights())
+        learner = {"worker": worker.save(), "sampled": self._replay.sampled}
+        weights = Part.of("weights", worker.save_weights(), copy=True)
+        self._parts.write(place, Part.of("learner", learner, copy=True), weights)
+
+    def saved(self) -> list[FileRecord] | None:
+        """Returns what `save_to` has written, None as long as it writes."""
+        return self._parts.records()
 
     def pid(self) -> int:
         """Returns the process id."""

@@ -10,7 +10,7 @@ A run that is stopped and resumed goes on exactly as one that was not: everythin
 from collections.abc import Mapping
 
 from rlsys.api import ReplayNotReady, Saved
-from rlsys.errors import ConfigError, ReplayError, WorkerError
+from rlsys.errors import CheckpointError, ConfigError, ReplayError, WorkerError
 from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
@@ -217,12 +217,16 @@ class InlineRun:
         return is_best
 
     def _checkpoint(self, *, extra: bool = False) -> None:
-        with self._checkpoints.begin(self._progress.learner_steps, extra=extra) as draft:
-            draft.write("progress", self._progress.save())
-            draft.write("weights", self._learner.save_weights())
-            draft.write("inline", self._save())
-            draft.commit({"learner_steps": self._progress.learner_steps, "env_steps": self._progress.env_steps})
-        self._recorder.checkpoint(self._progress.learner_steps)
+        try:
+            with self._checkpoints.begin(self._progress.learner_steps, extra=extra) as draft:
+                draft.write("progress", self._progress.save())
+                draft.write("weights", self._learner.save_weights())
+                draft.write("inline", self._save())
+                draft.commit({"learner_steps": self._progress.learner_steps, "env_steps": self._progress.env_steps})
+        except CheckpointError as error:
+            self._recorder.message(f"checkpoint given up: {error}")
+        else:
+            self._recorder.checkpoint(self._progress.learner_steps)
 
     def _take_weights(self, packed: Packed) -> None:
         self._newest = packed

@@ -25,6 +25,7 @@ from rlsys.runtime.progress import Progress
 from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.report import write_report
 from rlsys.runtime.signals import stops_on_signals
+from rlsys.runtime.storage import checkpoints_of
 from rlsys.runtime.tracking import Tracker
 
 
@@ -68,19 +69,20 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
         registry.get_algorithm(saved.experiment.algorithm, f"--resume {resume}")
         loaded = override(saved, overrides)
         _check_same(saved, loaded)
-        step = _checkpoint_to_resume(folder)
+        step = _checkpoint_to_resume(loaded, folder)
     elif loaded is None:
         raise ConfigError("nothing to launch: give an experiment, or --resume RUN. 'rlsys list' shows all experiments.")
     found = registry.get(loaded.experiment.algorithm)
     if isinstance(found, Baseline):
         return launch_baseline(loaded, found, inline=inline)
+    _check_storage(loaded)
     plan = _plan(loaded, found, inline)
     plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded))
     presence = presence or Presence(plan.folder)
     progress = Progress(plan.run)
-    checkpoints = Checkpoints(plan.folder / "checkpoints", keep=plan.run.keep_checkpoints)
+    checkpoints = Checkpoints(plan.checkpoints, keep=plan.run.keep_checkpoints)
     if step is not None:
-        opened = checkpoints.open(step)
+        opened = checkpoints.open(step, parts=["progress"])
         progress.load(opened.read("progress"))
     with (
         presence,
@@ -165,8 +167,15 @@ def _check_same(saved: Loaded, loaded: Loaded) -> None:
             )
 
 
-def _checkpoint_to_resume(folder: Path) -> int:
-    step = Checkpoints(folder / "checkpoints", keep=1).latest()
+def _checkpoint_to_resume(loaded: Loaded, folder: Path) -> int:
+    location = checkpoints_of(loaded.experiment.run, folder)
+    step = Checkpoints(location, keep=1).latest()
     if step is None:
-        raise CheckpointError(f"{folder} has no checkpoint to resume from. Launch the experiment again.")
+        raise CheckpointError(f"{location} has no checkpoint to resume from. Launch the experiment again.")
     return step
+
+
+def _check_storage(loaded: Loaded) -> None:
+    """Refuses to train where no checkpoint could be written."""
+    if loaded.experiment.run.checkpoints is not None:
+        Checkpoints(loaded.experiment.run.checkpoints, keep=1).check_writable()

@@ -15,6 +15,7 @@ from rlsys.envs import make
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.queue import UnrollQueue
+from rlsys.runtime.storage import checkpoints_of
 from rlsys.types import EnvSpec
 
 
@@ -69,6 +70,11 @@ class Plan:
     def replay_size(self) -> int:
         """Items that all shards together hold at most."""
         return self.table.max_size * (self.runtime.replay_shards if self.segments.unroll else 1)
+
+    @property
+    def checkpoints(self) -> str:
+        """Where the run's checkpoints lie: a folder, or a URI."""
+        return checkpoints_of(self.run, self.folder)
 
     @property
     def stored_env(self) -> EnvSpec:

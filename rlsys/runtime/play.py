@@ -8,7 +8,6 @@ from rlsys.api import Policy, PolicyContext
 from rlsys.config import Experiment
 from rlsys.envs.make import spec
 from rlsys.runtime import folder as run_folder
-from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.episodes import play_episodes
 from rlsys.runtime.process import prepare, use_threads
 from rlsys.types import Array, Weights
@@ -36,7 +35,7 @@ def play_run(run: str, *, checkpoint: str = "latest", seed: int | None = None, f
     folder = run_folder.find(run)
     experiment = run_folder.load(folder).experiment
     registry.get_algorithm(experiment.algorithm, "rlsys play")
-    opened = Checkpoints(folder / "checkpoints", keep=1).open(checkpoint, parts=["weights"])
+    opened = run_folder.checkpoints(folder).open(checkpoint, parts=["weights"])
     seed = experiment.run.seed if seed is None else seed
     path = film or folder / "media" / "play.mp4"
     policy = _policy(experiment, Weights(**opened.read("weights")), seed)

@@ -21,6 +21,6 @@ def read_weights(source: str) -> Mapping[str, Array]:
     if (path / "manifest.json").is_file():
         checkpoints, which = Checkpoints(path.parent, keep=1), path.name
     else:
-        checkpoints, which = Checkpoints(run_folder.find(source) / "checkpoints", keep=1), "latest"
+        checkpoints, which = run_folder.checkpoints(run_folder.find(source)), "latest"
     weights: Mapping[str, Array] = checkpoints.open(which, parts=["weights"]).read("weights")["arrays"]
     return weights

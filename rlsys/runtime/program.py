@@ -98,8 +98,7 @@ class Program:
             _actor(LearnerHost, **options[rank]).remote(plan, rank, self.shards, self.server) for rank in range(count)
         ]
         meeting = self.learners[0].meeting.remote() if count > 1 else ""
-        folder = str(plan.folder / "checkpoints")
-        return [host.start.remote(meeting, folder, step, after_version) for host in self.learners]
+        return [host.start.remote(meeting, plan.checkpoints, step, after_version) for host in self.learners]
 
     def start_rollout(self, index: int, incarnation: int) -> Handle:
         """Starts (again) one rollout worker."""

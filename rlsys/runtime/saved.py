@@ -12,11 +12,21 @@ import numpy as np
 
 from rlsys.types import Array
 
-_PLAIN_DTYPES = frozenset(
-    np.dtype(kind).newbyteorder("<").str
-    for kind in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-)
-"""What a safetensors file holds as it is; arrays of another dtype are stored as bytes."""
+PLAIN_DTYPES = {
+    "|b1": "BOOL",
+    "|i1": "I8",
+    "|u1": "U8",
+    "<i2": "I16",
+    "<u2": "U16",
+    "<f2": "F16",
+    "<i4": "I32",
+    "<u4": "U32",
+    "<f4": "F32",
+    "<i8": "I64",
+    "<u8": "U64",
+    "<f8": "F64",
+}
+"""What a safetensors file holds as it is, and its name there; arrays of another dtype are stored as bytes."""
 
 
 def encode(value: Any, arrays: dict[str, Array], path: str = "") -> Any:
@@ -66,7 +76,7 @@ def _encode_array(array: Array, arrays: dict[str, Array], path: str) -> dict[str
     if array.dtype.hasobject or array.dtype.names:
         raise TypeError(f"'{path}' has dtype {array.dtype}; only plain numbers can be saved. Convert it in save().")
     contiguous = array if array.flags.c_contiguous else array.copy(order="C")
-    if array.dtype.str in _PLAIN_DTYPES:
+    if array.dtype.str in PLAIN_DTYPES:
         arrays[path] = contiguous
         return {"$array": path}
     arrays[path] = np.frombuffer(contiguous.tobytes(), np.uint8)

@@ -4,14 +4,16 @@ import abc
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from rlsys.api import ReplayNotReady, Saved
+from rlsys.api import ReplayNotReady
 from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
-from rlsys.runtime.checkpoint import Checkpoints, FileRecord, write_part
+from rlsys.runtime.checkpoint import Checkpoints, Opened
+from rlsys.runtime.part import write_part
 from rlsys.runtime.plan import Plan
+from rlsys.runtime.storage import FileRecord
+from rlsys.runtime.table_writer import TableWriter
 from rlsys.runtime.timing import Stopwatch
 from rlsys.runtime.vitals import Pulse, Vitals
 from rlsys.types import Array, Batch, Segment, Unrolls
@@ -100,15 +102,19 @@ class Shard(abc.ABC):
         self._held = reason
         self._wake()
 
-    async def save_to(self, folder: str) -> list[FileRecord]:
-        """Writes this shard as one part of a checkpoint."""
-        with self._watch.part("save"):
-            return write_part(Path(folder), self.name, self.save())
+    @abc.abstractmethod
+    async def save_to(self, place: str, step: int, committed: int | None) -> list[FileRecord]:
+        """Writes this shard, as it is now, as a part of a checkpoint; it serves meanwhile.
+
+        Args:
+          place: of the draft.
+          step: of the draft.
+          committed: step of the newest checkpoint, None if there is none.
+        """
 
     async def restore(self, checkpoints: str, step: int) -> int:
         """Takes over this shard's part of a committed checkpoint; returns the number of items."""
-        opened = Checkpoints(Path(checkpoints), keep=1).open(step, parts=[self.name])
-        self.load(opened.read(self.name))
+        self.load(Checkpoints(checkpoints, keep=1).open(step, parts=[self.name]))
         return self.num_items
 
     @property
@@ -117,12 +123,8 @@ class Shard(abc.ABC):
         """Items that can be sampled."""
 
     @abc.abstractmethod
-    def save(self) -> Saved:
-        """Returns everything."""
-
-    @abc.abstractmethod
-    def load(self, saved: Saved) -> None:
-        """Goes on from `save`."""
+    def load(self, opened: Opened) -> None:
+        """Goes on from what `save_to` wrote; the shard must be new."""
 
     @abc.abstractmethod
     def _insert_waits_for(self, item: Segment | Unrolls) -> str:
@@ -157,6 +159,7 @@ class ReplayShard(Shard):
         seed = plan.seeds("replay", index)[0]
         self._table = Table(plan.table, plan.stored_env, plan.segments, share=shards, seed=seed)
         self._limiter = RateLimiter.for_shard(plan.table, shards)
+        self._writer = TableWriter(self.name, lambda: self._watch.part("save"))
         self._shards = shards
         self._sampled_by_rank: dict[int, int] = {}
 
@@ -203,14 +206,15 @@ class ReplayShard(Shard):
         with self._watch.part("priorities"):
             self._table.update_priorities(keys, priorities)
 
-    def save(self) -> Saved:
-        """Returns everything."""
+    async def save_to(self, place: str, step: int, committed: int | None) -> list[FileRecord]:
+        """See `Shard`; rows that the newest checkpoint holds are not written again."""
         sampled = {str(rank): count for rank, count in self._sampled_by_rank.items()}
-        return {"table": self._table.save(), "limiter": self._limiter.save(), "sampled_by_rank": sampled}
+        state = {"limiter": self._limiter.save(), "sampled_by_rank": sampled}
+        return await self._writer.write(self._table, state, place, step, committed)
 
-    def load(self, saved: Saved) -> None:
-        """Goes on from `save`."""
-        self._table.load(saved["table"])
+    def load(self, opened: Opened) -> None:
+        """See `Shard`."""
+        saved = self._writer.read(opened, self._table)
         self._limiter.load(saved["limiter"])
         self._sampled_by_rank = {int(rank): count for rank, count in saved["sampled_by_rank"].items()}
 
@@ -262,13 +266,13 @@ class QueueShard(Shard):
         self._wake()
         return batch, self._status()
 
-    def save(self) -> Saved:
-        """Returns what waits."""
-        return {"queue": self._queue.save()}
+    async def save_to(self, place: str, step: int, committed: int | None) -> list[FileRecord]:
+        """See `Shard`; blocks never change, so only references to them are copied."""
+        return await asyncio.to_thread(write_part, place, self.name, {"queue": self._queue.save()})
 
-    def load(self, saved: Saved) -> None:
-        """Goes on from `save`."""
-        self._queue.load(saved["queue"])
+    def load(self, opened: Opened) -> None:
+        """See `Shard`."""
+        self._queue.load(opened.read(self.name)["queue"])
 
     def _insert_waits_for(self, item: Segment | Unrolls) -> str:
         return "" if self._queue.has_room() else f"room in the queue of {self._queue.num_items:,} unrolls"

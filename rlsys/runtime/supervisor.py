@@ -7,10 +7,11 @@ from typing import Any, NoReturn
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from rlsys.errors import CheckpointError, ConfigError, RlsysError, WorkerError
+from rlsys.errors import ConfigError, RlsysError, WorkerError
 from rlsys.runtime.attendance import Attendance, name_of
 from rlsys.runtime.calls import Call, Calls, Kind, brief
-from rlsys.runtime.checkpoint import Checkpoints, Draft
+from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpointing import Checkpointing
 from rlsys.runtime.control import Desk
 from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.learning import LearnerReport
@@ -30,6 +31,8 @@ _INCARNATIONS_PER_SESSION = 1_000_000
 """Replay remembers who sent what: a worker of a resumed run must not look like one of the session before."""
 _START_PATIENCE_S = 300.0
 _PING_EVERY_S = 2.0
+_LAST_CHECKPOINT_S = 1_800.0
+"""Longest that the end of a run waits for its last checkpoint, whose first writing may be gigabytes."""
 
 
 class Supervisor:
@@ -43,6 +46,7 @@ class Supervisor:
         self._progress = progress
         self._recorder = recorder
         self._checkpoints = checkpoints
+        self._checkpointing = Checkpointing(checkpoints, recorder)
         self._calls = Calls()
         self._restarts = Restarts(plan.runtime.worker_restarts)
         self._attendance = Attendance(program, recorder)
@@ -56,7 +60,6 @@ class Supervisor:
         self._head_is_there = True
         self._in_a_hurry = False
         self._watch_weights = WeightWatch(plan.runtime.max_version_lag)
-        self._draft: Draft | None = None
         self._published: ray.ObjectRef | None = None
         self._next_ping = 0.0
         self.stop_reason = ""
@@ -67,14 +70,14 @@ class Supervisor:
         Raises:
           WorkerError: a worker cannot be built.
         """
-        folder = str(self._plan.folder / "checkpoints")
+        checkpoints = self._plan.checkpoints
         if step is not None:
-            self._get([shard.restore.remote(folder, step) for shard in self._program.shards], "restore the replay")
+            self._get([shard.restore.remote(checkpoints, step) for shard in self._program.shards], "restore the replay")
         self._get(self._program.start_learners(step), "start the learners")
         for index in range(self._plan.num_rollout_workers):
             host = self._program.start_rollout(index, self._next_incarnation(index))
             if step is not None:
-                self._calls.track("start", index, host.restore.remote(folder, step))
+                self._calls.track("start", index, host.restore.remote(checkpoints, step))
             self._tick_rollout(index)
         if self._plan.run.evaluate_every_learner_steps or self._plan.run.evaluate_every_env_steps:
             self._program.start_evaluator()
@@ -97,6 +100,8 @@ class Supervisor:
     def work(self) -> None:
         """Handles what has happened since the last call, waiting up to a quarter of a second for it."""
         self._serve(timeout_s=0.25)
+        if outcome := self._checkpointing.work():
+            self._checkpoint_ended(committed=outcome == "committed")
         if self._head_is_there:  # nothing can be started without it, and who tries waits for it
             self._start_due()
             self._heed_notices()
@@ -188,9 +193,6 @@ class Supervisor:
                 self._recorder.server(result.vitals)
                 if result.version < 0 and not self._calls.busy("begin"):
                     self._program.learners[0].publish.remote()
-            case "save" if self._draft is not None:
-                self._draft.add(result)
-                self._commit_if_complete()
 
     def _rollout_reported(self, index: int, report: RolloutReport) -> None:
         self._progress.collected(report.env_steps, self._plan.env_spec.frames_per_step, report.games)
@@ -216,8 +218,8 @@ class Supervisor:
             if due.evaluation:
                 self._checkpoints.expect_score(report.learner_step)
                 self._published = self._program.learners[0].publish.remote()
-            is_urgent = (self._in_a_hurry or self._preemption.wants_checkpoint) and self._draft is None
-            if due.checkpoint or is_urgent:
+            is_urgent = self._in_a_hurry or self._preemption.wants_checkpoint
+            if due.checkpoint or (is_urgent and not self._checkpointing.is_writing):
                 self._begin_checkpoint(extra=due.extra)
         self._tick_learners()
         if self._published is not None and not self._calls.busy("evaluator"):
@@ -273,49 +275,34 @@ class Supervisor:
         self._watch_weights.forget("evaluator 0")
         mean = evaluation.statistics.mean
         if self._progress.evaluated(evaluation.learner_step, mean):
-            self._checkpoints.mark_best(evaluation.learner_step, mean)
+            self._checkpointing.mark_best(evaluation.learner_step, mean)
         self._recorder.evaluation(evaluation)
 
     def _begin_checkpoint(self, *, extra: bool = False) -> None:
-        """Asks every worker to write its part; commits when all have. An extra one stays for good."""
-        if self._draft is not None:
-            self._recorder.message("checkpoint skipped: the one before is still being written")
-            return
-        try:
-            self._draft = self._checkpoints.begin(self._progress.learner_steps, extra=extra)
-            self._draft.write("progress", self._progress.save())
-        except CheckpointError as error:
-            self._give_up_draft(error)
-            return
-        self._in_a_hurry = False
-        self._preemption.checkpoint_begins()
-        folder = str(self._draft.folder)
-        self._calls.track("save", -1, self._program.learners[0].save_to.remote(folder))
-        for index, shard in enumerate(self._program.shards):
-            self._calls.track("save", -2 - index, shard.save_to.remote(folder))
+        """Asks every worker to write its part; an extra one stays for good."""
+        progress = self._progress
+        hosts = {"learner": self._program.learners[0]}
+        hosts |= {f"replay-{index}": shard for index, shard in enumerate(self._program.shards)}
         for index, host in self._program.rollouts.items():
             if not self._restarts.is_booked(("rollout", index)):
-                self._calls.track("save", index, host.save_to.remote(folder))
+                hosts[f"rollout-{index}"] = host
+        metrics = {"learner_steps": progress.learner_steps, "env_steps": progress.env_steps}
+        if self._checkpointing.begin(progress.learner_steps, progress.save(), metrics, hosts, extra=extra):
+            self._in_a_hurry = False
+            self._preemption.checkpoint_begins()
+        elif not self._checkpointing.is_writing:
+            self._checkpoint_ended(committed=False)
 
-    def _commit(self) -> None:
-        assert self._draft is not None
-        try:
-            self._draft.commit({"learner_steps": self._progress.learner_steps, "env_steps": self._progress.env_steps})
-        except CheckpointError as error:
-            self._give_up_draft(error)
-            return
-        step, self._draft = self._draft.learner_step, None
-        self._recorder.checkpoint(step)
-        if self._preemption.checkpoint_ended(committed=True):
+    def _checkpoint_ended(self, *, committed: bool) -> None:
+        """Lets those go on who move with a checkpoint."""
+        if self._preemption.checkpoint_ended(committed=committed):
             self._begin_learners()
         self._tick_learners()
 
     def _failed(self, call: Call, error: RayError) -> None:
         """Replaces a worker that is gone; ends the run where that cannot help."""
         cause = error.cause if isinstance(error, RayTaskError) else None
-        if call.kind == "save":
-            self._abandon_draft(call, cause or error)
-        elif call.kind in ("shard", "inference", "server"):
+        if call.kind in ("shard", "inference", "server"):
             self._missed((call.kind, call.index), error)
         elif call.kind in ("learner", "begin") and isinstance(cause, RlsysError):
             self._abort(cause)
@@ -402,13 +389,10 @@ class Supervisor:
         self._watch_head()
         patience_s = self._plan.runtime.rollout_timeout_s
         for call in self._calls:
-            if call.kind in ("rollout", "start") and call.age_s > patience_s:
-                if not self._attendance.needs(("rollout", call.index)):
-                    what = f"no report for {patience_s:g} s (runtime.rollout_timeout_s): its environments hang"
-                    self._restart(("rollout", call.index), WorkerError(what))
-            elif call.kind == "save" and call.index >= 0 and call.age_s > SILENCE_S:
-                self._calls.forget("save", index=call.index)
-                self._commit_if_complete()
+            is_late = call.kind in ("rollout", "start") and call.age_s > patience_s
+            if is_late and not self._attendance.needs(("rollout", call.index)):
+                what = f"no report for {patience_s:g} s (runtime.rollout_timeout_s): its environments hang"
+                self._restart(("rollout", call.index), WorkerError(what))
         self._attendance.look(self._calls)
         if time.monotonic() >= self._next_ping:
             self._next_ping = time.monotonic() + _PING_EVERY_S
@@ -442,49 +426,17 @@ class Supervisor:
             self._serve(timeout_s=0.25)
 
     def _ticking(self) -> bool:
-        return self._calls.busy("rollout", "learner", "save", "start")
+        return self._calls.busy("rollout", "learner", "start")
 
     def _write_last_checkpoint(self) -> None:
-        if self._progress.learner_steps == self._checkpoints.latest():
-            return
-        self._begin_checkpoint()
-        self._drain()
-
-    def _abandon_draft(self, call: Call, error: BaseException) -> None:
-        """Gives the draft up unless only a rollout worker's part is missing."""
-        if self._draft is None:
-            return
-        if call.index >= 0 and not isinstance(error, RlsysError):
-            self._commit_if_complete()
-        else:
-            self._give_up_draft(error)
-
-    def _commit_if_complete(self) -> None:
-        if self._draft is not None and not self._calls.busy("save"):
-            self._commit()
-
-    def _give_up_draft(self, error: BaseException) -> None:
-        if self._draft is not None:
-            self._draft.discard()
-            self._draft = None
-        self._recorder.message(f"checkpoint given up: {brief(error)}; the one before is kept")
-        self._preemption.checkpoint_ended(committed=False)
-        self._tick_learners()
+        self._checkpointing.finish(_LAST_CHECKPOINT_S)
+        if self._progress.learner_steps != self._checkpoints.latest():
+            self._begin_checkpoint()
+            self._checkpointing.finish(_LAST_CHECKPOINT_S)
 
     def _abort(self, error: RlsysError) -> NoReturn:
         """Ends the run with an error, after a checkpoint that is being written from before it."""
-        saves = self._calls.references("save")
-        if self._draft is not None:
-            done, late = ray.wait(saves, num_returns=len(saves), timeout=SILENCE_S) if saves else ([], [])
-            try:
-                for records in ray.get(done):
-                    self._draft.add(records)
-            except RayError:
-                late = saves
-            if late:
-                self._draft.discard()
-            else:
-                self._commit()
+        self._checkpointing.finish(SILENCE_S)
         raise error
 
     def _get(self, references: list[ray.ObjectRef], what: str) -> list[Any]:

@@ -439,6 +439,8 @@ def _through_files(saved):
         return np.frombuffer(saved.tobytes(), saved.dtype).reshape(saved.shape)
     if isinstance(saved, dict):
         return {name: _through_files(value) for name, value in saved.items()}
+    if isinstance(saved, list):
+        return [_through_files(value) for value in saved]
     return json.loads(json.dumps(saved))
 
 

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import math
 import os
@@ -7,7 +8,9 @@ import resource
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +20,11 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file
 
 from rlsys.errors import CheckpointError
-from rlsys.runtime import checkpoint
-from rlsys.runtime.checkpoint import Checkpoints, write_part
+from rlsys.runtime import local_storage, storage
+from rlsys.runtime.checkpoint import Checkpoints, Draft
+from rlsys.runtime.local_storage import LocalStorage
+from rlsys.runtime.part import write_part
+from rlsys.runtime.storage import FileRecord
 
 DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">f4", ">i8", "c8", "c16", "S3", "U2"]
 ARRAYS = st.sampled_from(DTYPES).flatmap(
@@ -55,7 +61,8 @@ def write(checkpoints: Checkpoints, step: int) -> Path:
     with checkpoints.begin(step) as draft:
         draft.write("learner", {"weight": np.full(100, step, np.float32), "step": step})
         draft.write("replay/0", {"row": np.arange(step, dtype=np.uint8)})
-        return draft.commit({"env_steps": 10 * step})
+        draft.commit({"env_steps": 10 * step})
+    return checkpoints.open(step).fetched.folder
 
 
 def assert_whole(checkpoints: Checkpoints, step: int) -> None:
@@ -114,7 +121,8 @@ def test_arrays_lie_in_a_standard_safetensors_file_and_the_rest_in_standard_json
     checkpoints = Checkpoints(tmp_path, keep=1)
     with checkpoints.begin(0) as draft:
         draft.write("part", {"net": {"fc.weight": np.ones((2, 3), np.float32)}, "bad": float("inf")})
-        folder = draft.commit({})
+        draft.commit({})
+    folder = tmp_path / "000000000"
     assert same(load_file(folder / "part.safetensors"), {"/net/fc.weight": np.ones((2, 3), np.float32)})
 
     def refuse(constant: str) -> None:
@@ -130,7 +138,7 @@ def test_arrays_lie_in_a_standard_safetensors_file_and_the_rest_in_standard_json
 )
 def test_what_cannot_be_saved_without_running_code_is_refused_with_its_place(value, named, tmp_path):
     with pytest.raises(TypeError, match=rf"'/outer/1' (is|has) {named}"):
-        write_part(tmp_path, "part", {"outer": [0, value]})
+        write_part(str(tmp_path), "part", {"outer": [0, value]})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,8 +152,9 @@ def test_loading_runs_no_code_that_a_pickle_in_disguise_would_run(tmp_path):
     manifest.pop("sha256")
     for entry in manifest["files"]:
         if entry["path"] == "learner.json":
-            entry["size"], entry["sha256"] = len(pickle), checkpoint._digest(folder / "learner.json")
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "sha256": checkpoint._digest_of(manifest)}))
+            entry["size"], entry["sha256"] = len(pickle), hashlib.sha256(pickle).hexdigest()
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "sha256": digest}))
     with pytest.raises(ValueError, match="Expecting value"):
         checkpoints.open(1).read("learner")
     assert not target.exists()
@@ -153,16 +162,16 @@ def test_loading_runs_no_code_that_a_pickle_in_disguise_would_run(tmp_path):
 
 def test_a_part_written_by_another_process_belongs_to_the_checkpoint(tmp_path):
     program = (
-        "import sys, json, numpy as np; from pathlib import Path; from dataclasses import asdict;"
-        "from rlsys.runtime.checkpoint import write_part;"
-        "records = write_part(Path(sys.argv[1]), 'replay/1', {'row': np.arange(9)});"
+        "import sys, json, numpy as np; from dataclasses import asdict;"
+        "from rlsys.runtime.part import write_part;"
+        "records = write_part(sys.argv[1], 'replay/1', {'row': np.arange(9)});"
         "print(json.dumps([asdict(record) for record in records]))"
     )
     checkpoints = Checkpoints(tmp_path, keep=1)
     with checkpoints.begin(5) as draft:
-        command = [sys.executable, "-c", program, str(draft.folder)]
+        command = [sys.executable, "-c", program, draft.place]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        draft.add(checkpoint.FileRecord(**record) for record in json.loads(output))
+        draft.add(FileRecord(**record) for record in json.loads(output))
         draft.commit({})
     assert same(checkpoints.open(5).read("replay/1"), {"row": np.arange(9)})
 
@@ -171,8 +180,8 @@ def test_a_part_that_was_written_on_a_machine_without_the_folder_stops_the_commi
     checkpoints = Checkpoints(tmp_path / "here", keep=1)
     (tmp_path / "elsewhere").mkdir()
     with checkpoints.begin(5) as draft:
-        draft.add(write_part(tmp_path / "elsewhere", "replay-0", {"row": np.zeros(3)}))
-        with pytest.raises(CheckpointError, match=r"replay-0\.json was written but is not in .*run\.directory"):
+        draft.add(write_part(str(tmp_path / "elsewhere"), "replay-0", {"row": np.zeros(3)}))
+        with pytest.raises(CheckpointError, match=r"replay-0\.json was written but is not in .*run\.checkpoints"):
             draft.commit({})
     assert checkpoints.list() == ()
 
@@ -235,7 +244,7 @@ def test_a_damaged_checkpoint_is_never_offered_instead_of_another(tmp_path):
 def test_a_checkpoint_under_another_step_or_of_another_format_is_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     write(checkpoints, 1).rename(tmp_path / "000000009")
-    with pytest.raises(CheckpointError, match=r"of format 1 and step 1, expected format 1 and step 9\."):
+    with pytest.raises(CheckpointError, match=r"of format 2 and step 1, expected format 2 and step 9\."):
         checkpoints.open(9)
 
 
@@ -262,7 +271,7 @@ def test_unknown_steps_and_parts_are_refused_with_what_there_is(tmp_path):
     with pytest.raises(CheckpointError, match="None has been evaluated"):
         checkpoints.open("best")
     assert checkpoints.open("2").learner_step == checkpoints.open("000000002").learner_step == 2
-    with pytest.raises(CheckpointError, match=r"has no part 'replay/1'; it has learner, replay/0\."):
+    with pytest.raises(CheckpointError, match=r"has no part 'replay/1'; it has learner, replay\."):
         checkpoints.open(1).read("replay/1")
 
 
@@ -283,11 +292,11 @@ def test_a_crash_before_the_rename_leaves_earlier_checkpoints_and_the_next_draft
             raise PowerCut
 
         with monkeypatch.context() as patch:
-            patch.setattr(Checkpoints, "_install", cut)
-            patch.setattr(checkpoint.Draft, "discard", lambda self: None)
+            patch.setattr(LocalStorage, "_install", cut)
+            patch.setattr(Draft, "discard", lambda self: None)
             with pytest.raises(PowerCut):
                 draft.commit({})
-        assert (draft.folder / "manifest.json").exists()
+        assert Path(draft.place, "manifest.json").exists()
     after = Checkpoints(tmp_path, keep=2)
     assert after.list() == (1,)
     assert_whole(after, 1)
@@ -414,15 +423,20 @@ def test_a_full_disk_is_one_line_removes_the_draft_and_spares_earlier_checkpoint
     checkpoints = Checkpoints(tmp_path, keep=2)
     write(checkpoints, 1)
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def full_from(name: str) -> Callable[..., FileRecord]:
+        def write_hashed(path: str, *arguments: Any) -> FileRecord:
+            if name in path:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return storage.write_hashed(path, *arguments)
+
+        return write_hashed
 
     for name in ("json", "safetensors", "manifest"):
         with monkeypatch.context() as patch:
             draft = checkpoints.begin(2)
             if name == "manifest":
                 draft.write("learner", {"weight": np.zeros(3)})
-            patch.setattr(*((checkpoint, "save_file", full) if name == "safetensors" else (Path, "write_text", full)))
+            patch.setattr(local_storage, "write_hashed", full_from(name))
             with pytest.raises(
                 CheckpointError, match=r"cannot write .*: No space left on device; .*untouched"
             ) as error:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from rlsys.api import ReplayNotReady
 from rlsys.replay.table import Table
+from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.plan import Plan
 from rlsys.testing.algorithm import check_batch
 from rlsys.types import Segment, Source
@@ -137,7 +139,7 @@ def test_a_sample_that_cannot_be_served_says_what_is_missing(make_plan: MakePlan
     assert replay.sampled == 0
 
 
-def test_a_shard_continues_from_what_it_saved(make_plan: MakePlan) -> None:
+def test_a_shard_continues_from_what_it_saved(make_plan: MakePlan, tmp_path: Path) -> None:
     import asyncio
 
     from rlsys.runtime.shard import ReplayShard
@@ -150,7 +152,11 @@ def test_a_shard_continues_from_what_it_saved(make_plan: MakePlan) -> None:
         positions = np.linspace(0, 0.99, 16)
         await first.sample(positions, 5, None, 0, 64)
         second = ReplayShard(plan, 0)
-        second.load(first.save())
+        checkpoints = Checkpoints(tmp_path, keep=1)
+        with checkpoints.begin(7) as draft:
+            draft.add(await first.save_to(draft.place, 7, None))
+            draft.commit({})
+        assert await second.restore(str(tmp_path), 7) == 240
         assert await second.insert([make_segment(plan, 11)], 0.0) == ""  # known: not stored twice
         expected, status = await first.sample(positions, 5, None, 0, 80)
         batch, other = await second.sample(positions, 5, None, 0, 80)
