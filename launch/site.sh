@@ -45,12 +45,12 @@ start_cluster() {
     folder=/tmp/rlsys-$(id -u)-$port # short, because sockets lie in it
     address=$(python -c 'import ray; print(ray.util.get_node_ip_address())'):$port
     # Roles are worth something where there are two: rollout workers, which reserve cores, keep off the learners'.
-    local common=(--block --dashboard-agent-listen-port=0 --temp-dir="$folder") learner=() rollout=()
+    local common=(--block --dashboard-agent-listen-port=0 --temp-dir="$folder") learner=() rollout=() cores=
     if ((${#rollouts[@]} > 0)); then
-        learner=(--labels=rlsys.io/role=learner --num-cpus=0)
-        rollout=(--labels=rlsys.io/role=rollout)
+        learner=(--labels=rlsys.io/role=learner) rollout=(--labels=rlsys.io/role=rollout) cores=0
     fi
-    ray start --head --port="$port" --include-dashboard=false "${common[@]}" "${learner[@]}" &
+    ray start --head --port="$port" --num-cpus="${cores:-$(cores_here)}" --include-dashboard=false "${common[@]}" \
+        "${learner[@]}" &
     parts+=($!)
     SECONDS=0
     until ray health-check --address="$address" 2>/dev/null; do
@@ -59,20 +59,34 @@ start_cluster() {
         sleep 1
     done
     for host in "${learners[@]:1}"; do
-        join "$host" "${common[@]}" "${learner[@]}"
+        join "$host" 0 "${common[@]}" "${learner[@]}"
     done
     for host in "${rollouts[@]}"; do
-        join "$host" "${common[@]}" "${rollout[@]}"
+        join "$host" '' "${common[@]}" "${rollout[@]}"
     done
     await_machines $((${#learners[@]} + ${#rollouts[@]}))
 }
 
-join() { # HOST and options of 'ray start'; the machine is left as it was found
-    # shellcheck disable=SC2016 # it expands there
-    local host=$1 script='"${@:2}" & trap "kill -TERM $!" TERM; wait $!; wait $!; status=$?; rm -rf "$1"; exit $status'
+cores_here() { # Ray would count the machine's, whatever the job was given
+    env --unset=OMP_NUM_THREADS nproc
+}
+
+join() { # HOST, its cores or '' for the job's, and options of 'ray start'
+    local host=$1 program
     shift
-    on_node "$host" "$BASH" -c "$script" joined "$folder" ray start --address="$address" "$@" &
+    program="$(declare -f cores_here outlive be_machine); be_machine \"\$@\""
+    on_node "$host" "$BASH" -c "$program" joined "$folder" "$1" --address="$address" "${@:2}" &
     parts+=($!)
+}
+
+be_machine() { # runs over there: FOLDER, cores and options; the machine is left as it was found
+    local status=0 raylet
+    ray start --num-cpus="${2:-$(cores_here)}" "${@:3}" &
+    raylet=$!
+    trap 'kill -TERM "$raylet"' TERM
+    outlive "$raylet" || status=$?
+    rm -rf "$1"
+    exit "$status"
 }
 
 await_machines() { # how many
@@ -102,14 +116,19 @@ train() { # SIGTERM: end with a checkpoint; SIGUSR1: end with one, and go on lat
     launch=$!
     trap 'kill -TERM "$launch" 2>/dev/null || true' TERM INT
     trap 'later=yes; kill -TERM "$launch" 2>/dev/null || true' USR1
-    while kill -0 "$launch" 2>/dev/null; do
-        wait "$launch" && status=0 || status=$?
-    done
+    outlive "$launch" || status=$?
     trap '' TERM INT USR1
     if [[ $later == yes ]]; then
         go_on_later
     fi
     return "$status"
+}
+
+outlive() { # a process: returns its status, however often signals interrupt the waiting
+    while kill -0 "$1" 2>/dev/null; do
+        wait "$1" || true
+    done
+    wait "$1"
 }
 
 end_cluster() {

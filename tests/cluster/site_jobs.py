@@ -27,9 +27,9 @@ SETTINGS = ["debug=true", "run.training_steps=100000", "run.evaluate_every_learn
 
 SCHEDULER = {
     # srun and pbsdsh run the command here, and write down which machine it was meant for.
-    "srun": 'while [[ $1 == --* ]]; do said+="$1 "; shift; done; echo "$said$*" >> started; exec "$@"',
+    "srun": r'''while [[ $1 == --* ]]; do said+="$1 "; shift; done; echo "$said${*//$'\n'/ }" >> started; exec "$@"''',
     "scontrol": 'case $1 in show) tr , "\\n" <<< "$3" ;; requeue) echo "$2" >> requeued ;; esac',
-    "pbsdsh": 'echo "$*" >> started; shift 3; exec env -i "$@"',
+    "pbsdsh": r'''echo "${*//$'\n'/ }" >> started; shift 3; exec env -i "$@"''',
     # The job's time is five minutes as soon as there is a file `warn`, and the script wants five to end.
     "qstat": 'until [[ -e warn ]]; do sleep 0.1; done; echo "    Resource_List.walltime = 00:05:00"',
 }

@@ -73,7 +73,8 @@ def test_the_first_machine_or_part_learns_and_the_others_act(start: Start) -> No
     parts = start("slurm", "muzero-cartpole", machines=(["a", "b"], ["c"]))
     parts.wait_for(lambda: len(job.lines("launched")) == 2, "launch")
     learner, rollout = sorted(parts.lines("started"), key=lambda line: "role=rollout" in line)
-    assert "--het-group=0 --nodelist=b" in learner and "role=learner --num-cpus=0" in learner
+    assert "--het-group=0 --nodelist=b" in learner and " 0 --address=127.0.0.1:" in learner
+    assert "--labels=rlsys.io/role=learner" in learner, "its cores are for learning: none are offered"
     assert "--het-group=1 --nodelist=c" in rollout
 
 
