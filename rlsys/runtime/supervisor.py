@@ -55,6 +55,7 @@ class Supervisor:
         self._learners_out = 0
         self._head_is_there = True
         self._in_a_hurry = False
+        self._has_skipped = False
         self._watch_weights = WeightWatch(plan.runtime.max_version_lag)
         self._draft: Draft | None = None
         self._published: ray.ObjectRef | None = None
@@ -268,14 +269,20 @@ class Supervisor:
         self._watch_weights.forget("evaluator 0")
         mean = evaluation.statistics.mean
         if self._progress.evaluated(evaluation.learner_step, mean):
-            self._checkpoints.mark_best(evaluation.learner_step, mean)
+            try:
+                self._checkpoints.mark_best(evaluation.learner_step, mean)
+            except CheckpointError as error:
+                self._recorder.message(f"the score of step {evaluation.learner_step} is not noted: {brief(error)}")
         self._recorder.evaluation(evaluation)
 
     def _begin_checkpoint(self, *, extra: bool = False) -> None:
         """Asks every worker to write its part; commits when all have. An extra one stays for good."""
         if self._draft is not None:
-            self._recorder.message("checkpoint skipped: the one before is still being written")
+            if not self._has_skipped:
+                self._recorder.message("checkpoints are skipped: one is still being written")
+            self._has_skipped = True
             return
+        self._has_skipped = False
         try:
             self._draft = self._checkpoints.begin(self._progress.learner_steps, extra=extra)
             self._draft.write("progress", self._progress.save())
@@ -444,6 +451,11 @@ class Supervisor:
             return
         self._begin_checkpoint()
         self._drain()
+        step, last = self._progress.learner_steps, self._checkpoints.latest()
+        if step != last:
+            raise CheckpointError(
+                f"the last checkpoint, of step {step}, could not be written; the one of {last} is kept"
+            )
 
     def _abandon_draft(self, call: Call, error: BaseException) -> None:
         """Gives the draft up unless only a rollout worker's part is missing."""
