@@ -12,6 +12,7 @@ from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.waiting import SILENCE_S
 
 _HEAD_PATIENCE_S = 10.0
+_HEAD_MARGIN_S = 15.0
 _HEAD_LIMIT_S = float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))  # noqa: SIM112 - Ray's name
 """Without the cluster's head for so long, Ray ends this process."""
 _NAMES: dict[Worker, str] = {"shard": "replay shard", "inference": "inference worker", "server": "parameter server"}
@@ -91,7 +92,7 @@ class Attendance:
           WorkerError: it has been away for so long that Ray is about to end this process.
         """
         silent_s = self._program.machines.silent_s
-        if silent_s > _HEAD_LIMIT_S - _HEAD_PATIENCE_S:
+        if silent_s > _HEAD_LIMIT_S - _HEAD_MARGIN_S:
             plan = self._program.plan
             raise WorkerError(
                 f"the cluster's head (GCS) has not answered for {silent_s:.0f} s, and Ray gives a cluster up after "

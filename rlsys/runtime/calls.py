@@ -14,6 +14,8 @@ from rlsys.runtime.placement import WorkerKey
 Kind = Literal["rollout", "successor", "start", "learner", "begin", "evaluator", "save", "shard", "inference", "server"]
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_DETAIL = re.compile(r"(class_name|actor_id|pid|name|namespace|ip): ")
+"""Begins lines with which Ray says which actor it was, after what happened to it."""
 
 
 @dataclass(frozen=True)
@@ -89,5 +91,6 @@ class Calls:
 
 def brief(error: BaseException) -> str:
     """Returns an error's type and its last line, which in a traceback says what happened."""
-    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
+    lines = [line for line in lines if line and not _DETAIL.match(line)]
     return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
