@@ -12,6 +12,7 @@ from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.waiting import SILENCE_S
 
 _HEAD_PATIENCE_S = 10.0
+_HEAD_MARGIN_S = 15.0
 _HEAD_LIMIT_S = float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))  # noqa: SIM112 - Ray's name
 """Without the cluster's head for so long, Ray ends this process."""
 _NAMES: dict[Worker, str] = {"shard": "replay shard", "inference": "inference worker", "server": "parameter server"}
@@ -31,7 +32,7 @@ class Attendance:
         self._recorder = recorder
         self._pids: dict[WorkerKey, int] = {}
         self._away_since: dict[WorkerKey, float] = {}
-        self._silent: set[WorkerKey] = set()
+        self._silent_since: dict[WorkerKey, float] = {}
         self._head_was_there = True
 
     def answered(self, worker: WorkerKey, pid: int | None = None) -> bool:
@@ -39,8 +40,7 @@ class Attendance:
         away_since = self._away_since.pop(worker, None)
         if away_since is not None:
             self._recorder.message(f"{name_of(worker)} is back after {time.monotonic() - away_since:.0f} s")
-        if worker in self._silent:
-            self._silent.discard(worker)
+        if self._silent_since.pop(worker, None) is not None:
             self._recorder.waits(name_of(worker), "")
         if pid is None:
             return False
@@ -56,21 +56,28 @@ class Attendance:
             self._away_since[worker] = time.monotonic()
             self._recorder.restarted(f"{name_of(worker)} is away ({reason}); it is restarted")
             return 0.0
-        return time.monotonic() - self._away_since[worker]
+        away_s = time.monotonic() - self._away_since[worker]
+        if away_s > SILENCE_S:
+            self._explain(worker, self._away_since[worker])
+        return away_s
 
     def look(self, calls: Iterable[Call]) -> None:
         """Says of workers that have not answered a call for a minute what they wait for, as far as that is known."""
         for call in calls:
-            worker = call.worker
-            if worker is None or worker in self._silent or call.age_s <= SILENCE_S:
-                continue
-            self._silent.add(worker)
-            name, needs = name_of(worker), self.needs(worker)
-            if needs:
-                self._recorder.waits(name, needs)
-            self._recorder.message(
-                f"{name} waits for {needs}" if needs else f"{name} has not reported for {SILENCE_S:.0f} s"
-            )
+            if call.worker is not None and call.age_s > SILENCE_S:
+                self._explain(call.worker, call.since)
+
+    def _explain(self, worker: WorkerKey, since: float) -> None:
+        """Says once of each silence what a worker waits for."""
+        if self._silent_since.get(worker) == since:
+            return
+        self._silent_since[worker] = since
+        name, needs = name_of(worker), self.needs(worker)
+        if needs:
+            self._recorder.waits(name, needs)
+        self._recorder.message(
+            f"{name} waits for {needs}" if needs else f"{name} has not reported for {SILENCE_S:.0f} s"
+        )
 
     def needs(self, worker: WorkerKey) -> str:
         """Returns "a machine with …" if a worker waits for one; empty if it has one, or that is not known."""
@@ -85,7 +92,7 @@ class Attendance:
           WorkerError: it has been away for so long that Ray is about to end this process.
         """
         silent_s = self._program.machines.silent_s
-        if silent_s > _HEAD_LIMIT_S - _HEAD_PATIENCE_S:
+        if silent_s > _HEAD_LIMIT_S - _HEAD_MARGIN_S:
             plan = self._program.plan
             raise WorkerError(
                 f"the cluster's head (GCS) has not answered for {silent_s:.0f} s, and Ray gives a cluster up after "

@@ -19,6 +19,8 @@ _STORE_IS_FULL = (
     "segments_in_flight or environments_per_worker"
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_DETAIL = re.compile(r"(class_name|actor_id|pid|name|namespace|ip): ")
+"""Begins lines with which Ray says which actor it was, after what happened to it."""
 
 
 @dataclass(frozen=True)
@@ -92,5 +94,6 @@ def brief(error: BaseException) -> str:
     """Returns an error's type and its last line, which in a traceback says what happened."""
     if isinstance(error, ObjectStoreFullError | OutOfDiskError):
         return _STORE_IS_FULL
-    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
+    lines = [line for line in lines if line and not _DETAIL.match(line)]
     return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__

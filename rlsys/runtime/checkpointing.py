@@ -69,6 +69,7 @@ class Checkpointing:
         self._thread = ThreadPoolExecutor(max_workers=1)  # it alone changes what has been committed
         self._committed = checkpoints.latest()
         self._writing: _Writing | None = None
+        self._has_skipped = False
         self._scores: dict[int, float] = {}
         self._marking: deque[Future[bool]] = deque()
 
@@ -96,8 +97,11 @@ class Checkpointing:
           extra: whether the checkpoint stays for good.
         """
         if self._writing is not None:
-            self._recorder.message("checkpoint skipped: the one before is still being written")
+            if not self._has_skipped:
+                self._recorder.message("checkpoints are skipped: one is still being written")
+            self._has_skipped = True
             return False
+        self._has_skipped = False
         try:
             draft = self._checkpoints.begin(learner_step, extra=extra)
         except CheckpointError as error:
