@@ -116,6 +116,18 @@ def test_numbers_of_machines_fit_together_and_the_head_runs_no_work(name):
         assert MACHINES[tree["provider"]["type"]](node["node_config"]), kind
 
 
+def test_own_machines_have_their_roles_the_head_runs_no_work_and_ray_is_found_by_ray_down():
+    tree = read("local.yaml")
+    (head,) = [command for command in tree["head_start_ray_commands"] if "--head" in command]
+    (worker,) = [command for command in tree["worker_start_ray_commands"] if "--address=" in command]
+    assert "--labels=rlsys.io/role=learner" in head
+    assert "--num-cpus=0" in head, "rollout workers would be counted on cores that their label keeps them from"
+    assert "--labels=rlsys.io/role=rollout" in worker
+    (path,) = [command for command in tree["setup_commands"] if "~/.bashrc" in command]
+    assert "PATH=~/rlsys-env/bin:$PATH" in path
+    assert "RAY_AUTH_MODE=token" in path
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name != "local.yaml"])
 def test_only_machines_whose_loss_costs_nothing_are_spot_machines(name):
     for kind, node in read(name)["available_node_types"].items():
