@@ -272,7 +272,7 @@ class Supervisor:
         self._recorder.evaluation(evaluation)
 
     def _begin_checkpoint(self, *, extra: bool = False) -> None:
-        """Asks every worker to write its part; commits when all have. An extra one stays for good."""
+        """Asks every worker that is there to write its part; commits when all have. An extra one stays for good."""
         if self._draft is not None:
             self._recorder.message("checkpoint skipped: the one before is still being written")
             return
@@ -289,7 +289,8 @@ class Supervisor:
         for index, shard in enumerate(self._program.shards):
             self._calls.track("save", -2 - index, shard.save_to.remote(folder))
         for index, host in self._program.rollouts.items():
-            if not self._restarts.is_booked(("rollout", index)):
+            worker: WorkerKey = ("rollout", index)
+            if not self._restarts.is_booked(worker) and not self._attendance.needs(worker):
                 self._calls.track("save", index, host.save_to.remote(folder))
 
     def _commit(self) -> None:
@@ -397,13 +398,11 @@ class Supervisor:
         self._watch_head()
         patience_s = self._plan.runtime.rollout_timeout_s
         for call in self._calls:
-            if call.kind in ("rollout", "start") and call.age_s > patience_s:
-                if not self._attendance.needs(("rollout", call.index)):
-                    what = f"no report for {patience_s:g} s (runtime.rollout_timeout_s): its environments hang"
-                    self._restart(("rollout", call.index), WorkerError(what))
-            elif call.kind == "save" and call.index >= 0 and call.age_s > SILENCE_S:
-                self._calls.forget("save", index=call.index)
-                self._commit_if_complete()
+            is_late = call.kind in ("rollout", "start") and call.age_s > patience_s
+            if is_late and not self._attendance.needs(("rollout", call.index)):
+                what = f"no report for {patience_s:g} s (runtime.rollout_timeout_s): its environments hang"
+                self._restart(("rollout", call.index), WorkerError(what))
+        self._leave_out_late_parts(SILENCE_S)
         self._attendance.look(self._calls)
         if time.monotonic() >= self._next_ping:
             self._next_ping = time.monotonic() + _PING_EVERY_S
@@ -435,6 +434,7 @@ class Supervisor:
         deadline = time.monotonic() + SILENCE_S
         while self._ticking() and time.monotonic() < deadline:
             self._serve(timeout_s=0.25)
+        self._leave_out_late_parts(0.0)
 
     def _ticking(self) -> bool:
         return self._calls.busy("rollout", "learner", "save", "start")
@@ -453,6 +453,13 @@ class Supervisor:
             self._commit_if_complete()
         else:
             self._give_up_draft(error)
+
+    def _leave_out_late_parts(self, patience_s: float) -> None:
+        """Commits a checkpoint without the parts of rollout workers that do not answer: they may be cut off."""
+        for call in self._calls:
+            if call.kind == "save" and call.index >= 0 and call.age_s > patience_s:
+                self._calls.forget("save", index=call.index)
+        self._commit_if_complete()
 
     def _commit_if_complete(self) -> None:
         if self._draft is not None and not self._calls.busy("save"):

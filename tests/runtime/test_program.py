@@ -107,6 +107,28 @@ def test_training_goes_on_when_a_process_is_killed(
         run.work_until(lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100)
 
 
+def test_a_rollout_worker_that_does_not_answer_holds_no_checkpoint_up(
+    make_plan: MakePlan, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlsys.runtime.supervisor.SILENCE_S", 1.0)
+    plan = make_plan(runtime={"rollout_workers": 2}, run={"training_steps": 10_000})
+    with started(plan, make_recorder) as run:
+        run.work_until(lambda: run.checkpoints.latest() is not None)
+        process = run.pid_of("rollout")
+        os.kill(process, signal.SIGSTOP)
+        try:
+            before = run.progress.learner_steps
+            run.work_until(lambda: (run.checkpoints.latest() or 0) > before + 60)
+            parts = run.checkpoints.open("latest").parts
+            assert "rollout-0" not in parts
+            assert {"learner", "replay-0", "rollout-1"} <= set(parts)
+            run.supervisor.stop("enough")
+            run.supervisor.run()
+            assert run.checkpoints.latest() == run.progress.learner_steps
+        finally:
+            os.kill(process, signal.SIGCONT)
+
+
 @pytest.mark.parametrize(
     ("env_id", "reason"),
     [
