@@ -279,12 +279,13 @@ class Supervisor:
         self._recorder.evaluation(evaluation)
 
     def _begin_checkpoint(self, *, extra: bool = False) -> None:
-        """Asks every worker to write its part; an extra one stays for good."""
+        """Asks every worker that is there to write its part; an extra one stays for good."""
         progress = self._progress
         hosts = {"learner": self._program.learners[0]}
         hosts |= {f"replay-{index}": shard for index, shard in enumerate(self._program.shards)}
         for index, host in self._program.rollouts.items():
-            if not self._restarts.is_booked(("rollout", index)):
+            worker: WorkerKey = ("rollout", index)
+            if not self._restarts.is_booked(worker) and not self._attendance.needs(worker):
                 hosts[f"rollout-{index}"] = host
         metrics = {"learner_steps": progress.learner_steps, "env_steps": progress.env_steps}
         if self._checkpointing.begin(progress.learner_steps, progress.save(), metrics, hosts, extra=extra):
