@@ -55,7 +55,8 @@ def test_a_run_of_every_kind_of_worker_is_seen_as_it_is(
     make_plan: MakePlan, make_recorder: Callable[..., Recorder]
 ) -> None:
     runtime = {"rollout_workers": 2, "inference_workers": 1, "inference_device": "cpu", "replay_shards": 2}
-    plan = make_plan(runtime=runtime, run={"training_steps": 10**6, "evaluate_every_learner_steps": 20})
+    run_section = {"training_steps": 10**6, "evaluate_every_learner_steps": 20, "log_every_s": 1e6}
+    plan = make_plan(runtime=runtime, run=run_section)
     plan.folder.mkdir(parents=True)
     presence = Presence(plan.folder)
     with presence, started(plan, functools.partial(make_recorder, presence=presence, on_ray=True)) as run:
