@@ -16,7 +16,7 @@ from rlsys.runtime.plan import Plan
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.rollout import RolloutReport
-from rlsys.runtime.roster import Roster
+from rlsys.runtime.roster import Roster, WorkerRow
 from rlsys.runtime.shard import ShardReport
 from rlsys.runtime.status import Status
 from rlsys.runtime.tracking import Tracker
@@ -54,7 +54,7 @@ class Recorder:
         self._advisor = Advisor(Setup.of(plan))
         self._new_interval()
         if presence is not None:
-            presence.tell_of(self._roster.rows)
+            presence.tell_of(self._processes)
 
     def rollout(self, report: RolloutReport) -> None:
         """Takes in what a rollout worker did."""
@@ -198,7 +198,7 @@ class Recorder:
     def write(self) -> None:
         """Writes a row and refreshes the terminal."""
         seconds = max(1e-9, time.monotonic() - self._interval_started)
-        self._roster.report("driver", 0, self._pulse.take(), does="supervises")
+        self._processes()
         row = self._row(seconds)
         self._advisor.take(seconds, row)
         self._tracker.log(row, learner_step=self._progress.learner_steps, env_steps=self._progress.env_steps)
@@ -207,6 +207,11 @@ class Recorder:
         if self._presence is not None:
             self._presence.update(status)
         self._new_interval()
+
+    def _processes(self) -> list[WorkerRow]:
+        """Returns a row for each process of the run, this one included."""
+        self._roster.report("driver", 0, self._pulse.take(), does="supervises")
+        return self._roster.rows()
 
     def _row(self, seconds: float) -> dict[str, float]:
         progress = self._progress
