@@ -30,7 +30,6 @@ MakeRecorder = Callable[[Plan, Progress], Recorder]
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "simulated")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "simulated-secret")
     with serving() as served:
         yield served
@@ -307,9 +306,7 @@ def test_what_an_object_store_refuses_is_one_line_and_spares_the_checkpoint_befo
     assert_whole(checkpoints, 1)
 
 
-def test_an_endpoint_that_is_down_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "simulated")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "simulated")
+def test_an_endpoint_that_is_down_is_one_line() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         uri = f"s3://bucket/a?scheme=http&endpoint_override=127.0.0.1:{unused.getsockname()[1]}"

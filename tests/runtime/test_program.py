@@ -14,6 +14,7 @@ from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.tracking import read_metrics
+from rlsys.testing.object_store import serving
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
 
@@ -31,7 +32,7 @@ class Run:
 
         self.plan = plan
         self.progress = Progress(plan.run)
-        self.checkpoints = Checkpoints(plan.folder / "checkpoints", keep=plan.run.keep_checkpoints)
+        self.checkpoints = Checkpoints(plan.checkpoints, keep=plan.run.keep_checkpoints)
         self.program = Program(plan)
         self.recorder = make_recorder(plan, self.progress)
         self.supervisor = Supervisor(plan, self.program, self.progress, self.recorder, self.checkpoints)
@@ -195,3 +196,26 @@ def test_two_ranks_share_the_batch_and_stay_in_step(make_plan: MakePlan, make_re
         run.recorder.write()
     last = [row for row in read_metrics(plan.folder) if "replay/sampled" in row][-1]
     assert 40 * 16 <= last["replay/sampled"] <= (40 + 3) * 16  # up to three batches are asked for in advance
+
+
+def test_every_worker_writes_to_the_object_store_and_a_failure_there_costs_a_checkpoint_only(
+    make_plan: MakePlan, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as store:
+        budget = {"training_steps": 10_000, "checkpoint_every_learner_steps": 20, "checkpoints": store.uri}
+        plan = make_plan(runtime={"rollout_workers": 2, "replay_shards": 2}, run=budget)
+        with started(plan, make_recorder) as run:
+            messages: list[str] = []
+            monkeypatch.setattr(run.recorder, "message", messages.append)
+            run.work_until(lambda: bool(run.checkpoints.list()))
+            store.fails = (403, "AccessDenied")
+            run.work_until(lambda: any("checkpoint given up: cannot write" in text for text in messages))
+            store.fails, before = None, run.checkpoints.latest()
+            run.work_until(lambda: run.checkpoints.latest() != before)
+        step = run.checkpoints.latest()
+        assert step is not None
+        parts = {part.partition("/")[0] for part in run.checkpoints.open(step).parts}
+        assert parts == {"learner", "progress", "replay-0", "replay-1", "rollout-0", "rollout-1", "weights"}
+        assert not (plan.folder / "checkpoints").exists()
+        with started(plan, make_recorder, step) as resumed:
+            resumed.work_until(lambda: resumed.progress.learner_steps > step)
