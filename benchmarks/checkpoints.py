@@ -156,11 +156,12 @@ def _start(plan: Plan, index: int) -> Any:
 
         async def beat(self) -> None:
             """Measures turns, for ever."""
+            before = time.thread_time()
             while True:
-                started = time.thread_time()
-                await asyncio.sleep(0)
-                self._turn_s = max(self._turn_s, time.thread_time() - started)
                 await asyncio.sleep(0.001)
+                now = time.thread_time()
+                self._turn_s = max(self._turn_s, now - before)
+                before = now
 
         async def longest_turn_s(self) -> float:
             """Returns the longest turn since the last call."""
@@ -174,7 +175,7 @@ def _start(plan: Plan, index: int) -> Any:
 
 @contextmanager
 def _asking(shards: list[Any]) -> Iterator[list[float]]:
-    """Asks every shard for its status, one call at a time each; the list's only element is the longest answer so far."""
+    """Asks every shard for its status, over and over; the list's only element is the longest answer so far."""
     longest, done = [0.0], threading.Event()
     ray.get([shard.longest_turn_s.remote() for shard in shards])
 
