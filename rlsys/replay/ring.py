@@ -83,10 +83,13 @@ class Chunk:
 
 
 class Watcher(Protocol):
-    """Who must know when a segment leaves."""
+    """Who must know of changes before they happen."""
 
     def leaving(self, entry: Entry) -> None:
-        """Is told while its rows are still there."""
+        """Is told of a segment that leaves while its rows are still there."""
+
+    def changing(self, slots: Array | slice) -> None:
+        """Is told before what a table keeps about these slots changes."""
 
 
 class SegmentRing:
@@ -96,7 +99,7 @@ class SegmentRing:
       capacity: number of slots.
       entries: stored segments, oldest first; to read only.
       chunks: the same segments in chunks; to read only.
-      watchers: who is told of every segment that leaves.
+      watchers: who is told of changes.
     """
 
     def __init__(self, specs: Mapping[str, ArraySpec], capacity: int, num_stack: int) -> None:

@@ -16,7 +16,7 @@ from rlsys.api import ReplayNotReady, Saved, SegmentSpec, TableSpec
 from rlsys.errors import ConfigError, ReplayError, did_you_mean
 from rlsys.replay import ring, schema
 from rlsys.replay.ring import SegmentRing
-from rlsys.replay.snapshot import Snapshot
+from rlsys.replay.snapshot import Frozen, Snapshot
 from rlsys.replay.sources import SeenSources
 from rlsys.replay.sum_tree import SumTree
 from rlsys.types import Array, Batch, EnvSpec, Segment
@@ -141,6 +141,7 @@ class Table:
         while self._ring.is_full_for(segment):
             self._evict("slots")
         entry = self._ring.add(segment)
+        self._announce(entry.items)
         self._draws_left[entry.items] = self._spec.max_times_sampled or 1
         if self._spec.sampler == "prioritized" and segment.priority is not None:
             self._tree.set_range(entry.items.start, segment.priority)
@@ -216,6 +217,7 @@ class Table:
         num_live = int(np.count_nonzero(live))
         if num_live < len(keys):
             slots, priorities = slots[live], priorities[live]
+        self._announce(slots)
         self._tree.set(slots, priorities)
         self._counts["updated_priorities"] += num_live
         self._counts["skipped_priorities"] += len(keys) - num_live
@@ -223,19 +225,24 @@ class Table:
 
     def snapshot(self) -> Snapshot:
         """Returns the table as it is now: everything that decides about coming draws, and the rows bit by bit."""
+        span = self._ring.span()
+        priorities = Frozen(self._tree.priorities)
+        draws_left = Frozen(self._draws_left) if self._spec.max_times_sampled else None
         head = {
             "ring": self._ring.save(),
-            "priorities": self._copy_used(self._tree.priorities),
-            "draws_left": self._copy_used(self._draws_left) if self._spec.max_times_sampled else None,
+            "priorities": [priorities.values[run] for run in span],
+            "draws_left": [draws_left.values[run] for run in span] if draws_left else None,
             "sources": self._sources.save(),
             "counts": dict(self._counts),
             "rng": self._rng.bit_generator.state,
         }
-        return Snapshot(head, self._ring)
+        return Snapshot(head, [priorities, draws_left] if draws_left else [priorities], self._ring)
 
     def save(self) -> Saved:
         """Returns all of a snapshot at once."""
         with contextlib.closing(self.snapshot()) as snapshot:
+            while snapshot.settle():
+                continue
             return {**snapshot.head, "chunks": list(iter(snapshot.take, None))}
 
     def load(self, saved: Saved) -> None:
@@ -249,21 +256,14 @@ class Table:
         self._ring.load(saved["ring"], saved["chunks"])
         for entry in self._ring.entries:
             self._draws_left[entry.items] = 1
-        done = 0
-        for run in self._ring.span():
-            part = slice(done, done + run.stop - run.start)
+        for part, run in enumerate(self._ring.span()):
             self._tree.set_range(run.start, saved["priorities"][part])
             if saved["draws_left"] is not None:
                 self._draws_left[run] = saved["draws_left"][part]
-            done = part.stop
         self._num_items = int(np.count_nonzero(self._draws_left))
         self._sources.load(saved["sources"])
         self._counts = dict(saved["counts"])
         self._rng.bit_generator.state = saved["rng"]
-
-    def _copy_used(self, values: Array) -> Array:
-        """Returns what a value per slot is from the oldest row to the newest."""
-        return np.concatenate([values[:0], *(values[run] for run in self._ring.span())])
 
     def _choose_capacity(self, env: EnvSpec, segments: SegmentSpec) -> int:
         """Returns slots for `max_size` items in segments of the usual shape, fewer where the byte budget ends first."""
@@ -306,6 +306,7 @@ class Table:
     def _use_up(self, slots_B: Array) -> None:
         """Counts draws, and lets items, and then segments, leave that have none left."""
         slots, draws = np.unique(slots_B, return_counts=True)
+        self._announce(slots)
         self._draws_left[slots] = np.maximum(self._draws_left[slots] - draws, 0)
         gone = slots[self._draws_left[slots] == 0]
         self._tree.set(gone, np.zeros(len(gone)))
@@ -313,9 +314,15 @@ class Table:
         while self._ring.entries and not self._draws_left[self._ring.entries[0].items].any():
             self._evict("draws")
 
+    def _announce(self, slots: Array | slice) -> None:
+        """Says that priorities, or draws left, of these slots are about to change."""
+        for watcher in self._ring.watchers:
+            watcher.changing(slots)
+
     def _evict(self, reason: str) -> None:
         """Removes the oldest segment and counts why: for "size", "slots", "bytes" or "draws"."""
         entry = self._ring.remove_oldest()
+        self._announce(entry.items)
         self._num_items -= int(np.count_nonzero(self._draws_left[entry.items]))
         self._draws_left[entry.items] = 0
         self._tree.clear_range(entry.items.start, entry.items.stop)

@@ -62,6 +62,8 @@ class TableWriter:
         known = self._committed.records if self._committed.step == committed else {}
         loop = asyncio.get_running_loop()
         with contextlib.closing(table.snapshot()) as snapshot:
+            while snapshot.settle():
+                await asyncio.sleep(0)
             needed = {number: known[number] for number in snapshot.lasting & known.keys()}
             files = await loop.run_in_executor(self._thread, _take_over, place, committed, needed)
             snapshot.skip(files)

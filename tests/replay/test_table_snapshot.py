@@ -7,6 +7,7 @@ import pytest
 
 from rlsys.api import SegmentSpec, TableSpec
 from rlsys.replay import ring
+from rlsys.replay import snapshot as snapshots
 from rlsys.replay.table import Table
 from rlsys.types import ArraySpec, EnvSpec, Segment, Source
 
@@ -86,6 +87,8 @@ def _assert_same(one, other):
 )
 def test_a_snapshot_is_the_table_of_its_moment_though_inserts_and_draws_go_on(env, spec, monkeypatch):
     monkeypatch.setattr(ring, "_CHUNK_BYTES", 1200)
+    monkeypatch.setattr(snapshots, "_BLOCK", 8)
+    monkeypatch.setattr(snapshots, "_BLOCKS_AT_ONCE", 9)
     handed_out = needed = 0
     for seed in range(4):
         life = _Life(env, spec, seed)
@@ -99,6 +102,8 @@ def test_a_snapshot_is_the_table_of_its_moment_though_inserts_and_draws_go_on(en
             with contextlib.closing(life.table.snapshot()) as snapshot:
                 life.go_on(int(rng.integers(0, 3)))
                 snapshot.skip(store)
+                while snapshot.settle():
+                    life.go_on(1)
                 while (chunk := snapshot.take()) is not None:
                     chunks[chunk["number"]] = chunk
                     life.go_on(int(rng.integers(0, 3)))

@@ -206,7 +206,7 @@ def test_every_worker_writes_to_the_object_store_and_a_failure_there_costs_a_che
 ) -> None:
     with serving() as store:
         budget = {"training_steps": 10_000, "checkpoint_every_learner_steps": 20, "checkpoints": store.uri}
-        plan = make_plan(runtime={"rollout_workers": 2, "replay_shards": 2}, run=budget)
+        plan = make_plan(run=budget)
         with started(plan, make_recorder) as run:
             messages: list[str] = []
             monkeypatch.setattr(run.recorder, "message", messages.append)
@@ -218,7 +218,7 @@ def test_every_worker_writes_to_the_object_store_and_a_failure_there_costs_a_che
         step = run.checkpoints.latest()
         assert step is not None
         parts = {part.partition("/")[0] for part in run.checkpoints.open(step).parts}
-        assert parts == {"learner", "progress", "replay-0", "replay-1", "rollout-0", "rollout-1", "weights"}
+        assert parts == {"learner", "progress", "replay-0", "rollout-0", "weights"}
         assert not (plan.folder / "checkpoints").exists()
         with started(plan, make_recorder, step) as resumed:
             resumed.work_until(lambda: resumed.progress.learner_steps > step)
