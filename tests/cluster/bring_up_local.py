@@ -1,6 +1,6 @@
 """Starts cluster/local.yaml for real, on machines made of namespaces: `ray up`, a run, a cut link, `ray down`.
 
-    python tests/cluster/bring_up_local.py [--json FILE]    # as root, on Linux; takes five to ten minutes
+    python tests/cluster/bring_up_local.py [--json FILE]    # as root, on Linux; takes 5 to 15 minutes
 
 Three machines and the desk at which `ray up` is typed (see machines.py) get the file with addresses, user and key
 filled in, and with the Python environment of whoever starts this in place of a new one. A run trains there, for 30 s
@@ -13,6 +13,7 @@ the machines, nothing else. Exit status 0: all of this was verified, and nothing
 import argparse
 import contextlib
 import json
+import os
 import platform
 import re
 import shlex
@@ -28,7 +29,7 @@ from typing import Any
 
 import yaml
 from link_cut import Cut, read
-from machines import SHARED, Machine, apart, build, fetch, namespaces
+from machines import SHARED, Machine, apart, build, fetch, left
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 NAMES = ("desk", "head", "worker-1", "worker-2")
@@ -83,7 +84,8 @@ class Scenario:
             self._stop(run)
         down_s = self._bring_down()
         times = {"ray_up_s": up_s, "launch_to_first_checkpoint_s": first_s, "ray_down_until_workers_ended_s": down_s}
-        self.rows.insert(0, {"what": "ray up, rlsys launch, ray down with cluster/local.yaml, 3 machines", **times})
+        rounded = {name: round(seconds, 1) for name, seconds in times.items()}
+        self.rows.insert(0, {"what": "ray up, rlsys launch, ray down with cluster/local.yaml, 3 machines", **rounded})
 
     def _look_around(self) -> None:
         """Makes sure that `ray stop` can end nothing but what the machines run."""
@@ -108,7 +110,12 @@ class Scenario:
         tree["worker_start_ray_commands"][-1] += f" --num-cpus={CORES}"
         (self._machines["desk"].folder / "root" / "local.yaml").write_text(yaml.safe_dump(tree))
         self._at_desk("ray get-auth-token --generate")
-        self._at_desk("RAY_UP_enable_autoscaler_v2=0 ray up --yes ~/local.yaml", patience_s=400)
+        ray_up = "RAY_UP_enable_autoscaler_v2=0 ray up --yes ~/local.yaml"
+        try:
+            self._at_desk(ray_up, patience_s=400)
+        except AssertionError:
+            self.say("ray up failed, as it does where Ray's head takes more than 30 s to start; once more")
+            self._at_desk(ray_up, patience_s=400)
         self.say("ray up has returned")
         wanted = {self._machines[name].address: role for name, role in ROLES.items()}
         self._until(lambda: self._roles() == wanted, "all machines, each with its role", 240)
@@ -131,7 +138,7 @@ class Scenario:
     def _train(self, run: subprocess.Popen[bytes]) -> float:
         """Waits for a checkpoint, looks who is where, and lets the run go on undisturbed for a while."""
         started = time.monotonic()
-        self._until(lambda: bool(self._checkpoints()), "a first checkpoint", 300, run)
+        self._until(lambda: bool(self._checkpoints()), "a first checkpoint", 600, run)
         took_s = time.monotonic() - started
         self.say(f"it trains: checkpoint {self._checkpoints()[0]}")
         for name, role in ROLES.items():
@@ -139,7 +146,7 @@ class Scenario:
         self.say("workers are where they should be: " + self._places())
         begin = read(self._run)[-1]["time_s"]
         self._until(
-            lambda: read(self._run)[-1]["time_s"] > begin + TRAINS_BEFORE_S, "an undisturbed half minute", 90, run
+            lambda: read(self._run)[-1]["time_s"] > begin + TRAINS_BEFORE_S, "an undisturbed half minute", 180, run
         )
         return took_s
 
@@ -248,8 +255,6 @@ def inside(folder: Path, json_file: Path | None) -> None:
     """Plays the scenario; this process is in namespaces of its own already."""
     visible = [Path(sys.prefix), Path(sys.base_prefix), REPOSITORY]
     machines = build(folder, NAMES, folder / "programs", visible)
-    ours = {*namespaces("self"), *(name for machine in machines for name in namespaces(machine.process))}
-    (folder / "namespaces").write_text("\n".join(ours))
     scenario = Scenario(folder, machines)
     try:
         scenario.play()
@@ -260,22 +265,10 @@ def inside(folder: Path, json_file: Path | None) -> None:
             sys.stderr.write(f"--- the end of {name}\n{text[-4000:]}\n")
         sys.exit(1)
     if json_file is not None:
-        origin = {"command": COMMAND, "machine": platform.machine(), "python": platform.python_version()}
+        load = round(os.getloadavg()[2], 1)  # what else the host does decides over these times
+        origin = {"command": COMMAND, "cores": os.cpu_count(), "load": load, "python": platform.python_version()}
         with json_file.open("a") as file:
             file.writelines(json.dumps({**row, **origin}) + "\n" for row in scenario.rows)
-
-
-def left(folder: Path) -> list[str]:
-    """Returns what of the machines is still there, seen from the host."""
-    found = []
-    ours = set((folder / "namespaces").read_text().split()) if (folder / "namespaces").exists() else set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if ours & set(namespaces(process.name)):
-                found.append(f"process {process.name}")
-    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(folder) in line]
-    links = subprocess.run(["ip", "-brief", "link"], check=True, capture_output=True, text=True).stdout
-    return found + [line for line in links.splitlines() if re.split(r"[@\s]", line)[0] in ("bridge", *NAMES)]
 
 
 def main() -> None:
@@ -291,7 +284,7 @@ def main() -> None:
     again = [sys.executable, __file__, "--inside", str(folder)] + (
         ["--json", str(options.json)] if options.json else []
     )
-    before = left(folder)
+    before = left(folder, NAMES)
     assert not before, f"links of these names are there already: {before}"
     process = None
     try:
@@ -303,7 +296,7 @@ def main() -> None:
             process.kill()
             process.wait()
         deadline = time.monotonic() + 10
-        while (found := left(folder)) and time.monotonic() < deadline:
+        while (found := left(folder, NAMES)) and time.monotonic() < deadline:
             time.sleep(0.2)
         if not any(str(folder) in line for line in found):
             shutil.rmtree(folder)

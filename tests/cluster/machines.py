@@ -4,6 +4,8 @@ Whoever builds them should be `apart` first, in namespaces of its own: then the 
 process outside can be seen from inside, so none can be killed, and everything ends with the first process inside.
 """
 
+import contextlib
+import re
 import shlex
 import shutil
 import socket
@@ -18,15 +20,10 @@ NETWORK = "10.117.0"
 SHARED = "/mnt/shared"
 """A folder that all machines see and write, as one of a file server."""
 _COVERED = ("/mnt", "/root", "/tmp")  # the last hides where machines lie
-_NAMESPACES = ("mnt", "net", "pid", "uts", "ipc")
+_BRIDGE = "bridge"
 _UNSHARE = ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PATIENCE_S = 20.0
-
-
-def namespaces(process: int | str) -> list[str]:
-    """Returns what the kernel calls the namespaces of a process."""
-    return [str(Path(f"/proc/{process}/ns/{kind}").readlink()) for kind in _NAMESPACES]
 
 
 def apart(command: Sequence[str]) -> list[str]:
@@ -103,18 +100,38 @@ def build(folder: Path, names: Sequence[str], programs: Path, visible: Sequence[
     (folder / "passwd").write_text("root:x:0:0:root:/root:/bin/bash\nsshd:x:65533:65533::/run/sshd:/bin/false\n")
     (folder / "shadow").write_text("root:none:::::::\n")  # no password, yet not locked: keys are let in
     _run("ip", "link", "set", "lo", "up")
-    _run("ip", "link", "add", "bridge", "type", "bridge")
-    _run("ip", "address", "add", f"{NETWORK}.1/24", "dev", "bridge")
-    _run("ip", "link", "set", "bridge", "up")
+    _run("ip", "link", "add", _BRIDGE, "type", "bridge")
+    _run("ip", "address", "add", f"{NETWORK}.1/24", "dev", _BRIDGE)
+    _run("ip", "link", "set", _BRIDGE, "up")
     machines = [
         _start(folder / name, name, f"{NETWORK}.{10 + index}", programs, visible) for index, name in enumerate(names)
     ]
+    ours = {name for process in ("self", *(machine.process for machine in machines)) for name in _namespaces(process)}
+    (folder / "namespaces").write_text("\n".join(ours))
     keys = [machine.folder / "root" / ".ssh" for machine in machines]
     _make_key(keys[0] / "id_ed25519")
     for machine, folder_of_keys in zip(machines, keys, strict=True):
         shutil.copy(keys[0] / "id_ed25519.pub", folder_of_keys / "authorized_keys")
         _await_ssh(machine)
     return machines
+
+
+def left(folder: Path, names: Sequence[str]) -> list[str]:
+    """Returns what of machines that were built in a folder is still there, seen from the host."""
+    found = []
+    ours = set((folder / "namespaces").read_text().split()) if (folder / "namespaces").exists() else set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if ours & set(_namespaces(process.name)):
+                found.append(f"process {process.name}")
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(folder) in line]
+    links = subprocess.run(["ip", "-brief", "link"], check=True, capture_output=True, text=True).stdout
+    return found + [line for line in links.splitlines() if re.split(r"[@\s]", line)[0] in (_BRIDGE, *names)]
+
+
+def _namespaces(process: int | str) -> list[str]:
+    """Returns what the kernel calls the namespaces of a process."""
+    return [str(Path(f"/proc/{process}/ns/{kind}").readlink()) for kind in ("mnt", "net", "pid", "uts", "ipc")]
 
 
 def _start(folder: Path, name: str, address: str, programs: Path, visible: Sequence[Path]) -> Machine:
@@ -134,7 +151,7 @@ def _start(folder: Path, name: str, address: str, programs: Path, visible: Seque
         assert time.monotonic() < deadline and outer.poll() is None, (folder / "log").read_text()
         time.sleep(0.05)
     _run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", first[0])
-    _run("ip", "link", "set", name, "master", "bridge", "up")
+    _run("ip", "link", "set", name, "master", _BRIDGE, "up")
     inside = ["nsenter", "--target", first[0], "--net", "ip"]
     _run(*inside, "address", "add", f"{address}/24", "dev", "eth0")
     _run(*inside, "link", "set", "lo", "up")
