@@ -42,7 +42,6 @@ from rlsys.runtime.console import Console
 from rlsys.runtime.hosts import ShardHost
 from rlsys.runtime.parameter_server import ParameterServer, Publication
 from rlsys.runtime.plan import Plan, check
-from rlsys.runtime.process import prepare
 from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.recorder import Recorder
@@ -55,6 +54,8 @@ from rlsys.types import ArraySpec, Segment, Source
 Arguments = Callable[[int], tuple[Any, ...]]
 """Of the n-th call."""
 
+_OURS = ("Host", "ParameterServer")
+"""How the processes of our workers are called."""
 _SLEEP_S = 0.01
 _WARM_UP_S = 5.0
 _START_PATIENCE_S = 300.0
@@ -129,7 +130,6 @@ def started(plan: Plan) -> Iterator[tuple[Supervisor, Progress, Counting]]:
 def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str, object]:
     """Returns the figures of one run, of which this process is the driver."""
     launched = psutil.Process().create_time()
-    prepare()
     with tempfile.TemporaryDirectory() as directory:
         plan = make_plan(workers, Path(directory), torch=torch, tick_s=tick_s)
         with started(plan) as (supervisor, progress, recorder):
@@ -138,10 +138,15 @@ def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str
                 supervisor.work()
             first_step_s = time.time() - launched
             _work(supervisor, _WARM_UP_S)
-            cpu, steps, updates, ticks = cpu_seconds(), progress.env_steps, progress.learner_steps, recorder.ticks
+            cpu, steps, updates, ticks = (
+                cpu_seconds(os.getpid()),
+                progress.env_steps,
+                progress.learner_steps,
+                recorder.ticks,
+            )
             wall_s = _work(supervisor, max(seconds, 5 * tick_s))
             rate = (progress.env_steps - steps) / wall_s
-            used = {kind: (after - cpu.get(kind, 0.0)) / wall_s for kind, after in cpu_seconds().items()}
+            used = {kind: (after - cpu.get(kind, 0.0)) / wall_s for kind, after in cpu_seconds(os.getpid()).items()}
             return {
                 "what": f"{workers} rollout workers on an environment that sleeps 10 ms, {plan.algorithm.name}",
                 "workers": workers,
@@ -153,7 +158,7 @@ def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str
                 "updates_per_s": round((progress.learner_steps - updates) / wall_s, 2),
                 "ticks_per_s": round((recorder.ticks - ticks) / wall_s, 1),
                 "cores_used": {kind: round(share, 4) for kind, share in sorted(used.items())},
-                "pss_mib": {kind: round(size, 1) for kind, size in sorted(memory_mib().items())},
+                "pss_mib": {kind: round(size, 1) for kind, size in sorted(memory_mib(os.getpid()).items())},
             }
 
 
@@ -165,9 +170,9 @@ def _work(supervisor: Supervisor, seconds: float) -> float:
     return time.monotonic() - began
 
 
-def processes() -> Iterator[tuple[str, psutil.Process]]:
-    """Yields this process and all that it started: what it is in a run, and the process."""
-    driver = psutil.Process()
+def processes(pid: int) -> Iterator[tuple[str, psutil.Process]]:
+    """Yields a driver and all that it started: what it is in a run, and the process."""
+    driver = psutil.Process(pid)
     yield "driver", driver
     for process in driver.children(recursive=True):
         try:
@@ -175,23 +180,22 @@ def processes() -> Iterator[tuple[str, psutil.Process]]:
         except psutil.NoSuchProcess:
             continue
         name = title.removeprefix("ray::").split(".")[0].strip()
-        kind = "unused worker" if name.startswith("IDLE") else name if title.startswith("ray::") else "Ray itself"
-        yield kind, process
+        yield (name if title.startswith("ray::") and name.endswith(_OURS) else "Ray itself"), process
 
 
-def cpu_seconds() -> dict[str, float]:
-    """Returns CPU seconds so far by kind of process."""
+def cpu_seconds(pid: int) -> dict[str, float]:
+    """Returns a driver's CPU seconds so far, and those of what it started, by kind of process."""
     sums: dict[str, float] = defaultdict(float)
-    for kind, process in processes():
+    for kind, process in processes(pid):
         times = process.cpu_times()
         sums[kind] += times.user + times.system
     return sums
 
 
-def memory_mib() -> dict[str, float]:
+def memory_mib(pid: int) -> dict[str, float]:
     """Returns the proportional set size of one process of each kind; of Ray itself, of all together."""
     sizes: dict[str, list[float]] = defaultdict(list)
-    for kind, process in processes():
+    for kind, process in processes(pid):
         sizes[kind].append(process.memory_full_info().pss / 2**20)
     return {kind: sum(each) if kind == "Ray itself" else float(np.median(each)) for kind, each in sizes.items()}
 
@@ -214,7 +218,6 @@ class Caller:
 
 def calls(seconds: float) -> Iterator[dict[str, object]]:
     """Yields what calls of the real server and of real shards cost, with 1 and with 4 clients."""
-    prepare()
     connect(RuntimeConfig())
     clients = [ray.remote(Caller).options(num_cpus=0).remote() for _ in range(4)]
     server = ray.remote(ParameterServer).options(num_cpus=0).remote()
