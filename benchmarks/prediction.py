@@ -4,7 +4,8 @@
 
 Each case is planned, and then launched for M minutes as a user would. Rates are those of the last two thirds of the
 time in which the learner learned; memory is the proportional set size at the end. Every figure comes with the ratio of
-what was predicted to what was measured. Other work on the machine makes runs slower than planned: the load is noted.
+what was predicted to what was measured. Other work on the machine makes runs slower than planned: the load before each
+is noted, and CPU per decision, which suffers less, is compared, too.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scaling import memory_mib
+from scaling import cpu_seconds, memory_mib
 
 from rlsys.runtime.tracking import read_metrics
 
@@ -68,6 +69,7 @@ def compare(name: str, minutes: float) -> Iterator[dict[str, object]]:
     pairs = {
         "decisions per second": (predicted["env_steps_per_s"], measured["env_steps_per_s"]),
         "updates per second": (predicted["updates_per_s"], measured["updates_per_s"]),
+        **_cpu(predicted["cpu_s"], measured["cpu_us"]),
         "bytes of a stored item": (predicted["item_bytes"], measured["item_bytes"]),
         "bytes of the weights": (predicted["weights_bytes"], measured["weights_bytes"]),
     }
@@ -90,6 +92,15 @@ def compare(name: str, minutes: float) -> Iterator[dict[str, object]]:
             }
 
 
+def _cpu(predicted: dict[str, float], measured: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """Returns CPU microseconds of a decision, by kind of process."""
+    parts = {"RolloutHost": ("environments", "acting"), "shard": ("replay",), "LearnerHost": ("learning",)}
+    return {
+        f"CPU µs of a decision in {host}": (1e6 * sum(predicted[part] for part in names), measured[host])
+        for host, names in parts.items()
+    }
+
+
 def _hosts(kind: str) -> tuple[str, ...]:
     hosts = _HOSTS.get(kind, ())
     return (hosts,) if isinstance(hosts, str) else hosts
@@ -101,20 +112,24 @@ def _run(settings: list[str], minutes: float) -> dict[str, Any]:
         where = [f"run.directory={directory}", "run.run_tag=here"]
         run = subprocess.Popen([*_COMMAND, "launch", *settings, *where], stdout=subprocess.DEVNULL)
         folder = Path(directory) / settings[0] / "here"
-        while not (rows := _learning(folder)):
+        while not _learning(folder):
             assert run.poll() is None, "the run ended before it learned"
             time.sleep(0.5)
-        time.sleep(60 * minutes)
-        memory = memory_mib(run.pid)
-        rows = _learning(folder)
+        time.sleep(20 * minutes)
+        first, cpu = _learning(folder)[-1], cpu_seconds(run.pid)
+        time.sleep(40 * minutes)
+        last, spent, memory = _learning(folder)[-1], cpu_seconds(run.pid), memory_mib(run.pid)
         run.send_signal(signal.SIGINT)
         run.wait()
         weights = sum(path.stat().st_size for path in folder.glob("checkpoints/*/weights*.safetensors"))
-    first, last = rows[len(rows) // 3], rows[-1]
+    steps = last["env_steps"] - first["env_steps"]
+    cpu_us = {kind: 1e6 * (after - cpu.get(kind, 0.0)) / steps for kind, after in spent.items()}
+    cpu_us["shard"] = cpu_us.get("ShardHost", 0.0) + cpu_us.get("QueueHost", 0.0)
     passed = last["time_s"] - first["time_s"]
     stored = last.get("replay/bytes", math.nan) / max(1.0, last.get("replay/items", 0.0))
     return {
-        "env_steps_per_s": (last["env_steps"] - first["env_steps"]) / passed,
+        "env_steps_per_s": steps / passed,
+        "cpu_us": cpu_us,
         "updates_per_s": (last["learner_step"] - first["learner_step"]) / passed,
         "item_bytes": stored,
         "weights_bytes": weights,

@@ -96,6 +96,10 @@ def _rows(plan: Plan, prediction: Prediction, costs: Costs) -> list[tuple[str, s
         (f"a step of {size} environments", step),
         ("an update", update),
         ("decisions per second", f"{most}{prediction.env_steps_per_s:,.0f}"),
+        (
+            "CPU of a decision",
+            ", ".join(f"{part} {1e6 * cpu_s:,.0f} µs" for part, cpu_s in prediction.cpu_s.items() if cpu_s),
+        ),
         ("updates per second", f"{most}{prediction.updates_per_s:,.2f}"),
         ("the run's budget is spent after", f"{'at least ' if most else ''}{budget}"),
         ("replay", f"{_bytes(prediction.replay_bytes)}, {prediction.item_bytes:,.0f} bytes an item"),

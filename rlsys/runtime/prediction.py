@@ -36,12 +36,9 @@ RAY_CORES = 0.05
 """Cores that Ray's own processes take on each machine."""
 _BUSY = 0.95
 """What is left of a core that several processes share, after switching between them."""
-_WORKER_BYTES = 22 * _MIB
-"""What Ray adds to a process that has imported it."""
-_BARE_BYTES = 62 * _MIB
-_DRIVER_BYTES = 150 * _MIB
-_RAY_BYTES = 300 * _MIB
-"""Ray's own processes on a machine, without its dashboard."""
+_SERVER_BYTES, _DRIVER_BYTES = 63 * _MIB, 260 * _MIB
+_RAY_BYTES = 420 * _MIB
+"""Ray's own processes on a machine, the workers that it keeps ready included, its dashboard not."""
 _INLINE_BYTES = 100_000
 """Ray sends less than that within a call; more goes through shared memory."""
 
@@ -74,6 +71,7 @@ class Prediction:
       object_store_bytes: of segments, batches and weights on their way.
       traffic: "segments", "batches", "weights" -> bytes per second.
       segment_bytes, batch_bytes, weights_bytes: of one of each.
+      cpu_s: part -> CPU seconds of one decision.
       bounds: of all parts, the tightest first: that one binds.
       env_steps_per_s, updates_per_s: the rates; updates are NaN where the learner's device is not here.
       learner_device: where the learner was measured.
@@ -88,6 +86,7 @@ class Prediction:
     segment_bytes: float
     batch_bytes: float
     weights_bytes: float
+    cpu_s: Mapping[str, float]
     bounds: tuple[Bound, ...]
     env_steps_per_s: float
     updates_per_s: float
@@ -129,6 +128,7 @@ def predict(plan: Plan, costs: Costs, machines: Sequence[MachineType]) -> Predic
         segment_bytes=costs.acting.insert_bytes,
         batch_bytes=costs.storing.batch_bytes,
         weights_bytes=costs.learning.weights_bytes,
+        cpu_s=bounds.cpu_s,
         bounds=tightest,
         env_steps_per_s=rate,
         updates_per_s=updates,
@@ -176,6 +176,12 @@ class _Bounds:
         self._learner_s = self.updates_per_env_step * runtime.learners * (learning.step_cpu_s + self._beside_s)
         self._server_s = pulls * CALLED_S + self.updates_per_env_step / runtime.send_weights_frequency * CALLED_S
         self._inference_s = (acting.act_s + CALLED_S) / size if self._decides_elsewhere else 0.0
+
+    @property
+    def cpu_s(self) -> dict[str, float]:
+        """Part -> CPU seconds of one decision; of a learner, where it was measured on the device that it will have."""
+        learning = {"learning": self._learner_s} if self._knows_learner else {}
+        return {**self._rollout_s, "replay": self._shard_s, "inference": self._inference_s, **learning}
 
     def all(self) -> list[Bound]:
         """Returns every bound; of a learner on a device that is not here there is none."""
@@ -258,7 +264,7 @@ def _memory(plan: Plan, costs: Costs) -> tuple[Memory, ...]:
     alike = workers + learners + plan.num_inference_workers
 
     def each(footprint: Footprint, sharers: int) -> float:
-        return footprint.own_bytes + footprint.shared_bytes / sharers + _WORKER_BYTES
+        return footprint.own_bytes + footprint.shared_bytes / sharers
 
     acting = each(costs.acting.footprint, alike)
     kinds = [
@@ -267,7 +273,7 @@ def _memory(plan: Plan, costs: Costs) -> tuple[Memory, ...]:
         Memory("rollout worker", workers, acting),
         Memory("shard", runtime.replay_shards, each(costs.storing.footprint, alike) + table_bytes),
         Memory("learner", learners, each(costs.learning.footprint, alike)),
-        Memory("parameter server", 1, _BARE_BYTES),
+        Memory("parameter server", 1, _SERVER_BYTES),
         Memory("inference worker", plan.num_inference_workers, acting),
     ]
     if plan.run.evaluate_every_learner_steps or plan.run.evaluate_every_env_steps:
