@@ -1,18 +1,24 @@
 """From 1 to 64 rollout workers on this machine, and what one call costs each process that all of them call.
 
     python benchmarks/scaling.py workers [--counts 1 4 16 48 64] [--torch] [--tick S] [--seconds S] [--json FILE]
+    python benchmarks/scaling.py supervisor [--counts 64 1000 10000] [--tick S] [--seconds S] [--json FILE]
     python benchmarks/scaling.py calls [--seconds S] [--json FILE]
 
 `workers` launches whole runs on `rlsys/Sleeping-v0`, whose steps take 10 ms and no CPU, one environment per worker: the
 share of the ideal rate, the seconds until every worker has made a step, the memory of each kind of process
 (proportional set size) and the CPU that each kind takes. Beside other work, the CPU seconds until all have stepped say
-more than the seconds: divided by the cores, they are what an idle machine takes at least. The policy is the checking algorithm's, which needs no torch;
-`--torch` takes IMPALA's. `calls` puts the real server and shards under as many calls as a few clients can make.
+more than the seconds: divided by the cores, they are what an idle machine takes at least. The policy is the checking
+algorithm's, which needs no torch; `--torch` takes IMPALA's.
+
+`supervisor` gives the real supervisor as many workers as asked for that only report, a few hundred in each process.
+`calls` puts the real server and shards under as many calls as a few clients can make.
 
 Each count runs in a process of its own, so that the time from launch is that of a user.
 """
 
 import argparse
+import asyncio
+import functools
 import io
 import json
 import os
@@ -26,6 +32,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -61,6 +68,7 @@ _SLEEP_S = 0.01
 _WARM_UP_S = 5.0
 _START_PATIENCE_S = 300.0
 _LITTLE_LEARNING = CheckingConfig(sampling_ratio=0.05, window_size=20_000)
+_PER_REPORTER = 500
 _POSITIONS = (np.arange(16) + 0.5) / 16
 
 
@@ -113,13 +121,11 @@ class Counting(Recorder):
 
 
 @contextmanager
-def started(plan: Plan) -> Iterator[tuple[Supervisor, Progress, Counting]]:
+def started(plan: Plan, program: Any) -> Iterator[tuple[Supervisor, Progress, Counting]]:
     """Starts a run as `rlsys launch` does, without its terminal; yields supervisor, progress and recorder."""
-    connect(plan.runtime)
     loaded = Loaded(plan.name, "", Experiment(algorithm="", env=plan.env, runtime=plan.runtime, run=plan.run), {})
     console = Console(loaded, plan.folder, terminal=False, output=rich.console.Console(file=io.StringIO()))
     progress = Progress(plan.run)
-    program = Program(plan)
     with closing(Tracker(plan.folder, loaded, plan.name, resume=False)) as tracker:
         recorder = Counting(plan, progress, tracker, console)
         supervisor = Supervisor(plan, program, progress, recorder, Checkpoints(plan.folder / "checkpoints", keep=1))
@@ -133,7 +139,8 @@ def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str
     launched = psutil.Process().create_time()
     with tempfile.TemporaryDirectory() as directory:
         plan = make_plan(workers, Path(directory), torch=torch, tick_s=tick_s)
-        with started(plan) as (supervisor, progress, recorder):
+        connect(plan.runtime)
+        with started(plan, Program(plan)) as (supervisor, progress, recorder):
             while len(recorder.began) < workers:
                 assert time.time() - launched < _START_PATIENCE_S, f"{len(recorder.began)} of {workers} began"
                 supervisor.work()
@@ -200,6 +207,66 @@ def memory_mib(pid: int) -> dict[str, float]:
     for kind, process in processes(pid):
         sizes[kind].append(process.memory_full_info().pss / 2**20)
     return {kind: sum(each) if kind == "Ray itself" else float(np.median(each)) for kind, each in sizes.items()}
+
+
+class Reporter:
+    """Many rollout workers that only report."""
+
+    async def collect(self, worker: int, seconds: float) -> RolloutReport:
+        """Waits as a worker works."""
+        await asyncio.sleep(seconds)
+        return RolloutReport(worker, env_steps=int(seconds / _SLEEP_S))
+
+
+class Reporting:
+    """A program of workers that only report: what the supervisor needs of a `Program`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.shards: list[Any] = []
+        self.inference: list[Any] = []
+        self.learners: list[Any] = []
+        self.evaluator = None
+        self.rollouts: dict[int, Any] = {}
+        reporter = ray.remote(Reporter).options(num_cpus=0, max_concurrency=_PER_REPORTER)
+        self._reporters = [reporter.remote() for _ in range(-(-plan.num_rollout_workers // _PER_REPORTER))]
+
+    def start_learners(self, step: int | None) -> list[ray.ObjectRef]:
+        """Starts none."""
+        return []
+
+    def start_rollout(self, index: int, incarnation: int) -> Any:
+        """Takes a place in one of the processes."""
+        actor = self._reporters[index // _PER_REPORTER]
+        collect = SimpleNamespace(remote=functools.partial(actor.collect.remote, index))
+        self.rollouts[index] = SimpleNamespace(collect=collect)
+        return self.rollouts[index]
+
+    def close(self) -> None:
+        """Ends all processes."""
+        for reporter in self._reporters:
+            ray.kill(reporter)
+
+
+def supervise(workers: int, *, tick_s: float, seconds: float) -> dict[str, object]:
+    """Returns what so many workers cost the supervisor, and how late their next ticks begin."""
+    connect(RuntimeConfig())
+    with tempfile.TemporaryDirectory() as directory:
+        plan = make_plan(workers, Path(directory), torch=False, tick_s=tick_s)
+        with started(plan, Reporting(plan)) as (supervisor, _, recorder):
+            _work(supervisor, 2 * tick_s)
+            cpu, ticks = time.process_time(), recorder.ticks
+            wall_s = _work(supervisor, max(seconds, 3 * tick_s))
+            spent_s, made = time.process_time() - cpu, recorder.ticks - ticks
+    return {
+        "what": f"the supervisor of {workers:,} workers that report every {tick_s:g} s",
+        "workers": workers,
+        "tick_s": tick_s,
+        "ticks_per_s": round(made / wall_s, 1),
+        "share_of_ticks": round(made / wall_s * tick_s / workers, 3),
+        "cpu_us_per_tick": round(1e6 * spent_s / made, 1),
+        "cores": round(spent_s / wall_s, 3),
+    }
 
 
 class Caller:
@@ -295,16 +362,21 @@ def _loaded(
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("workers", "calls", "run"), help="run: one count, in this process")
+    parser.add_argument("what", choices=("workers", "supervisor", "calls"))
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 4, 16, 48, 64])
+    parser.add_argument("--here", action="store_true", help="measure the first count in this process, and print it")
     parser.add_argument("--torch", action="store_true", help="a policy that needs torch")
     parser.add_argument("--tick", type=float, default=1.0, metavar="S", help="runtime.tick_s")
     parser.add_argument("--seconds", type=float, default=20.0, help="measured time of each count, or of each call")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
     options = parser.parse_args()
-    if options.what == "run":
-        figures = run(options.counts[0], torch=options.torch, tick_s=options.tick, seconds=options.seconds)
-        print(json.dumps(figures))
+    if options.here:
+        count, times = options.counts[0], {"tick_s": options.tick, "seconds": options.seconds}
+        print(
+            json.dumps(
+                supervise(count, **times) if options.what == "supervisor" else run(count, torch=options.torch, **times)
+            )
+        )
         return
     command = f"python benchmarks/scaling.py {options.what}{' --torch' if options.torch else ''}"
     command += f" --tick {options.tick:g}" if options.tick != 1.0 else ""
@@ -320,7 +392,7 @@ def _runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yields the figures of one run per count, each in a process of its own."""
     fixed = [f"--tick={options.tick}", f"--seconds={options.seconds}", *(["--torch"] if options.torch else [])]
     for count in options.counts:
-        command = [sys.executable, __file__, "run", f"--counts={count}", *fixed]
+        command = [sys.executable, __file__, options.what, "--here", f"--counts={count}", *fixed]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         yield json.loads(done.stdout.splitlines()[-1])
 
