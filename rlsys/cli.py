@@ -1,4 +1,4 @@
-"""The command line: `rlsys launch | status | top | attach | stop | scale | list | show | eval | play | …`.
+"""The command line: `rlsys launch | plan | status | top | attach | stop | scale | list | show | eval | play | …`.
 
 What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen command, so that help is instant.
 """
@@ -115,6 +115,33 @@ def launch(
     from rlsys.runtime.launch import launch as run
 
     raise typer.Exit(run(loaded, inline=inline, resume=resume, overrides=given))
+
+
+@app.command()
+def plan(
+    name: Annotated[str, typer.Argument(help="An experiment: a name from 'rlsys list', or a YAML file.")],
+    overrides: Overrides = None,
+    *,
+    profile: Profile = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to look at: 'auto' or host:port.", show_default=False)
+    ] = None,
+    machines: Annotated[
+        Path | None, typer.Option(help="A file in cluster/, for the machines it would start.", show_default=False)
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long to measure what an update costs.")] = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Predict a run's memory, traffic and rates, say which part binds, and refuse what cannot fit."""
+    from rlsys import config
+    from rlsys.runtime.outlook import show_outlook
+
+    if machines is not None and address is not None:
+        raise ConfigError(f"--machines {machines} with --address {address}; a run is on one or the other. Give one.")
+    loaded = config.load(
+        name, profile or _DEFAULT_PROFILE, [*(overrides or ()), f"runtime.address={address or 'null'}"]
+    )
+    show_outlook(loaded, machines, seconds, as_json=as_json)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make
 from rlsys.errors import EnvError
-from rlsys.runtime.evaluation import EpisodeStatistics, play_episodes
+from rlsys.runtime.episodes import EpisodeStatistics, play_episodes
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.vitals import Vitals
 from rlsys.runtime.weights import Echo, echo

@@ -17,10 +17,9 @@ from ray.exceptions import RayError
 
 from rlsys.api import Decision
 from rlsys.runtime.checkpoint import Checkpoints
-from rlsys.runtime.distributed import Ranks, meet_at, meet_here
 from rlsys.runtime.evaluator import Evaluation, evaluate
 from rlsys.runtime.inference import InferenceReport, InferenceWorker, Request, next_batch
-from rlsys.runtime.learning import LearnerReport, LearnerWorker
+from rlsys.runtime.learning import Agreement, LearnerReport, LearnerWorker
 from rlsys.runtime.part import Part, PartsOnTheirWay
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.process import use_threads
@@ -223,7 +222,7 @@ class LearnerHost:
         self._rank = rank
         self._server = server
         self._publisher = RemotePublisher(server)
-        self._ranks: Ranks | None = None
+        self._ranks: Agreement | None = None
         self._worker: LearnerWorker | None = None
         self._replay = _make_replay(plan, rank, shards)
         self._pulse = Pulse()
@@ -231,6 +230,8 @@ class LearnerHost:
 
     def meeting(self) -> str:
         """Returns where the ranks can meet, which is with this one."""
+        from rlsys.runtime.distributed import meet_at, meet_here
+
         if self._plan.runtime.address is None:
             return meet_here()
         return meet_at(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
@@ -241,6 +242,8 @@ class LearnerHost:
         Versions go on from those that were published before, so that no two weights share one: from the newest that the
         server has, and from `after_version`, which others know even where the server was lost, too.
         """
+        from rlsys.runtime.distributed import Ranks  # with torch, which nobody else here needs
+
         self._ranks = Ranks(self._rank, self._plan.runtime.learners, meeting)
         is_resumed = step is not None
         self._worker = LearnerWorker(self._plan, self._replay, self._publisher, self._ranks, is_resumed=is_resumed)

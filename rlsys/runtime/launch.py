@@ -13,11 +13,13 @@ from rlsys.config import Loaded, override
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.baseline import launch_baseline
+from rlsys.runtime.capacity import check_memory
 from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.console import Console
 from rlsys.runtime.control import Desk
 from rlsys.runtime.final_evaluation import evaluate_finally
 from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.hardware import of_cluster, this_machine
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.process import prepare, use_threads
@@ -145,13 +147,16 @@ def _plan(loaded: Loaded, algorithm: Algorithm, inline: bool) -> Plan:
     """Settles the plan, without its folder; joins the cluster first, whose size it depends on."""
     if inline:
         plan = resolve(loaded, algorithm, num_cpus=1, num_gpus=0)
+        check_memory(plan, [this_machine()])
         use_threads(max(plan.runtime.rollout_threads, plan.learner_threads))
         return plan
     resolve(loaded, algorithm, num_cpus=os.cpu_count() or 1, num_gpus=None)  # refuse before anything is started
     from rlsys.runtime.cluster import connect
 
     num_cpus, num_gpus = connect(loaded.experiment.runtime)
-    return resolve(loaded, algorithm, num_cpus=num_cpus, num_gpus=num_gpus)
+    plan = resolve(loaded, algorithm, num_cpus=num_cpus, num_gpus=num_gpus)
+    check_memory(plan, of_cluster())
+    return plan
 
 
 def _check_same(saved: Loaded, loaded: Loaded) -> None:

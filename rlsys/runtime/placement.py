@@ -6,28 +6,17 @@ machine has a role, as on one machine, Ray decides. Several learners, who averag
 placement group: they go to one machine if one has room for all.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-ROLE = "rlsys.io/role"
-"""The label."""
-
-Worker = Literal["rollout", "evaluator", "learner", "inference", "shard", "server"]
+from rlsys.runtime.hardware import ROLE, ROLE_OF, Worker
 
 WorkerKey = tuple[Worker, int]
 """One worker: its kind and its index."""
 
-_ROLE_OF: dict[Worker, str] = {
-    "rollout": "rollout",
-    "evaluator": "rollout",
-    "learner": "learner",
-    "inference": "learner",
-    "shard": "learner",
-    "server": "learner",
-}
 _SOME_MEMORY = 2**20
 """A bundle must reserve something, and machines for learners may offer no cores."""
 _MORE_THAN_ROWS = 1.3
@@ -54,7 +43,7 @@ class Placement:
           worker: its kind.
           table_bytes: of a shard: its table's budget, 0 for none; so much memory is reserved for it.
         """
-        role = _ROLE_OF[worker]
+        role = ROLE_OF[worker]
         if role not in self._roles:
             return {}
         options: dict[str, Any] = {"label_selector": {ROLE: role}}

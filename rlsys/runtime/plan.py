@@ -14,7 +14,6 @@ from rlsys.config import EnvConfig, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs import make
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.replay.limiter import RateLimiter
-from rlsys.replay.queue import UnrollQueue
 from rlsys.runtime.storage import checkpoints_of
 from rlsys.types import EnvSpec
 
@@ -234,4 +233,6 @@ def _check_queue(plan: Plan) -> None:
             f"runtime.replay_shards = {shards} with {ranks} learners and {workers} rollout workers; a queue needs a "
             "multiple of the learners, and a worker for each shard. Change runtime.replay_shards."
         )
+    from rlsys.replay.queue import UnrollQueue  # with numba, which rollout workers do without
+
     UnrollQueue(plan.table, plan.stored_env, plan.segments)

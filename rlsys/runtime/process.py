@@ -32,10 +32,10 @@ def prepare(*, exact: bool = False) -> None:
 
 
 def use_threads(count: int) -> None:
-    """Lets torch compute with `count` threads in this process."""
-    import torch
-
-    torch.set_num_threads(count)
+    """Lets torch compute with `count` threads in this process; a torch that comes later reads the variable."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
 
 
 def _has_token() -> bool:

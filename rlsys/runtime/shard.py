@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from rlsys.api import ReplayNotReady
 from rlsys.replay.limiter import RateLimiter
-from rlsys.replay.queue import UnrollQueue
-from rlsys.replay.table import Table
 from rlsys.runtime.checkpoint import Checkpoints, Opened
 from rlsys.runtime.part import write_part
 from rlsys.runtime.plan import Plan
@@ -154,6 +152,8 @@ class ReplayShard(Shard):
     """
 
     def __init__(self, plan: Plan, index: int) -> None:
+        from rlsys.replay.table import Table  # with numba, which those who only call a shard do without
+
         super().__init__(index)
         shards = plan.runtime.replay_shards
         seed = plan.seeds("replay", index)[0]
@@ -244,6 +244,8 @@ class QueueShard(Shard):
     """
 
     def __init__(self, plan: Plan, index: int) -> None:
+        from rlsys.replay.queue import UnrollQueue
+
         super().__init__(index)
         self._queue = UnrollQueue(plan.table, plan.stored_env, plan.segments)
 

@@ -1,0 +1,161 @@
+"""What `rlsys plan` says beside what `rlsys launch` then does: rates, memory, replay and weights.
+
+    python benchmarks/prediction.py [--cases NAME …] [--minutes M] [--json FILE]
+
+Each case is planned, and then launched for M minutes as a user would. Rates are those of the last two thirds of the
+time in which the learner learned; memory is the proportional set size at the end. Every figure comes with the ratio of
+what was predicted to what was measured. Other work on the machine makes runs slower than planned: the load before each
+is noted, and CPU per decision, which suffers less, is compared, too.
+"""
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scaling import cpu_seconds, memory_mib
+
+from rlsys.runtime.tracking import read_metrics
+
+_SLEEPING = ("env.id=rlsys/Sleeping-v0", "runtime.environments_per_worker=1", "runtime.inference_workers=0")
+_CASES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "muzero-cartpole": ("muzero-cartpole", ("run.target_return=null",)),
+    "muzero-breakout": ("muzero-breakout", ()),
+    "impala-cartpole": ("impala-cartpole", ("run.env_steps=null",)),
+    "impala-pong": ("impala-pong", ()),
+    **{
+        f"sleeping-{workers}": (
+            "impala-cartpole",
+            (*_SLEEPING, f"runtime.rollout_workers={workers}", f"impala.batch_size={max(1, workers // 2)}"),
+        )
+        for workers in (1, 4, 16, 48)
+    },
+}
+"""Name -> experiment and what differs."""
+_ALWAYS = (
+    "run.wandb=disabled",
+    "run.log_every_s=2",
+    "run.evaluate_every_learner_steps=0",
+    "run.checkpoint_every_learner_steps=0",
+    "run.final_evaluation=[]",
+)
+_HOSTS = {
+    "rollout worker": "RolloutHost",
+    "shard": ("ShardHost", "QueueHost"),
+    "learner": "LearnerHost",
+    "parameter server": "ParameterServer",
+    "driver": "driver",
+    "Ray itself": "Ray itself",
+}
+_COMMAND = (sys.executable, "-c", "from rlsys.cli import main; main()")
+
+
+def compare(name: str, minutes: float) -> Iterator[dict[str, object]]:
+    """Yields one row per figure of a case: predicted, measured, and their ratio."""
+    experiment, overrides = _CASES[name]
+    settings = [experiment, *overrides, *_ALWAYS]
+    load = os.getloadavg()[0]
+    planned = subprocess.run([*_COMMAND, "plan", *settings, "--json"], check=True, capture_output=True, text=True)
+    predicted: dict[str, Any] = json.loads(planned.stdout)
+    measured = _run(settings, minutes)
+    pairs = {
+        "decisions per second": (predicted["env_steps_per_s"], measured["env_steps_per_s"]),
+        "updates per second": (predicted["updates_per_s"], measured["updates_per_s"]),
+        **_cpu(predicted["cpu_s"], measured["cpu_us"]),
+        "bytes of a stored item": (predicted["item_bytes"], measured["item_bytes"]),
+        "bytes of the weights": (predicted["weights_bytes"], measured["weights_bytes"]),
+    }
+    for kind in predicted["memory"]:
+        each = [measured["pss_mib"][host] for host in _hosts(kind["kind"]) if host in measured["pss_mib"]]
+        if each:
+            pairs[f"MiB of a {kind['kind']}"] = (kind["each_bytes"] / 2**20, each[0])
+    for what, (plan, run) in pairs.items():
+        if run and math.isfinite(run):
+            yield {
+                "what": f"prediction, {name}: {what}",
+                "predicted": round(plan, 2),
+                "measured": round(run, 2),
+                "ratio": round(plan / run, 3),
+                "within_25_percent": 0.75 <= plan / run <= 1.25,
+                "binding": predicted["binding"],
+                "load_before": round(load, 2),
+                "command": f"python benchmarks/prediction.py --cases {name} --minutes {minutes:g}",
+                "run": f"rlsys launch {' '.join(settings[: 1 + len(overrides)])}",
+            }
+
+
+def _cpu(predicted: dict[str, float], measured: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """Returns CPU microseconds of a decision, by kind of process."""
+    parts = {"RolloutHost": ("environments", "acting"), "shard": ("replay",), "LearnerHost": ("learning",)}
+    return {
+        f"CPU µs of a decision in {host}": (1e6 * sum(predicted[part] for part in names), measured[host])
+        for host, names in parts.items()
+    }
+
+
+def _hosts(kind: str) -> tuple[str, ...]:
+    hosts = _HOSTS.get(kind, ())
+    return (hosts,) if isinstance(hosts, str) else hosts
+
+
+def _run(settings: list[str], minutes: float) -> dict[str, Any]:
+    """Launches a run and returns what it did."""
+    with tempfile.TemporaryDirectory() as directory:
+        where = [f"run.directory={directory}", "run.run_tag=here"]
+        run = subprocess.Popen([*_COMMAND, "launch", *settings, *where], stdout=subprocess.DEVNULL)
+        folder = Path(directory) / settings[0] / "here"
+        while not _learning(folder):
+            assert run.poll() is None, "the run ended before it learned"
+            time.sleep(0.5)
+        time.sleep(20 * minutes)
+        first, cpu = _learning(folder)[-1], cpu_seconds(run.pid)
+        time.sleep(40 * minutes)
+        last, spent, memory = _learning(folder)[-1], cpu_seconds(run.pid), memory_mib(run.pid)
+        run.send_signal(signal.SIGINT)
+        run.wait()
+        weights = sum(path.stat().st_size for path in folder.glob("checkpoints/*/weights*.safetensors"))
+    steps = last["env_steps"] - first["env_steps"]
+    cpu_us = {kind: 1e6 * (after - cpu.get(kind, 0.0)) / steps for kind, after in spent.items()}
+    cpu_us["shard"] = cpu_us.get("ShardHost", 0.0) + cpu_us.get("QueueHost", 0.0)
+    passed = last["time_s"] - first["time_s"]
+    stored = last.get("replay/bytes", math.nan) / max(1.0, last.get("replay/items", 0.0))
+    return {
+        "env_steps_per_s": steps / passed,
+        "cpu_us": cpu_us,
+        "updates_per_s": (last["learner_step"] - first["learner_step"]) / passed,
+        "item_bytes": stored,
+        "weights_bytes": weights,
+        "pss_mib": memory,
+    }
+
+
+def _learning(folder: Path) -> list[dict[str, Any]]:
+    rows = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
+    return [row for row in rows if row["learner_step"] > 0 and "throughput/env_steps_per_s" in row]
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=list(_CASES), default=list(_CASES), metavar="NAME")
+    parser.add_argument("--minutes", type=float, default=0.75)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
+    options = parser.parse_args()
+    for name in options.cases:
+        for row in compare(name, options.minutes):
+            print(f"{row['what']:60} {row['predicted']:12,.1f} {row['measured']:12,.1f}  × {row['ratio']}", flush=True)
+            if options.json is not None:
+                with options.json.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

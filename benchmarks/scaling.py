@@ -1,0 +1,401 @@
+"""From 1 to 64 rollout workers on this machine, and what one call costs each process that all of them call.
+
+    python benchmarks/scaling.py workers [--counts 1 4 16 48 64] [--torch] [--tick S] [--seconds S] [--json FILE]
+    python benchmarks/scaling.py supervisor [--counts 64 1000 10000] [--tick S] [--seconds S] [--json FILE]
+    python benchmarks/scaling.py calls [--seconds S] [--json FILE]
+
+`workers` launches whole runs on `rlsys/Sleeping-v0`, whose steps take 10 ms and no CPU, one environment per worker: the
+share of the ideal rate, the seconds until every worker has made a step, the memory of each kind of process
+(proportional set size) and the CPU that each kind takes. Beside other work, the CPU seconds until all have stepped say
+more than the seconds: divided by the cores, they are what an idle machine takes at least. The policy is the checking
+algorithm's, which needs no torch; `--torch` takes IMPALA's.
+
+`supervisor` gives the real supervisor as many workers as asked for that only report, a few hundred in each process.
+`calls` puts the real server and shards under as many calls as a few clients can make.
+
+Each count runs in a process of its own, so that the time from launch is that of a user.
+"""
+
+import argparse
+import asyncio
+import functools
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+import ray
+import rich.console
+
+from rlsys import registry
+from rlsys.api import Algorithm
+from rlsys.config import EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
+from rlsys.envs.make import spec
+from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.cluster import connect
+from rlsys.runtime.console import Console
+from rlsys.runtime.hosts import ShardHost
+from rlsys.runtime.parameter_server import ParameterServer, Publication
+from rlsys.runtime.plan import Plan, check
+from rlsys.runtime.program import Program
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.recorder import Recorder
+from rlsys.runtime.rollout import RolloutReport
+from rlsys.runtime.supervisor import Supervisor
+from rlsys.runtime.tracking import Tracker
+from rlsys.testing.algorithm import CHECKING, CheckingConfig
+from rlsys.types import ArraySpec, Segment, Source
+
+Arguments = Callable[[int], tuple[Any, ...]]
+"""Of the n-th call."""
+
+_OURS = ("Host", "ParameterServer")
+"""How the processes of our workers are called."""
+_SLEEP_S = 0.01
+_WARM_UP_S = 5.0
+_START_PATIENCE_S = 300.0
+_LITTLE_LEARNING = CheckingConfig(sampling_ratio=0.05, window_size=20_000)
+_PER_REPORTER = 500
+_POSITIONS = (np.arange(16) + 0.5) / 16
+
+
+def make_plan(workers: int, folder: Path, *, torch: bool, tick_s: float) -> Plan:
+    """Returns a run of one environment per worker whose learner has little to do."""
+    algorithm, section = CHECKING, _LITTLE_LEARNING
+    if torch:
+        found = registry.get("impala")
+        assert isinstance(found, Algorithm)
+        algorithm, section = found, found.config_type(batch_size=max(1, workers // 2), hidden_size=64, fc_size=64)
+    env = EnvConfig(id="rlsys/Sleeping-v0")
+    plan = Plan(
+        name="scaling",
+        algorithm=algorithm,
+        section=section,
+        env=env,
+        runtime=RuntimeConfig(
+            rollout_workers=workers,
+            environments_per_worker=1,
+            rollout_cpus=0,
+            learner_device="cpu",
+            learner_threads=1,
+            inference_workers=0,
+            tick_s=tick_s,
+        ),
+        run=RunConfig(
+            evaluate_every_learner_steps=0, checkpoint_every_learner_steps=0, wandb="disabled", tensorboard=False
+        ),
+        env_spec=spec(env),
+        folder=folder,
+    )
+    check(plan)
+    return plan
+
+
+class Counting(Recorder):
+    """A recorder that also knows which workers have made a step, and how many ticks there were."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.began: set[int] = set()
+        self.ticks = 0
+
+    def rollout(self, report: RolloutReport) -> None:
+        """Takes in what a rollout worker did."""
+        super().rollout(report)
+        self.ticks += 1
+        if report.env_steps:
+            self.began.add(report.worker)
+
+
+@contextmanager
+def started(plan: Plan, program: Any) -> Iterator[tuple[Supervisor, Progress, Counting]]:
+    """Starts a run as `rlsys launch` does, without its terminal; yields supervisor, progress and recorder."""
+    loaded = Loaded(plan.name, "", Experiment(algorithm="", env=plan.env, runtime=plan.runtime, run=plan.run), {})
+    console = Console(loaded, plan.folder, terminal=False, output=rich.console.Console(file=io.StringIO()))
+    progress = Progress(plan.run)
+    with closing(Tracker(plan.folder, loaded, plan.name, resume=False)) as tracker:
+        recorder = Counting(plan, progress, tracker, console)
+        supervisor = Supervisor(plan, program, progress, recorder, Checkpoints(plan.folder / "checkpoints", keep=1))
+        supervisor.start(None)
+        yield supervisor, progress, recorder
+    program.close()
+
+
+def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str, object]:
+    """Returns the figures of one run, of which this process is the driver."""
+    launched = psutil.Process().create_time()
+    with tempfile.TemporaryDirectory() as directory:
+        plan = make_plan(workers, Path(directory), torch=torch, tick_s=tick_s)
+        connect(plan.runtime)
+        with started(plan, Program(plan)) as (supervisor, progress, recorder):
+            while len(recorder.began) < workers:
+                assert time.time() - launched < _START_PATIENCE_S, f"{len(recorder.began)} of {workers} began"
+                supervisor.work()
+            first_step_s, start_cpu_s = time.time() - launched, sum(cpu_seconds(os.getpid()).values())
+            _work(supervisor, _WARM_UP_S)
+            cpu, steps, updates, ticks = (
+                cpu_seconds(os.getpid()),
+                progress.env_steps,
+                progress.learner_steps,
+                recorder.ticks,
+            )
+            wall_s = _work(supervisor, max(seconds, 5 * tick_s))
+            rate = (progress.env_steps - steps) / wall_s
+            used = {kind: (after - cpu.get(kind, 0.0)) / wall_s for kind, after in cpu_seconds(os.getpid()).items()}
+            return {
+                "what": f"{workers} rollout workers on an environment that sleeps 10 ms, {plan.algorithm.name}",
+                "workers": workers,
+                "cores": os.cpu_count(),
+                "tick_s": tick_s,
+                "env_steps_per_s": round(rate, 1),
+                "share_of_ideal": round(rate * _SLEEP_S / workers, 4),
+                "first_step_of_all_s": round(first_step_s, 1),
+                "cpu_s_until_then": round(start_cpu_s, 1),
+                "updates_per_s": round((progress.learner_steps - updates) / wall_s, 2),
+                "ticks_per_s": round((recorder.ticks - ticks) / wall_s, 1),
+                "cores_used": {kind: round(share, 4) for kind, share in sorted(used.items())},
+                "pss_mib": {kind: round(size, 1) for kind, size in sorted(memory_mib(os.getpid()).items())},
+            }
+
+
+def _work(supervisor: Supervisor, seconds: float) -> float:
+    """Lets a run work; returns the seconds that it did."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        supervisor.work()
+    return time.monotonic() - began
+
+
+def processes(pid: int) -> Iterator[tuple[str, psutil.Process]]:
+    """Yields a driver and all that it started: what it is in a run, and the process."""
+    driver = psutil.Process(pid)
+    yield "driver", driver
+    for process in driver.children(recursive=True):
+        try:
+            title = " ".join(process.cmdline())
+        except psutil.NoSuchProcess:
+            continue
+        name = title.removeprefix("ray::").split(".")[0].strip()
+        yield (name if title.startswith("ray::") and name.endswith(_OURS) else "Ray itself"), process
+
+
+def cpu_seconds(pid: int) -> dict[str, float]:
+    """Returns a driver's CPU seconds so far, and those of what it started, by kind of process."""
+    sums: dict[str, float] = defaultdict(float)
+    for kind, process in processes(pid):
+        times = process.cpu_times()
+        sums[kind] += times.user + times.system
+    return sums
+
+
+def memory_mib(pid: int) -> dict[str, float]:
+    """Returns the proportional set size of one process of each kind; of Ray itself, of all together."""
+    sizes: dict[str, list[float]] = defaultdict(list)
+    for kind, process in processes(pid):
+        sizes[kind].append(process.memory_full_info().pss / 2**20)
+    return {kind: sum(each) if kind == "Ray itself" else float(np.median(each)) for kind, each in sizes.items()}
+
+
+class Reporter:
+    """Many rollout workers that only report."""
+
+    async def collect(self, worker: int, seconds: float) -> RolloutReport:
+        """Waits as a worker works."""
+        await asyncio.sleep(seconds)
+        return RolloutReport(worker, env_steps=int(seconds / _SLEEP_S))
+
+
+class Reporting:
+    """A program of workers that only report: what the supervisor needs of a `Program`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.shards: list[Any] = []
+        self.inference: list[Any] = []
+        self.learners: list[Any] = []
+        self.evaluator = None
+        self.rollouts: dict[int, Any] = {}
+        reporter = ray.remote(Reporter).options(num_cpus=0, max_concurrency=_PER_REPORTER)
+        self._reporters = [reporter.remote() for _ in range(-(-plan.num_rollout_workers // _PER_REPORTER))]
+
+    def start_learners(self, step: int | None) -> list[ray.ObjectRef]:
+        """Starts none."""
+        return []
+
+    def start_rollout(self, index: int, incarnation: int) -> Any:
+        """Takes a place in one of the processes."""
+        actor = self._reporters[index // _PER_REPORTER]
+        collect = SimpleNamespace(remote=functools.partial(actor.collect.remote, index))
+        self.rollouts[index] = SimpleNamespace(collect=collect)
+        return self.rollouts[index]
+
+    def close(self) -> None:
+        """Ends all processes."""
+        for reporter in self._reporters:
+            ray.kill(reporter)
+
+
+def supervise(workers: int, *, tick_s: float, seconds: float) -> dict[str, object]:
+    """Returns what so many workers cost the supervisor, and how late their next ticks begin."""
+    connect(RuntimeConfig())
+    with tempfile.TemporaryDirectory() as directory:
+        plan = make_plan(workers, Path(directory), torch=False, tick_s=tick_s)
+        with started(plan, Reporting(plan)) as (supervisor, _, recorder):
+            _work(supervisor, 2 * tick_s)
+            cpu, ticks = time.process_time(), recorder.ticks
+            wall_s = _work(supervisor, max(seconds, 3 * tick_s))
+            spent_s, made = time.process_time() - cpu, recorder.ticks - ticks
+    return {
+        "what": f"the supervisor of {workers:,} workers that report every {tick_s:g} s",
+        "workers": workers,
+        "tick_s": tick_s,
+        "ticks_per_s": round(made / wall_s, 1),
+        "share_of_ticks": round(made / wall_s * tick_s / workers, 3),
+        "cpu_us_per_tick": round(1e6 * spent_s / made, 1),
+        "cores": round(spent_s / wall_s, 3),
+    }
+
+
+class Caller:
+    """A client that makes as many calls as it can, two of them on the way."""
+
+    def call(self, actor: Any, method: str, arguments: Arguments, seconds: float) -> tuple[int, float]:
+        """Calls for so long, the n-th time with `arguments(n)`; returns how many calls, and their CPU seconds here."""
+        deadline, count, waiting = time.monotonic() + seconds, 0, []
+        cpu = time.process_time()
+        while time.monotonic() < deadline:
+            waiting.append(getattr(actor, method).remote(*arguments(count)))
+            count += 1
+            if len(waiting) == 2:
+                ray.get(waiting.pop(0))
+        ray.get(waiting)
+        return count, time.process_time() - cpu
+
+
+def calls(seconds: float) -> Iterator[dict[str, object]]:
+    """Yields what calls of the real server and of real shards cost, with 1 and with 4 clients."""
+    connect(RuntimeConfig())
+    clients = [ray.remote(Caller).options(num_cpus=0).remote() for _ in range(4)]
+    server = ray.remote(ParameterServer).options(num_cpus=0).remote()
+    kept = ray.put(np.zeros(10 * 2**20, np.uint8))
+    ray.get(server.publish.remote(Publication(0, 0, [kept])))
+    yield from _loaded(clients, server, "ParameterServer.pull, nothing newer", "pull", [lambda n: (0,)] * 4, seconds)
+    yield from _loaded(clients, server, "ParameterServer.pull, a reference", "pull", [lambda n: (-1,)] * 4, seconds)
+    with tempfile.TemporaryDirectory() as directory:
+        small = make_plan(4, Path(directory), torch=False, tick_s=1.0)
+        for row_bytes in (12, 5_000, 50_000):
+            observation = ArraySpec((row_bytes // 4,), "float32")
+            section = CheckingConfig(sampling_ratio=None, window_size=2_000)
+            plan = replace(small, section=section, env_spec=replace(small.env_spec, observation=observation))
+            shard = ray.remote(ShardHost).options(num_cpus=0, max_concurrency=1000).remote(plan, 0)
+            segment = _segment(plan)
+            size = f"{len(pickle.dumps(segment)) / 1e3:,.0f} kB"
+            inserts = [_inserts(segment, worker) for worker in range(4)]
+            yield from _loaded(clients, shard, f"ShardHost.insert, {size}", "insert", inserts, seconds)
+            batch, _ = ray.get(shard.sample.remote(_POSITIONS, 5, None, 0, 0))
+            size = f"{len(pickle.dumps(batch)) / 1e3:,.0f} kB"
+            sample = [lambda n: (_POSITIONS, 5, None, 0, 0)] * 4
+            yield from _loaded(clients, shard, f"ShardHost.sample, {size}", "sample", sample, seconds)
+            ray.kill(shard)
+
+
+def _inserts(segment: Segment, worker: int) -> Arguments:
+    """Returns arguments that insert the same rows each time as new ones."""
+    return lambda n: ([replace(segment, source=Source(worker, 0, n))], 0.5)
+
+
+def _segment(plan: Plan) -> Segment:
+    rows = plan.segments.length
+    shape = plan.env_spec.observation.shape
+    return Segment(
+        observation=np.ones((rows + 1, *shape), np.float32),
+        action=np.zeros(rows, np.int64),
+        reward=np.zeros(rows, np.float32),
+        terminated=np.zeros(rows, np.bool_),
+        truncated=np.zeros(rows, np.bool_),
+        extras={"seen": np.ones((rows + 1, *shape), np.float32), "value": np.zeros(rows + 1, np.float32)},
+        first_item=0,
+        num_items=rows,
+        priority=np.ones(rows),
+        weights_version=0,
+        source=Source(0, 0, 0),
+    )
+
+
+def _loaded(
+    clients: list[Any], actor: Any, what: str, method: str, arguments: list[Arguments], seconds: float
+) -> Iterator[dict[str, object]]:
+    """Yields calls per second with 1 and with 4 clients, and the CPU of one call at either end."""
+    pid = ray.get(actor.__ray_call__.remote(lambda self: os.getpid()))
+    for count in (1, 4):
+        before, began = psutil.Process(pid).cpu_times(), time.monotonic()
+        running = [
+            client.call.remote(actor, method, argument, seconds)
+            for client, argument in zip(clients[:count], arguments, strict=False)
+        ]
+        results = ray.get(running)
+        wall_s, after = time.monotonic() - began, psutil.Process(pid).cpu_times()
+        made = sum(made for made, _ in results)
+        spent = after.user + after.system - before.user - before.system
+        yield {
+            "what": f"{what}, {count} clients",
+            "calls_per_s": round(made / wall_s, 1),
+            "server_cpu_us": round(1e6 * spent / made, 1),
+            "client_cpu_us": round(1e6 * sum(cpu for _, cpu in results) / made, 1),
+            "server_cores": round(spent / wall_s, 3),
+        }
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("workers", "supervisor", "calls"))
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 4, 16, 48, 64])
+    parser.add_argument("--here", action="store_true", help="measure the first count in this process, and print it")
+    parser.add_argument("--torch", action="store_true", help="a policy that needs torch")
+    parser.add_argument("--tick", type=float, default=1.0, metavar="S", help="runtime.tick_s")
+    parser.add_argument("--seconds", type=float, default=20.0, help="measured time of each count, or of each call")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
+    options = parser.parse_args()
+    if options.here:
+        count, times = options.counts[0], {"tick_s": options.tick, "seconds": options.seconds}
+        print(
+            json.dumps(
+                supervise(count, **times) if options.what == "supervisor" else run(count, torch=options.torch, **times)
+            )
+        )
+        return
+    command = f"python benchmarks/scaling.py {options.what}{' --torch' if options.torch else ''}"
+    command += f" --tick {options.tick:g}" if options.tick != 1.0 else ""
+    rows = calls(min(options.seconds, 3.0)) if options.what == "calls" else _runs(options)
+    for row in rows:
+        print(json.dumps(row, indent=1), flush=True)
+        if options.json is not None:
+            with options.json.open("a") as file:
+                file.write(json.dumps({**row, "command": command, "load": os.getloadavg()[0]}) + "\n")
+
+
+def _runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yields the figures of one run per count, each in a process of its own."""
+    fixed = [f"--tick={options.tick}", f"--seconds={options.seconds}", *(["--torch"] if options.torch else [])]
+    for count in options.counts:
+        command = [sys.executable, __file__, options.what, "--here", f"--counts={count}", *fixed]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        yield json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()
