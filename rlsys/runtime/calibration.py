@@ -204,7 +204,8 @@ def _act(plan: Plan, parent: Connection, index: int, shard: Connection | None) -
     steps, report = count, worker.report()
     wall_s, cpu_s, late_s = total.tolist()
     rest_s = (cpu_s - policy.spent_s) / steps
-    written = report.write_s / max(1e-9, report.env_s + report.write_s)
+    write_s = report.spent.get("write", 0.0)
+    written = write_s / max(1e-9, report.spent.get("env", 0.0) + write_s)
     call_bytes, call_items = np.mean(sizes, axis=0) if sizes else (0.0, 1.0)
     return Acting(
         env_s=rest_s * (1.0 - written),

@@ -18,8 +18,8 @@ from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.console import Console
 from rlsys.runtime.control import Desk
 from rlsys.runtime.final_evaluation import evaluate_finally
-from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.hardware import of_cluster, this_machine
+from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.process import prepare, use_threads

@@ -33,10 +33,11 @@ from typing import Any
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from rlsys.runtime.hardware import Worker
 from rlsys.runtime.hosts import EvaluatorHost, InferenceHost, LearnerHost, QueueHost, RolloutHost, ShardHost
 from rlsys.runtime.machines import Machines
 from rlsys.runtime.parameter_server import ParameterServer
-from rlsys.runtime.placement import Placement, Worker, WorkerKey, in_group
+from rlsys.runtime.placement import Placement, WorkerKey, in_group
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.remote import Handle
 

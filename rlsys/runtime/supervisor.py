@@ -14,8 +14,9 @@ from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.checkpointing import Checkpointing
 from rlsys.runtime.control import Desk
 from rlsys.runtime.evaluator import Evaluation
+from rlsys.runtime.hardware import Worker
 from rlsys.runtime.learning import LearnerReport
-from rlsys.runtime.placement import Worker, WorkerKey
+from rlsys.runtime.placement import WorkerKey
 from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.preemption import Preemption
 from rlsys.runtime.program import Program

@@ -15,8 +15,8 @@ from rlsys.errors import ConfigError, EnvError
 from rlsys.runtime import outlook
 from rlsys.runtime.calibration import Acting, Costs, Footprint, Learning, Storing, measure
 from rlsys.runtime.capacity import check_memory, check_reserved, most_items
-from rlsys.runtime.launch import launch
 from rlsys.runtime.hardware import MachineType, from_file, this_machine
+from rlsys.runtime.launch import launch
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.prediction import predict
 
