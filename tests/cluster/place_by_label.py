@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 from rlsys import config, registry
 from rlsys.runtime import cluster as joined
-from rlsys.runtime.placement import ROLE
+from rlsys.runtime.hardware import ROLE
 from rlsys.runtime.plan import resolve
 from rlsys.runtime.program import Program
 

@@ -20,7 +20,7 @@ from test_program import MakePlan, MakeRecorder, Run, started
 
 from rlsys.errors import WorkerError
 from rlsys.runtime import attendance
-from rlsys.runtime.placement import ROLE
+from rlsys.runtime.hardware import ROLE
 
 _QUICK = {"initial_delay_ms": 1000, "period_ms": 500, "timeout_ms": 10_000, "failure_threshold": 5}
 """How Ray looks after its raylets here, so that a lost one is noticed within seconds."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rlsys.runtime.placement import ROLE, Placement
+from rlsys.runtime.hardware import ROLE
+from rlsys.runtime.placement import Placement
 
 PATIENCE_S = 240.0
 SCRIPT = Path(__file__).parent.parent / "cluster" / "place_by_label.py"
