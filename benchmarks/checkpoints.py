@@ -8,8 +8,8 @@ answer is the longest that anybody was kept waiting, by Ray and by whatever else
 measured without a checkpoint; the longest turn is CPU time of the shard's event loop between two occasions to serve
 somebody. Then a twentieth of the rows is replaced and a second checkpoint written.
 
-The second launches an experiment with its own period of checkpoints, and sums up how long its learner did nothing else
-than copy its state.
+The second launches an experiment with its own period of checkpoints: in which share of their time the learner, and the
+shards, did nothing else than copy what is to be written.
 """
 
 import argparse
@@ -29,13 +29,13 @@ import numpy as np
 import ray
 
 from rlsys import config, registry
-from rlsys.runtime import supervisor
 from rlsys.runtime.checkpoint import Checkpoints
-from rlsys.runtime.checkpointing import Checkpointing
 from rlsys.runtime.cluster import connect
 from rlsys.runtime.launch import launch
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.shard import ReplayShard
+from rlsys.runtime.timing import mean_row
+from rlsys.runtime.tracking import read_metrics
 from rlsys.types import Segment, Source
 
 _ITEMS = 500
@@ -117,34 +117,17 @@ def measure_shards(gigabytes: float, num_shards: int) -> list[dict[str, Any]]:
 
 
 def measure_run(name: str, minutes: float, overrides: list[str]) -> dict[str, Any]:
-    """Launches an experiment; returns which share of its time the learner copied its state."""
-    pauses: list[float] = []
-
-    class Measured(Checkpointing):
-        """Measures how long the learner's `save_to` takes: until it is back, the learner does nothing else."""
-
-        def begin(self, *arguments: Any, extra: bool = False) -> bool:
-            begun = super().begin(*arguments, extra=extra)
-            if begun and self._writing is not None:
-                asked = [reference for reference, part in self._writing.calls.items() if part == "learner"]
-                threading.Thread(target=self._measure, args=(asked, time.monotonic())).start()
-            return begun
-
-        @staticmethod
-        def _measure(asked: list[ray.ObjectRef], started: float) -> None:
-            ray.wait(asked)
-            pauses.append(time.monotonic() - started)
-
-    supervisor.Checkpointing = Measured  # type: ignore[misc]
+    """Launches an experiment; returns which share of their time its learner and its shards copied something."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         settings = [*overrides, f"run.minutes={minutes}", f"run.directory={folder}", "run.wandb=disabled"]
         launch(config.load(name, overrides=settings), inline=False, resume=None, overrides=settings)
+        rows = read_metrics(next(Path(folder).glob("*/*")))
+    shares = mean_row((1.0, row) for row in rows if "throughput/updates_per_s" in row)
     return {
-        "what": f"learner of {name}",
-        "checkpoints": len(pauses),
-        "longest_pause_ms": round(1e3 * max(pauses), 1),
-        "mean_pause_ms": round(1e3 * sum(pauses) / len(pauses), 1),
-        "share_of_time": round(sum(pauses) / (60 * minutes), 5),
+        "what": f"checkpoints of {name}",
+        "updates_per_s": round(shares["throughput/updates_per_s"], 1),
+        "learner_share": round(shares.get("workers/learner_save_share", 0.0), 5),
+        "shard_share": round(shares.get("workers/replay_save_share", 0.0), 5),
     }
 
 

@@ -286,9 +286,10 @@ class LearnerHost:
         All ranks hold the same, so one rank writes. It goes on to learn as soon as they have been copied.
         """
         worker = self._built()
-        learner = {"worker": worker.save(), "sampled": self._replay.sampled}
-        weights = Part.of("weights", worker.save_weights(), copy=True)
-        self._parts.write(place, Part.of("learner", learner, copy=True), weights)
+        with worker.saving():
+            learner = Part.of("learner", {"worker": worker.save(), "sampled": self._replay.sampled}, copy=True)
+            weights = Part.of("weights", worker.save_weights(), copy=True)
+        self._parts.write(place, learner, weights)
 
     def saved(self) -> list[FileRecord] | None:
         """Returns what `save_to` has written, None as long as it writes."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -215,6 +216,10 @@ class LearnerWorker:
     def packed(self) -> Packed:
         """Returns the current weights under the current version."""
         return pack(self._learner.weights(), self.version, self.learner_step)
+
+    def saving(self) -> AbstractContextManager[None]:
+        """Returns a context whose time counts as spent on a checkpoint."""
+        return self._watch.part("save")
 
     def save(self) -> Saved:
         """Returns the learner and its counters."""

@@ -61,8 +61,10 @@ class TableWriter:
             self._committed = self._drafted
         known = self._committed.records if self._committed.step == committed else {}
         loop = asyncio.get_running_loop()
-        with contextlib.closing(table.snapshot()) as snapshot:
-            while snapshot.settle():
+        with self._timed():
+            snapshot = table.snapshot()
+        with contextlib.closing(snapshot):
+            while self._settle(snapshot):
                 await asyncio.sleep(0)
             needed = {number: known[number] for number in snapshot.lasting & known.keys()}
             files = await loop.run_in_executor(self._thread, _take_over, place, committed, needed)
@@ -95,6 +97,10 @@ class TableWriter:
         table.load({**saved["table"], "chunks": chunks()})
         self._committed = _Files(opened.learner_step, files)
         return saved
+
+    def _settle(self, snapshot: Snapshot) -> bool:
+        with self._timed():
+            return snapshot.settle()
 
     def _take(self, snapshot: Snapshot) -> Saved | None:
         with self._timed():
