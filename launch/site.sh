@@ -101,13 +101,17 @@ while (there := sum(node["Alive"] for node in ray.nodes())) < wanted:
         sys.exit(f"error: {there} of {wanted} machines joined the Ray cluster within {patience_s:.0f} s.")
     time.sleep(1)
 PYTHON
-    local waiter=$! status=0
-    wait -n "$waiter" "${parts[@]}" || status=$?
-    if kill -0 "$waiter" 2>/dev/null; then
-        kill "$waiter"
-        fail "a machine could not join the Ray cluster; see above why"
-    fi
-    return "$status"
+    local waiter=$! part
+    while kill -0 "$waiter" 2>/dev/null; do
+        for part in "${parts[@]}"; do
+            if ! kill -0 "$part" 2>/dev/null; then
+                kill "$waiter"
+                fail "a machine could not join the Ray cluster; see above why"
+            fi
+        done
+        sleep 0.5
+    done
+    wait "$waiter"
 }
 
 train() { # SIGTERM: end with a checkpoint; SIGUSR1: end with one, and go on later
