@@ -11,8 +11,8 @@ The smallest of these bounds is the rate, and its part binds. The samples-per-in
 queue gives each unroll once, which is a ratio of 1. Who is ahead waits. A table without a ratio ties nothing: workers
 and learner then share the cores as the operating system divides them, one each.
 
-Costs are those of `calibration`, and Ray's calls as `python benchmarks/scaling.py calls` measures them (a core of a
-2-core Xeon; RAY.md of Ray 2.60 has the same order).
+Costs are those of `calibration`; what Ray's calls cost is what `python benchmarks/scaling.py calls` measured on a
+2-core Xeon beside other work (docs/scaling.md has the figures).
 """
 
 import math
@@ -26,13 +26,13 @@ from rlsys.runtime.hardware import MachineType, Worker, homes
 from rlsys.runtime.plan import Plan
 
 _MIB = 2**20
-CALLER_S, CALLED_S = 300e-6, 250e-6
-"""CPU seconds of one call for who makes it, and for the actor that serves it."""
-COPY_S = 0.5e-9
+_CALL_S, _ANSWER_S, _SERVE_S = 600e-6, 400e-6, 900e-6
+"""CPU seconds of one call: for who makes it, for a plain actor, and for one with an event loop, such as a shard."""
+_COPY_S = 0.6e-9
 """CPU seconds per byte that passes through shared memory, on either side."""
-TICK_S = 600e-6
+_TICK_S = 600e-6
 """CPU seconds of the supervisor for one report of a worker."""
-RAY_CORES = 0.05
+_RAY_CORES = 0.05
 """Cores that Ray's own processes take on each machine."""
 _BUSY = 0.95
 """What is left of a core that several processes share, after switching between them."""
@@ -151,31 +151,32 @@ class _Bounds:
         self._knows_learner = costs.learning.device == runtime.learner_device
         size = runtime.environments_per_worker
         inserts = acting.items_per_env_step / acting.items_per_insert
-        insert_bytes = inserts * acting.insert_bytes * COPY_S
+        insert_bytes = inserts * acting.insert_bytes * _COPY_S
         pulls = 1.0 / runtime.weight_sync_frequency
         self._decides_elsewhere = plan.num_inference_workers > 0
-        request_s = (CALLER_S if self._decides_elsewhere else acting.act_s) / size
+        request_s = (_CALL_S if self._decides_elsewhere else acting.act_s) / size
         self._rollout_s = {
             "environments": acting.env_s / size,
             "acting": acting.write_s / size
             + request_s
-            + inserts * CALLER_S
+            + inserts * _CALL_S
             + insert_bytes
-            + pulls * (CALLER_S + acting.set_weights_s),
+            + pulls * (_CALL_S + acting.set_weights_s),
         }
-        batch_s = CALLED_S + costs.storing.sample_s + costs.storing.batch_bytes * COPY_S
+        calls = 2 if plan.table.sampler == "prioritized" else 1  # priorities come back in a call of their own
+        batch_s = calls * _SERVE_S + costs.storing.sample_s + costs.storing.batch_bytes * _COPY_S
         self._shard_s = (
-            inserts * CALLED_S
+            inserts * _SERVE_S
             + insert_bytes
             + acting.items_per_env_step * costs.storing.insert_s
             + self.updates_per_env_step * runtime.learners * batch_s
         )
         learning = costs.learning
-        publication_s = (learning.pack_s + CALLER_S + learning.weights_bytes * COPY_S) / runtime.send_weights_frequency
-        self._beside_s = publication_s + CALLER_S * 2 + costs.storing.batch_bytes * COPY_S
+        publication_s = (learning.pack_s + _CALL_S + learning.weights_bytes * _COPY_S) / runtime.send_weights_frequency
+        self._beside_s = publication_s + calls * _CALL_S + costs.storing.batch_bytes * _COPY_S
         self._learner_s = self.updates_per_env_step * runtime.learners * (learning.step_cpu_s + self._beside_s)
-        self._server_s = pulls * CALLED_S + self.updates_per_env_step / runtime.send_weights_frequency * CALLED_S
-        self._inference_s = (acting.act_s + CALLED_S) / size if self._decides_elsewhere else 0.0
+        self._server_s = pulls * _ANSWER_S + self.updates_per_env_step / runtime.send_weights_frequency * _ANSWER_S
+        self._inference_s = (acting.act_s + _SERVE_S) / size if self._decides_elsewhere else 0.0
 
     @property
     def cpu_s(self) -> dict[str, float]:
@@ -188,7 +189,7 @@ class _Bounds:
         plan, acting = self._plan, self._costs.acting
         runtime, size = plan.runtime, plan.runtime.environments_per_worker
         own_s = sum(self._rollout_s.values()) * size
-        waits_s = acting.sleep_s + (CALLER_S + CALLED_S + acting.act_s if self._decides_elsewhere else 0.0)
+        waits_s = acting.sleep_s + (_CALL_S + _SERVE_S + acting.act_s if self._decides_elsewhere else 0.0)
         bounds = [
             Bound(self._part_of_rollouts(), plan.num_rollout_workers * size / (own_s + waits_s)),
             Bound("a shard", runtime.replay_shards / self._shard_s),
@@ -224,7 +225,7 @@ class _Bounds:
             needed_s = sum(shares.values())
             if not kind.cores or not needed_s:
                 continue
-            cores = (kind.cores - RAY_CORES) * kind.count * _BUSY - self._ticks_on(kind) * TICK_S
+            cores = (kind.cores - _RAY_CORES) * kind.count * _BUSY - self._ticks_on(kind) * _TICK_S
             largest = max(shares, key=lambda part: shares[part])
             name = f"the {kind.cores * kind.count} cores of {kind.name}, most of all for {largest}"
             bounds.append(Bound(name, max(0.0, cores) / needed_s))

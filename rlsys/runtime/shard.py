@@ -11,7 +11,6 @@ from rlsys.runtime.checkpoint import Checkpoints, Opened
 from rlsys.runtime.part import write_part
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.storage import FileRecord
-from rlsys.runtime.table_writer import TableWriter
 from rlsys.runtime.timing import Stopwatch
 from rlsys.runtime.vitals import Pulse, Vitals
 from rlsys.types import Array, Batch, Segment, Unrolls
@@ -153,6 +152,7 @@ class ReplayShard(Shard):
 
     def __init__(self, plan: Plan, index: int) -> None:
         from rlsys.replay.table import Table  # with numba, which those who only call a shard do without
+        from rlsys.runtime.table_writer import TableWriter
 
         super().__init__(index)
         shards = plan.runtime.replay_shards
