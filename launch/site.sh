@@ -30,14 +30,30 @@ settle() { # sets `run` and `command`: as given, with the job for an id; or goin
     for word in "$@"; do
         case $word in run.directory=*) directory=${word#*=} ;; esac
     done
+    command=("$@")
     case ${1:-} in
-        --resume) run=${2:-} command=("$@") ;;
+        --resume) run=${2:-} && return ;;
         -* | *=* | '') fail "begin with the name of an experiment, or with --resume RUN" ;;
-        *) run=$(basename "${1%.y*ml}")/job-$job command=("$@" "run.run_tag=job-$job") ;;
     esac
-    if compgen -G "$directory/$run/checkpoints/0*" >/dev/null; then
+    run=$(basename "${1%.y*ml}")/job-$job
+    if has_checkpoint "$directory/$run"; then
         command=(--resume "$directory/$run")
+        return
     fi
+    if [[ -e $directory/$run ]]; then # ended before its first checkpoint
+        mv "$directory/$run" "$directory/$run-ended-$(date +%s)"
+    fi
+    command+=("run.run_tag=job-$job")
+}
+
+has_checkpoint() { # a run's folder; its checkpoints may lie elsewhere
+    [[ -e $1/config.yaml ]] && python - "$1" <<'PYTHON'
+import sys
+from pathlib import Path
+from rlsys.runtime.folder import checkpoints
+
+sys.exit(checkpoints(Path(sys.argv[1])).latest() is None)
+PYTHON
 }
 
 start_cluster() {

@@ -61,6 +61,8 @@ def submit(order: Order, loaded: Loaded | None) -> str:
         if folder.exists():
             raise run_folder.taken(folder)
         words = [*order.overrides, f"run.directory={folder.parent.parent}", f"run.run_tag={folder.name}"]
+        if loaded.experiment.run.checkpoints is not None:
+            words.append(f"run.checkpoints={loaded.experiment.run.checkpoints}")  # absolute: the job begins elsewhere
     address = loaded.experiment.runtime.address
     if address is None:
         raise ConfigError(

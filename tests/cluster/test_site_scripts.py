@@ -22,7 +22,13 @@ SCRIPTS = ["pbs.sh", "site.sh", "slurm.sh"]
 RAY = {
     "ray": 'case "$1 $2" in start*) [[ $* == --head* || ! -e refuse ]] && exec sleep 1000 ;; esac',
     "rlsys": 'echo "$*" >> launched; trap "exit 130" TERM; until [[ -e done ]]; do sleep 0.1; done',
-    "python": 'case $* in *get_node_ip_address*) echo 127.0.0.1 ;; -\\ *) sleep 1 ;; *) exec "$PYTHON" "$@" ;; esac',
+    "python": """
+        case $* in
+            *get_node_ip_address*) echo 127.0.0.1 ;;
+            "- "*/job-*) [[ -e $2/checkpoints ]] ;; # whether a run has a checkpoint
+            "- "*) sleep 1 ;; # how many machines there are
+            *) exec "$PYTHON" "$@" ;;
+        esac""",
 }
 
 Start = Callable[..., Job]
@@ -89,7 +95,9 @@ def test_a_warned_job_ends_with_a_checkpoint_and_goes_on_when_it_starts_again(st
         assert job.lines("requeued") == [JOB]
     else:
         assert f'go on with the same qsub and LAUNCH="--resume muzero-cartpole/job-{JOB}"' in job.log
-    (job.folder / "here" / "muzero-cartpole" / f"job-{JOB}" / "checkpoints" / "000000010").mkdir(parents=True)
+    run = job.folder / "here" / "muzero-cartpole" / f"job-{JOB}"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
     (job.folder / "warn").unlink()
 
     again = start(*arguments)
@@ -100,6 +108,17 @@ def test_a_warned_job_ends_with_a_checkpoint_and_goes_on_when_it_starts_again(st
     first, second = (line.split(" --address ")[0] for line in job.lines("launched"))
     assert first == f"launch muzero-cartpole run.directory=here --profile gpu-48 run.run_tag=job-{JOB}"
     assert second == f"launch --resume here/muzero-cartpole/job-{JOB}"
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_is_put_aside(start: Start, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "muzero-cartpole" / f"job-{JOB}"
+    run.mkdir(parents=True)
+    (run / "config.yaml").touch()
+    job = start("slurm", "muzero-cartpole")
+    job.wait_for(lambda: job.lines("launched"), "launch")
+    assert job.lines("launched")[0].startswith(f"launch muzero-cartpole run.run_tag=job-{JOB} --address ")
+    (aside,) = run.parent.iterdir()
+    assert aside.name.startswith(f"job-{JOB}-ended-")
 
 
 def test_a_run_that_is_complete_ends_the_job_and_leaves_nothing(start: Start) -> None:
