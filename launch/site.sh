@@ -152,6 +152,7 @@ outlive() { # a process: returns its status, however often signals interrupt the
 }
 
 end_cluster() {
+    [[ $BASHPID == "$$" ]] || return 0 # a signal may find a part that has these traps still
     trap '' TERM INT USR1
     local part
     for part in "${parts[@]}"; do

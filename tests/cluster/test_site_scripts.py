@@ -20,7 +20,7 @@ from rlsys import config
 SCRIPTS = ["pbs.sh", "site.sh", "slurm.sh"]
 
 RAY = {
-    "ray": 'case "$1 $2" in start*) [[ $* == --head* || ! -e refuse ]] && exec sleep 1000 ;; esac',
+    "ray": 'case "$1 $2" in start*) [[ $* == *--head* || ! -e refuse ]] && exec sleep 1000 ;; esac',
     "rlsys": 'echo "$*" >> launched; trap "exit 130" TERM; until [[ -e done ]]; do sleep 0.1; done',
     "python": """
         case $* in
