@@ -126,8 +126,8 @@ def measure_run(name: str, minutes: float, overrides: list[str]) -> dict[str, An
     return {
         "what": f"checkpoints of {name}",
         "updates_per_s": round(shares["throughput/updates_per_s"], 1),
-        "learner_share": round(shares.get("workers/learner_save_share", 0.0), 5),
-        "shard_share": round(shares.get("workers/replay_save_share", 0.0), 5),
+        "learner_share": round(shares.get("workers/learner_save_share", 0.0), 6),
+        "shard_share": round(shares.get("workers/shard_save_share", 0.0), 6),
     }
 
 
