@@ -218,34 +218,25 @@ class Reporter:
         return RolloutReport(worker, env_steps=int(seconds / _SLEEP_S))
 
 
-class Reporting:
-    """A program of workers that only report: what the supervisor needs of a `Program`."""
+class Reporting(Program):
+    """A program whose rollout workers only report, many of them in each process."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.shards: list[Any] = []
-        self.inference: list[Any] = []
-        self.learners: list[Any] = []
-        self.evaluator = None
-        self.rollouts: dict[int, Any] = {}
+        super().__init__(plan)
         reporter = ray.remote(Reporter).options(num_cpus=0, max_concurrency=_PER_REPORTER)
         self._reporters = [reporter.remote() for _ in range(-(-plan.num_rollout_workers // _PER_REPORTER))]
 
-    def start_learners(self, step: int | None) -> list[ray.ObjectRef]:
-        """Starts none."""
-        return []
-
-    def start_rollout(self, index: int, incarnation: int) -> Any:
-        """Takes a place in one of the processes."""
-        actor = self._reporters[index // _PER_REPORTER]
-        collect = SimpleNamespace(remote=functools.partial(actor.collect.remote, index))
-        self.rollouts[index] = SimpleNamespace(collect=collect)
-        return self.rollouts[index]
-
     def close(self) -> None:
         """Ends all processes."""
+        self.rollouts.clear()
         for reporter in self._reporters:
             ray.kill(reporter)
+        super().close()
+
+    def _make_rollout(self, index: int, incarnation: int) -> Any:
+        actor = self._reporters[index // _PER_REPORTER]
+        collect = SimpleNamespace(remote=functools.partial(actor.collect.remote, index))
+        return SimpleNamespace(collect=collect, _actor_id=actor._actor_id)
 
 
 def supervise(workers: int, *, tick_s: float, seconds: float) -> dict[str, object]:
