@@ -19,7 +19,7 @@ _STORE_IS_FULL = (
     "segments_in_flight or environments_per_worker"
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_DETAIL = re.compile(r"(class_name|actor_id|pid|name|namespace|ip): ")
+_DETAIL = re.compile(r"(class_name|actor_id|pid|name|namespace|ip):( |$)")
 """Begins lines with which Ray says which actor it was, after what happened to it."""
 
 

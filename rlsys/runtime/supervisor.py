@@ -285,8 +285,7 @@ class Supervisor:
         hosts = {"learner": self._program.learners[0]}
         hosts |= {f"replay-{index}": shard for index, shard in enumerate(self._program.shards)}
         for index, host in self._program.rollouts.items():
-            worker: WorkerKey = ("rollout", index)
-            if not self._restarts.is_booked(worker) and not self._attendance.needs(worker):
+            if self._watch_weights.knows(f"rollout {index}"):
                 hosts[f"rollout-{index}"] = host
         metrics = {"learner_steps": progress.learner_steps, "env_steps": progress.env_steps}
         if self._checkpointing.begin(progress.learner_steps, progress.save(), metrics, hosts, extra=extra):
@@ -367,7 +366,7 @@ class Supervisor:
         """Starts the learners from the last checkpoint; they go on when they are there."""
         step = self._checkpoints.latest()
         self._progress.learner_steps = step or 0
-        for rank, reference in enumerate(self._program.start_learners(step, self._watch_weights.newest)):
+        for rank, reference in enumerate(self._program.start_learners(step, self._watch_weights.newest_possible)):
             self._calls.track("begin", rank, reference)
 
     def _heed_notices(self) -> None:
@@ -435,6 +434,9 @@ class Supervisor:
         if self._progress.learner_steps != self._checkpoints.latest():
             self._begin_checkpoint()
             self._checkpointing.finish(_LAST_CHECKPOINT_S)
+        step, last = self._progress.learner_steps, self._checkpoints.latest()
+        if step != last:
+            raise CheckpointError(f"the last checkpoint, of step {step}, could not be written; there is the one of {last}")
 
     def _abort(self, error: RlsysError) -> NoReturn:
         """Ends the run with an error, after a checkpoint that is being written from before it."""

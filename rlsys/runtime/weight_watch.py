@@ -22,11 +22,17 @@ class WeightWatch:
         self._digests: OrderedDict[int, int] = OrderedDict()
         self._echoes: dict[str, Echo] = {}
         self._unjudged: set[str] = set()
+        self._most_at_once = 0
 
     @property
     def newest(self) -> int:
         """Newest version that is known to be published; -1 before the first."""
         return next(reversed(self._digests), -1)
+
+    @property
+    def newest_possible(self) -> int:
+        """A version above all that a learner may have published without having told."""
+        return self.newest + 2 * self._most_at_once
 
     @property
     def lag(self) -> int:
@@ -37,6 +43,7 @@ class WeightWatch:
     def published(self, digests: Mapping[int, int]) -> None:
         """Takes in version -> digest."""
         self._digests.update(digests)
+        self._most_at_once = max(self._most_at_once, len(digests))
         while len(self._digests) > _REMEMBERED:
             self._digests.popitem(last=False)
 
@@ -45,6 +52,10 @@ class WeightWatch:
         if echo.version >= 0:
             self._echoes[worker] = echo
             self._unjudged.add(worker)
+
+    def knows(self, worker: str) -> bool:
+        """Returns whether a worker has said with what it acts, since it was last started."""
+        return worker in self._echoes
 
     def forget(self, worker: str) -> None:
         """Forgets a worker that is gone: nobody waits for it."""

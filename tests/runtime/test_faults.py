@@ -32,7 +32,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from rlsys.runtime.recorder import Recorder
 
     monkeypatch.setattr(attendance, "SILENCE_S", 3.0)
-    monkeypatch.setattr(supervisor, "SILENCE_S", 3.0)
+    monkeypatch.setattr(supervisor, "_PART_PATIENCE_S", 3.0)
     said: list[str] = []
     monkeypatch.setattr(Recorder, "message", lambda recorder, text: said.append(text))
     return said
