@@ -9,8 +9,9 @@ for M minutes, each when the one before is over: kill -9 of a rollout worker, le
 head's GCS and, as root, a full disk.
 
 Kept per kind of fault: seconds until environment steps and updates have both gone on without a pause of five seconds,
-and what was lost of rows in replay, updates, and environment steps: by how much metrics.jsonl, which gets a row each
-second, falls back. Progress that was never reported is not counted.
+and what was lost: updates and environment steps, by how much metrics.jsonl, which gets a row each second, falls back;
+and rows, which are steps that were counted but did not reach replay, or did not stay there. Some hundred are always
+under way: as many may be counted at one fault and come back at the next.
 """
 
 import argparse
@@ -30,7 +31,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import psutil
@@ -45,6 +46,8 @@ _OBJECT_STORE_BYTES = 300_000_000
 _PAUSE_S = 5.0
 """Longer without progress counts as an interruption."""
 _PATIENCE_S = 300.0
+_MEAN_OF = 5
+"""Samples; workers report at different times."""
 _DISK_MIB = 512
 _SETTINGS = (
     "runtime.rollout_workers=4",
@@ -66,16 +69,17 @@ _OF = {
     "impala-cartpole": ("runtime.environments_per_worker=8", "runtime.inference_workers=1", "run.env_steps=null"),
 }
 """So small that two cores are enough."""
+_ROWS_PER_ITEM = {"muzero-cartpole": 1, "impala-cartpole": 20}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """How the run stood: monotonic seconds, environment steps, updates, and rows ever inserted into replay."""
+    """How the run stood: monotonic seconds, environment steps, updates, and steps that are not in replay."""
 
     at: float
     env_steps: int
     learner_steps: int
-    inserted: float
+    missing: float
 
 
 @dataclass
@@ -163,7 +167,7 @@ class Run:
         self._name, self._directory = experiment, directory
         self.folder = directory / experiment / "chaos"
         where = [f"run.directory={directory}", f"runtime.address={address}"]
-        self._start = [experiment, *_SETTINGS, *_OF.get(experiment, ()), *where, *overrides]
+        self._start = [experiment, *_SETTINGS, *_OF[experiment], *where, *overrides]
         self._log = (directory / "console.txt").open("ab")
         self.samples: list[Sample] = []
         self.resumes = 0
@@ -186,7 +190,8 @@ class Run:
             for line in data[:end].splitlines():
                 row = json.loads(line)
                 if "replay/inserted" in row:
-                    counts = row["env_steps"], row["learner_step"], row["replay/inserted"]
+                    inserted = row["replay/inserted"] * _ROWS_PER_ITEM[self._name]
+                    counts = row["env_steps"], row["learner_step"], row["env_steps"] - inserted
                     self.samples.append(Sample(time.monotonic(), *counts))
         return self.samples[-1] if self.samples else None
 
@@ -247,18 +252,21 @@ class Chaos:
         before = self._run.look()
         assert before is not None
         fault = Fault(kind, time.monotonic())
-        first = len(self._run.samples)
+        first, earlier = len(self._run.samples), self._run.samples[-_MEAN_OF:]
         fault.note = self._kinds[kind]()
         self._watch(until=time.monotonic() + 3 * _PAUSE_S)
         deadline = time.monotonic() + _PATIENCE_S
         while (self._later or self._since_pause() < 2 * _PAUSE_S) and time.monotonic() < deadline:
             self._watch(until=time.monotonic() + 1)
         after = [sample for sample in self._run.samples[first:] if sample.at > fault.at]
-        if after and self._since_pause() >= 2 * _PAUSE_S:
+        assert after, (self._run.folder.parent.parent / "console.txt").read_text()
+        if self._since_pause() >= 2 * _PAUSE_S:
             fault.recovery_s = max(_recovered_at(fault.at, [before, *after], name) for name in _COUNTS) - fault.at
-        fault.lost = {name: _drop([before, *after], name) for name in (*_COUNTS, "inserted")}
+        fault.lost = {name: _drop([before, *after], name) for name in _COUNTS}
+        fault.lost["rows"] = mean(s.missing for s in after[-_MEAN_OF:]) - mean(s.missing for s in earlier)
         self.faults.append(fault)
-        print(f"{kind:40} {fault.note:24} {fault.recovery_s:6.1f} s, lost {fault.lost}", flush=True)
+        lost = ", ".join(f"{value:.0f} {name}" for name, value in fault.lost.items())
+        print(f"{kind:40} {fault.note:24} {fault.recovery_s:6.1f} s, lost {lost}", flush=True)
 
     def _watch(self, until: float) -> None:
         """Looks on, does what was put off, and resumes a driver that has ended."""
@@ -386,7 +394,7 @@ def summarise(faults: list[Fault]) -> list[dict[str, Any]]:
                 "not_recovered": len(those) - len(recovered),
                 "median_s": round(median(recovered), 1) if recovered else None,
                 "max_s": round(max(recovered), 1) if recovered else None,
-                "rows_lost": round(sum(fault.lost["inserted"] for fault in those)),
+                "rows_lost": round(sum(fault.lost["rows"] for fault in those)),
                 "learner_steps_lost": round(sum(fault.lost["learner_steps"] for fault in those)),
                 "env_steps_lost": round(sum(fault.lost["env_steps"] for fault in those)),
             }
@@ -400,7 +408,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=float, default=10.0, help="mean seconds from a recovery to the next fault")
-    parser.add_argument("--experiment", default="muzero-cartpole")
+    parser.add_argument("--experiment", choices=sorted(_OF), default="muzero-cartpole")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -417,16 +425,16 @@ def main() -> None:
         finally:
             run.stop()
             cluster.close()
-            print((directory / "console.txt").read_text())
+            lines = (directory / "console.txt").read_text().splitlines()
+            print("\n".join(line for line in lines if "  step " not in line))
         last = run.look()
         assert last is not None
     rows = summarise(chaos.faults)
     table = Table("fault", "times", "not recovered", "median s", "max s", "rows lost", "updates lost", "env steps lost")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
-    total = {"inserted": last.inserted, "learner_steps": last.learner_steps, "env_steps": last.env_steps}
-    print(f"{len(chaos.faults)} faults, {run.resumes} resumes; at the end: {total}")
+    Console(width=140).print(table)
+    print(f"{len(chaos.faults)} faults, {run.resumes} resumes; {last.learner_steps} updates, {last.env_steps} steps")
     if options.json is not None:
         with options.json.open("a") as file:
             for row in rows:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from rlsys.errors import ConfigError, RlsysError, WorkerError
+from rlsys.errors import CheckpointError, ConfigError, RlsysError, WorkerError
 from rlsys.runtime.attendance import Attendance, name_of
 from rlsys.runtime.calls import Call, Calls, Kind, brief
 from rlsys.runtime.checkpoint import Checkpoints
@@ -436,7 +436,7 @@ class Supervisor:
             self._checkpointing.finish(_LAST_CHECKPOINT_S)
         step, last = self._progress.learner_steps, self._checkpoints.latest()
         if step != last:
-            raise CheckpointError(f"the last checkpoint, of step {step}, could not be written; there is the one of {last}")
+            raise CheckpointError(f"the last checkpoint, of step {step}, could not be written; the newest is of {last}")
 
     def _abort(self, error: RlsysError) -> NoReturn:
         """Ends the run with an error, after a checkpoint that is being written from before it."""
