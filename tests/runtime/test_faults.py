@@ -13,7 +13,7 @@ from test_program import MakePlan, MakeRecorder, Run, started
 
 from rlsys.config import load
 from rlsys.errors import CheckpointError
-from rlsys.runtime import attendance, supervisor
+from rlsys.runtime import attendance, checkpointing
 from rlsys.runtime.launch import launch
 
 
@@ -32,7 +32,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from rlsys.runtime.recorder import Recorder
 
     monkeypatch.setattr(attendance, "SILENCE_S", 3.0)
-    monkeypatch.setattr(supervisor, "_PART_PATIENCE_S", 3.0)
+    monkeypatch.setattr(checkpointing, "SILENCE_S", 3.0)
     said: list[str] = []
     monkeypatch.setattr(Recorder, "message", lambda recorder, text: said.append(text))
     return said
