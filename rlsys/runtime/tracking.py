@@ -9,6 +9,7 @@ the file; the line {"rewound_to": 1000, "time_s": 61.5} says so, and `read_metri
 """
 
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -26,6 +27,9 @@ from rlsys.types import Array
 
 METRICS_FILE = "metrics.jsonl"
 
+_MOST_LATE = 100_000
+"""Rows that are kept in memory while the disk is full: days of them."""
+
 
 def log_warning(text: str) -> None:
     """Sends a line to Python's logging."""
@@ -35,8 +39,8 @@ def log_warning(text: str) -> None:
 class Tracker:
     """Writes rows to all sinks of one run; lives in the driver.
 
-    A sink that fails is closed with one warning and the run goes on without it, except for metrics.jsonl: losing the
-    source of truth ends the run.
+    A sink that fails is closed with one warning and the run goes on without it, except for metrics.jsonl, the source of
+    truth: while its disk is full, rows are kept in memory.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Tracker:
         self._films: dict[str, Path] = {}
         self._sinks: dict[str, Sink] = {}
         mode = wandb_mode(run.wandb)
-        self._file = _MetricsFile(folder / METRICS_FILE, resume)
+        self._file = _MetricsFile(folder / METRICS_FILE, resume, warn)
         self._started = time.monotonic() - self._file.last_time_s
         if run.tensorboard:
             self._open("TensorBoard", lambda: TensorBoard(folder / "tensorboard"))
@@ -82,7 +86,7 @@ class Tracker:
         """Writes one row; histograms and films given since the last one go with it.
 
         Raises:
-          WorkerError: metrics.jsonl cannot be written, for example because the disk is full.
+          WorkerError: the disk has been full for days.
         """
         metrics = {name: float(value) if math.isfinite(value) else None for name, value in row.items()}
         time_s = round(time.monotonic() - self._started, 3)
@@ -167,35 +171,71 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 
 class _MetricsFile:
-    """metrics.jsonl, open for appending; a line that a crash tore off is removed first."""
+    """metrics.jsonl, open for appending; a line that a crash tore off is removed first.
 
-    def __init__(self, path: Path, resume: bool) -> None:
+    Lines that cannot be written, because the disk is full, wait in memory and go with a later one.
+    """
+
+    def __init__(self, path: Path, resume: bool, warn: Callable[[str], None]) -> None:
         self._path = path
+        self._warn = warn
         self._number = 0
+        self._late: list[bytes] = []
         self.last_time_s = 0.0
         try:
             if resume and path.is_file():
                 self._repair()
             self._file = path.open("ab" if resume else "xb", buffering=0)
+            self._size = path.stat().st_size
         except FileExistsError:
             raise ConfigError(f"{path} holds the metrics of another run. Choose another run.run_tag.") from None
         except OSError as error:
             raise self._unwritable(error) from None
 
     def append(self, line: Mapping[str, Any]) -> int:
-        """Writes one line at once, so that a crash can tear only the last; returns its number."""
-        data = json.dumps(line, allow_nan=False).encode() + b"\n"
+        """Writes one line at once, so that a crash can tear only the last; returns its number.
+
+        Raises:
+          WorkerError: so many lines wait for room on the disk that memory would be next.
+        """
+        self._late.append(json.dumps(line, allow_nan=False).encode() + b"\n")
         try:
-            written = self._file.write(data)
+            self._write(b"".join(self._late))
         except OSError as error:
-            raise self._unwritable(error) from None
-        if written != len(data):
-            raise self._unwritable(OSError("only a part of the line was written")) from None
+            if len(self._late) == 1:
+                reason = error.strerror or str(error)
+                self._warn(f"cannot write {self._path}: {reason}. Make room: rows are kept in memory until then.")
+            if len(self._late) > _MOST_LATE:
+                raise self._unwritable(error) from None
+        else:
+            if len(self._late) > 1:
+                self._warn(f"{self._path} can be written again; no row is lost")
+            self._late.clear()
         self._number += 1
         return self._number - 1
 
     def close(self) -> None:
-        self._file.close()
+        """Closes the file.
+
+        Raises:
+          WorkerError: lines that waited for room still cannot be written.
+        """
+        try:
+            if self._late:
+                self._write(b"".join(self._late))
+        except OSError as error:
+            raise self._unwritable(error) from None
+        finally:
+            self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        """Appends all of it, or nothing."""
+        written = self._file.write(data)
+        if written != len(data):
+            self._file.truncate(self._size)
+            self._file.seek(self._size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += written
 
     def _repair(self) -> None:
         data = self._path.read_bytes()

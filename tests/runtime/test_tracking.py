@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,13 +187,42 @@ def test_a_sink_that_cannot_be_opened_is_left_out(tmp_path: Path, monkeypatch: p
     assert len(warnings) == 1 and "tensorboardX" in warnings[0]
 
 
+def test_while_the_disk_is_full_rows_wait_and_none_is_lost(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    tracker = Tracker(tmp_path, loaded(), "r", resume=False, warn=warnings.append)
+    log(tracker, 1)
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))  # room for a part of a line
+    try:
+        log(tracker, 2)
+        log(tracker, 3)
+        assert path.read_bytes() == whole, "no line is torn"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log(tracker, 4)
+    assert [row["learner_step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
+    assert warnings == [
+        f"cannot write {path}: No space left on device. Make room: rows are kept in memory until then.",
+        f"{path} can be written again; no row is lost",
+    ]
+    tracker.close()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_a_full_disk_ends_the_run_with_one_line(tmp_path: Path) -> None:
+def test_a_disk_that_stays_full_to_the_end_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     tracker = Tracker(tmp_path, loaded(), "r", resume=True)
+    log(tracker, 1)
     with pytest.raises(WorkerError, match=r"cannot write .*: No space left on device\. Make room, then"):
-        log(tracker, 1)
-    tracker.close()
+        tracker.close()
+    monkeypatch.setattr(tracking, "_MOST_LATE", 2)
+    tracker = Tracker(tmp_path, loaded(), "r", resume=True)
+    log(tracker, 1)
+    log(tracker, 2)
+    with pytest.raises(WorkerError, match="No space left on device"):
+        log(tracker, 3)
 
 
 def test_auto_tracks_online_with_a_login_and_offline_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
