@@ -197,8 +197,10 @@ def _act(plan: Plan, parent: Connection, index: int, shard: Connection | None) -
         clocks = _clocks()
         completed = worker.step()
         total = total + _clocks() - clocks
-        if completed and len(sizes) < _NUM_BATCHES:
-            sizes.append((len(pickle.dumps(completed, 5)), sum(item.num_items for item in completed)))
+        if len(sizes) < _NUM_BATCHES:
+            # Environments that began together complete segments together; once games have ended they no longer do.
+            calls = [completed] if plan.segments.unroll and completed else [[item] for item in completed]
+            sizes += [(len(pickle.dumps(call, 5)), sum(item.num_items for item in call)) for call in calls]
         if completed and shard is not None:
             shard.send(list(completed))
     steps, report = count, worker.report()
