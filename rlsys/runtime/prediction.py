@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rlsys.errors import ConfigError
-from rlsys.runtime.calibration import Costs, Footprint
 from rlsys.runtime.capacity import most_items
+from rlsys.runtime.costs import Costs, Footprint
 from rlsys.runtime.hardware import MachineType, Worker, homes
 from rlsys.runtime.plan import Plan
 
