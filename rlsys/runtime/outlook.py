@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rlsys import registry
 from rlsys.config import Loaded
-from rlsys.runtime.calibration import Costs, measure
+from rlsys.runtime.calibration import measure
 from rlsys.runtime.capacity import check_memory, check_reserved
+from rlsys.runtime.costs import Costs
 from rlsys.runtime.hardware import MachineType, from_file, of_cluster, this_machine
 from rlsys.runtime.phrases import duration
 from rlsys.runtime.plan import Plan, resolve
@@ -114,10 +115,10 @@ def _verdict(plan: Plan, prediction: Prediction) -> str:
     rate, binding = prediction.env_steps_per_s, prediction.binding
     if not _knows_learner(plan, prediction):
         return (
-            f"{binding} would bind, at {rate:,.0f} decisions/s; the learner may bind earlier: how fast "
+            f"Bound by {binding} at {rate:,.0f} decisions/s, unless the learner is slower: how fast "
             f"{plan.runtime.learner_device} learns is not known here. Measure on a machine that has one."
         )
-    text = f"{binding} binds: {rate:,.0f} decisions/s and {prediction.updates_per_s:,.1f} updates/s"
+    text = f"Bound by {binding}: {rate:,.0f} decisions/s and {prediction.updates_per_s:,.1f} updates/s"
     ratio = plan.table.samples_per_insert
     if binding == "the learner":
         held = f"{ratio:g} samples per insert hold" if ratio is not None else "the full queue holds"

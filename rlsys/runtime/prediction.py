@@ -20,13 +20,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rlsys.errors import ConfigError
-from rlsys.runtime.calibration import Costs, Footprint
 from rlsys.runtime.capacity import most_items
+from rlsys.runtime.costs import Costs, Footprint
 from rlsys.runtime.hardware import MachineType, Worker, homes
 from rlsys.runtime.plan import Plan
 
 _MIB = 2**20
-_CALL_S, _ANSWER_S, _SERVE_S = 600e-6, 400e-6, 900e-6
+_CALL_S, _ANSWER_S, _SERVE_S = 600e-6, 400e-6, 1200e-6
 """CPU seconds of one call: for who makes it, for a plain actor, and for one with an event loop, such as a shard."""
 _COPY_S = 0.6e-9
 """CPU seconds per byte that passes through shared memory, on either side."""

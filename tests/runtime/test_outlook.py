@@ -13,8 +13,9 @@ from rlsys import cli, config, registry
 from rlsys.api import Algorithm
 from rlsys.errors import ConfigError, EnvError
 from rlsys.runtime import outlook
-from rlsys.runtime.calibration import Acting, Costs, Footprint, Learning, Storing, measure
+from rlsys.runtime.calibration import measure
 from rlsys.runtime.capacity import check_memory, check_reserved, most_items
+from rlsys.runtime.costs import Acting, Costs, Footprint, Learning, Storing
 from rlsys.runtime.hardware import MachineType, from_file, this_machine
 from rlsys.runtime.launch import launch
 from rlsys.runtime.plan import Plan, resolve
@@ -159,7 +160,7 @@ def test_the_command_prints_what_binds_and_refuses_in_one_line(
     measured: list[Any] = []
     monkeypatch.setattr(outlook, "measure", lambda *arguments: (measured.append(arguments), COSTS)[1])
     status, out, _ = run("muzero-cartpole", "runtime.rollout_workers=1")
-    assert status == 0 and "bound: the learner" in out and " binds: " in out.splitlines()[-1]
+    assert status == 0 and "bound: the learner" in out and out.splitlines()[-1].startswith("Bound by the learner")
     status, out, _ = run("muzero-cartpole", "--json")
     assert json.loads(out)["binding"] and len(measured) == 2
     status, out, _ = run("muzero-breakout", "--profile", "gpu-48", "--machines", str(CLUSTER / "gpu.yaml"))
