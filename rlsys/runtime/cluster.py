@@ -15,7 +15,6 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
-from ray.exceptions import RayError
 
 from rlsys.config import RuntimeConfig
 from rlsys.errors import ConfigError
@@ -84,7 +83,7 @@ def _start(runtime: RuntimeConfig) -> None:
     try:
         with _says_after(_PATIENCE_S, f"still waiting for {waits_for}."):
             _init(runtime)
-    except (RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - Ray raises bare ones, too, where its processes do not come up
         if str(error).startswith("Version mismatch"):
             raise _other_versions(runtime, str(error)) from None
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else "no reason given"
