@@ -413,7 +413,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
-    command = f"python benchmarks/chaos.py {' '.join(sys.argv[1:])}"
+    told = [f"--minutes {options.minutes:g}", f"--seed {options.seed}", f"--experiment {options.experiment}"]
+    command = " ".join(["python benchmarks/chaos.py", *told, *options.overrides])
     with _disk() as directory, tempfile.TemporaryDirectory() as state:
         cluster = Cluster(Path(state))
         run = Run(options.experiment, directory, Path(state) / "console.txt", cluster.address, options.overrides)
