@@ -163,12 +163,13 @@ class Cluster:
 class Run:
     """The driver's process, and how its run gets on."""
 
-    def __init__(self, experiment: str, directory: Path, address: str, overrides: list[str]) -> None:
+    def __init__(self, experiment: str, directory: Path, log: Path, address: str, overrides: list[str]) -> None:
         self._name, self._directory = experiment, directory
+        self.console = log
         self.folder = directory / experiment / "chaos"
         where = [f"run.directory={directory}", f"runtime.address={address}"]
         self._start = [experiment, *_SETTINGS, *_OF[experiment], *where, *overrides]
-        self._log = (directory / "console.txt").open("ab")
+        self._log = log.open("ab")
         self.samples: list[Sample] = []
         self.resumes = 0
         self._read = 0
@@ -259,7 +260,7 @@ class Chaos:
         while (self._later or self._since_pause() < 2 * _PAUSE_S) and time.monotonic() < deadline:
             self._watch(until=time.monotonic() + 1)
         after = [sample for sample in self._run.samples[first:] if sample.at > fault.at]
-        assert after, (self._run.folder.parent.parent / "console.txt").read_text()
+        assert after, self._run.console.read_text()
         if self._since_pause() >= 2 * _PAUSE_S:
             fault.recovery_s = max(_recovered_at(fault.at, [before, *after], name) for name in _COUNTS) - fault.at
         fault.lost = {name: _drop([before, *after], name) for name in _COUNTS}
@@ -412,20 +413,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
-    command = f"python benchmarks/chaos.py {' '.join(sys.argv[1:])}"
+    told = [f"--minutes {options.minutes:g}", f"--seed {options.seed}", f"--experiment {options.experiment}"]
+    command = " ".join(["python benchmarks/chaos.py", *told, *options.overrides])
     with _disk() as directory, tempfile.TemporaryDirectory() as state:
         cluster = Cluster(Path(state))
-        run = Run(options.experiment, directory, cluster.address, options.overrides)
+        run = Run(options.experiment, directory, Path(state) / "console.txt", cluster.address, options.overrides)
         try:
             while (first := run.look()) is None or first.learner_steps < 200:
-                assert run.driver.poll() is None, (directory / "console.txt").read_text()
+                assert run.driver.poll() is None, run.console.read_text()
                 time.sleep(1)
             chaos = Chaos(cluster, run, random.Random(options.seed))
             chaos.rage(options.minutes, options.every)
         finally:
             run.stop()
             cluster.close()
-            lines = (directory / "console.txt").read_text().splitlines()
+            lines = run.console.read_text().splitlines()
             print("\n".join(line for line in lines if "  step " not in line))
         last = run.look()
         assert last is not None

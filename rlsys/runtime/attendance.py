@@ -14,6 +14,7 @@ from rlsys.runtime.waiting import SILENCE_S
 
 _HEAD_PATIENCE_S = 10.0
 _HEAD_MARGIN_S = 15.0
+_ANOTHER_LIMIT_S = 20.0
 _HEAD_LIMIT_S = float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))  # noqa: SIM112 - Ray's name
 """Without the cluster's head for so long, Ray ends this process."""
 _NAMES: dict[Worker, str] = {"shard": "replay shard", "inference": "inference worker", "server": "parameter server"}
@@ -92,19 +93,18 @@ class Attendance:
         Raises:
           WorkerError: it has been away for so long that Ray is about to end this process.
         """
-        silent_s = self._program.machines.silent_s
-        if silent_s > _HEAD_LIMIT_S - _HEAD_MARGIN_S:
-            plan = self._program.plan
+        machines, plan = self._program.machines, self._program.plan
+        silent_s, is_another = machines.silent_s, machines.head_is_another
+        what = "was restarted without its state" if is_another else "does not answer"
+        if silent_s > (_ANOTHER_LIMIT_S if is_another else _HEAD_LIMIT_S - _HEAD_MARGIN_S):
             raise WorkerError(
-                f"the cluster's head (GCS) has not answered for {silent_s:.0f} s, and Ray gives a cluster up after "
-                f"{_HEAD_LIMIT_S:.0f} s. Start it again, and go on with 'rlsys launch --resume "
-                f"{plan.name}/{plan.folder.name}'."
+                f"the cluster's head (GCS) {what}, for {silent_s:.0f} s now, and Ray gives such a cluster up. Start it "
+                f"again, and go on with 'rlsys launch --resume {plan.name}/{plan.folder.name}'."
             )
-        was_there, self._head_was_there = self._head_was_there, silent_s <= _HEAD_PATIENCE_S
+        was_there, self._head_was_there = self._head_was_there, silent_s <= _HEAD_PATIENCE_S and not is_another
         if was_there and not self._head_was_there:
             self._recorder.message(
-                "the cluster's head (GCS) does not answer: training goes on, a checkpoint is written, and nothing can "
-                f"be started; Ray gives the cluster up after {_HEAD_LIMIT_S:.0f} s"
+                f"the cluster's head (GCS) {what}: training goes on, a checkpoint is written, nothing can be started"
             )
         elif self._head_was_there and not was_there:
             self._recorder.message("the cluster's head (GCS) answers again")

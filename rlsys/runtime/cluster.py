@@ -24,6 +24,7 @@ _CLUSTER_ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # Ray's default of 15 starves workers on a shared machine
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # whoever is asked for something that is given up may fail in peace
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without a GPU does not see one
 }
 

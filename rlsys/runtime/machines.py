@@ -11,11 +11,14 @@ from typing import Any
 
 import ray
 from ray._private import state
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.exceptions import RayError
 
 from rlsys.runtime.remote import Handle
 
 _LOOK_S = 2.0
+_ANOTHER = "WrongClusterID"
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,17 @@ class View:
 
 
 class Machines:
-    """The newest view of the cluster, until it is closed."""
+    """The newest view of the cluster, until it is closed.
+
+    Attributes:
+      view: as it looked two seconds ago, or when the head answered last.
+      head_is_another: whether the head was restarted without its state, and so knows nothing of this cluster.
+    """
 
     def __init__(self) -> None:
         self.view = View()
+        self.head_is_another = False
+        self._head = GcsClient(address=ray.get_runtime_context().gcs_address)
         self._job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
         self._answered = time.monotonic()
         self._closed = threading.Event()
@@ -75,21 +85,22 @@ class Machines:
         while not self._closed.wait(_LOOK_S):
             try:
                 self.view = self._look()
-            except RayError:  # the head is away
-                continue
-            self._answered = time.monotonic()
+            except RayError as error:  # the head is away
+                self.head_is_another = _ANOTHER in str(error)
+            else:
+                self._answered = time.monotonic()
 
     def _look(self) -> View:
-        leaving: dict[str, int] = state.state.get_draining_nodes()
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        """Asks first what fails in good order, and within seconds, where the head is away or another."""
+        leaving: dict[str, int] = self._head.get_draining_nodes(timeout=_LOOK_S)
+        nodes = self._head.get_all_node_info(timeout=_LOOK_S, state_filter=GcsNodeInfo.ALIVE)
         machines = {
-            node["NodeID"]: Machine(
-                name=f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
-                labels=node["Labels"],
-                leaves_at=leaving[node["NodeID"]] / 1000 if node["NodeID"] in leaving else None,
+            node.hex(): Machine(
+                name=f"{info.node_manager_hostname} ({info.node_manager_address})",
+                labels=dict(info.labels),
+                leaves_at=leaving[node.hex()] / 1000 if node.hex() in leaving else None,
             )
-            for node in nodes
-            if node["Alive"]
+            for node, info in nodes.items()
         }
         actors: dict[str, dict[str, Any]] = state.actors(job_id=self._job)
         homes = {

@@ -31,6 +31,7 @@ from rlsys.runtime.weights import Echo
 _INCARNATIONS_PER_SESSION = 1_000_000
 """Replay remembers who sent what: a worker of a resumed run must not look like one of the session before."""
 _START_PATIENCE_S = 300.0
+_HEAD_SILENCE_S = 3.0
 _PING_EVERY_S = 2.0
 _LAST_CHECKPOINT_S = 1_800.0
 """Longest that the end of a run waits for its last checkpoint, whose first writing may be gigabytes."""
@@ -103,7 +104,7 @@ class Supervisor:
         self._serve(timeout_s=0.25)
         if outcome := self._checkpointing.work():
             self._checkpoint_ended(committed=outcome == "committed")
-        if self._head_is_there:  # nothing can be started without it, and who tries waits for it
+        if self._program.machines.silent_s < _HEAD_SILENCE_S:  # who starts something waits for the head
             self._start_due()
             self._heed_notices()
         self._watch()

@@ -6,8 +6,6 @@ python tests/runtime/node_faults.py [-k NAME] [-s]      # pytest's options; test
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,21 +34,13 @@ _SPREAD = {"rollout_workers": 2, "rollout_cpus": 1.0, "replay_shards": 2}
 
 
 class Machines:
-    """A cluster whose machines come and go; the head keeps its state in Redis where there is one, else in RocksDB."""
+    """A cluster whose machines come and go; the head keeps its state in a folder."""
 
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
-        self._redis: subprocess.Popen[bytes] | None = None
-        if shutil.which("redis-server") is not None:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-            self._redis = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
-            os.environ["RAY_REDIS_ADDRESS"] = f"127.0.0.1:{port}"
-        else:
-            os.environ |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(folder / "gcs")}
+        self._state = folder / "gcs"
+        os.environ |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(self._state)}
         self.cluster = Cluster()
         self.head = self.add("head", 0)
 
@@ -81,11 +71,13 @@ class Machines:
         reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         assert head.drain_node(node.node_id, reason, "spot", int((time.time() + seconds) * 1000))[0]
 
+    def restart_head(self, *, with_state: bool) -> None:
+        if not with_state:
+            shutil.rmtree(self._state)
+        self.head.start_gcs_server()
+
     def close(self) -> None:
         self.cluster.shutdown()
-        if self._redis is not None:
-            self._redis.kill()
-            self._redis.wait()
 
 
 @pytest.fixture(scope="module")
@@ -273,14 +265,14 @@ def test_training_goes_on_while_the_head_is_away_and_workers_are_restarted_when_
     with started(plan, make_recorder) as run:
         run.work_until(lambda: all(run.supervisor._watch_weights.knows(f"rollout {index}") for index in range(2)))
         machines.head.kill_gcs_server()
-        run.work_until(lambda: says(lines, "head (GCS) does not answer", "a checkpoint is written"))
+        run.work_until(lambda: says(lines, "head (GCS) does not answer: training goes on, a checkpoint is written"))
         run.work_until(lambda: run.checkpoints.latest() is not None)
         run.work_until(trains(run))
         killed = run.program.rollouts[0]
         os.kill(run.pid_of("rollout"), signal.SIGKILL)
         run.work_until(lambda: says(lines, "rollout", "is restarted"))
         run.work_until(trains(run))
-        machines.head.start_gcs_server()
+        machines.restart_head(with_state=True)
         run.work_until(lambda: says(lines, "head (GCS) answers again"))
         run.work_until(lambda: run.program.rollouts[0] is not killed)
         run.work_until(trains(run))
@@ -288,11 +280,11 @@ def test_training_goes_on_while_the_head_is_away_and_workers_are_restarted_when_
         assert not says(lines, "goes on from step")
 
 
-def test_a_head_that_is_gone_for_good_ends_the_run_with_a_checkpoint_to_resume_from(
+def test_a_head_that_is_lost_ends_the_run_with_a_checkpoint_from_which_another_cluster_goes_on(
+    machines: Machines,
     lines: list[str],
     make_plan: MakePlan,
     make_recorder: MakeRecorder,
-    machines: Machines,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -310,7 +302,7 @@ def test_a_head_that_is_gone_for_good_ends_the_run_with_a_checkpoint_to_resume_f
         run.work_until(trains(run))
         before = run.progress.learner_steps
         machines.head.kill_gcs_server()
-        with pytest.raises(WorkerError, match=r"head \(GCS\) has not answered.*--resume checking/run"):
+        with pytest.raises(WorkerError, match=r"head \(GCS\) does not answer, for .*--resume checking/run"):
             run.supervisor.run()
     saved = run.checkpoints.latest()
     assert saved is not None
@@ -324,6 +316,13 @@ def test_a_head_that_is_gone_for_good_ends_the_run_with_a_checkpoint_to_resume_f
     with started(plan, make_recorder, saved) as resumed:
         resumed.work_until(trains(resumed))
         assert resumed.progress.learner_steps > saved
+        again.head.kill_gcs_server()
+        again.restart_head(with_state=False)
+        with pytest.raises(WorkerError, match=r"head \(GCS\) was restarted without its state, for .*--resume"):
+            resumed.supervisor.run()
+    last = resumed.checkpoints.latest()
+    assert last is not None
+    assert last > saved
     ray.shutdown()
     again.close()
 
