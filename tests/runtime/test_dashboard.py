@@ -96,7 +96,8 @@ def check_times(row: dict[str, float]) -> None:
     """The parts of the time of every kind of worker are there, and add up."""
     kinds = by_kind(row)
     assert set(kinds["rollout"]) == {"act", "env", "write", "wait_replay", "wait_weights", "other"}
-    assert set(kinds["learner"]) == {"wait_replay", "copy", "update", "priorities", "publish", "other"}
+    learner = {"wait_replay", "copy", "update", "priorities", "publish", "other"}
+    assert learner <= set(kinds["learner"]) <= learner | {"save"}
     assert {"insert", "sample", "priorities", "wait"} <= set(kinds["shard"])
     assert set(kinds["inference"]) == {"act", "wait"}
     for kind, parts in kinds.items():
