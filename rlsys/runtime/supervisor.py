@@ -221,7 +221,8 @@ class Supervisor:
                 self._checkpoints.expect_score(report.learner_step)
                 self._published = self._program.learners[0].publish.remote()
             is_urgent = self._in_a_hurry or self._preemption.wants_checkpoint
-            if due.checkpoint or (is_urgent and not self._checkpointing.is_writing):
+            is_read = self._calls.busy("start")  # by who resumes from the last one, which a newer one may replace
+            if not is_read and (due.checkpoint or (is_urgent and not self._checkpointing.is_writing)):
                 self._begin_checkpoint(extra=due.extra)
         self._tick_learners()
         if self._published is not None and not self._calls.busy("evaluator"):
