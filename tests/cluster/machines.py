@@ -19,7 +19,9 @@ NETWORK = "10.117.0"
 """The first three numbers of every address; unroutable, and in no network but that of the machines."""
 SHARED = "/mnt/shared"
 """A folder that all machines see and write, as one of a file server."""
-_COVERED = ("/mnt", "/root", "/tmp")  # the last hides where machines lie
+_HOME = "/root"
+"""The home of each machine's one user."""
+_COVERED = ("/mnt", _HOME, "/tmp")  # the last hides where machines lie
 _BRIDGE = "bridge"
 _UNSHARE = ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -65,7 +67,7 @@ class Machine:
     def command(self, text: str) -> list[str]:
         """Returns a command that runs a line of shell on the machine."""
         namespaces = ["--mount", "--net", "--pid", "--uts", "--ipc"]
-        environment = ["env", "-i", f"PATH={_PATH}", "HOME=/root", "LANG=C.UTF-8"]
+        environment = ["env", "-i", f"PATH={_PATH}", f"HOME={_HOME}", "LANG=C.UTF-8"]
         return ["nsenter", "--target", str(self.process), *namespaces, *environment, "bash", "-c", text]
 
     def link(self, state: str) -> None:
@@ -93,11 +95,11 @@ def build(folder: Path, names: Sequence[str], programs: Path, visible: Sequence[
       folder: where their files go.
       names: of the machines.
       programs: a root folder with an SSH server and rsync, laid over the host's.
-      visible: what all machines must see of the host below /mnt, /root and /tmp, which are their own; the rest of the
+      visible: what all machines must see of the host below the folders that are their own; the rest of the
         host's files they see read-only.
     """
     (folder / "shared").mkdir()
-    (folder / "passwd").write_text("root:x:0:0:root:/root:/bin/bash\nsshd:x:65533:65533::/run/sshd:/bin/false\n")
+    (folder / "passwd").write_text(f"root:x:0:0:root:{_HOME}:/bin/bash\nsshd:x:65533:65533::/run/sshd:/bin/false\n")
     (folder / "shadow").write_text("root:none:::::::\n")  # no password, yet not locked: keys are let in
     _run("ip", "link", "set", "lo", "up")
     _run("ip", "link", "add", _BRIDGE, "type", "bridge")
@@ -108,7 +110,7 @@ def build(folder: Path, names: Sequence[str], programs: Path, visible: Sequence[
     ]
     ours = {name for process in ("self", *(machine.process for machine in machines)) for name in _namespaces(process)}
     (folder / "namespaces").write_text("\n".join(ours))
-    keys = [machine.folder / "root" / ".ssh" for machine in machines]
+    keys = [machine.folder / _HOME[1:] / ".ssh" for machine in machines]
     _make_key(keys[0] / "id_ed25519")
     for machine, folder_of_keys in zip(machines, keys, strict=True):
         shutil.copy(keys[0] / "id_ed25519.pub", folder_of_keys / "authorized_keys")
@@ -137,13 +139,13 @@ def _namespaces(process: int | str) -> list[str]:
 def _start(folder: Path, name: str, address: str, programs: Path, visible: Sequence[Path]) -> Machine:
     for covered in _COVERED:
         (folder / covered[1:]).mkdir(parents=True, mode=0o700)
-    shutil.copytree("/etc/skel", folder / "root", dirs_exist_ok=True)
-    keys = folder / "root" / ".ssh"
+    shutil.copytree("/etc/skel", folder / _HOME[1:], dirs_exist_ok=True)
+    keys = folder / _HOME[1:] / ".ssh"
     keys.mkdir(mode=0o700)
     _make_key(keys / "host")
     script = _script(folder, name, programs, visible)
     log = (folder / "log").open("w")
-    environment = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+    environment = {"PATH": _PATH, "HOME": _HOME, "LANG": "C.UTF-8"}
     outer = subprocess.Popen([*_UNSHARE, "bash", "-c", script], stdout=log, stderr=log, env=environment)
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
     deadline = time.monotonic() + _PATIENCE_S
@@ -184,7 +186,7 @@ def _script(folder: Path, name: str, programs: Path, visible: Sequence[Path]) ->
     for covered in _COVERED:
         bind(folder / covered[1:], covered)
     lines.append("mount -o remount,bind,ro /")  # mounts made before stay writable
-    options = ["-f", "/dev/null", "-h", "/root/.ssh/host", "-o", "UsePAM=no", "-o", "MaxStartups=100"]
+    options = ["-f", "/dev/null", "-h", f"{_HOME}/.ssh/host", "-o", "UsePAM=no", "-o", "MaxStartups=100"]
     lines.append(shlex.join(["exec", "/usr/sbin/sshd", "-D", "-e", *options]))
     return "\n".join(lines)
 
