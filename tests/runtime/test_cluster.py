@@ -2,11 +2,11 @@
 
 import json
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command_line import rlsys
 
 from rlsys.errors import ConfigError
 from rlsys.runtime import cluster
@@ -63,10 +63,7 @@ def test_a_cluster_with_other_versions_is_refused_with_both_in_one_line(ray_clus
     other = json.dumps(json.loads(found) | {"ray_version": "2.59.1", "python_version": "3.12.1"}).encode()
     internal_kv._internal_kv_put(CLUSTER_METADATA_KEY, other, overwrite=True, namespace=b"cluster")
     try:
-        command = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", "muzero-cartpole"]
-        done = subprocess.run(
-            [*command, "--address", address], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-        )
+        done = rlsys(tmp_path, "launch", "muzero-cartpole", "--address", address)
     finally:
         internal_kv._internal_kv_put(CLUSTER_METADATA_KEY, found, overwrite=True, namespace=b"cluster")
     assert done.returncode == 2, done.stderr

@@ -64,6 +64,7 @@ def test_a_run_of_every_kind_of_worker_is_seen_as_it_is(
     with presence, started(plan, functools.partial(make_recorder, presence=presence, on_ray=True)) as run:
         run.work_until(lambda: {row.kind for row in workers(plan.folder)} == set(KINDS))
         run.work_until(lambda: all(row.cores_used > 0 for row in workers(plan.folder) if row.kind == "rollout"))
+        run.work_until(lambda: all("priorities" in row.shares for row in workers(plan.folder) if row.kind == "shard"))
         check_processes(run, workers(plan.folder))
         run.recorder.write()
         row = [row for row in read_metrics(plan.folder) if "replay/inserted" in row][-1]

@@ -3,14 +3,14 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import RLSYS
 
 pytestmark = pytest.mark.xdist_group("ray")
 
-LAUNCH = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", "impala-pong"]
+LAUNCH = [*RLSYS, "launch", "impala-pong"]
 SETTINGS = ["runtime.rollout_workers=2", "runtime.environments_per_worker=48", "run.wandb=disabled"]
 SMALL = {
     "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(80 * 2**20),

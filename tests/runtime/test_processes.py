@@ -3,18 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from command_line import PATIENCE_S, rlsys, start, wait_for
 
 pytestmark = pytest.mark.xdist_group("ray")
 
-PATIENCE_S = 150.0
 SETTINGS = [
     "debug=true",
     "runtime.rollout_workers=2",
@@ -24,23 +20,6 @@ SETTINGS = [
     "run.run_tag=here",
     "run.wandb=disabled",
 ]
-
-
-def launch(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def ask(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from rlsys.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S:.0f} s"
-        time.sleep(0.2)
 
 
 def checkpoints(folder: Path) -> list[int]:
@@ -58,7 +37,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def test_a_killed_driver_leaves_nothing_behind_and_resumes_and_an_interrupt_stops_cleanly(tmp_path: Path) -> None:
-    first = launch(tmp_path, "muzero-cartpole", *SETTINGS)
+    first = start(tmp_path, "launch", "muzero-cartpole", *SETTINGS)
     wait_for(lambda: checkpoints(tmp_path), "checkpoint")
     workers = psutil.Process(first.pid).children(recursive=True)
     assert len(workers) > 5
@@ -67,7 +46,7 @@ def test_a_killed_driver_leaves_nothing_behind_and_resumes_and_an_interrupt_stop
     wait_for(lambda: not alive(workers), "end of all workers")
 
     saved = checkpoints(tmp_path)[-1]
-    second = launch(tmp_path, "--resume", "muzero-cartpole/here")
+    second = start(tmp_path, "launch", "--resume", "muzero-cartpole/here")
     wait_for(lambda: checkpoints(tmp_path)[-1] > saved, "newer checkpoint")
     workers = psutil.Process(second.pid).children(recursive=True)
     os.kill(second.pid, signal.SIGINT)
@@ -80,23 +59,23 @@ def test_a_killed_driver_leaves_nothing_behind_and_resumes_and_an_interrupt_stop
 
 
 def test_a_run_is_seen_scaled_and_stopped_from_another_terminal(tmp_path: Path) -> None:
-    run = launch(tmp_path, "muzero-cartpole", *SETTINGS, "runtime.rollout_workers=1")
+    run = start(tmp_path, "launch", "muzero-cartpole", *SETTINGS, "runtime.rollout_workers=1")
     wait_for(lambda: checkpoints(tmp_path), "checkpoint")
-    assert f"process {run.pid}" in ask(tmp_path, "status", "muzero-cartpole/here").stdout
-    scaled = ask(tmp_path, "scale", "muzero-cartpole/here", "rollouts=2")
+    assert f"process {run.pid}" in rlsys(tmp_path, "status", "muzero-cartpole/here").stdout
+    scaled = rlsys(tmp_path, "scale", "muzero-cartpole/here", "rollouts=2")
     assert scaled.stdout == "muzero-cartpole/here: 2 rollout workers instead of 1\n", scaled.stderr
-    twice = ask(tmp_path, "launch", "--resume", "muzero-cartpole/here")
+    twice = rlsys(tmp_path, "launch", "--resume", "muzero-cartpole/here")
     assert twice.returncode == 2
     assert f"is being trained by process {run.pid}" in twice.stderr
     assert "\n" not in twice.stderr.rstrip("\n")
 
-    stopped = ask(tmp_path, "stop", "muzero-cartpole/here")
+    stopped = rlsys(tmp_path, "stop", "muzero-cartpole/here")
     assert "is done: stopped on request; a checkpoint was written" in stopped.stdout, stopped.stderr
     output, _ = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 0, output
     assert "2 rollout workers instead of 1" in output
     assert "rollout_workers: 2" in (tmp_path / "runs" / "muzero-cartpole" / "here" / "config.yaml").read_text()
-    again = ask(tmp_path, "stop", "muzero-cartpole/here")
+    again = rlsys(tmp_path, "stop", "muzero-cartpole/here")
     assert (again.returncode, "nobody is there to stop it" in again.stderr) == (2, True)
 
 
@@ -112,7 +91,7 @@ def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path) -> None:
     }
     for setting, expected in bad.items():
         settings = [setting, "runtime.rollout_workers=1", "runtime.environments_per_worker=4"]
-        process = launch(tmp_path, "muzero-cartpole", *settings)
+        process = start(tmp_path, "launch", "muzero-cartpole", *settings)
         output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 2, output
         assert output.startswith("error: "), output

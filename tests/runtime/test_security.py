@@ -2,15 +2,15 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from command_line import RLSYS
 
-LAUNCH = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", "impala-cartpole"]
+LAUNCH = [*RLSYS, "launch", "impala-cartpole"]
 SETTINGS = (
     "debug=true",
     "runtime.rollout_workers=2",

@@ -4,17 +4,16 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import PATIENCE_S, rlsys, wait_for
 
 from rlsys.config import data_folder
 
 pytestmark = pytest.mark.xdist_group("ray")
 
-PATIENCE_S = 150.0
 HEAD = Path(__file__).parent.parent / "cluster" / "head_with_dashboard.py"
 SETTINGS = ["debug=true", "run.training_steps=100000", "run.evaluate_every_learner_steps=0", "run.wandb=disabled"]
 
@@ -29,18 +28,6 @@ def head() -> Iterator[tuple[str, str]]:
         yield address, dashboard
     finally:
         process.communicate(timeout=PATIENCE_S)
-
-
-def rlsys(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from rlsys.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S:.0f} s"
-        time.sleep(0.2)
 
 
 def test_a_file_is_submitted_followed_stopped_with_a_checkpoint_and_resumed(
