@@ -5,10 +5,11 @@
     python benchmarks/scaling.py calls [--seconds S] [--json FILE]
 
 `workers` launches whole runs on `rlsys/Sleeping-v0`, whose steps take 10 ms and no CPU, one environment per worker: the
-share of the ideal rate, the seconds until every worker has made a step, the memory of each kind of process
-(proportional set size) and the CPU that each kind takes. Beside other work, the CPU seconds until all have stepped say
-more than the seconds: divided by the cores, they are what an idle machine takes at least. The policy is the checking
-algorithm's, which needs no torch; `--torch` takes IMPALA's.
+share of the ideal rate (each worker 100 steps per second) and of the linear one (each as fast as one alone), the
+seconds until every worker has made a step, the memory of each kind of process (proportional set size) and the CPU that
+each kind takes. Beside other work, the CPU seconds until all have stepped say more than the seconds: divided by the
+cores, they are what an idle machine takes at least. The policy is the checking algorithm's, which needs no torch;
+`--torch` takes IMPALA's.
 
 `supervisor` gives the real supervisor as many workers as asked for that only report, a few hundred in each process.
 `calls` puts the real server and shards under as many calls as a few clients can make.
@@ -67,7 +68,7 @@ _OURS = ("Host", "ParameterServer")
 _SLEEP_S = 0.01
 _WARM_UP_S = 5.0
 _START_PATIENCE_S = 300.0
-_LITTLE_LEARNING = CheckingConfig(sampling_ratio=0.05, window_size=20_000)
+_LITTLE_LEARNING = CheckingConfig(batch_size=256, sampling_ratio=0.05, window_size=20_000, segment_length=200)
 _PER_REPORTER = 500
 _POSITIONS = (np.arange(16) + 0.5) / 16
 
@@ -105,19 +106,33 @@ def make_plan(workers: int, folder: Path, *, torch: bool, tick_s: float) -> Plan
 
 
 class Counting(Recorder):
-    """A recorder that also knows which workers have made a step, and how many ticks there were."""
+    """A recorder that also knows which workers have made a step, their rate, and how many ticks there were."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.began: set[int] = set()
-        self.ticks = 0
+        self.reports: dict[int, list[tuple[float, int]]] = defaultdict(list)
 
     def rollout(self, report: RolloutReport) -> None:
         """Takes in what a rollout worker did."""
         super().rollout(report)
-        self.ticks += 1
+        self.reports[report.worker].append((time.monotonic(), report.env_steps))
         if report.env_steps:
             self.began.add(report.worker)
+
+    @property
+    def ticks(self) -> int:
+        """Reports since `reports` was emptied."""
+        return sum(map(len, self.reports.values()))
+
+    @property
+    def env_steps_per_s(self) -> float:
+        """Of all workers, each from its first report since `reports` was emptied to its last."""
+        return sum(
+            sum(steps for _, steps in each[1:]) / (each[-1][0] - each[0][0])
+            for each in self.reports.values()
+            if len(each) > 1
+        )
 
 
 @contextmanager
@@ -146,14 +161,10 @@ def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str
                 supervisor.work()
             first_step_s, start_cpu_s = time.time() - launched, sum(cpu_seconds(os.getpid()).values())
             _work(supervisor, _WARM_UP_S)
-            cpu, steps, updates, ticks = (
-                cpu_seconds(os.getpid()),
-                progress.env_steps,
-                progress.learner_steps,
-                recorder.ticks,
-            )
+            cpu, updates = cpu_seconds(os.getpid()), progress.learner_steps
+            recorder.reports.clear()
             wall_s = _work(supervisor, max(seconds, 5 * tick_s))
-            rate = (progress.env_steps - steps) / wall_s
+            rate = recorder.env_steps_per_s
             used = {kind: (after - cpu.get(kind, 0.0)) / wall_s for kind, after in cpu_seconds(os.getpid()).items()}
             return {
                 "what": f"{workers} rollout workers on an environment that sleeps 10 ms, {plan.algorithm.name}",
@@ -165,7 +176,7 @@ def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str
                 "first_step_of_all_s": round(first_step_s, 1),
                 "cpu_s_until_then": round(start_cpu_s, 1),
                 "updates_per_s": round((progress.learner_steps - updates) / wall_s, 2),
-                "ticks_per_s": round((recorder.ticks - ticks) / wall_s, 1),
+                "ticks_per_s": round(recorder.ticks / wall_s, 1),
                 "cores_used": {kind: round(share, 4) for kind, share in sorted(used.items())},
                 "pss_mib": {kind: round(size, 1) for kind, size in sorted(memory_mib(os.getpid()).items())},
             }
@@ -382,10 +393,14 @@ def main() -> None:
 def _runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yields the figures of one run per count, each in a process of its own."""
     fixed = [f"--tick={options.tick}", f"--seconds={options.seconds}", *(["--torch"] if options.torch else [])]
+    one_s = 0.0  # the rate of one worker
     for count in options.counts:
         command = [sys.executable, __file__, options.what, "--here", f"--counts={count}", *fixed]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        yield json.loads(done.stdout.splitlines()[-1])
+        row = json.loads(done.stdout.splitlines()[-1])
+        if options.what == "workers" and (one_s := one_s or (row["env_steps_per_s"] if count == 1 else 0.0)):
+            row["share_of_linear"] = round(row["env_steps_per_s"] / (count * one_s), 4)
+        yield row
 
 
 if __name__ == "__main__":

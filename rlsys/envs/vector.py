@@ -7,6 +7,7 @@ except by the time that it takes.
 Shape legend: E environments.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -83,7 +84,8 @@ class BatchedEnv:
         self._check_action(action)
         result = self._batch.step(action)
         self._check_finite(result.observation, "an observation")
-        self._check_finite(self.observation, "an observation after a reset")
+        if result.first.any():
+            self._check_finite(self.observation, "an observation after a reset")
         self._check_finite(result.reward, "a reward")
         return result
 
@@ -125,16 +127,18 @@ class BatchedEnv:
         if isinstance(space, gymnasium.spaces.Box):
             allowed = np.logical_and(action >= space.low, action <= space.high).reshape(len(action), -1).all(axis=1)
         else:
-            allowed = (action >= 0) & (action < self.spec.num_actions)
-            if action.dtype.kind == "f":
-                allowed &= action == np.trunc(action)
+            if action.dtype.kind != "f" and action.min() >= 0 and action.max() < self.spec.num_actions:
+                return
+            allowed = (action >= 0) & (action < self.spec.num_actions) & (action == np.trunc(action))
         if not allowed.all():
             index = int(np.flatnonzero(~allowed)[0])
             what = f"got action {action[index]}, which is not in {space}"
             raise failure(self.spec.id, index, what, "Correct the policy")
 
     def _check_finite(self, array_E: Array, what: str) -> None:
-        if array_E.dtype.kind == "f" and not np.isfinite(array_E).all():
+        # One pass for the usual case: where a sum is finite, so is every term.
+        if array_E.dtype.kind == "f" and not math.isfinite(array_E.sum()):
             finite = np.isfinite(array_E).reshape(len(array_E), -1).all(axis=1)
-            index = int(np.flatnonzero(~finite)[0])
-            raise failure(self.spec.id, index, f"returned {what} that is not finite: {array_E[index]}")
+            if not finite.all():  # the sum of large numbers is not finite either
+                index = int(np.flatnonzero(~finite)[0])
+                raise failure(self.spec.id, index, f"returned {what} that is not finite: {array_E[index]}")

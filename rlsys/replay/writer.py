@@ -102,7 +102,7 @@ class SegmentWriter:
         self._num_rows += 1
         self._num_new += 1
         ended = terminated | truncated
-        due = np.flatnonzero(ended | (self._num_new >= self._spec.length))
+        due = (ended | (self._num_new >= self._spec.length)).nonzero()[0]
         if not len(due):
             return []
         newest = self._newest(next_observation)

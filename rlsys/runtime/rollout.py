@@ -117,10 +117,10 @@ class RolloutWorker:
         with self._watch.part("write"):
             completed = self._write(observation, decision, result)
             state = self._policy.after_step(decision.state, result.action, result.reward)
-            self._state = restart(self._policy, state, np.flatnonzero(result.first))
+            self._state = restart(self._policy, state, result.first.nonzero()[0])
             for name, value in decision.extras.items():
                 if value.ndim == 1:
-                    self._sums[name] = self._sums.get(name, 0.0) + float(value.mean())
+                    self._sums[name] = self._sums.get(name, 0.0) + float(value.sum())
         self._report.env_steps += self._size
         self._steps_since_sync += self._size
         self._report.games += result.games
@@ -189,8 +189,7 @@ class RolloutWorker:
     def report(self) -> RolloutReport:
         """Returns what happened since the last report and starts a new one."""
         report = self._report
-        steps = max(1, report.env_steps // self._size)
-        report.means = {f"rollout/{name}": total / steps for name, total in self._sums.items()}
+        report.means = {f"rollout/{name}": total / report.env_steps for name, total in self._sums.items()}
         report.spent = self._watch.take()
         self._sums = {}
         self._report = RolloutReport(report.worker, waits_for=report.waits_for)
@@ -238,8 +237,10 @@ class RolloutWorker:
 
     def _bootstrap_extras(self, result: StepResult, state: State) -> dict[str, Array] | None:
         """Asks the policy about the last observations of truncated episodes, where the algorithm wants that."""
-        rows = np.flatnonzero(result.truncated & ~result.terminated)
-        if not self._plan.segments.bootstrap_extras or not rows.size:
+        if not self._plan.segments.bootstrap_extras:
+            return None
+        rows = (result.truncated & ~result.terminated).nonzero()[0]
+        if not rows.size:
             return None
         part = {name: value[rows] for name, value in state.items()}
         decision = self._policy.act(result.observation[rows], part, explore=False)

@@ -34,6 +34,8 @@ class CheckingConfig(Section):
     """Windows per update, over all ranks."""
     length: int = Field(5, ge=1)
     """Rows per window."""
+    segment_length: int = Field(20, ge=1)
+    """Most new rows per segment."""
     window_size: int = Field(2_000, ge=1)
     """Items kept."""
     stored_before_train: int = Field(200, ge=1)
@@ -140,7 +142,7 @@ def check_batch(batch: Batch, length: int) -> None:
 
 def _segments(config: CheckingConfig, env: EnvSpec) -> SegmentSpec:
     extras = {"seen": ArraySpec(env.observation.shape, "float32"), "value": ArraySpec((), "float32")}
-    return SegmentSpec(length=20, overlap=config.length, bootstrap_extras=True, extras=extras)
+    return SegmentSpec(length=config.segment_length, overlap=config.length, bootstrap_extras=True, extras=extras)
 
 
 def _table(config: CheckingConfig, env: EnvSpec) -> TableSpec:

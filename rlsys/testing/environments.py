@@ -83,10 +83,13 @@ class CountingEnv(gymnasium.Env):
 
 
 class SleepingEnv(CountingEnv):
-    """`rlsys/Sleeping-v0`: a step takes `seconds` and no CPU, as one of a slow simulator elsewhere would."""
+    """`rlsys/Sleeping-v0`: a step takes `seconds` and no CPU, as one of a slow simulator elsewhere would.
 
-    def __init__(self, seconds: float = 0.01, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    Its episodes have 100 to 300 steps.
+    """
+
+    def __init__(self, seconds: float = 0.01, min_length: int = 100, max_length: int = 300, **kwargs: Any) -> None:
+        super().__init__(min_length, max_length, **kwargs)
         self._seconds = seconds
 
     def step(self, action: Any) -> Step:

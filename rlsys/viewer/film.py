@@ -3,16 +3,12 @@
 import warnings
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 import numpy as np
 
 from rlsys.errors import ConfigError
 from rlsys.types import Array
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)  # the old version that ProcGen pins warns about its own imports
-    import imageio_ffmpeg  # type: ignore[import-untyped]
 
 _SMALLEST_SIDE = 320
 _EVEN_SIDES = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
@@ -25,7 +21,7 @@ def encoder_program() -> str:
     Raises:
       RuntimeError: there is none.
     """
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
+    return str(_ffmpeg().get_ffmpeg_exe())
 
 
 class Film:
@@ -88,10 +84,17 @@ class Film:
         else:
             form = {"codec": "libx264", "pix_fmt_out": "yuv420p", "quality": 7}
             output = ["-vf", f"{enlarge},{_EVEN_SIDES}"]
-        encoder: Generator[None, Array | None, None] = imageio_ffmpeg.write_frames(
+        encoder: Generator[None, Array | None, None] = _ffmpeg().write_frames(
             str(self.path), (width, height), fps=self._fps, macro_block_size=1, output_params=output, **form
         )
         return encoder
+
+
+def _ffmpeg() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the old version that ProcGen pins warns about its own imports
+        import imageio_ffmpeg  # type: ignore[import-untyped]  # noqa: PLC0415 - every process would pay, few need it
+    return imageio_ffmpeg  # type: ignore[no-any-return]
 
 
 def write_film(path: Path, frames: Iterable[Array], fps: float = 30.0) -> int:
