@@ -1,23 +1,23 @@
 """The supervisor: keeps every worker busy a tick at a time, notices failures, writes checkpoints, ends the run."""
 
 import time
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from rlsys.errors import CheckpointError, ConfigError, RlsysError, WorkerError
+from rlsys.errors import CheckpointError, RlsysError, WorkerError
 from rlsys.runtime.attendance import Attendance, name_of
 from rlsys.runtime.calls import Call, Calls, Kind, brief
 from rlsys.runtime.checkpoint import Checkpoints
 from rlsys.runtime.checkpointing import Checkpointing
 from rlsys.runtime.control import Desk
+from rlsys.runtime.crew import Crew
 from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.hardware import Worker
 from rlsys.runtime.learning import LearnerReport
 from rlsys.runtime.placement import WorkerKey
-from rlsys.runtime.plan import Plan, check
+from rlsys.runtime.plan import Plan
 from rlsys.runtime.preemption import Preemption
 from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Due, Progress
@@ -28,8 +28,6 @@ from rlsys.runtime.waiting import SILENCE_S, get
 from rlsys.runtime.weight_watch import WeightWatch
 from rlsys.runtime.weights import Echo
 
-_INCARNATIONS_PER_SESSION = 1_000_000
-"""Replay remembers who sent what: a worker of a resumed run must not look like one of the session before."""
 _START_PATIENCE_S = 300.0
 _HEAD_SILENCE_S = 3.0
 _PING_EVERY_S = 2.0
@@ -57,11 +55,11 @@ class Supervisor:
             self._restarts.join(worker)
         self._restarts.join(("learner", 0))
         self._restarts.join(("evaluator", 0))
-        self._ready_successors: set[int] = set()
         self._learners_out = 0
         self._head_is_there = True
         self._in_a_hurry = False
         self._watch_weights = WeightWatch(plan.runtime.max_version_lag)
+        self._crew = Crew(program, self._calls, self._restarts, self._watch_weights, progress, recorder)
         self._published: ray.ObjectRef | None = None
         self._next_ping = 0.0
         self.stop_reason = ""
@@ -76,11 +74,7 @@ class Supervisor:
         if step is not None:
             self._get([shard.restore.remote(checkpoints, step) for shard in self._program.shards], "restore the replay")
         self._get(self._program.start_learners(step), "start the learners")
-        for index in range(self._plan.num_rollout_workers):
-            host = self._program.start_rollout(index, self._next_incarnation(index))
-            if step is not None:
-                self._calls.track("start", index, host.restore.remote(checkpoints, step))
-            self._tick_rollout(index)
+        self._crew.start(step)
         if self._plan.run.evaluate_every_learner_steps or self._plan.run.evaluate_every_env_steps:
             self._program.start_evaluator()
         self._tick_learners()
@@ -107,6 +101,7 @@ class Supervisor:
         if self._program.machines.silent_s < _HEAD_SILENCE_S:  # who starts something waits for the head
             self._start_due()
             self._heed_notices()
+        self._crew.look()
         self._watch()
         self._recorder.tick()
 
@@ -124,43 +119,7 @@ class Supervisor:
         Raises:
           ConfigError: the run cannot work with so many.
         """
-        before = self._plan.num_rollout_workers
-        if rollouts < 1:
-            raise ConfigError(f"rollouts = {rollouts}; a run needs at least 1. 'rlsys stop' ends it.")
-        runtime = self._plan.runtime.model_copy(update={"rollout_workers": rollouts})
-        plan = replace(self._plan, runtime=runtime)
-        check(plan)
-        self._plan = self._program.plan = plan
-        for index in range(before, rollouts):
-            self._join(index)
-        for index in range(rollouts, before):
-            self._restarts.cancel(("rollout", index))
-            if not self._calls.busy("rollout", index=index):
-                self._retire(index)
-        text = f"{rollouts} rollout workers instead of {before}"
-        self._recorder.message(text)
-        return text
-
-    def _join(self, index: int) -> None:
-        """Starts a rollout worker; one that was there before comes back under a new incarnation."""
-        self._forget_calls(index)
-        self._program.start_rollout(index, self._next_incarnation(index))
-        self._tick_rollout(index)
-
-    def _next_incarnation(self, index: int) -> int:
-        return self._restarts.join(("rollout", index), self._progress.sessions * _INCARNATIONS_PER_SESSION)
-
-    def _retire(self, index: int) -> None:
-        """Ends a rollout worker that is one too many."""
-        self._forget_calls(index)
-        self._program.stop_rollout(index)
-        self._watch_weights.forget(f"rollout {index}")
-        self._recorder.left("rollout", index)
-
-    def _forget_calls(self, rollout: int) -> None:
-        """Forgets what a rollout worker works at: it is gone, or about to be."""
-        self._calls.forget("rollout", "start", "successor", index=rollout)
-        self._ready_successors.discard(rollout)
+        return self._crew.scale(rollouts)
 
     def _serve(self, timeout_s: float) -> None:
         """Handles all calls that have ended, waiting up to `timeout_s` for the first."""
@@ -177,8 +136,10 @@ class Supervisor:
         match call.kind:
             case "rollout":
                 self._rollout_reported(call.index, result)
+            case "start":
+                self._crew.came(call.index)
             case "successor":
-                self._ready_successors.add(call.index)
+                self._crew.successor_came(call.index)
             case "learner":
                 self._learner_reported(call.index, result)
             case "begin" if not self._calls.busy("begin"):
@@ -199,12 +160,7 @@ class Supervisor:
     def _rollout_reported(self, index: int, report: RolloutReport) -> None:
         self._progress.collected(report.env_steps, self._plan.env_spec.frames_per_step, report.games)
         self._recorder.rollout(report)
-        if index >= self._plan.num_rollout_workers:
-            self._retire(index)
-        elif index in self._ready_successors:
-            self._adopt(index)
-        else:
-            self._tick_rollout(index)
+        if self._crew.go_on(index):
             self._acts("rollout", index, report.acts_with)
         self._tick_learners()
 
@@ -221,18 +177,13 @@ class Supervisor:
                 self._checkpoints.expect_score(report.learner_step)
                 self._published = self._program.learners[0].publish.remote()
             is_urgent = self._in_a_hurry or self._preemption.wants_checkpoint
-            is_read = self._calls.busy("start")  # by who resumes from the last one, which a newer one may replace
+            # Who begins may be reading the last one, which a newer one may replace; who waits for a machine is not.
+            is_read = any(call.kind == "start" and call.age_s < SILENCE_S for call in self._calls)
             if not is_read and (due.checkpoint or (is_urgent and not self._checkpointing.is_writing)):
                 self._begin_checkpoint(extra=due.extra)
         self._tick_learners()
         if self._published is not None and not self._calls.busy("evaluator"):
             self._evaluate()
-
-    def _tick_rollout(self, index: int) -> None:
-        if self.stop_reason:
-            return
-        host = self._program.rollouts[index]
-        self._calls.track("rollout", index, host.collect.remote(self._plan.runtime.tick_s))
 
     def _tick_learners(self) -> None:
         """Lets the learners work if they are there, and idle.
@@ -311,8 +262,8 @@ class Supervisor:
             self._abort(cause)
         elif call.kind == "successor":
             self._program.stop_successor(call.index)
-        elif call.kind in ("rollout", "start") and call.index >= self._plan.num_rollout_workers:
-            self._retire(call.index)
+        elif call.kind in ("rollout", "start") and call.index >= self._crew.size:
+            self._crew.retire(call.index)
         elif call.kind in ("rollout", "start"):
             self._restart(("rollout", call.index), cause or error)
         elif call.kind == "evaluator":
@@ -347,7 +298,7 @@ class Supervisor:
         self._watch_weights.forget(f"{kind} {index}")
         self._recorder.restarted(f"{kind} {index} is restarted: {brief(error)}")
         if kind == "rollout":
-            self._forget_calls(index)
+            self._crew.forget(index)
         elif kind == "evaluator":
             self._calls.forget("evaluator")
         else:
@@ -355,10 +306,8 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for kind, index in self._restarts.due():
-            if kind == "rollout" and index in self._program.successors:
-                self._adopt(index)
-            elif kind == "rollout":
-                self._join(index)
+            if kind == "rollout":
+                self._crew.join(index)
             elif kind == "evaluator":
                 self._program.start_evaluator()
             else:
@@ -375,17 +324,9 @@ class Supervisor:
         """Starts successors of those whose machine is about to be taken away."""
         for kind, index in self._preemption.look():
             if kind == "rollout":
-                host = self._program.start_successor(index, self._next_incarnation(index))
-                self._calls.track("successor", index, host.pid.remote())
+                self._crew.start_successor(index)
             elif not self._calls.busy("evaluator"):
                 self._program.start_evaluator()
-
-    def _adopt(self, index: int) -> None:
-        """Lets a rollout worker's successor take its place."""
-        self._forget_calls(index)
-        self._watch_weights.forget(f"rollout {index}")
-        self._program.adopt_successor(index)
-        self._tick_rollout(index)
 
     def _watch(self) -> None:
         """Says who has been silent for a minute, restarts rollout workers that hang, pings those that Ray restarts."""
@@ -424,6 +365,7 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Lets all ticks end; after a minute a straggler is left behind."""
+        self._crew.stop()
         deadline = time.monotonic() + SILENCE_S
         while self._ticking() and time.monotonic() < deadline:
             self._serve(timeout_s=0.25)
