@@ -1,0 +1,41 @@
+"""Rollout workers begin together, and nobody waits for ever for who does not come."""
+
+import time
+
+import pytest
+from test_program import MakePlan, MakeRecorder, started
+
+from rlsys.runtime import crew
+
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
+
+
+def test_nobody_acts_before_all_are_there(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
+    plan = make_plan(runtime={"rollout_workers": 3}, run={"training_steps": 10_000})
+    with started(plan, make_recorder) as run:
+        there = run.supervisor._crew._standing_by
+        run.work_until(lambda: len(there) > 0 or not run.supervisor._crew._coming)
+        assert run.progress.env_steps == 0
+        run.work_until(lambda: run.progress.env_steps > 0)
+        assert not there and not run.supervisor._crew._coming
+
+
+def test_those_who_are_there_begin_without_one_who_finds_no_machine(
+    make_plan: MakePlan, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    patience_s = 2.0
+    monkeypatch.setattr(crew, "_GATHERING_PATIENCE_S", patience_s)
+    places = int(ray.cluster_resources()["CPU"])
+    runtime = {"rollout_workers": places + 1, "rollout_cpus": 1.0}
+    with started(make_plan(runtime=runtime, run={"training_steps": 10_000}), make_recorder) as run:
+        run.work_until(lambda: len(run.supervisor._crew._standing_by) == places)
+        began = time.monotonic()
+        run.work_until(lambda: run.progress.env_steps > 0)
+        assert time.monotonic() - began > 0.9 * patience_s
+        assert run.supervisor._crew._coming == {places}
+        run.supervisor.scale(places)
+        assert not run.supervisor._crew._coming
+        env_steps = run.progress.env_steps
+        run.work_until(lambda: run.progress.env_steps > env_steps + 100)
