@@ -291,7 +291,7 @@ def calls(seconds: float) -> Iterator[dict[str, object]]:
     """Yields what calls of the real server and of real shards cost, with 1 and with 4 clients."""
     connect(RuntimeConfig())
     clients = [ray.remote(Caller).options(num_cpus=0).remote() for _ in range(4)]
-    server = ray.remote(ParameterServer).options(num_cpus=0).remote()
+    server = ray.remote(ParameterServer).options(num_cpus=0, max_concurrency=1000).remote()
     kept = ray.put(np.zeros(10 * 2**20, np.uint8))
     ray.get(server.publish.remote(Publication(0, 0, [kept])))
     yield from _loaded(clients, server, "ParameterServer.pull, nothing newer", "pull", [lambda n: (0,)] * 4, seconds)

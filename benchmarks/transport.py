@@ -3,8 +3,8 @@
     python benchmarks/transport.py weights [--workers N …] [--json FILE]
     python benchmarks/transport.py shards  [--shards N …]  [--json FILE]
 
-weights: 10 MB are published as the learner does it; N processes that ask for newer weights, a hundred times a second,
-copy them into arrays of their own. The figure is the time from the publication until the last of them acts with them.
+weights: 10 MB are published as the learner does it; N processes with IMPALA's policy ask for newer ones a hundred times
+a second. The figure is the time from the publication until the last of them acts with them and has read them all.
 
 shards: two processes insert segments of RAM Breakout and this one draws MuZero's batches, as fast as N shards take
 them. Beside the rates stand the CPU seconds per second of each kind of process: what binds is who has none left.
@@ -22,19 +22,18 @@ import psutil
 import ray
 
 from rlsys import config, registry
-from rlsys.api import ReplayNotReady
+from rlsys.api import LearnerContext, ReplayNotReady
 from rlsys.runtime.cluster import connect
 from rlsys.runtime.hosts import ShardHost
 from rlsys.runtime.parameter_server import ParameterServer
 from rlsys.runtime.plan import Plan, resolve
-from rlsys.runtime.process import prepare
+from rlsys.runtime.process import prepare, use_threads
 from rlsys.runtime.remote import Handle, RemoteOutlet, RemoteReplay
 from rlsys.runtime.remote_weights import RemotePublisher, RemoteWeights
-from rlsys.runtime.weights import pack
-from rlsys.types import Array, Segment, Source
+from rlsys.runtime.weights import echo, pack
+from rlsys.types import Segment, Source
 
-_BYTES = 10_000_000
-_ARRAYS = 20
+_TEN_MEGABYTES = ("impala.network=lstm", "impala.hidden_size=512", "impala.fc_size=560")
 _ASKS_PER_S = 100
 _PUBLICATIONS = 15
 _PAUSE_S = 0.5
@@ -45,11 +44,12 @@ _WINDOW, _ROWS = 16, {"observation": 1, "visit_probabilities": 6}
 
 
 class Acting:
-    """Looks for newer weights and copies them, as a policy does."""
+    """Looks for newer weights, gives them to its policy, and computes their digest, as every report tells it."""
 
-    def __init__(self, server: Handle) -> None:
+    def __init__(self, server: Handle, plan: Plan) -> None:
+        use_threads(1)
         self._weights = RemoteWeights(server)
-        self._mine = {name: np.zeros_like(array) for name, array in _arrays().items()}
+        self._policy = plan.algorithm.make_policy(plan.policy_context(0, 0))
         self._version = -1
 
     def act_with(self, version: int) -> float:
@@ -59,9 +59,9 @@ class Acting:
             if weights is None:
                 time.sleep(1 / _ASKS_PER_S)
                 continue
-            for name, array in weights.arrays.items():
-                np.copyto(self._mine[name], array)
+            self._policy.set_weights(weights)
             self._version = weights.version
+            echo(self._version, self._policy.weights())
         return time.monotonic()
 
 
@@ -88,15 +88,18 @@ class Inserting:
 
 def measure_weights(workers: int) -> dict[str, object]:
     """Returns the milliseconds from publication to use, median and maximum."""
-    server = ray.remote(ParameterServer).options(num_cpus=0).remote()
-    acting = [ray.remote(Acting).options(num_cpus=0).remote(server) for _ in range(workers)]
+    loaded = config.load("impala-cartpole", "laptop", list(_TEN_MEGABYTES))
+    plan = resolve(loaded, registry.get_algorithm("impala", "here"), num_cpus=2, num_gpus=0)
+    learner = plan.algorithm.make_learner(LearnerContext(plan.section, plan.env_spec, seed=0))
+    server = ray.remote(ParameterServer).options(num_cpus=0, max_concurrency=1000).remote()
+    acting = [ray.remote(Acting).options(num_cpus=0).remote(server, plan) for _ in range(workers)]
     publish = RemotePublisher(server)
     ray.get([worker.__ray_ready__.remote() for worker in acting])
     spent = []
     for version in range(_PUBLICATIONS + 3):
         waiting = [worker.act_with.remote(version) for worker in acting]
         time.sleep(_PAUSE_S)  # until all of them ask
-        packed = pack(_arrays(), version, version)
+        packed = pack(learner.weights(), version, version)
         started = time.monotonic()
         publish(packed)
         spent.append(max(ray.get(waiting)) - started)
@@ -104,7 +107,7 @@ def measure_weights(workers: int) -> dict[str, object]:
         ray.kill(worker)
     milliseconds = 1_000 * np.array(spent[3:])
     return {
-        "what": f"10 MB of weights published until {workers} workers act with them",
+        "what": f"{packed.buffer.nbytes / 1e6:.1f} MB of weights published until {workers} workers act with them",
         "ms": round(float(np.median(milliseconds)), 1),
         "ms_max": round(float(milliseconds.max()), 1),
         "command": f"python benchmarks/transport.py weights --workers {workers}",
@@ -151,10 +154,6 @@ def _draw(replay: RemoteReplay, batch_size: int, seconds: float, running: list[r
             continue
     ray.get(running)
     return windows
-
-
-def _arrays() -> dict[str, Array]:
-    return {f"layer {index}": np.zeros(_BYTES // _ARRAYS // 4, np.float32) for index in range(_ARRAYS)}
 
 
 def _segment(plan: Plan, seed: int) -> Segment:

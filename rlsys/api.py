@@ -85,7 +85,7 @@ class Policy(abc.ABC):
 
     @abc.abstractmethod
     def set_weights(self, weights: Weights) -> None:
-        """Takes over weights; must copy what it keeps (the arrays may live in shared memory)."""
+        """Takes over weights. The arrays may be kept, and never change: they may lie in memory that processes share."""
 
     @abc.abstractmethod
     def weights(self) -> Mapping[str, Array]:

@@ -1,5 +1,6 @@
 """All parameters of a module in one vector: one kernel updates them, one message averages their gradients."""
 
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -62,6 +63,18 @@ class FlatParameters:
 def module_arrays(module: nn.Module) -> dict[str, Array]:
     """Returns name -> array of all parameters and buffers; on a CPU they are views."""
     return {name: tensor.cpu().numpy() for name, tensor in module.state_dict().items()}
+
+
+def share_arrays(module: nn.Module, arrays: Mapping[str, Array]) -> None:
+    """Lets a module compute with what `module_arrays` gave: on a CPU without a copy, so nobody may write the arrays.
+
+    Weights that many processes of a machine map are then there, and in its caches, once.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    is_on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+    module.load_state_dict(tensors, assign=is_on_cpu)
 
 
 def _padded(parameter: Tensor) -> int:

@@ -5,6 +5,8 @@ asks for something newer. Workers fetch the object themselves, so the server sta
 weights of a few kilobytes travel with the answer.
 """
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,22 +42,28 @@ class ParameterServer:
 
     def __init__(self) -> None:
         self._newest: Publication | None = None
+        self._news = asyncio.Event()
         self._pulse = Pulse()
 
-    def publish(self, publication: Publication) -> None:
+    async def publish(self, publication: Publication) -> None:
         """Takes over a publication unless a newer one is known (a restarted learner continues the count)."""
         if self._newest is None or publication.version >= self._newest.version:
             self._newest = publication
+            self._news.set()
+            self._news = asyncio.Event()
 
-    def pull(self, have_version: int) -> Publication | None:
-        """Returns the newest publication if it is newer than `have_version`."""
+    async def pull(self, have_version: int, listening_s: float = 0.0) -> Publication | None:
+        """Returns the newest publication as soon as it is newer than `have_version`; None after `listening_s`."""
+        if listening_s and await self.version() <= have_version:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), listening_s)
         newest = self._newest
         return newest if newest is not None and newest.version > have_version else None
 
-    def version(self) -> int:
+    async def version(self) -> int:
         """Returns the version of the newest publication; -1 while there is none."""
         return -1 if self._newest is None else self._newest.version
 
-    def report(self) -> ServerReport:
+    async def report(self) -> ServerReport:
         """Returns how it is."""
-        return ServerReport(self.version(), self._pulse.take())
+        return ServerReport(await self.version(), self._pulse.take())

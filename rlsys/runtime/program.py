@@ -17,7 +17,8 @@
                       while it is full, and its readers while it holds less than a batch.
     LearnerWorker     waits for the minimum size, the ratio, and a batch on its way (≤ batches_in_flight calls).
                       is unblocked by inserts.
-    ParameterServer   waits for nothing.
+    ParameterServer   waits for nothing; whoever asks for newer weights than the newest waits inside it.
+                      is unblocked by the next publication, or half a minute.
     Evaluator         waits for nothing; it plays with the newest published weights when it is called.
 
 Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards, inference
@@ -41,6 +42,9 @@ from rlsys.runtime.placement import Placement, WorkerKey, in_group
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.remote import Handle
 
+_MOST_WAITING = 100_000
+"""Calls that may wait inside one actor, so that those which would unblock them get in."""
+
 
 class Program:
     """All processes of one run."""
@@ -51,14 +55,20 @@ class Program:
         self._placement = place = Placement.of_cluster()
         runtime = plan.runtime
         self.machines = Machines()
-        self.server: Handle = _actor(ParameterServer, num_cpus=0, max_restarts=-1, **place.options("server")).remote()
+        self.server: Handle = _actor(
+            ParameterServer,
+            num_cpus=0,
+            max_restarts=-1,
+            max_concurrency=_MOST_WAITING,
+            **place.options("server"),
+        ).remote()
         kind = QueueHost if plan.segments.unroll else ShardHost
         table_bytes = plan.table.max_bytes // runtime.replay_shards
         shard = _actor(
             kind,
             num_cpus=0,
             max_restarts=-1,
-            max_concurrency=1000,
+            max_concurrency=_MOST_WAITING,
             **place.options("shard", table_bytes=table_bytes),
         )
         self.shards: list[Handle] = [shard.remote(plan, index) for index in range(runtime.replay_shards)]
@@ -67,7 +77,7 @@ class Program:
             InferenceHost,
             num_cpus=0,
             max_restarts=-1,
-            max_concurrency=1000,
+            max_concurrency=_MOST_WAITING,
             **gpus,
             **place.options("inference"),
         )

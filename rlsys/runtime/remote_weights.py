@@ -7,6 +7,7 @@ asked for comes.
 import contextlib
 import time
 from collections import deque
+from concurrent.futures import Future
 
 import ray
 from ray.exceptions import RayError
@@ -18,60 +19,78 @@ from rlsys.types import Weights
 
 _PATIENCE_S = 10.0
 _PAUSE_S = 0.01
+_LISTENING_S = 30.0
+"""Who asks for newer weights than the newest is answered after so long at the latest."""
 _SMALL_BYTES = 65_536
 """Ray sends what has up to 100 kB within a call."""
 
 
 class RemoteWeights:
-    """Asks the parameter server for newer weights, one question at a time; implements `rollout.WeightsSource`."""
+    """Asks the parameter server for newer weights, one question at a time; implements `rollout.WeightsSource`.
+
+    The server answers as soon as it has some. Ray's threads fetch the answer and the weights that it names: looking
+    whether they have come costs next to nothing.
+    """
 
     def __init__(self, server: Handle) -> None:
         self._server = server
-        self._question: ray.ObjectRef | None = None
-        self._weights: ray.ObjectRef | None = None
+        self._answer: Future[Packed | None] | None = None
         self._asked_at = 0.0
 
     @property
     def is_asking(self) -> bool:
-        """True while an answer, or the weights that it named, are on their way."""
-        return self._question is not None or self._weights is not None
+        """True while an answer, or the weights that it named, are on their way, or have come."""
+        return self._answer is not None
 
     def newer(self, have_version: int) -> Weights | None:
         """Returns newer weights that have come; None if there are none, or not yet, or server or owner are away."""
-        try:
-            return self._look(have_version)
-        except RayError:
-            self._forget()
-            return None
+        return self._look(have_version, _LISTENING_S)
 
     def newest(self) -> Weights | None:
         """Waits for the newest weights; None if there are none, or server or owner are away."""
+        self._answer = None
         while True:
-            weights = self.newer(-1)
+            weights = self._look(-1, 0.0)
             if weights is not None or not self.is_asking:
                 return weights
             time.sleep(_PAUSE_S)
 
-    def _look(self, have_version: int) -> Weights | None:
-        if not self.is_asking:
-            self._question = self._server.pull.remote(have_version)
-            self._asked_at = time.monotonic()
-        if self._question is not None and _has_come(self._question):
-            publication: Publication | None = ray.get(self._question)
-            self._question = None
-            if publication is not None and isinstance(publication.weights[0], Packed):
-                return unpack(publication.weights[0])
-            self._weights = None if publication is None else publication.weights[0]
-        if self._weights is not None and _has_come(self._weights):
-            packed: Packed = ray.get(self._weights)
-            self._weights = None
-            return unpack(packed)
-        if self.is_asking and time.monotonic() - self._asked_at > _PATIENCE_S:
-            self._forget()
+    def _look(self, have_version: int, listening_s: float) -> Weights | None:
+        if self._answer is None:
+            self._answer, self._asked_at = _ask(self._server, have_version, listening_s), time.monotonic()
+        if self._answer.done():
+            answer, self._answer = self._answer, None
+            with contextlib.suppress(RayError):
+                packed = answer.result()
+                return None if packed is None else unpack(packed)
+        elif time.monotonic() - self._asked_at > listening_s + _PATIENCE_S:
+            self._answer = None
         return None
 
-    def _forget(self) -> None:
-        self._question = self._weights = None
+
+def _ask(server: Handle, have_version: int, listening_s: float) -> "Future[Packed | None]":
+    """Returns what the parameter server will answer, with the weights themselves."""
+    answer: Future[Packed | None] = Future()
+
+    def told(question: "Future[Publication | None]") -> None:
+        if (error := question.exception()) is not None:
+            answer.set_exception(error)
+            return
+        publication = question.result()
+        weights = None if publication is None else publication.weights[0]
+        if weights is None or isinstance(weights, Packed):
+            answer.set_result(weights)
+        else:
+            weights.future().add_done_callback(came)
+
+    def came(weights: "Future[Packed]") -> None:
+        if (error := weights.exception()) is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(weights.result())
+
+    server.pull.remote(have_version, listening_s).future().add_done_callback(told)
+    return answer
 
 
 class RemotePublisher:
@@ -101,8 +120,3 @@ class RemotePublisher:
         if call is not None:
             with contextlib.suppress(RayError):
                 ray.get(call, timeout=_PATIENCE_S)
-
-
-def _has_come(reference: ray.ObjectRef) -> bool:
-    ready, _ = ray.wait([reference], timeout=0)
-    return bool(ready)

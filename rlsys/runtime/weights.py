@@ -59,7 +59,7 @@ def pack(arrays: Mapping[str, Array], version: int, learner_step: int) -> Packed
 
 
 def unpack(packed: Packed) -> Weights:
-    """Returns views into the buffer; whoever keeps them copies them."""
+    """Returns views into the buffer, which they keep alive."""
     arrays = {}
     for name, dtype, shape, offset in packed.layout:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsys.api import Algorithm, LearnerContext, Policy, PolicyContext, ReplayNotReady, SegmentSpec, TableSpec
+from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, ReplayNotReady, SegmentSpec, TableSpec
 from rlsys.config import EnvConfig
 from rlsys.envs.vector import BatchedEnv
 from rlsys.replay.limiter import RateLimiter
@@ -15,6 +15,7 @@ from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.replay.unrolls import UnrollWriter
 from rlsys.replay.writer import SegmentWriter
+from rlsys.runtime.weights import pack, unpack
 from rlsys.types import Array, ArraySpec, State, Weights
 
 _ENVIRONMENTS = 3
@@ -64,7 +65,7 @@ def check_algorithm(algorithm: Algorithm, section: Any, env_config: EnvConfig) -
     learner = algorithm.make_learner(LearnerContext(section, env.spec, seed=2))
     algorithm.check(section, env.spec, _ENVIRONMENTS, 1)
     assert not policy.weights(), "a policy acts with nothing before it was given weights"
-    policy.set_weights(Weights(0, 0, learner.weights()))
+    policy.set_weights(_published(learner, 0))
     given, held = learner.weights(), policy.weights()
     assert held.keys() == given.keys(), "a policy acts with the weights that it was given"
     assert all(np.array_equal(held[name], given[name]) and held[name].dtype == given[name].dtype for name in given)
@@ -80,12 +81,19 @@ def check_algorithm(algorithm: Algorithm, section: Any, env_config: EnvConfig) -
         raise AssertionError("a step begins with a sample")
     before = {name: array.copy() for name, array in learner.weights().items()}
     _check_metrics(learner.step(replay))
-    after = learner.weights()
-    assert any(not np.array_equal(before[name], after[name]) for name in before), "a step changes the weights"
-    policy.set_weights(Weights(1, 1, after))
+    after = _published(learner, 1)
+    assert any(not np.array_equal(before[name], after.arrays[name]) for name in before), "a step changes the weights"
+    policy.set_weights(after)
 
     _check_restored_learner(algorithm, section, learner, replay, env.spec)
-    _check_restored_policy(algorithm, context, policy, Weights(1, 1, after), observation)
+    _check_restored_policy(algorithm, context, policy, after, observation)
+
+
+def _published(learner: Learner, version: int) -> Weights:
+    """Returns a learner's weights as Ray hands them out: in memory that cannot be written."""
+    packed = pack(learner.weights(), version, version)
+    packed.buffer.flags.writeable = False
+    return unpack(packed)
 
 
 def _collect(policy: Policy, env: BatchedEnv, segments: SegmentSpec, spec: TableSpec) -> Any:

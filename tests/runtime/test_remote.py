@@ -95,11 +95,26 @@ def test_weights_come_while_their_reader_does_other_things(size: int) -> None:
     assert not source.is_asking
     assert (weights.version, weights.learner_step) == (2, 20)
     np.testing.assert_array_equal(weights.arrays["w"], np.full(size, 2.0))
-    while source.newer(2) is not None or source.is_asking:
-        assert time.monotonic() < deadline
+    assert source.newer(2) is None
+    assert source.is_asking
     newest = source.newest()
     assert newest is not None
     assert newest.version == 2
+
+
+def test_the_server_answers_when_it_has_something_newer() -> None:
+    server = ray.remote(ParameterServer).options(num_cpus=0).remote()
+    publisher, source = RemotePublisher(server), RemoteWeights(server)
+    assert source.newer(-1) is None
+    time.sleep(0.5)
+    assert source.newer(-1) is None
+    assert source.is_asking
+    publisher(pack({"w": np.zeros(3, np.float32)}, 0, 0))
+    deadline = time.monotonic() + 10.0
+    while (weights := source.newer(-1)) is None:
+        assert source.is_asking
+        assert time.monotonic() < deadline
+    assert weights.version == 0
 
 
 def test_a_reader_forgets_a_server_that_is_gone_and_asks_the_next_one() -> None:

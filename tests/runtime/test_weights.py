@@ -1,3 +1,5 @@
+import asyncio
+
 import numpy as np
 
 from rlsys.runtime.parameter_server import ParameterServer, Publication
@@ -27,19 +29,39 @@ def test_every_array_is_aligned_in_the_buffer() -> None:
 
 
 def test_server_hands_out_only_what_is_newer() -> None:
-    server = ParameterServer()
-    assert server.pull(-1) is None
-    server.publish(Publication(2, 100, ["reference"]))
-    assert server.pull(2) is None
-    newest = server.pull(1)
-    assert newest is not None
-    assert newest.weights == ["reference"]
+    async def check() -> None:
+        server = ParameterServer()
+        assert await server.pull(-1) is None
+        await server.publish(Publication(2, 100, ["reference"]))
+        assert await server.pull(2) is None
+        newest = await server.pull(1)
+        assert newest is not None
+        assert newest.weights == ["reference"]
+
+    asyncio.run(check())
+
+
+def test_server_answers_who_listens_with_the_next_publication_or_not_at_all() -> None:
+    async def check() -> None:
+        server = ParameterServer()
+        await server.publish(Publication(2, 100, ["reference"]))
+        assert await server.pull(2, listening_s=0.01) is None
+        listening = [asyncio.create_task(server.pull(2, listening_s=60.0)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in listening)
+        await server.publish(Publication(3, 110, ["next"]))
+        assert [answer.version for answer in await asyncio.gather(*listening) if answer] == [3, 3, 3]
+
+    asyncio.run(check())
 
 
 def test_server_ignores_a_publication_that_was_overtaken() -> None:
-    server = ParameterServer()
-    server.publish(Publication(5, 100, ["new"]))
-    server.publish(Publication(4, 80, ["old"]))
-    newest = server.pull(-1)
-    assert newest is not None
-    assert newest.version == 5
+    async def check() -> None:
+        server = ParameterServer()
+        await server.publish(Publication(5, 100, ["new"]))
+        await server.publish(Publication(4, 80, ["old"]))
+        newest = await server.pull(-1)
+        assert newest is not None
+        assert newest.version == 5
+
+    asyncio.run(check())

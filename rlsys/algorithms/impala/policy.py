@@ -23,7 +23,7 @@ from rlsys.algorithms.impala.requirements import (
 )
 from rlsys.api import Decision, Policy, PolicyContext, Saved
 from rlsys.nets.exact import ExactCore
-from rlsys.nets.flat import module_arrays
+from rlsys.nets.flat import module_arrays, share_arrays
 from rlsys.nets.precision import multiplies_bfloat16
 from rlsys.types import Array, State, Weights
 
@@ -74,9 +74,9 @@ class ImpalaPolicy(Policy):
         return {**state, LAST_REWARD: reward}
 
     def set_weights(self, weights: Weights) -> None:
-        """Copies the weights."""
+        """Acts with the arrays as they are; on another device, with a copy."""
         self._has_weights = True
-        self._network.load_state_dict({name: torch.tensor(array) for name, array in weights.arrays.items()})
+        share_arrays(self._network, weights.arrays)
 
     def weights(self) -> Mapping[str, Array]:
         """See `Policy`."""

@@ -16,7 +16,7 @@ from rlsys.algorithms.muzero.inference import Inference, make_inference
 from rlsys.algorithms.muzero.networks import make_network
 from rlsys.api import Decision, Policy, PolicyContext, Saved
 from rlsys.errors import ConfigError
-from rlsys.nets.flat import module_arrays
+from rlsys.nets.flat import module_arrays, share_arrays
 from rlsys.planning.actions import action_probabilities, dirichlet_noise, open_loop_actions, sample_actions
 from rlsys.planning.mcts import GumbelResult, SearchResult, Workspace, gumbel_search, puct_search
 from rlsys.planning.model import RootOutput, to_array
@@ -69,12 +69,12 @@ class MuZeroPolicy(Policy):
         return Decision(choice.action[:, 0], next_state, choice.stored_extras() | choice.shown_extras())
 
     def set_weights(self, weights: Weights) -> None:
-        """Copies the weights and packs them for inference.
+        """Packs the weights for inference.
 
         Raises:
           WorkerError: a weight is not finite.
         """
-        self._network.load_state_dict({name: torch.tensor(array) for name, array in weights.arrays.items()})
+        share_arrays(self._network, weights.arrays)
         self._inference = make_inference(self._network, self._config)
         self._scheduled_temperature = schedules.visit_temperature(self._config, weights.learner_step)
 
