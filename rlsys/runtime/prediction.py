@@ -12,7 +12,7 @@ queue gives each unroll once, which is a ratio of 1. Who is ahead waits. A table
 and learner then share the cores as the operating system divides them, one each.
 
 Costs are those of `calibration`; what Ray's calls cost is what `python benchmarks/scaling.py calls` measured on a
-2-core Xeon beside other work (docs/scaling.md has the figures).
+2-core Xeon (docs/scaling.md has the figures).
 """
 
 import math
@@ -26,8 +26,8 @@ from rlsys.runtime.hardware import MachineType, Worker, homes
 from rlsys.runtime.plan import Plan
 
 _MIB = 2**20
-_CALL_S, _ANSWER_S, _SERVE_S = 600e-6, 400e-6, 1200e-6
-"""CPU seconds of one call: for who makes it, for a plain actor, and for one with an event loop, such as a shard."""
+_CALL_S, _ANSWER_S, _SERVE_S = 600e-6, 700e-6, 1200e-6
+"""CPU seconds of one call: for who makes it, for the parameter server, and for a shard."""
 _COPY_S = 0.6e-9
 """CPU seconds per byte that passes through shared memory, on either side."""
 _TICK_S = 600e-6
