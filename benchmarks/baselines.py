@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rlsys import config
-from rlsys.runtime.tracking import read_metrics
+from rlsys.runtime.metrics.tracking import read_metrics
 
 _WORKERS = 2
 _ENVIRONMENTS = {"cartpole": 64, "pong": 16, "breakout": 16}

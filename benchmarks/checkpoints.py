@@ -29,13 +29,13 @@ import numpy as np
 import ray
 
 from rlsys import config, registry
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.cluster import connect
 from rlsys.runtime.launch import launch
+from rlsys.runtime.metrics.timing import mean_row
+from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.plan import Plan, resolve
-from rlsys.runtime.shard import ReplayShard
-from rlsys.runtime.timing import mean_row
-from rlsys.runtime.tracking import read_metrics
+from rlsys.runtime.workers.shard import ReplayShard
 from rlsys.types import Segment, Source
 
 _ITEMS = 500

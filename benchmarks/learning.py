@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from rlsys.runtime.tracking import read_metrics
+from rlsys.runtime.metrics.tracking import read_metrics
 
 _RESULTS = Path(__file__).parent / "results" / "learning"
 _POINTS = 200

@@ -15,7 +15,7 @@ import torch
 from rlsys import config, registry
 from rlsys.api import LearnerContext
 from rlsys.runtime.plan import resolve
-from rlsys.runtime.rollout import RolloutWorker
+from rlsys.runtime.workers.rollout import RolloutWorker
 from rlsys.types import Weights
 
 _COMMAND = "OMP_NUM_THREADS=1 python benchmarks/rollouts.py"

@@ -45,18 +45,18 @@ from rlsys import registry
 from rlsys.api import Algorithm
 from rlsys.config import EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs.make import spec
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.cluster import connect
 from rlsys.runtime.console import Console
-from rlsys.runtime.hosts import ShardHost
-from rlsys.runtime.parameter_server import ParameterServer, Publication
+from rlsys.runtime.metrics.recorder import Recorder
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.rollout import RolloutReport
 from rlsys.runtime.supervisor import Supervisor
-from rlsys.runtime.tracking import Tracker
+from rlsys.runtime.workers.hosts import ShardHost
+from rlsys.runtime.workers.parameter_server import ParameterServer, Publication
+from rlsys.runtime.workers.rollout import RolloutReport
 from rlsys.testing.algorithm import CHECKING, CheckingConfig
 from rlsys.types import ArraySpec, Segment, Source
 

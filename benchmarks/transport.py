@@ -24,13 +24,13 @@ import ray
 from rlsys import config, registry
 from rlsys.api import LearnerContext, ReplayNotReady
 from rlsys.runtime.cluster import connect
-from rlsys.runtime.hosts import ShardHost
-from rlsys.runtime.parameter_server import ParameterServer
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.process import prepare, use_threads
-from rlsys.runtime.remote import Handle, RemoteOutlet, RemoteReplay
-from rlsys.runtime.remote_weights import RemotePublisher, RemoteWeights
-from rlsys.runtime.weights import echo, pack
+from rlsys.runtime.workers.hosts import ShardHost
+from rlsys.runtime.workers.parameter_server import ParameterServer
+from rlsys.runtime.workers.remote import Handle, RemoteOutlet, RemoteReplay
+from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
+from rlsys.runtime.workers.weights import echo, pack
 from rlsys.types import Segment, Source
 
 _TEN_MEGABYTES = ("impala.network=lstm", "impala.hidden_size=512", "impala.fc_size=560")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from rlsys.runtime.tracking import read_metrics
+from rlsys.runtime.metrics.tracking import read_metrics
 
 
 def measure(seconds: float, overrides: list[str]) -> dict[str, object]:

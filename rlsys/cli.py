@@ -134,7 +134,7 @@ def plan(
 ) -> None:
     """Predict a run's memory, traffic and rates, say which part binds, and refuse what cannot fit."""
     from rlsys import config
-    from rlsys.runtime.outlook import show_outlook
+    from rlsys.runtime.forecast.outlook import show_outlook
 
     if machines is not None and address is not None:
         raise ConfigError(f"--machines {machines} with --address {address}; a run is on one or the other. Give one.")
@@ -315,7 +315,7 @@ def dashboard(
     project: Annotated[str, typer.Option(help="W&B: the runs' run.wandb_project.")] = "rlsys",
 ) -> None:
     """Print the dashboard for Grafana as JSON, or save it as a view of a Weights & Biases project."""
-    from rlsys.runtime import dashboard as layout
+    from rlsys.runtime.metrics import dashboard as layout
 
     if kind == "grafana":
         typer.echo(layout.grafana_json())

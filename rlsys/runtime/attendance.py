@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from rlsys.errors import WorkerError
 from rlsys.runtime.calls import Call
 from rlsys.runtime.hardware import Worker
+from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.placement import WorkerKey
 from rlsys.runtime.program import Program
-from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.waiting import SILENCE_S
 
 _HEAD_PATIENCE_S = 10.0

@@ -16,11 +16,11 @@ from rlsys.errors import ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.console import Console
 from rlsys.runtime.control import Desk
+from rlsys.runtime.metrics.report import write_report
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.report import write_report
 from rlsys.runtime.signals import stops_on_signals
-from rlsys.runtime.tracking import Tracker
 from rlsys.types import EnvSpec
 
 _PERIOD_S = 1.0

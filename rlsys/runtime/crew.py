@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from rlsys.errors import ConfigError
 from rlsys.runtime.calls import Calls
+from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.plan import check
 from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.restarts import Restarts
 from rlsys.runtime.weight_watch import WeightWatch
 

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from rlsys.config import EnvConfig, RuntimeConfig
 from rlsys.errors import RlsysError
-from rlsys.runtime.sinks import has_wandb_login
+from rlsys.runtime.metrics.sinks import has_wandb_login
 
 Verdict = Literal["ok", "warn", "fail"]
 

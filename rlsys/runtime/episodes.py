@@ -10,7 +10,7 @@ import numpy as np
 from rlsys.api import Decision, Policy
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make, spec
-from rlsys.runtime.states import restart
+from rlsys.runtime.workers.states import restart
 from rlsys.types import Array, State
 from rlsys.viewer.trace import Trace
 

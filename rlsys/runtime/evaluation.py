@@ -19,7 +19,6 @@ from rlsys.config import EnvConfig, Experiment, build
 from rlsys.envs.make import spec
 from rlsys.errors import ConfigError
 from rlsys.runtime import folder as run_folder
-from rlsys.runtime import report
 from rlsys.runtime.episodes import (
     MOST_ENVIRONMENTS,
     EpisodeStatistics,
@@ -28,6 +27,7 @@ from rlsys.runtime.episodes import (
     bootstrap_interval,
     play_episodes,
 )
+from rlsys.runtime.metrics import report
 from rlsys.runtime.process import prepare, use_threads
 from rlsys.types import Array, Weights
 from rlsys.viewer import plots

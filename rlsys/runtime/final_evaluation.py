@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from rlsys.config import FinalEvaluation
-from rlsys.runtime import report
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.episodes import EpisodeStatistics, play_episodes
 from rlsys.runtime.evaluation import result_row
+from rlsys.runtime.metrics import report
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import Plan, changed_env
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.tracking import Tracker
 from rlsys.types import Weights
 
 _SEEDS_PER_REPETITION = 1_000_000

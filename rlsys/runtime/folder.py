@@ -11,8 +11,8 @@ from typing import Any
 
 from rlsys.config import Loaded, build, dump, override
 from rlsys.errors import CheckpointError, ConfigError
-from rlsys.runtime.checkpoint import Checkpoints
-from rlsys.runtime.storage import checkpoints_of
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.storage import checkpoints_of
 from rlsys.yaml_tree import at, read_yaml
 
 _PACKAGES = ("rlsys", "ray", "torch", "numpy", "gymnasium", "ale-py", "numba", "wandb")

@@ -14,15 +14,15 @@ from rlsys.errors import CheckpointError, ConfigError, ReplayError, WorkerError
 from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.control import Desk
-from rlsys.runtime.evaluator import evaluate
-from rlsys.runtime.learning import LearnerWorker
+from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.rollout import RolloutWorker
-from rlsys.runtime.weights import Packed, pack, unpack
+from rlsys.runtime.workers.evaluator import evaluate
+from rlsys.runtime.workers.learning import LearnerWorker
+from rlsys.runtime.workers.rollout import RolloutWorker
+from rlsys.runtime.workers.weights import Packed, pack, unpack
 from rlsys.types import Array, Batch, Segment, Unrolls
 
 

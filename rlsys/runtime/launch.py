@@ -13,22 +13,22 @@ from rlsys.config import Loaded, override
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.baseline import launch_baseline
-from rlsys.runtime.capacity import check_memory
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.storage import checkpoints_of
 from rlsys.runtime.console import Console
 from rlsys.runtime.control import Desk
 from rlsys.runtime.final_evaluation import evaluate_finally
+from rlsys.runtime.forecast.capacity import check_memory
 from rlsys.runtime.hardware import of_cluster, this_machine
 from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.metrics.recorder import Recorder
+from rlsys.runtime.metrics.report import write_report
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.process import prepare, use_threads
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.report import write_report
 from rlsys.runtime.signals import stops_on_signals
-from rlsys.runtime.storage import checkpoints_of
-from rlsys.runtime.tracking import Tracker
 
 
 class Runner(Protocol):

@@ -15,7 +15,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.exceptions import RayError
 
-from rlsys.runtime.remote import Handle
+from rlsys.runtime.workers.remote import Handle
 
 _LOOK_S = 2.0
 _ANOTHER = "WrongClusterID"

@@ -14,7 +14,7 @@ from rlsys.config import EnvConfig, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs import make
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.replay.limiter import RateLimiter
-from rlsys.runtime.storage import checkpoints_of
+from rlsys.runtime.checkpoints.storage import checkpoints_of
 from rlsys.types import EnvSpec
 
 

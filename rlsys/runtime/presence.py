@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from rlsys.errors import CheckpointError, RlsysError
-from rlsys.runtime.roster import WorkerRow
+from rlsys.runtime.metrics.roster import WorkerRow
 from rlsys.runtime.status import Status
 
 State = Literal["starting", "training", "ending", "done", "failed", "lost"]

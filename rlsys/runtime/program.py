@@ -35,12 +35,12 @@ import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from rlsys.runtime.hardware import Worker
-from rlsys.runtime.hosts import EvaluatorHost, InferenceHost, LearnerHost, QueueHost, RolloutHost, ShardHost
 from rlsys.runtime.machines import Machines
-from rlsys.runtime.parameter_server import ParameterServer
 from rlsys.runtime.placement import Placement, WorkerKey, in_group
 from rlsys.runtime.plan import Plan
-from rlsys.runtime.remote import Handle
+from rlsys.runtime.workers.hosts import EvaluatorHost, InferenceHost, LearnerHost, QueueHost, RolloutHost, ShardHost
+from rlsys.runtime.workers.parameter_server import ParameterServer
+from rlsys.runtime.workers.remote import Handle
 
 _MOST_WAITING = 100_000
 """Calls that may wait inside one actor, so that those which would unblock them get in."""

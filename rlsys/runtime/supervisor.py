@@ -9,24 +9,24 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from rlsys.errors import CheckpointError, RlsysError, WorkerError
 from rlsys.runtime.attendance import Attendance, name_of
 from rlsys.runtime.calls import Call, Calls, Kind, brief
-from rlsys.runtime.checkpoint import Checkpoints
-from rlsys.runtime.checkpointing import Checkpointing
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpointing import Checkpointing
 from rlsys.runtime.control import Desk
 from rlsys.runtime.crew import Crew
-from rlsys.runtime.evaluator import Evaluation
 from rlsys.runtime.hardware import Worker
-from rlsys.runtime.learning import LearnerReport
+from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.placement import WorkerKey
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.preemption import Preemption
 from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Due, Progress
-from rlsys.runtime.recorder import Recorder
 from rlsys.runtime.restarts import Restarts
-from rlsys.runtime.rollout import RolloutReport
 from rlsys.runtime.waiting import SILENCE_S, get
 from rlsys.runtime.weight_watch import WeightWatch
-from rlsys.runtime.weights import Echo
+from rlsys.runtime.workers.evaluator import Evaluation
+from rlsys.runtime.workers.learning import LearnerReport
+from rlsys.runtime.workers.rollout import RolloutReport
+from rlsys.runtime.workers.weights import Echo
 
 _START_PATIENCE_S = 300.0
 _HEAD_SILENCE_S = 3.0

@@ -13,10 +13,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from rlsys.runtime.follow import find_run
+from rlsys.runtime.metrics.roster import KINDS, WorkerRow, time_rows
+from rlsys.runtime.metrics.timing import by_kind
 from rlsys.runtime.phrases import duration, join, number, percent, rate
 from rlsys.runtime.presence import Sighting, look, workers
-from rlsys.runtime.roster import KINDS, WorkerRow, time_rows
-from rlsys.runtime.timing import by_kind
 from rlsys.terminal import print_table
 
 _LOOK_S = 1.0

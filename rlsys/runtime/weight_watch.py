@@ -7,7 +7,7 @@ published with another digest is an alarm: weights were mixed up, cut short or o
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from rlsys.runtime.weights import Echo
+from rlsys.runtime.workers.weights import Echo
 
 _REMEMBERED = 10_000
 """Versions whose digests are kept; echoes are at most some ticks old."""

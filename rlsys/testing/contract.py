@@ -15,7 +15,6 @@ from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.replay.unrolls import UnrollWriter
 from rlsys.replay.writer import SegmentWriter
-from rlsys.runtime.weights import pack, unpack
 from rlsys.types import Array, ArraySpec, State, Weights
 
 _ENVIRONMENTS = 3
@@ -90,10 +89,11 @@ def check_algorithm(algorithm: Algorithm, section: Any, env_config: EnvConfig) -
 
 
 def _published(learner: Learner, version: int) -> Weights:
-    """Returns a learner's weights as Ray hands them out: in memory that cannot be written."""
-    packed = pack(learner.weights(), version, version)
-    packed.buffer.flags.writeable = False
-    return unpack(packed)
+    """Returns a learner's weights as the runtime hands them out: in memory that cannot be written."""
+    arrays = {name: array.copy() for name, array in learner.weights().items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+    return Weights(version, version, arrays)
 
 
 def _collect(policy: Policy, env: BatchedEnv, segments: SegmentSpec, spec: TableSpec) -> Any:

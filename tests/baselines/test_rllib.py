@@ -31,9 +31,9 @@ from rlsys.runtime.baseline import BaselineDriver
 from rlsys.runtime.console import Console
 from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
 from rlsys.runtime.launch import launch
+from rlsys.runtime.metrics.tracking import Tracker, read_metrics
 from rlsys.runtime.play import play_run
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.tracking import Tracker, read_metrics
 
 pytestmark = pytest.mark.xdist_group("ray")
 

@@ -9,7 +9,7 @@ from rlsys.api import ReplayNotReady, SegmentSpec, TableSpec
 from rlsys.errors import CheckpointError, ConfigError, ReplayError
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
-from rlsys.runtime.saved import decode, encode
+from rlsys.runtime.checkpoints.saved import decode, encode
 from rlsys.types import ArraySpec, EnvSpec
 
 SPEC = SegmentSpec(

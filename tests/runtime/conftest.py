@@ -13,11 +13,11 @@ from rlsys.api import Algorithm
 from rlsys.config import EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs.make import spec
 from rlsys.runtime.console import Console
+from rlsys.runtime.metrics.recorder import Recorder
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.tracking import Tracker
 from rlsys.testing.algorithm import CHECKING, CheckingConfig
 
 MakePlan = Callable[..., Plan]

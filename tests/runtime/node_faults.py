@@ -98,7 +98,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the console says, and soon: waiting explains itself after three seconds."""
     from rlsys.runtime import attendance
-    from rlsys.runtime.recorder import Recorder
+    from rlsys.runtime.metrics.recorder import Recorder
 
     monkeypatch.setattr(attendance, "SILENCE_S", 3.0)
     monkeypatch.setattr(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlsys.runtime.advice import Advisor, Setup, advise
+from rlsys.runtime.metrics.advice import Advisor, Setup, advise
 
 TABLE = Setup("muzero-breakout/here", "cpu", is_queue=False, holds_ratio=True)
 QUEUE = Setup("impala-pong/here", "cuda", is_queue=True, holds_ratio=False)

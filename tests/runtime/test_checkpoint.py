@@ -20,11 +20,11 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file
 
 from rlsys.errors import CheckpointError
-from rlsys.runtime import local_storage, storage
-from rlsys.runtime.checkpoint import Checkpoints, Draft
-from rlsys.runtime.local_storage import LocalStorage
-from rlsys.runtime.part import write_part
-from rlsys.runtime.storage import FileRecord
+from rlsys.runtime.checkpoints import local_storage, storage
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Draft
+from rlsys.runtime.checkpoints.local_storage import LocalStorage
+from rlsys.runtime.checkpoints.part import write_part
+from rlsys.runtime.checkpoints.storage import FileRecord
 
 DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">f4", ">i8", "c8", "c16", "S3", "U2"]
 ARRAYS = st.sampled_from(DTYPES).flatmap(
@@ -163,7 +163,7 @@ def test_loading_runs_no_code_that_a_pickle_in_disguise_would_run(tmp_path):
 def test_a_part_written_by_another_process_belongs_to_the_checkpoint(tmp_path):
     program = (
         "import sys, json, numpy as np; from dataclasses import asdict;"
-        "from rlsys.runtime.part import write_part;"
+        "from rlsys.runtime.checkpoints.part import write_part;"
         "records = write_part(sys.argv[1], 'replay/1', {'row': np.arange(9)});"
         "print(json.dumps([asdict(record) for record in records]))"
     )
@@ -306,7 +306,8 @@ def test_a_crash_before_the_rename_leaves_earlier_checkpoints_and_the_next_draft
 
 def test_a_process_killed_while_it_writes_leaves_only_whole_checkpoints(tmp_path):
     program = (
-        "import sys, numpy as np; from pathlib import Path; from rlsys.runtime.checkpoint import Checkpoints;"
+        "import sys, numpy as np; from pathlib import Path;"
+        "from rlsys.runtime.checkpoints.checkpoint import Checkpoints;"
         "checkpoints = Checkpoints(Path(sys.argv[1]), keep=2); first = int(sys.argv[2])\n"
         "for step in range(first, first + 10_000):\n"
         "    draft = checkpoints.begin(step // 2)\n"

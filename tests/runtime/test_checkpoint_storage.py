@@ -14,14 +14,14 @@ from rlsys.config import RunConfig
 from rlsys.errors import CheckpointError
 from rlsys.replay import ring
 from rlsys.runtime import folder as run_folder
-from rlsys.runtime import table_writer
-from rlsys.runtime.checkpoint import Checkpoints, Draft
+from rlsys.runtime.checkpoints import table_writer
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Draft
+from rlsys.runtime.checkpoints.storage import checkpoints_of, join, write_hashed
 from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.shard import ReplayShard
-from rlsys.runtime.storage import checkpoints_of, join, write_hashed
+from rlsys.runtime.workers.shard import ReplayShard
 from rlsys.testing.object_store import ObjectStore, serving
 
 MakePlan = Callable[..., Plan]
@@ -270,8 +270,8 @@ def test_a_draft_that_is_cut_off_at_any_write_leaves_the_checkpoint_before(
     for writes in range(10):
         power = Power(writes)
         with monkeypatch.context() as patch:
-            patch.setattr("rlsys.runtime.local_storage.write_hashed", power.needed_by(write_hashed))
-            patch.setattr("rlsys.runtime.object_storage.write_hashed", power.needed_by(write_hashed))
+            patch.setattr("rlsys.runtime.checkpoints.local_storage.write_hashed", power.needed_by(write_hashed))
+            patch.setattr("rlsys.runtime.checkpoints.object_storage.write_hashed", power.needed_by(write_hashed))
             patch.setattr(storage, "note", power.needed_by(storage.note))
             patch.setattr(Draft, "discard", lambda self: None)
             try:

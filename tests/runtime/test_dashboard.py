@@ -13,13 +13,13 @@ import pytest
 from test_program import MakePlan, Run, started
 
 from rlsys.errors import ConfigError
-from rlsys.runtime import dashboard
+from rlsys.runtime.metrics import dashboard
+from rlsys.runtime.metrics.prometheus import series_name
+from rlsys.runtime.metrics.recorder import Recorder
+from rlsys.runtime.metrics.roster import KINDS, WorkerRow
+from rlsys.runtime.metrics.timing import by_kind
+from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.presence import Presence, workers
-from rlsys.runtime.prometheus import series_name
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.roster import KINDS, WorkerRow
-from rlsys.runtime.timing import by_kind
-from rlsys.runtime.tracking import read_metrics
 
 SHIPPED = Path(__file__).parents[2] / "cluster" / "grafana" / "rlsys.json"
 PATIENCE_S = 60.0

@@ -13,9 +13,9 @@ from rlsys.config import EnvConfig, Loaded, RunConfig, Section, build
 from rlsys.envs.make import make, spec
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.evaluation import EvaluationOptions, bootstrap_interval, evaluate_run, play_episodes
-from rlsys.runtime.report import write_report
+from rlsys.runtime.metrics.report import write_report
 from rlsys.testing.algorithm import CHECKING, CheckingConfig, CheckingPolicy
 
 COUNTING = EnvConfig(id="rlsys/Counting-v0")

@@ -13,7 +13,8 @@ from test_program import MakePlan, MakeRecorder, Run, started
 
 from rlsys.config import load
 from rlsys.errors import CheckpointError
-from rlsys.runtime import attendance, checkpointing
+from rlsys.runtime import attendance
+from rlsys.runtime.checkpoints import checkpointing
 from rlsys.runtime.launch import launch
 
 
@@ -29,7 +30,7 @@ def stopped(pid: int) -> Iterator[None]:
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the console says; waiting explains itself after three seconds."""
-    from rlsys.runtime.recorder import Recorder
+    from rlsys.runtime.metrics.recorder import Recorder
 
     monkeypatch.setattr(attendance, "SILENCE_S", 3.0)
     monkeypatch.setattr(checkpointing, "SILENCE_S", 3.0)

@@ -7,14 +7,14 @@ import pytest
 
 from rlsys.config import FinalEvaluation
 from rlsys.errors import ConfigError
-from rlsys.runtime.checkpoint import Checkpoints
-from rlsys.runtime.evaluator import evaluate
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.final_evaluation import evaluate_finally
 from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.metrics.recorder import Recorder
+from rlsys.runtime.metrics.tracking import Tracker, read_metrics
 from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.tracking import Tracker, read_metrics
+from rlsys.runtime.workers.evaluator import evaluate
 from rlsys.types import Weights
 
 MakePlan = Callable[..., Plan]

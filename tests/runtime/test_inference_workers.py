@@ -6,9 +6,9 @@ import pytest
 from rlsys import config, registry
 from rlsys.api import PolicyContext
 from rlsys.errors import ConfigError
-from rlsys.runtime.inference import InferenceWorker, Request, next_batch
 from rlsys.runtime.plan import Plan, resolve
-from rlsys.runtime.weights import Echo, digest
+from rlsys.runtime.workers.inference import InferenceWorker, Request, next_batch
+from rlsys.runtime.workers.weights import Echo, digest
 from rlsys.types import Weights
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from rlsys.errors import CheckpointError, WorkerError
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.metrics.recorder import Recorder
+from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.tracking import read_metrics
 
 MakePlan = Callable[..., Plan]
 MakeRecorder = Callable[[Plan, Progress], Recorder]

@@ -12,14 +12,14 @@ import pytest
 from rlsys import cli, config, registry
 from rlsys.api import Algorithm
 from rlsys.errors import ConfigError, EnvError
-from rlsys.runtime import outlook
-from rlsys.runtime.calibration import measure
-from rlsys.runtime.capacity import check_memory, check_reserved, most_items
-from rlsys.runtime.costs import Acting, Costs, Footprint, Learning, Storing
+from rlsys.runtime.forecast import outlook
+from rlsys.runtime.forecast.calibration import measure
+from rlsys.runtime.forecast.capacity import check_memory, check_reserved, most_items
+from rlsys.runtime.forecast.costs import Acting, Costs, Footprint, Learning, Storing
+from rlsys.runtime.forecast.prediction import predict
 from rlsys.runtime.hardware import MachineType, from_file, this_machine
 from rlsys.runtime.launch import launch
 from rlsys.runtime.plan import Plan, resolve
-from rlsys.runtime.prediction import predict
 
 MakePlan = Callable[..., Plan]
 CLUSTER = Path(__file__).parents[2] / "cluster"

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import pytest
 
 from rlsys.errors import WorkerError
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.metrics.recorder import Recorder
+from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.tracking import read_metrics
 from rlsys.testing.object_store import serving
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
@@ -70,7 +70,7 @@ def started(plan: Plan, make_recorder: MakeRecorder, step: int | None = None) ->
 def test_an_actor_starts_in_the_installed_environment() -> None:
     import ray
 
-    from rlsys.runtime.parameter_server import ParameterServer
+    from rlsys.runtime.workers.parameter_server import ParameterServer
 
     server = ray.remote(ParameterServer).options(num_cpus=0).remote()
     assert ray.get(server.pull.remote(-1), timeout=PATIENCE_S) is None

@@ -8,11 +8,11 @@ import pytest
 from test_program import MakePlan, MakeRecorder, started
 
 from rlsys.errors import ConfigError
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.tracking import read_metrics
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 
 UNROLLS = {"batch_size": 4, "length": 7}

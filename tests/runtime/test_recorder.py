@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from rlsys.runtime.learning import LearnerReport
+from rlsys.runtime.metrics.recorder import Recorder
+from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.recorder import Recorder
-from rlsys.runtime.rollout import RolloutReport
-from rlsys.runtime.tracking import read_metrics
+from rlsys.runtime.workers.learning import LearnerReport
+from rlsys.runtime.workers.rollout import RolloutReport
 
 MakePlan = Callable[..., Plan]
 MakeRecorder = Callable[[Plan, Progress], Recorder]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import ray
 
-from rlsys.runtime.parameter_server import ParameterServer
-from rlsys.runtime.remote import Handle
-from rlsys.runtime.remote_queue import QueueOutlet
-from rlsys.runtime.remote_weights import RemotePublisher, RemoteWeights
-from rlsys.runtime.weights import pack
+from rlsys.runtime.workers.parameter_server import ParameterServer
+from rlsys.runtime.workers.remote import Handle
+from rlsys.runtime.workers.remote_queue import QueueOutlet
+from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
+from rlsys.runtime.workers.weights import pack
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from rlsys.runtime.roster import Roster
-from rlsys.runtime.vitals import Pulse, Vitals
+from rlsys.runtime.metrics.roster import Roster
+from rlsys.runtime.metrics.vitals import Pulse, Vitals
 
 MIB = 2**20
 

@@ -10,7 +10,7 @@ import pytest
 
 from rlsys.api import ReplayNotReady
 from rlsys.replay.table import Table
-from rlsys.runtime.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.plan import Plan
 from rlsys.testing.algorithm import check_batch
 from rlsys.types import Segment, Source
@@ -43,14 +43,14 @@ def make_segment(plan: Plan, episode: int, rows: int = 20, worker: int = 0) -> S
 def start_shards(plan: Plan) -> list[Any]:
     import ray
 
-    from rlsys.runtime.shard import ReplayShard
+    from rlsys.runtime.workers.shard import ReplayShard
 
     shard = ray.remote(ReplayShard).options(num_cpus=0, max_concurrency=100)
     return [shard.remote(plan, index) for index in range(plan.runtime.replay_shards)]
 
 
 def connect_replay(plan: Plan, shards: list[Any], rank: int = 0, num_ranks: int = 1) -> Any:
-    from rlsys.runtime.remote import RemoteReplay
+    from rlsys.runtime.workers.remote import RemoteReplay
 
     replay = RemoteReplay(shards, plan.table, rank=rank, num_ranks=num_ranks, in_flight=2, seed=0)
     replay.deadline = time.monotonic() + 30
@@ -142,7 +142,7 @@ def test_a_sample_that_cannot_be_served_says_what_is_missing(make_plan: MakePlan
 def test_a_shard_continues_from_what_it_saved(make_plan: MakePlan, tmp_path: Path) -> None:
     import asyncio
 
-    from rlsys.runtime.shard import ReplayShard
+    from rlsys.runtime.workers.shard import ReplayShard
 
     async def session() -> None:
         plan = make_plan()

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from rlsys.runtime import timing
-from rlsys.runtime.timing import Stopwatch, by_kind, mean_row, share_name, shares_in, shares_of
+from rlsys.runtime.metrics import timing
+from rlsys.runtime.metrics.timing import Stopwatch, by_kind, mean_row, share_name, shares_in, shares_of
 
 
 class Clock:

@@ -11,9 +11,9 @@ import rich.console
 
 from rlsys.errors import ConfigError
 from rlsys.runtime import top
+from rlsys.runtime.metrics.report import write_report
+from rlsys.runtime.metrics.roster import WorkerRow
 from rlsys.runtime.presence import Presence, look, workers
-from rlsys.runtime.report import write_report
-from rlsys.runtime.roster import WorkerRow
 from rlsys.runtime.status import Status
 
 MIB = 2**20

@@ -14,9 +14,9 @@ import pytest
 
 from rlsys.config import Experiment, Loaded, RunConfig
 from rlsys.errors import CheckpointError, ConfigError, WorkerError
-from rlsys.runtime import sinks, tracking
-from rlsys.runtime.sinks import Row, has_wandb_login, wandb_mode
-from rlsys.runtime.tracking import Tracker, read_metrics
+from rlsys.runtime.metrics import sinks, tracking
+from rlsys.runtime.metrics.sinks import Row, has_wandb_login, wandb_mode
+from rlsys.runtime.metrics.tracking import Tracker, read_metrics
 
 
 def loaded(**run: Any) -> Loaded:

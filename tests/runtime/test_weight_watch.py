@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from test_program import MakePlan, MakeRecorder, started
 
-from rlsys.runtime.remote_weights import RemotePublisher
-from rlsys.runtime.tracking import read_metrics
+from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.weight_watch import WeightWatch
-from rlsys.runtime.weights import NOTHING, Echo, digest, pack
+from rlsys.runtime.workers.remote_weights import RemotePublisher
+from rlsys.runtime.workers.weights import NOTHING, Echo, digest, pack
 
 
 def test_a_digest_tells_weights_apart_and_does_not_depend_on_how_they_lie_in_memory() -> None:

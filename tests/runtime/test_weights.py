@@ -2,8 +2,8 @@ import asyncio
 
 import numpy as np
 
-from rlsys.runtime.parameter_server import ParameterServer, Publication
-from rlsys.runtime.weights import pack, unpack
+from rlsys.runtime.workers.parameter_server import ParameterServer, Publication
+from rlsys.runtime.workers.weights import pack, unpack
 
 
 def test_arrays_survive_packing_whatever_their_type_and_shape() -> None:

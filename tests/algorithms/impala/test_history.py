@@ -15,7 +15,7 @@ from rlsys.api import Learner, LearnerContext, PolicyContext
 from rlsys.nets.elstm import ELSTMCore
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
-from rlsys.runtime.states import restart
+from rlsys.runtime.workers.states import restart
 from rlsys.testing.contract import TableReplay
 from rlsys.types import ArraySpec, Batch, EnvSpec, Weights
 

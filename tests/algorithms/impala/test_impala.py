@@ -17,7 +17,7 @@ from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import ConfigError
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
-from rlsys.runtime.states import restart
+from rlsys.runtime.workers.states import restart
 from rlsys.testing.contract import TableReplay, check_algorithm
 from rlsys.types import ArraySpec, EnvSpec, Weights
 

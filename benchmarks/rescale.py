@@ -1,0 +1,112 @@
+"""Does a run learn as before when its rollout workers become many while it trains?
+
+    python benchmarks/rescale.py [--rollouts 2 48] [--steps 9000] [--seed S] [--keep FOLDER] [--json FILE] [KEY=VALUE …]
+
+Launches muzero-cartpole twice with the same seed: once with the first number of rollout workers to the end, and once
+scaled to the second number by `rlsys scale` after a third of the learner steps. What the samples-per-insert ratio ties
+to the learner must not notice: the ratio is compared between the two from then on, and so are the evaluations.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rlsys.runtime.tracking import read_metrics
+
+_EXPERIMENT = "muzero-cartpole"
+_COMMAND = (sys.executable, "-c", "from rlsys.cli import main; main()")
+_ALWAYS = ("run.wandb=disabled", "run.log_every_s=5", "run.target_return=null", "run.evaluate_every_learner_steps=1000")
+_PATIENCE_S = 600.0
+
+
+def run(
+    tag: str, workers: int, then: int, steps: int, directory: Path, settings: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Launches a run to its end, with another number of workers after a third of it; returns its metrics."""
+    fixed = (f"run.directory={directory}", f"run.run_tag={tag}", f"run.training_steps={steps}")
+    words = [_EXPERIMENT, f"runtime.rollout_workers={workers}", *_ALWAYS, *fixed, *settings]
+    process = subprocess.Popen([*_COMMAND, "launch", *words], stdout=subprocess.DEVNULL)
+    folder = directory / _EXPERIMENT / tag
+    if then != workers:
+        while _learner_step(folder) < steps / 3:
+            assert process.poll() is None, "the run ended too early"
+            time.sleep(1.0)
+        scale = [*_COMMAND, "scale", f"{_EXPERIMENT}/{tag}", f"rollouts={then}", f"--directory={directory}"]
+        subprocess.run(scale, check=True, timeout=_PATIENCE_S)
+    assert process.wait() == 0
+    return read_metrics(folder)
+
+
+def compare(rollouts: tuple[int, int], steps: int, directory: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """Returns ratio and evaluations of a run that is left alone and of one that is scaled."""
+    few, many = rollouts
+    alone = run("alone", few, few, steps, directory, settings)
+    scaled = run("scaled", few, many, steps, directory, settings)
+    return {
+        "what": f"{_EXPERIMENT}, {few} rollout workers, scaled to {many} at a third of {steps:,} learner steps",
+        **{
+            f"{name}_{tag}": value
+            for tag, rows in (("alone", alone), ("scaled", scaled))
+            for name, value in _summary(rows, steps).items()
+        },
+        "cores": os.cpu_count(),
+    }
+
+
+def _summary(rows: list[dict[str, Any]], steps: int) -> dict[str, Any]:
+    late = [row for row in rows if row["learner_step"] > steps / 3 and "replay/samples_per_insert" in row]
+    ratios = [row["replay/samples_per_insert"] for row in late]
+    evaluations = {
+        row["learner_step"]: row["evaluation/return"] for row in rows if row.get("evaluation/return") is not None
+    }
+    first, last = late[0], late[-1]
+    return {
+        "samples_per_insert": [round(min(ratios), 3), round(float(np.median(ratios)), 3), round(max(ratios), 3)],
+        "env_steps_per_update": round(
+            (last["env_steps"] - first["env_steps"]) / (last["learner_step"] - first["learner_step"]), 2
+        ),
+        "evaluations": {str(step): round(value, 1) for step, value in sorted(evaluations.items())},
+        "minutes": round(rows[-1]["time_s"] / 60, 1),
+    }
+
+
+def _learner_step(folder: Path) -> int:
+    rows = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
+    return max((int(row["learner_step"]) for row in rows), default=0)
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rollouts", type=int, nargs=2, default=(2, 48), metavar=("FROM", "TO"))
+    parser.add_argument("--steps", type=int, default=9_000, help="learner steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the runs are to be kept")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the row to this file")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_args()
+    settings = [f"run.seed={options.seed}", *options.settings]
+    with tempfile.TemporaryDirectory() as directory:
+        row = compare(tuple(options.rollouts), options.steps, (options.keep or Path(directory)).resolve(), settings)
+    row["command"] = "python benchmarks/rescale.py " + " ".join(
+        [
+            f"--rollouts {options.rollouts[0]} {options.rollouts[1]} --steps {options.steps} --seed {options.seed}",
+            *options.settings,
+        ]
+    )
+    print(json.dumps(row, indent=1))
+    if options.json is not None:
+        with options.json.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

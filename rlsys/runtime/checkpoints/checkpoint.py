@@ -1,0 +1,314 @@
+"""Checkpoints: all that a run needs to go on exactly from where it was, whole or not at all.
+
+A checkpoint is a set of parts (`part`), which any process writes to a draft's place, and a manifest that lists their
+files with sizes and SHA-256, and has one of its own. It lies in a folder or in an object store (`storage`).
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rlsys.api import Saved
+from rlsys.errors import CheckpointError
+from rlsys.runtime.checkpoints import manifest
+from rlsys.runtime.checkpoints.manifest import Manifest
+from rlsys.runtime.checkpoints.part import read_part, write_part
+from rlsys.runtime.checkpoints.storage import Fetched, FileRecord, storage_at, writing
+
+_SCORE = "score.json"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint whose files have been found whole.
+
+    Attributes:
+      learner_step: updates done when it was written.
+      metrics: what it was committed with.
+      records: its files.
+      fetched: where they lie on this machine; of an object store only those of the parts that were asked for.
+    """
+
+    learner_step: int
+    metrics: Mapping[str, Any]
+    records: Sequence[FileRecord]
+    fetched: Fetched
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of its parts, sorted."""
+        return tuple(sorted({_part_of(record) for record in self.records}))
+
+    def read(self, part: str) -> dict[str, Any]:
+        """Returns a part; its arrays are the caller's own.
+
+        Raises:
+          CheckpointError: the checkpoint has no such part.
+        """
+        if part not in self.parts:
+            names = dict.fromkeys(name.partition("/")[0] for name in self.parts)
+            raise CheckpointError(
+                f"checkpoint {self.learner_step} has no part '{part}'; it has {', '.join(names)}. "
+                "It was written with other settings: resume with those, or start a new run."
+            )
+        return read_part(self.fetched.folder, part)
+
+
+class Checkpoints:
+    """The checkpoints of one run. One process at a time may write them; any number may read.
+
+    Kept are the last `keep`, the best by score, one whose score is still expected, and extra ones. A run that went back
+    to an earlier step gives up, with its first checkpoint from there, those of later steps: its metrics lead to them no
+    more.
+    """
+
+    def __init__(self, location: str | Path, keep: int) -> None:
+        """Looks at a folder or a URI.
+
+        Raises:
+          CheckpointError: the URI cannot be understood.
+        """
+        assert keep >= 1, keep
+        self.location = str(location)
+        self._storage = storage_at(location)
+        self._keep = keep
+        self._expected: int | None = None
+
+    def check_writable(self) -> None:
+        """Writes something and removes it again.
+
+        Raises:
+          CheckpointError: that cannot be.
+        """
+        with self._writing():
+            self._storage.probe()
+
+    def begin(self, learner_step: int, *, extra: bool = False) -> "Draft":
+        """Opens an empty draft and clears away earlier ones that were left unfinished.
+
+        An extra checkpoint is never pruned.
+        """
+        with self._writing():
+            return Draft(self, self._storage.begin(learner_step), learner_step, extra=extra)
+
+    def list(self) -> tuple[int, ...]:
+        """Returns the learner steps of all checkpoints, oldest first; drafts do not count.
+
+        Raises:
+          CheckpointError: the network is away.
+        """
+        with self._reading():
+            return self._storage.steps()
+
+    def latest(self) -> int | None:
+        """Returns the learner step of the newest checkpoint, None if there is none."""
+        return max(self.list(), default=None)
+
+    def best(self) -> int | None:
+        """Returns the learner step of the highest score, the newest of equals; None while there are no scores."""
+        return self._best_of(self.list())
+
+    def expect_score(self, learner_step: int) -> None:
+        """Keeps a checkpoint until `mark_best` names it, or until the score of another one is expected."""
+        self._expected = learner_step
+
+    def mark_best(self, learner_step: int, score: float) -> bool:
+        """Notes a checkpoint's score, higher is better; returns whether it is the best now.
+
+        A score that is not finite, or of a checkpoint that is gone, is not noted.
+        """
+        if learner_step == self._expected:
+            self._expected = None
+        if learner_step not in self.list() or not math.isfinite(score):
+            return False
+        with self._writing():
+            self._storage.note(learner_step, _SCORE, json.dumps({"score": float(score)}))
+        return self.best() == learner_step
+
+    def open(self, which: int | str, parts: Collection[str] | None = None) -> Opened:
+        """Checks a checkpoint and opens it.
+
+        Args:
+          which: a learner step, "latest" or "best".
+          parts: what is wanted, with what lies below it; by default all. The manifest and all sizes are checked in any
+            case, contents where they are wanted.
+
+        Raises:
+          CheckpointError: there is no such checkpoint, or a file of it is missing or damaged; the message names the
+            file and the nearest earlier checkpoint that is whole.
+        """
+        step = self._find(which)
+        with self._reading():
+            try:
+                return self._verify(step, parts)
+            except CheckpointError as damage:
+                raise CheckpointError(
+                    f"checkpoint {step} in {self.location} is damaged: {damage}. {self._alternative(step, parts)}"
+                ) from None
+
+    def _find(self, which: int | str) -> int:
+        steps = self.list()
+        named = {"latest": self.latest, "best": self.best}
+        step = named[which]() if isinstance(which, str) and which in named else which
+        if step is not None and str(step).isdecimal() and int(step) in steps:
+            return int(step)
+        known = f"there are {', '.join(map(str, steps))}" if steps else "there is none yet"
+        advice = "Name one of these, latest or best." if steps else "Let the run write one first."
+        if which == "best" and steps:
+            advice = "None has been evaluated: name one of these, or latest."
+        raise CheckpointError(f"no checkpoint '{which}' in {self.location}; {known}. {advice}")
+
+    def _alternative(self, damaged: int, parts: Collection[str] | None) -> str:
+        steps = self.list()
+        for step in sorted(steps, key=lambda step: (step > damaged, -step)):
+            with contextlib.suppress(CheckpointError):
+                if step != damaged:
+                    self._verify(step, parts)
+                    return f"Checkpoint {step} is whole: use that one."
+        return "No other checkpoint of this run is whole: start a new run."
+
+    def _verify(self, step: int, parts: Collection[str] | None) -> Opened:
+        """Opens a checkpoint, or raises a CheckpointError with the bare fact that is wrong."""
+        found = self._manifest(step)
+        for record, size in zip(found.files, self._storage.sizes(step, found.files), strict=True):
+            if size is None:
+                raise CheckpointError(f"{record.path} is missing")
+            if size != record.size:
+                raise CheckpointError(f"{record.path} has {size:,} bytes, expected {record.size:,}")
+        wanted = [record for record in found.files if parts is None or _is_wanted(record, parts)]
+        fetched = self._storage.fetch(step, wanted)
+        for record in wanted:
+            if _digest(fetched.folder / record.path) != record.sha256:
+                raise CheckpointError(f"{record.path} does not match its checksum")
+        return Opened(step, found.metrics, found.files, fetched)
+
+    def _manifest(self, step: int) -> Manifest:
+        try:
+            return Manifest.parse(self._storage.read(step, manifest.NAME), step)
+        except FileNotFoundError:
+            raise CheckpointError(f"{manifest.NAME} is missing") from None
+
+    def _best_of(self, steps: Iterable[int]) -> int | None:
+        scores = [(score, step) for step in steps if (score := self._score(step)) is not None]
+        return max(scores)[1] if scores else None
+
+    def _score(self, step: int) -> float | None:
+        try:
+            return float(json.loads(self._storage.read(step, _SCORE))["score"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _is_extra(self, step: int) -> bool:
+        try:
+            return self._manifest(step).extra
+        except CheckpointError:
+            return False
+
+    def _commit(self, place: str, new: Manifest) -> None:
+        with self._writing():
+            self._storage.commit(place, new.learner_step, new.format(), new.files)
+        with contextlib.suppress(OSError, CheckpointError):  # what cannot be removed now is removed after the next one
+            self._prune(new.learner_step)
+
+    def _prune(self, learner_step: int) -> None:
+        """Removes what is not kept once a checkpoint has been committed."""
+        steps = self.list()
+        valid = [step for step in steps if step <= learner_step]
+        kept = {*valid[-self._keep :], self._best_of(valid), self._expected}
+        kept |= {step for step in valid if step not in kept and self._is_extra(step)}
+        self._storage.remove([step for step in steps if step not in kept or step not in valid])
+
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return writing(self.location, self._storage.advice)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = " ".join((error.strerror or str(error)).split())
+            raise CheckpointError(f"cannot read {self.location}: {reason}. {self._storage.advice}") from error
+
+
+class Draft:
+    """A checkpoint in the making; as a context it discards itself unless it was committed.
+
+        with checkpoints.begin(learner_step) as draft:
+            draft.write("learner", learner.save())
+            draft.add(records)                          # what another process wrote with write_part(draft.place, …)
+            draft.commit({"env_steps": env_steps})
+
+    Attributes:
+      place: where parts are written.
+      learner_step: updates done.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, place: str, learner_step: int, *, extra: bool) -> None:
+        self.place = place
+        self.learner_step = learner_step
+        self._checkpoints = checkpoints
+        self._extra = extra
+        self._records: dict[str, FileRecord] = {}
+
+    def __enter__(self) -> "Draft":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def write(self, name: str, saved: Saved) -> None:
+        """Writes a part; see `write_part`. If that fails, the draft is gone and earlier checkpoints are untouched."""
+        with self._discarding():
+            self.add(write_part(self.place, name, saved))
+
+    def add(self, records: Iterable[FileRecord]) -> None:
+        """Takes in files that `write_part` has written to `place`."""
+        self._records.update({record.path: record for record in records})
+
+    def commit(self, metrics: Mapping[str, Any]) -> None:
+        """Makes a checkpoint of the draft.
+
+        Args:
+          metrics: counters and other scalars to remember, given back in `Opened.metrics`.
+
+        Raises:
+          CheckpointError: a file is missing, or the disk is full; the draft is gone, earlier checkpoints are untouched.
+        """
+        with self._discarding():
+            self._checkpoints._commit(
+                self.place, Manifest(self.learner_step, metrics, self._extra, tuple(self._records.values()))
+            )
+
+    def discard(self) -> None:
+        """Removes what was written; does nothing after `commit`."""
+        self._checkpoints._storage.discard(self.place)
+
+    @contextlib.contextmanager
+    def _discarding(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.discard()
+            raise
+
+
+def _is_wanted(record: FileRecord, parts: Collection[str]) -> bool:
+    part = _part_of(record)
+    return part in parts or part.partition("/")[0] in parts
+
+
+def _part_of(record: FileRecord) -> str:
+    return record.path.rpartition(".")[0]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

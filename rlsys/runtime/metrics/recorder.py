@@ -1,0 +1,291 @@
+"""Turns the workers' reports into rows of metrics and into what the terminal shows."""
+
+import math
+import time
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+
+from rlsys.runtime.console import Console
+from rlsys.runtime.metrics.advice import Advisor, Setup
+from rlsys.runtime.metrics.roster import Roster, WorkerRow
+from rlsys.runtime.metrics.tracking import Tracker
+from rlsys.runtime.metrics.vitals import Pulse, Vitals
+from rlsys.runtime.plan import Plan
+from rlsys.runtime.presence import Presence
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.status import Status
+from rlsys.runtime.workers.evaluator import Evaluation
+from rlsys.runtime.workers.inference import InferenceReport
+from rlsys.runtime.workers.learning import LearnerReport
+from rlsys.runtime.workers.rollout import RolloutReport
+from rlsys.runtime.workers.shard import ShardReport
+from rlsys.types import Array
+
+
+class Recorder:
+    """Collects reports and, every `log_every_s`, writes one row to every sink.
+
+    Metric groups: `episodes/` raw returns of whole games, `evaluation/`, `loss/` and what else the learner names,
+    `throughput/` per second since the last row, `replay/`, `workers/` shares of time and failures, `inference/`,
+    `system/` cores and memory by kind of process.
+    """
+
+    def __init__(
+        self, plan: Plan, progress: Progress, tracker: Tracker, console: Console, presence: Presence | None = None
+    ) -> None:
+        self._plan = plan
+        self._presence = presence
+        self._progress = progress
+        self._tracker = tracker
+        self._console = console
+        self._restarts = 0
+        self._checkpoint_step: int | None = None
+        self._returns: list[float] = []
+        self._waits: dict[str, str] = {}
+        self._replay: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
+        self._wrong_weights = 0
+        self._version_lag: int | None = None
+        self._pulse = Pulse()
+        self._roster = Roster()
+        self._is_held = False
+        self._advisor = Advisor(Setup.of(plan))
+        self._new_interval()
+        if presence is not None:
+            presence.tell_of(self._processes)
+
+    def rollout(self, report: RolloutReport) -> None:
+        """Takes in what a rollout worker did."""
+        self._waits[f"rollout {report.worker}"] = report.waits_for
+        self._returns += [game.episode_return for game in report.games]
+        self._returns = self._returns[-200:]
+        self._roster.report(
+            "rollout",
+            report.worker,
+            report.vitals,
+            spent=report.spent,
+            counts={"env steps": report.env_steps},
+            does=_waits(report.waits_for) or "acts",
+            version=report.acts_with.version,
+        )
+        for name, value in report.means.items():
+            self._weighted[name][0] += value * report.env_steps
+            self._weighted[name][1] += report.env_steps
+
+    def inference(self, report: InferenceReport) -> None:
+        """Takes in what an inference worker did."""
+        self._inference.append(report)
+        self._roster.report(
+            "inference",
+            report.worker,
+            report.vitals,
+            spent=report.spent,
+            counts={"decisions": report.decisions, "batches": report.batches},
+            does="decides",
+            version=report.acts_with.version,
+        )
+
+    def shard(self, report: ShardReport) -> None:
+        """Takes in what a replay shard did."""
+        self._roster.report(
+            "shard",
+            report.worker,
+            report.vitals,
+            spent=report.spent,
+            counts={"inserts": report.inserted_items, "batches": report.batches},
+            does="stores",
+        )
+
+    def server(self, vitals: Vitals) -> None:
+        """Takes in how the parameter server is."""
+        self._roster.report("server", 0, vitals, does="serves weights")
+
+    def learner(self, report: LearnerReport, rank: int = 0) -> None:
+        """Takes in what a learner rank did; what all ranks compute alike is taken from the first."""
+        spent = dict(report.spent)
+        if self._is_held:
+            spent["held"] = spent.pop("other", 0.0)
+        self._roster.report(
+            "learner",
+            rank,
+            report.vitals,
+            spent=spent,
+            counts={"updates": report.steps},
+            does=_waits(report.waits_for) or "learns",
+        )
+        if rank:
+            return
+        self._is_held = False
+        self._roster.newest_version = report.version
+        self._waits["learner"] = report.waits_for
+        for name, value in report.metrics.items():
+            self._weighted[name][0] += value * report.steps
+            self._weighted[name][1] += report.steps
+        self._tracker.histograms(report.histograms)
+        self._replay = report.replay
+        self._lags.append(report.lags)
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Writes an evaluation at once, at the step it belongs to."""
+        learner_step, statistics = evaluation.learner_step, evaluation.statistics
+        if evaluation.vitals is not None:
+            self._roster.report("evaluator", 0, evaluation.vitals, does=f"has evaluated step {learner_step:,}")
+        if evaluation.film is not None:
+            self._tracker.film("evaluation/game", evaluation.film)
+        row = {
+            "evaluation/return": statistics.mean,
+            "evaluation/return_median": statistics.median,
+            "evaluation/length": statistics.mean_length,
+        }
+        self._tracker.log(row, learner_step=learner_step, env_steps=self._progress.env_steps)
+        self.message(
+            f"evaluation at step {learner_step:,}: return {statistics.mean:,.1f} "
+            f"[{statistics.interval[0]:,.1f}, {statistics.interval[1]:,.1f}], {len(statistics.returns)} episodes"
+        )
+
+    def waits(self, who: str, what: str) -> None:
+        """Notes what somebody waits for who was not even called."""
+        self._waits[who] = what
+        self._is_held |= who == "learner" and bool(what)
+
+    def version_lag(self, versions: int) -> None:
+        """Notes how far behind the slowest worker's weights are."""
+        self._version_lag = versions
+
+    def wrong_weights(self, text: str) -> None:
+        """Counts and shows an alarm."""
+        self._wrong_weights += 1
+        self.message(text)
+
+    def restarted(self, text: str) -> None:
+        """Counts and shows a restart."""
+        self._restarts += 1
+        self.message(text)
+
+    def left(self, kind: str, index: int) -> None:
+        """Notes that a worker is gone for good."""
+        self._roster.left(kind, index)
+        self._waits[f"{kind} {index}"] = ""
+
+    def rewind(self, learner_step: int) -> None:
+        """Notes that the learner goes on from a checkpoint: rows of later steps count no more."""
+        self._tracker.rewind(learner_step)
+        self.message(f"the learner goes on from step {learner_step:,}")
+
+    def checkpoint(self, learner_step: int) -> None:
+        """Notes the newest checkpoint."""
+        self._checkpoint_step = learner_step
+
+    def message(self, text: str) -> None:
+        """Shows one line."""
+        self._console.message(text)
+
+    def tick(self) -> None:
+        """Writes a row if one is due by the clock, and gives a sign of life."""
+        if self._presence is not None:
+            self._presence.beat()
+        by_clock = not self._plan.run.log_every_learner_steps
+        if by_clock and time.monotonic() - self._interval_started >= self._plan.run.log_every_s:
+            self.write()
+
+    def finish(self) -> None:
+        """Writes what has not been written yet."""
+        if not self._plan.run.log_every_learner_steps:
+            self.write()
+
+    def write(self) -> None:
+        """Writes a row and refreshes the terminal."""
+        seconds = max(1e-9, time.monotonic() - self._interval_started)
+        self._processes()
+        row = self._row(seconds)
+        self._advisor.take(seconds, row)
+        self._tracker.log(row, learner_step=self._progress.learner_steps, env_steps=self._progress.env_steps)
+        status = self._status(row)
+        self._console.update(status)
+        if self._presence is not None:
+            self._presence.update(status)
+        self._new_interval()
+
+    def _processes(self) -> list[WorkerRow]:
+        """Returns a row for each process of the run, this one included."""
+        self._roster.report("driver", 0, self._pulse.take(), does="supervises")
+        return self._roster.rows()
+
+    def _row(self, seconds: float) -> dict[str, float]:
+        progress = self._progress
+        env_steps = progress.env_steps - self._env_steps_before
+        updates = max(0, progress.learner_steps - self._learner_steps_before)
+        frames_per_step = self._plan.env_spec.frames_per_step
+        row = progress.row(seconds=seconds, env_steps=env_steps, updates=updates, frames_per_step=frames_per_step)
+        row["workers/restarts"] = float(self._restarts)
+        for name, (total, weight) in self._weighted.items():
+            if weight:
+                row[name] = total / weight
+        self._metrics.update({name: row[name] for name in self._weighted if name in row})
+        row.update(self._inference_row())
+        row.update(self._roster.take_shares())
+        row.update(self._roster.system())
+        present = 1.0 - row.get("workers/learner_other_share", 0.0)
+        if "workers/learner_wait_replay_share" in row and present > 0:
+            row["learner/idle_share"] = row["workers/learner_wait_replay_share"] / present
+        row["workers/wrong_weights"] = float(self._wrong_weights)
+        if self._version_lag is not None:
+            row["workers/version_lag"] = float(self._version_lag)
+        row.update(self._lag_row())
+        row.update({f"replay/{name}": value for name, value in self._replay.items()})
+        return row
+
+    def _lag_row(self) -> dict[str, float]:
+        lags = np.concatenate([np.zeros(0, np.int64), *self._lags])
+        if not len(lags):
+            return {}
+        self._tracker.histograms({"replay/version_lag": lags})
+        median, high, highest = np.quantile(lags, (0.5, 0.95, 1.0))
+        return {
+            "replay/version_lag_median": float(median),
+            "replay/version_lag_p95": float(high),
+            "replay/version_lag_max": float(highest),
+        }
+
+    def _inference_row(self) -> dict[str, float]:
+        reports = self._inference
+        decisions, batches = (sum(getattr(report, name) for report in reports) for name in ("decisions", "batches"))
+        elapsed_s = sum(report.elapsed_s for report in reports)
+        if not batches or not elapsed_s:
+            return {}
+        return {
+            "inference/decisions_per_s": decisions / elapsed_s * self._plan.num_inference_workers,
+            "inference/batch_size": decisions / batches,
+            "inference/busy_share": sum(report.busy_s for report in reports) / elapsed_s,
+        }
+
+    def _status(self, row: dict[str, float]) -> Status:
+        return replace(
+            self._progress.status(row, self._returns),
+            losses={name: value for name, value in self._metrics.items() if name.startswith("loss/")},
+            replay_items=int(row.get("replay/items", 0)),
+            replay_size=self._plan.replay_size,
+            samples_per_insert=row.get("replay/samples_per_insert", math.nan),
+            samples_per_insert_target=self._plan.table.samples_per_insert,
+            batches_in_flight=int(row.get("replay/batches_in_flight", 0)),
+            learner_idle_share=row.get("learner/idle_share", math.nan),
+            shares=self._advisor.shares(),
+            advice=self._advisor.advice(),
+            waits=tuple(f"{who} waits for {what}" for who, what in sorted(self._waits.items()) if what),
+            restarts=self._restarts,
+            checkpoint_step=self._checkpoint_step,
+        )
+
+    def _new_interval(self) -> None:
+        self._interval_started = time.monotonic()
+        self._env_steps_before = self._progress.env_steps
+        self._learner_steps_before = self._progress.learner_steps
+        self._weighted: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._lags: list[Array] = []
+        self._inference: list[InferenceReport] = []
+
+
+def _waits(what: str) -> str:
+    return f"waits for {what}" if what else ""

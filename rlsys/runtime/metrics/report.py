@@ -1,0 +1,89 @@
+"""What a run leaves for people: report.html, and the results of its last evaluation."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlsys.runtime.metrics.roster import time_rows
+from rlsys.runtime.metrics.timing import mean_row, shares_in
+from rlsys.runtime.metrics.tracking import METRICS_FILE, read_metrics
+from rlsys.runtime.presence import look
+from rlsys.terminal import print_table
+from rlsys.viewer.report import Table, render_report
+from rlsys.yaml_tree import read_yaml
+
+EVALUATION_FILE = "eval.json"
+REPORT_FILE = "report.html"
+
+
+def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
+    """Writes eval.json in place of an earlier one and prints its table.
+
+    Args:
+      folder: the run's folder.
+      evaluation: "environment", "checkpoint" (its learner step), "seed" and "results", a list with "label", "episodes",
+        "mean", "median", "std", "interval", "mean_length", "mean_frames", "reported" (name -> mean of what the policy
+        told), "returns" and "lengths" in each.
+    """
+    draft = folder / f".{EVALUATION_FILE}"
+    draft.write_text(json.dumps(evaluation, indent=1) + "\n")
+    draft.replace(folder / EVALUATION_FILE)
+    table = evaluation_table(evaluation)
+    caption = (
+        f"{evaluation['environment']} at learner step {evaluation['checkpoint']:,}, seeds from {evaluation['seed']}"
+    )
+    print_table(f"{folder.parent.name}/{folder.name}: {caption}", table.header, table.rows)
+
+
+def write_report(folder: Path) -> Path:
+    """Writes report.html from what lies in a run's folder: metrics, configuration, versions and the last evaluation.
+
+    Raises:
+      RlsysError: one of these files is damaged.
+    """
+    evaluation, versions = folder / EVALUATION_FILE, folder / "versions.json"
+    rows = read_metrics(folder) if (folder / METRICS_FILE).exists() else []
+    sighting = look(folder)
+    page = render_report(
+        f"{folder.parent.name}/{folder.name}",
+        rows=rows,
+        config=read_yaml(folder / "config.yaml"),
+        versions=json.loads(versions.read_text()) if versions.exists() else {},
+        evaluation=evaluation_table(json.loads(evaluation.read_text())) if evaluation.exists() else None,
+        times=_times(rows),
+        advice="" if sighting is None or sighting.status is None else sighting.status.advice,
+    )
+    path = folder / REPORT_FILE
+    path.write_text(page)
+    return path
+
+
+def _times(rows: Sequence[Mapping[str, float]]) -> Table | None:
+    """Returns where the time of each kind of worker went, over all rows, each for as long as it stands for."""
+    timed = [row for row in rows if shares_in(row)]
+    spans = [(row["time_s"] - before["time_s"], row) for before, row in itertools.pairwise(timed)]
+    parts = time_rows(mean_row(spans))
+    return Table(("worker", "part", "share"), parts) if parts else None
+
+
+def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
+    """Returns eval.json as a table: one row per choice of options."""
+    results = evaluation["results"]
+    reported = sorted({name for result in results for name in result["reported"]})
+    header = ["options", "episodes", "mean", "95 % interval", "median", "std", "length", *reported]
+    rows = [
+        [
+            result["label"],
+            str(result["episodes"]),
+            f"{result['mean']:,.2f}",
+            "{:,.2f} to {:,.2f}".format(*result["interval"]),
+            f"{result['median']:,.2f}",
+            f"{result['std']:,.2f}",
+            f"{result['mean_length']:,.1f}",
+            *(f"{result['reported'][name]:,.3f}" if name in result["reported"] else "" for name in reported),
+        ]
+        for result in results
+    ]
+    return Table([name.replace("_", " ") for name in header], rows)

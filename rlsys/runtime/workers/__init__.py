@@ -1,0 +1,1 @@
+"""What runs in the processes of a run, and how they reach each other: workers, their hosts, the calls between them."""

@@ -1,0 +1,272 @@
+"""The learner worker: draws batches, updates, publishes weights."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from rlsys.api import LearnerContext, Replay, ReplayNotReady, Saved
+from rlsys.runtime.checkpoints.pretrained import read_weights
+from rlsys.runtime.metrics.timing import Stopwatch
+from rlsys.runtime.metrics.vitals import Vitals
+from rlsys.runtime.plan import Plan
+from rlsys.runtime.workers.weights import Packed, pack
+from rlsys.types import Array, Batch
+
+
+class Agreement(Protocol):
+    """What a rank needs of the others (`runtime.distributed.Ranks`)."""
+
+    rank: int
+    num_ranks: int
+
+    def average(self, tensors: list[object]) -> None:
+        """Averages over the ranks in place."""
+
+    def all(self, mine: bool) -> bool:
+        """Returns True if it is True on all ranks."""
+
+
+class Alone:
+    """The agreement of a single rank."""
+
+    rank = 0
+    num_ranks = 1
+
+    def average(self, tensors: list[object]) -> None:
+        """Leaves the tensors as they are."""
+
+    def all(self, mine: bool) -> bool:
+        """Returns its own vote."""
+        return mine
+
+
+class PatientReplay(Replay, Protocol):
+    """Replay whose waits end at a deadline (monotonic seconds) with `ReplayNotReady`."""
+
+    deadline: float
+
+
+class AgreedReplay:
+    """Replay for ranks in lockstep: either all ranks get a batch, or none does and each keeps what it has.
+
+    Without this a rank that waits for data would leave the others inside a collective for ever.
+    """
+
+    def __init__(self, replay: PatientReplay, ranks: Agreement) -> None:
+        self._replay = replay
+        self._ranks = ranks
+        self._kept: Batch | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When waiting, and with it this rank's readiness, ends."""
+        return self._replay.deadline
+
+    @deadline.setter
+    def deadline(self, deadline: float) -> None:
+        self._replay.deadline = deadline
+
+    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
+        """Draws a batch once every rank has one before its deadline."""
+        reason = "the other learner ranks"
+        if self._kept is None:
+            try:
+                self._kept = self._replay.sample(batch_size, length, rows)
+            except ReplayNotReady as waiting:
+                reason = str(waiting)
+        if not self._ranks.all(self._kept is not None and time.monotonic() < self.deadline):
+            raise ReplayNotReady(reason)
+        batch, self._kept = self._kept, None
+        assert batch is not None
+        return batch
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Passes them on."""
+        self._replay.update_priorities(keys, priorities)
+
+
+@dataclass
+class LearnerReport:
+    """What a learner did since its last report.
+
+    Attributes:
+      learner_step: updates done in all.
+      steps: updates done since the last report.
+      metrics: mean of each metric over those updates.
+      lags: of each item learned from, by how many versions it was older than the newest.
+      spent: seconds waiting for a batch (wait_replay), copying batches to the device (copy), updating (update), sending
+        priorities (priorities) and weights (publish); the rest is other.
+      vitals: of its process, where it has one of its own.
+      version: newest published version.
+      published: version -> digest of what was published since the last report; of rank 0 only.
+      waits_for: what it waited for when the time was up; empty if it worked.
+      replay: figures of the replay as this learner sees it.
+      histograms: arrays whose distributions are shown, with `run.debug_histograms`.
+    """
+
+    learner_step: int
+    steps: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    lags: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    spent: dict[str, float] = field(default_factory=dict)
+    vitals: Vitals | None = None
+    version: int = -1
+    published: dict[int, int] = field(default_factory=dict)
+    waits_for: str = ""
+    replay: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, Array] = field(default_factory=dict)
+
+
+class LearnerWorker:
+    """Holds one rank's learner. Rank 0 publishes the weights."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        replay: PatientReplay,
+        publish: Callable[[Packed], None],
+        ranks: Agreement | None = None,
+        *,
+        is_resumed: bool = False,
+    ) -> None:
+        self._ranks = ranks or Alone()
+        self._reports_histograms = plan.run.debug_histograms and self._ranks.rank == 0
+        self._every = plan.runtime.send_weights_frequency
+        device = plan.runtime.learner_device
+        self._watch = Stopwatch()
+        context = LearnerContext(
+            config=plan.section,
+            env=plan.env_spec,
+            seed=plan.seeds("learner")[0],
+            device=device,
+            num_ranks=self._ranks.num_ranks,
+            average=self._ranks.average,
+            read_weights=read_weights,
+            is_resumed=is_resumed,
+            timed=self._watch.part,
+        )
+        self._learner = plan.algorithm.make_learner(context)
+        agreed = replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks)
+        self._replay = _Watched(agreed, self._watch)
+        self._publish = publish
+        self.learner_step = 0
+        self.version = -1
+        self._sums: dict[str, float] = {}
+        self._lags: list[Array] = []
+        self._report = LearnerReport(0)
+
+    def step(self) -> Mapping[str, float]:
+        """Does one update; publishes when that is due. Raises ReplayNotReady where replay has nothing yet."""
+        with self._watch.part("update"):
+            metrics = self._learner.step(self._replay)
+        self._report.steps += 1
+        self.learner_step += 1
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._lags += [self.version - versions for versions in self._replay.take_versions()]
+        if self.learner_step % self._every == 0:
+            self.publish()
+        return metrics
+
+    def train(self, deadline: float, until_step: int, last_version: int | None = None) -> None:
+        """Updates until `deadline` (monotonic seconds), until so many updates are done, or a version is published.
+
+        Waits for: replay (minimum size, ratio, a batch on its way). Is unblocked by: inserts of the rollout workers.
+        """
+        self._report.waits_for = ""
+        self._replay.deadline = deadline
+        alone = self._ranks.num_ranks == 1
+        try:
+            while self.learner_step < until_step and (not alone or time.monotonic() < deadline):
+                if last_version is not None and self.version >= last_version:
+                    break
+                self.step()
+        except ReplayNotReady as waiting:
+            if self._report.steps == 0:
+                self._report.waits_for = f"replay: {waiting}"
+
+    def report(self) -> LearnerReport:
+        """Returns what happened since the last report and starts a new one."""
+        report = self._report
+        report.learner_step = self.learner_step
+        report.version = self.version
+        report.spent = self._watch.take()
+        report.metrics = {name: total / max(1, report.steps) for name, total in self._sums.items()}
+        if self._lags:
+            report.lags = np.concatenate(self._lags)
+        if self._reports_histograms and report.steps:
+            report.histograms = dict(self._learner.histograms())
+        self._sums, self._lags = {}, []
+        self._report = LearnerReport(self.learner_step)
+        return report
+
+    def publish(self) -> None:
+        """Publishes the weights as a new version (rank 0 only; the others just count)."""
+        self.version += 1
+        if self._ranks.rank == 0:
+            with self._watch.part("publish"):
+                packed = self.packed()
+                self._report.published[self.version] = packed.digest
+                self._publish(packed)
+
+    def packed(self) -> Packed:
+        """Returns the current weights under the current version."""
+        return pack(self._learner.weights(), self.version, self.learner_step)
+
+    def saving(self) -> AbstractContextManager[None]:
+        """Returns a context whose time counts as spent on a checkpoint."""
+        return self._watch.part("save")
+
+    def save(self) -> Saved:
+        """Returns the learner and its counters."""
+        return {"learner": self._learner.save(), "learner_step": self.learner_step, "version": self.version}
+
+    def save_weights(self) -> Saved:
+        """Returns what acting needs, for evaluation and play."""
+        arrays = dict(self._learner.weights())
+        return {"version": self.version, "learner_step": self.learner_step, "arrays": arrays}
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self._learner.load(saved["learner"])
+        self.learner_step = saved["learner_step"]
+        self.version = saved["version"]
+
+
+class _Watched:
+    """Replay that measures how long its reader waits, and notes with which weights the items were made."""
+
+    def __init__(self, replay: PatientReplay, watch: Stopwatch) -> None:
+        self._replay = replay
+        self._watch = watch
+        self._versions: list[Array] = []
+
+    def take_versions(self) -> list[Array]:
+        """Returns the versions of all batches since the last call."""
+        versions, self._versions = self._versions, []
+        return versions
+
+    @property
+    def deadline(self) -> float:
+        """When waiting ends."""
+        return self._replay.deadline
+
+    @deadline.setter
+    def deadline(self, deadline: float) -> None:
+        self._replay.deadline = deadline
+
+    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
+        """Draws a batch."""
+        with self._watch.part("wait_replay"):
+            batch = self._replay.sample(batch_size, length, rows)
+        self._versions.append(batch.weights_version)
+        return batch
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Passes them on."""
+        with self._watch.part("priorities"):
+            self._replay.update_priorities(keys, priorities)

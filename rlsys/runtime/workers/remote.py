@@ -1,0 +1,370 @@
+"""The Ray side of replay and inference: what rollout workers and learners hold instead of the objects themselves.
+
+Every call has a bound on how many of its kind are on the way, and every wait ends: at a deadline, with the reason.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+
+from rlsys.api import Decision, Policy, ReplayNotReady, TableSpec
+from rlsys.errors import ReplayError, WorkerError
+from rlsys.replay.limiter import RateLimiter
+from rlsys.runtime.workers.inference import Request
+from rlsys.runtime.workers.shard import ShardStatus
+from rlsys.types import Array, Batch, Segment, State, Unrolls, Weights
+
+Handle = Any
+"""A Ray actor handle."""
+
+_SHARD_SHIFT = 48
+"""Keys of a sharded table: the shard's index in the high bits, the shard's own key in the low 48."""
+_INSERT_PATIENCE_S = 0.5
+_RETRY_S = 0.2
+_INFERENCE_PATIENCE_S = 120.0
+
+
+class RemoteOutlet:
+    """Ships segments to the shards in turn, a bounded number of calls at a time.
+
+    A call that a shard could not take in time, or that was lost with the shard, is sent again: shards recognise what
+    they already hold, so nothing is stored twice.
+    """
+
+    def __init__(self, shards: Sequence[Handle], in_flight: int) -> None:
+        self._shards = shards
+        self._bound = in_flight
+        self._turn = 0
+        self._calls: dict[ray.ObjectRef, tuple[Handle, list[Segment | Unrolls]]] = {}
+        self._reason = ""
+
+    def ready(self, timeout_s: float) -> bool:
+        """Waits until fewer calls than the bound are on the way."""
+        deadline = time.monotonic() + timeout_s
+        while len(self._calls) >= self._bound:
+            left = deadline - time.monotonic()
+            done, _ = ray.wait(list(self._calls), num_returns=1, timeout=max(0.0, left))
+            for reference in done:
+                self._settle(reference)
+            if left <= 0 and len(self._calls) >= self._bound:
+                return False
+        return True
+
+    def offer(self, items: Sequence[Segment | Unrolls]) -> None:
+        """Sends segments, or blocks of unrolls, to the next shard."""
+        self._send(self._shards[self._turn % len(self._shards)], list(items))
+        self._turn += 1
+
+    def waits_for(self) -> str:
+        """Says why the last insert was not taken."""
+        return f"replay: {self._reason or 'a shard to take segments'}"
+
+    def _send(self, shard: Handle, items: list[Segment | Unrolls]) -> None:
+        self._calls[shard.insert.remote(items, _INSERT_PATIENCE_S)] = (shard, items)
+
+    def _settle(self, reference: ray.ObjectRef) -> None:
+        shard, items = self._calls.pop(reference)
+        try:
+            self._reason = ray.get(reference)
+        except ray.exceptions.RayTaskError:
+            raise
+        except RayError:
+            self._reason = "a replay shard to come back"
+            time.sleep(_RETRY_S)
+        if self._reason:
+            self._send(shard, items)
+
+
+class RemotePolicy(Policy):
+    """A policy whose decisions an inference worker makes; also where the version of its weights comes from.
+
+    An inference worker that is away is asked again: Ray starts it under the same handle.
+    """
+
+    def __init__(self, local: Policy, worker: Handle) -> None:
+        """Takes a policy of the same kind, which needs no weights: it knows what states are."""
+        self._local = local
+        self._worker = worker
+
+    def initial_state(self, batch_size: int) -> State:
+        """See `Policy`."""
+        return self._local.initial_state(batch_size)
+
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        """Waits for: the inference worker. Is unblocked by it, or by a deadline.
+
+        Raises:
+          WorkerError: there was no answer for two minutes.
+        """
+        decision: Decision = self._ask(lambda: self._worker.act.remote(Request(observation, state, explore)))
+        return decision
+
+    def encode(self, observation: Array) -> Array:
+        """See `Policy`."""
+        encoded: Array = self._ask(lambda: self._worker.encode.remote(observation))
+        return encoded
+
+    def after_step(self, state: State, action: Array, reward: Array) -> State:
+        """See `Policy`."""
+        return self._local.after_step(state, action, reward)
+
+    def set_weights(self, weights: Weights) -> None:
+        """Does nothing: the inference worker looks for weights itself."""
+
+    def weights(self) -> Mapping[str, Array]:
+        """Returns none: the inference worker has them."""
+        return {}
+
+    @property
+    def is_asking(self) -> bool:
+        """False: `newer` waits for its answer."""
+        return False
+
+    def newer(self, have_version: int) -> Weights | None:
+        """Tells, as empty weights, that the inference worker has its first; later versions come with decisions."""
+        if have_version >= 0:
+            return None
+        try:
+            version = ray.get(self._worker.version.remote(), timeout=10.0)
+        except RayError:
+            return None
+        return Weights(version, 0, {}) if version > have_version else None
+
+    def _ask(self, call: Callable[[], ray.ObjectRef]) -> Any:
+        deadline = time.monotonic() + _INFERENCE_PATIENCE_S
+        while True:
+            try:
+                return ray.get(call(), timeout=max(1.0, deadline - time.monotonic()))
+            except ray.exceptions.RayTaskError:
+                raise
+            except RayError as error:
+                if time.monotonic() > deadline:
+                    raise WorkerError(
+                        f"the inference worker did not answer for {_INFERENCE_PATIENCE_S:.0f} s "
+                        f"({type(error).__name__}). See its log in Ray's session folder."
+                    ) from None
+                time.sleep(_RETRY_S)
+
+
+@dataclass(frozen=True)
+class _Query:
+    batch_size: int
+    length: int
+    rows: tuple[tuple[str, int], ...] | None
+
+
+@dataclass
+class _Draw:
+    """One batch on its way: its size, the shards' answers, and what fraction of the mass each shard was given."""
+
+    size: int
+    shards: list[int]
+    share: list[float]
+    answers: list[ray.ObjectRef]
+
+
+class RemoteReplay:
+    """Draws batches from all shards as if they were one table; implements `rlsys.api.Replay` for one learner rank.
+
+    Strata are cut over the mass of all shards together and sent to the shard they fall into, so an item's probability
+    is that of one big table up to the age of the masses; the probability that is reported is the exact one of the draw.
+    Batches are asked for in advance. Waits for: the minimum size, the ratio, a batch on its way; never past `deadline`
+    (monotonic seconds).
+    """
+
+    def __init__(
+        self, shards: Sequence[Handle], spec: TableSpec, *, rank: int, num_ranks: int, in_flight: int, seed: int
+    ) -> None:
+        self._shards = shards
+        self._limiter = RateLimiter(spec)
+        self._rank = rank
+        self._num_ranks = num_ranks
+        self._bound = in_flight
+        self._rng = np.random.default_rng(seed)
+        self._statuses: list[ShardStatus] = []
+        self._draws: dict[_Query, deque[_Draw]] = {}
+        self._updates: deque[list[ray.ObjectRef]] = deque()
+        self._sampled = 0
+        self.deadline = float("inf")
+
+    @property
+    def sampled(self) -> int:
+        """Items that this rank has asked for so far; part of a checkpoint."""
+        return self._sampled
+
+    @sampled.setter
+    def sampled(self, count: int) -> None:
+        self._sampled = count
+
+    def stats(self) -> dict[str, float]:
+        """Returns the sums over all shards of their figures, the ratio and the depth of the prefetch queue."""
+        stats: dict[str, float] = {}
+        for status in self._statuses:
+            for name, value in status.stats.items():
+                stats[name] = stats.get(name, 0.0) + value
+        stats["items"] = float(sum(status.num_items for status in self._statuses))
+        stats["inserted"] = float(self._limiter.inserted)
+        stats["sampled"] = float(self._limiter.sampled)
+        stats["samples_per_insert"] = self._limiter.sampled / max(1, self._limiter.inserted)
+        stats["batches_in_flight"] = float(sum(len(draws) for draws in self._draws.values()))
+        return stats
+
+    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
+        """Draws windows from all shards; see `rlsys.api.Replay.sample`."""
+        query = _Query(batch_size, length, tuple(sorted(rows.items())) if rows is not None else None)
+        draws = self._draws.setdefault(query, deque())
+        while True:
+            try:
+                if not self._statuses:
+                    self._refresh(0.0)
+                self._fill(query, draws)
+                if not draws:
+                    self._wait_for_inserts(batch_size)
+                    continue
+                batch = self._receive(draws)
+            except ray.exceptions.RayTaskError:
+                raise
+            except RayError:
+                self._forget(query)
+                batch = None
+                time.sleep(_RETRY_S)
+            if batch is not None:
+                self._fill(query, draws)
+                return batch
+            if time.monotonic() >= self.deadline:
+                raise ReplayNotReady("a batch on its way")
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sends priorities to the shards; at most four updates are on the way."""
+        calls = []
+        for index, rows in _split_key(keys, len(self._shards)):
+            local = keys[rows] & ((1 << _SHARD_SHIFT) - 1)
+            calls.append(self._shards[index].update_priorities.remote(local, priorities[rows]))
+        self._updates.append(calls)
+        if len(self._updates) > 4:
+            for call in self._updates.popleft():
+                try:
+                    ray.get(call, timeout=60.0)
+                except ray.exceptions.RayTaskError:
+                    raise
+                except RayError:  # the shard is being restarted; it comes back with older priorities
+                    continue
+
+    def _fill(self, query: _Query, draws: deque[_Draw]) -> None:
+        """Asks for batches up to the bound, as far as the limiter allows."""
+        while len(draws) < self._bound:
+            if not self._limiter.can_sample(query.batch_size * self._num_ranks) or not self._draw(query, draws):
+                return
+
+    def _draw(self, query: _Query, draws: deque[_Draw]) -> bool:
+        mass = np.array([status.mass for status in self._statuses])
+        total = mass.sum()
+        if total <= 0:
+            return False
+        size = query.batch_size
+        self._count(size)
+        bounds = np.concatenate([[0.0], np.cumsum(mass / total)])
+        strata = (np.arange(size) + self._rng.random(size)) / size
+        owner = np.clip(np.searchsorted(bounds, strata, side="right") - 1, 0, len(mass) - 1)
+        rows = dict(query.rows) if query.rows is not None else None
+        draw = _Draw(size, [], [], [])
+        for index in np.unique(owner):
+            width = bounds[index + 1] - bounds[index]
+            positions = np.clip((strata[owner == index] - bounds[index]) / width, 0.0, np.nextafter(1.0, 0.0))
+            call = self._shards[index].sample.remote(positions, query.length, rows, self._rank, self._sampled)
+            draw.shards.append(int(index))
+            draw.share.append(float(width))
+            draw.answers.append(call)
+        draws.append(draw)
+        return True
+
+    def _receive(self, draws: deque[_Draw]) -> Batch | None:
+        """Returns the oldest batch; None if it does not arrive before the deadline, or a shard could not serve it."""
+        draw = draws[0]
+        left = max(0.0, min(60.0, self.deadline - time.monotonic()))
+        _, missing = ray.wait(draw.answers, num_returns=len(draw.answers), timeout=left)
+        if missing:
+            return None
+        draws.popleft()
+        parts = []
+        for index, share, call in zip(draw.shards, draw.share, draw.answers, strict=True):
+            part, self._statuses[index] = ray.get(call)
+            if part is not None:
+                part.key = part.key | (index << _SHARD_SHIFT)
+                part.probability = part.probability * share
+                parts.append(part)
+        self._note_inserted()
+        if len(parts) < len(draw.shards):
+            self._count(-draw.size)
+            return None
+        return _concatenate(parts, sum(status.num_items for status in self._statuses))
+
+    def _wait_for_inserts(self, batch_size: int) -> None:
+        """Waits at the shards until enough was inserted; raises ReplayNotReady at the deadline."""
+        if time.monotonic() >= self.deadline:
+            raise ReplayNotReady(self._limiter.wait_reason())
+        missing = self._limiter.needed_inserts(batch_size * self._num_ranks)
+        self._refresh(max(1, -(-missing // len(self._shards))))
+
+    def _refresh(self, missing_per_shard: float) -> None:
+        """Asks all shards for their numbers, letting them wait for so many more inserts."""
+        left = max(0.05, min(1.0, self.deadline - time.monotonic()))
+        calls = []
+        for index, shard in enumerate(self._shards):
+            known = self._statuses[index].inserted_items if self._statuses else 0
+            patience = left if missing_per_shard else 0.0
+            calls.append(shard.status.remote(self._rank, self._sampled, known + int(missing_per_shard), patience))
+        self._statuses = ray.get(calls, timeout=60.0)
+        self._note_inserted()
+
+    def _note_inserted(self) -> None:
+        self._limiter.inserted = sum(status.inserted_items for status in self._statuses)
+        self._limiter.sampled = self._sampled * self._num_ranks
+
+    def _count(self, size: int) -> None:
+        self._sampled += size
+        self._limiter.sampled = self._sampled * self._num_ranks
+
+    def _forget(self, query: _Query) -> None:
+        """Drops what was on its way when a shard was lost; it does not count as sampled."""
+        self._count(-query.batch_size * len(self._draws[query]))
+        self._draws[query].clear()
+        self._statuses = []
+
+
+def _concatenate(parts: list[Batch], num_items: int) -> Batch:
+    """Joins the shards' parts of a batch."""
+    if len(parts) == 1:
+        parts[0].num_items = num_items
+        return parts[0]
+
+    def join(name: str) -> Array:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Batch(
+        observation=join("observation"),
+        action=join("action"),
+        reward=join("reward"),
+        terminated=join("terminated"),
+        truncated=join("truncated"),
+        extras={name: np.concatenate([part.extras[name] for part in parts]) for name in parts[0].extras},
+        num_rows=join("num_rows"),
+        key=join("key"),
+        probability=join("probability"),
+        num_items=num_items,
+        weights_version=join("weights_version"),
+    )
+
+
+def _split_key(key: Array, num_shards: int) -> list[tuple[int, Array]]:
+    """Returns, per shard that occurs in `key`, its index and the rows of `key` that belong to it."""
+    shard = key >> _SHARD_SHIFT
+    if len(shard) and int(shard.max()) >= num_shards:
+        raise ReplayError(f"a key names shard {int(shard.max())}; there are {num_shards}. The keys are of another run.")
+    return [(int(index), np.flatnonzero(shard == index)) for index in np.unique(shard)]

@@ -1,0 +1,147 @@
+"""Both ends of a queue of unrolls: workers ship what they completed, in order; learners take whole batches."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import ray
+from ray.exceptions import RayError
+
+from rlsys.api import ReplayNotReady
+from rlsys.errors import ReplayError
+from rlsys.runtime.workers.remote import Handle
+from rlsys.runtime.workers.shard import ShardStatus
+from rlsys.types import Array, Batch, Segment, Unrolls
+
+_PATIENCE_S = 0.5
+_RETRY_S = 0.2
+
+
+class QueueOutlet:
+    """Ships unrolls to one shard; implements `rollout.Outlet`.
+
+    The unrolls of an environment must arrive in order, so there is one call at a time, and the worker goes on
+    meanwhile. Where episodes have put its environments out of step, each step completes a few unrolls: they wait until
+    they are worth a call. What a shard could not take in time, or lost, is sent again; shards recognise what they hold.
+    """
+
+    def __init__(self, shard: Handle, num_environments: int) -> None:
+        """Lets a worker run ahead by one unroll of each of its environments, besides those on their way."""
+        self._shard = shard
+        self._bound = num_environments
+        self._worth_a_call = -(-num_environments // 4)
+        self._waiting: list[Segment | Unrolls] = []
+        self._num_waiting = 0
+        self._sent: list[Segment | Unrolls] = []
+        self._call: ray.ObjectRef | None = None
+        self._reason = ""
+
+    def ready(self, timeout_s: float) -> bool:
+        """Waits until there are fewer unrolls to be sent than the bound."""
+        deadline = time.monotonic() + timeout_s
+        while self._num_waiting >= self._bound:
+            self._settle(max(0.0, deadline - time.monotonic()))
+            if self._num_waiting >= self._bound and time.monotonic() >= deadline:
+                return False
+        return True
+
+    def offer(self, items: Sequence[Segment | Unrolls]) -> None:
+        """Sends blocks of unrolls once they are worth a call and those before them have arrived."""
+        self._waiting += items
+        self._num_waiting += sum(item.num_items for item in items)
+        if self._num_waiting >= self._worth_a_call:
+            self._settle(0.0)
+
+    def waits_for(self) -> str:
+        """Says why the last insert was not taken."""
+        return f"replay: {self._reason or 'a shard to take unrolls'}"
+
+    def _settle(self, timeout_s: float) -> None:
+        """Ends the call, if that happens in time, and makes the next: again, or with all that waits."""
+        if self._call is not None:
+            if not ray.wait([self._call], timeout=timeout_s)[0]:
+                return
+            try:
+                self._reason = ray.get(self._call)
+            except ray.exceptions.RayTaskError:
+                raise
+            except RayError:
+                self._reason = "a replay shard to come back"
+                time.sleep(_RETRY_S)
+        if not self._reason:
+            self._sent, self._waiting, self._num_waiting = self._waiting, [], 0
+        self._call = self._shard.insert.remote(self._sent, _PATIENCE_S) if self._sent else None
+
+
+class RemoteQueue:
+    """Draws batches from this rank's shards; implements `rlsys.api.Replay` for queues.
+
+    Each shard has one call on its way that waits there until it can give a batch, and the next one leaves before the
+    learner works on the last: the shard prepares it meanwhile. All unrolls of an environment come from one shard, so
+    they come in order. Waits for: unrolls; never past `deadline` (monotonic seconds).
+    """
+
+    def __init__(self, shards: Sequence[Handle]) -> None:
+        self._shards = shards
+        self._statuses = [ShardStatus(0, 0.0, 0, {})] * len(shards)
+        self._calls: dict[ray.ObjectRef, int] = {}
+        self._batch_size = 0
+        self.sampled = 0
+        """Unrolls received so far; part of a checkpoint."""
+        self.deadline = float("inf")
+
+    def stats(self) -> dict[str, float]:
+        """Returns the sums over the shards of their figures."""
+        stats: dict[str, float] = {}
+        for status in self._statuses:
+            for name, value in status.stats.items():
+                stats[name] = stats.get(name, 0.0) + value
+        stats["items"] = float(sum(status.num_items for status in self._statuses))
+        stats["inserted"] = float(sum(status.inserted_items for status in self._statuses))
+        stats["sampled"] = float(self.sampled)
+        stats["batches_in_flight"] = float(len(self._calls))
+        return stats
+
+    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
+        """Returns the next batch of whole unrolls; see `rlsys.api.Replay.sample`.
+
+        `length` is what the queue was made with, and `rows` has no meaning: unrolls are never cut.
+        """
+        assert self._batch_size in (0, batch_size), "one size of batch, for batches are asked for in advance"
+        self._batch_size = batch_size
+        while True:
+            self._ask()
+            left = max(0.0, min(60.0, self.deadline - time.monotonic()))
+            ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=left)
+            for reference in ready:
+                batch = self._receive(reference)
+                if batch is not None:
+                    self._ask()
+                    self.sampled += batch_size
+                    return batch
+            if time.monotonic() >= self.deadline:
+                waiting = sum(status.num_items for status in self._statuses)
+                raise ReplayNotReady(f"{waiting:,} of {batch_size:,} unrolls in the queue")
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Refuses: a queue has none."""
+        raise ReplayError("priorities were sent to a queue; only 'prioritized' tables use them. Send none.")
+
+    def _ask(self) -> None:
+        """Makes sure that each shard has a call on its way."""
+        asked = set(self._calls.values())
+        for index, shard in enumerate(self._shards):
+            if index not in asked:
+                self._calls[shard.take.remote(self._batch_size, _PATIENCE_S)] = index
+
+    def _receive(self, reference: ray.ObjectRef) -> Batch | None:
+        """Returns the batch of a call that has ended; None if the shard had too little, or is being restarted."""
+        index = self._calls.pop(reference)
+        batch: Batch | None
+        try:
+            batch, self._statuses[index] = ray.get(reference)
+        except ray.exceptions.RayTaskError:
+            raise
+        except RayError:
+            time.sleep(_RETRY_S)
+            return None
+        return batch

@@ -1,0 +1,287 @@
+"""A replay shard: one table or queue, serving many writers and readers."""
+
+import abc
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rlsys.api import ReplayNotReady
+from rlsys.replay.limiter import RateLimiter
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Opened
+from rlsys.runtime.checkpoints.part import write_part
+from rlsys.runtime.checkpoints.storage import FileRecord
+from rlsys.runtime.metrics.timing import Stopwatch
+from rlsys.runtime.metrics.vitals import Pulse, Vitals
+from rlsys.runtime.plan import Plan
+from rlsys.types import Array, Batch, Segment, Unrolls
+
+
+@dataclass(frozen=True)
+class ShardStatus:
+    """What a reader must know of a shard to draw across all of them.
+
+    Attributes:
+      num_items: items now in the table.
+      mass: sum of their priorities.
+      inserted_items: items ever inserted.
+      stats: figures for the metrics.
+    """
+
+    num_items: int
+    mass: float
+    inserted_items: int
+    stats: Mapping[str, float]
+
+
+@dataclass
+class ShardReport:
+    """What a shard did since its last report.
+
+    Attributes:
+      worker: its index.
+      vitals: of its process.
+      inserted_items: items stored.
+      batches: batches given out, or parts of them.
+      spent: seconds computing per kind of call (insert, sample, priorities, save); the rest is wait.
+    """
+
+    worker: int
+    vitals: Vitals
+    inserted_items: int = 0
+    batches: int = 0
+    spent: dict[str, float] = field(default_factory=dict)
+
+
+class Shard(abc.ABC):
+    """What the shards of tables and of queues share; all methods run on one event loop, so nothing needs a lock."""
+
+    def __init__(self, index: int) -> None:
+        self.name = f"replay-{index}"
+        self._held = ""
+        self._index = index
+        self._moved = asyncio.Event()
+        self._watch = Stopwatch("wait")  # no part of it may hold an await
+        self._pulse = Pulse()
+        self._inserted_items = 0
+        self._batches = 0
+
+    async def report(self) -> ShardReport:
+        """Returns what happened since the last report and starts a new one."""
+        report = ShardReport(
+            self._index, self._pulse.take(), self._inserted_items, self._batches, spent=self._watch.take()
+        )
+        self._inserted_items = self._batches = 0
+        return report
+
+    async def insert(self, items: Sequence[Segment | Unrolls], patience_s: float) -> str:
+        """Stores segments, or blocks of unrolls, one by one as there is room; what is stored already is passed over.
+
+        Returns:
+          The empty string when all are stored, or, after `patience_s`, what the rest waits for (send all again).
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        for item in items:
+            while reason := self._held or self._insert_waits_for(item):
+                left = deadline - loop.time()
+                if left <= 0:
+                    return reason
+                await self._wait(left)
+            with self._watch.part("insert"):
+                is_new = self._store(item)
+            if is_new:
+                self._inserted_items += item.num_items
+                self._wake()
+        return ""
+
+    async def hold(self, reason: str) -> None:
+        """Lets inserts wait for `reason` until they are let go on by an empty one."""
+        self._held = reason
+        self._wake()
+
+    @abc.abstractmethod
+    async def save_to(self, place: str, step: int, committed: int | None) -> list[FileRecord]:
+        """Writes this shard, as it is now, as a part of a checkpoint; it serves meanwhile.
+
+        Args:
+          place: of the draft.
+          step: of the draft.
+          committed: step of the newest checkpoint, None if there is none.
+        """
+
+    async def restore(self, checkpoints: str, step: int) -> int:
+        """Takes over this shard's part of a committed checkpoint; returns the number of items."""
+        self.load(Checkpoints(checkpoints, keep=1).open(step, parts=[self.name]))
+        return self.num_items
+
+    @property
+    @abc.abstractmethod
+    def num_items(self) -> int:
+        """Items that can be sampled."""
+
+    @abc.abstractmethod
+    def load(self, opened: Opened) -> None:
+        """Goes on from what `save_to` wrote; the shard must be new."""
+
+    @abc.abstractmethod
+    def _insert_waits_for(self, item: Segment | Unrolls) -> str:
+        """Says what an insert waits for; empty if it may go on."""
+
+    @abc.abstractmethod
+    def _store(self, item: Segment | Unrolls) -> bool:
+        """Stores an item; returns False where it had been stored before."""
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._moved.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+class ReplayShard(Shard):
+    """Owns one table behind a rate limiter.
+
+    Inserts wait here, at the shard, while replay is ahead of the learner; each shard holds its share of the ratio,
+    because writers take turns among the shards. Samples wait at the reader (`RemoteReplay`), who alone knows all
+    shards. A reader reports with every call how much all of its samples come to, which is what frees the writers.
+    """
+
+    def __init__(self, plan: Plan, index: int) -> None:
+        from rlsys.replay.table import Table  # with numba, which those who only call a shard do without
+        from rlsys.runtime.checkpoints.table_writer import TableWriter
+
+        super().__init__(index)
+        shards = plan.runtime.replay_shards
+        seed = plan.seeds("replay", index)[0]
+        self._table = Table(plan.table, plan.stored_env, plan.segments, share=shards, seed=seed)
+        self._limiter = RateLimiter.for_shard(plan.table, shards)
+        self._writer = TableWriter(self.name, lambda: self._watch.part("save"))
+        self._shards = shards
+        self._sampled_by_rank: dict[int, int] = {}
+
+    @property
+    def num_items(self) -> int:
+        """Items in the table."""
+        return self._table.num_items
+
+    async def sample(
+        self, positions: Array, length: int, rows: Mapping[str, int] | None, rank: int, sampled: int
+    ) -> tuple[Batch | None, ShardStatus]:
+        """Draws the items at `positions` (fractions of this shard's mass).
+
+        Args:
+          positions: `[B]` in [0, 1).
+          length: as in `rlsys.api.Replay.sample`.
+          rows: likewise.
+          rank: the learner rank that asks.
+          sampled: items that this rank has sampled from all shards so far.
+
+        Returns:
+          The batch, None if the shard's mass has gone since the reader looked, and the shard's numbers.
+        """
+        self._note_sampled(rank, sampled)
+        try:
+            with self._watch.part("sample"):
+                batch = self._table.sample(len(positions), length, rows, positions)
+        except ReplayNotReady:
+            return None, self._status()
+        self._batches += 1
+        return batch, self._status()
+
+    async def status(self, rank: int, sampled: int, inserted_at_least: int = 0, patience_s: float = 0.0) -> ShardStatus:
+        """Returns the shard's numbers when so many items were inserted, at the latest after `patience_s`."""
+        self._note_sampled(rank, sampled)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        while self._limiter.inserted < inserted_at_least and (left := deadline - loop.time()) > 0:
+            await self._wait(left)
+        return self._status()
+
+    async def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sets priorities; evicted items are skipped and counted."""
+        with self._watch.part("priorities"):
+            self._table.update_priorities(keys, priorities)
+
+    async def save_to(self, place: str, step: int, committed: int | None) -> list[FileRecord]:
+        """See `Shard`; rows that the newest checkpoint holds are not written again."""
+        sampled = {str(rank): count for rank, count in self._sampled_by_rank.items()}
+        state = {"limiter": self._limiter.save(), "sampled_by_rank": sampled}
+        return await self._writer.write(self._table, state, place, step, committed)
+
+    def load(self, opened: Opened) -> None:
+        """See `Shard`."""
+        saved = self._writer.read(opened, self._table)
+        self._limiter.load(saved["limiter"])
+        self._sampled_by_rank = {int(rank): count for rank, count in saved["sampled_by_rank"].items()}
+
+    def _note_sampled(self, rank: int, sampled: int) -> None:
+        if self._sampled_by_rank.get(rank) != sampled:
+            self._sampled_by_rank[rank] = sampled
+            self._limiter.sampled = sum(self._sampled_by_rank.values()) / self._shards
+            self._wake()
+
+    def _status(self) -> ShardStatus:
+        return ShardStatus(self._table.num_items, self._table.mass, self._limiter.inserted, self._table.stats())
+
+    def _insert_waits_for(self, item: Segment | Unrolls) -> str:
+        return "" if self._limiter.can_insert(item.num_items) else self._limiter.insert_wait_reason()
+
+    def _store(self, item: Segment | Unrolls) -> bool:
+        assert isinstance(item, Segment)
+        is_new = self._table.insert(item)
+        self._limiter.inserted += item.num_items if is_new else 0
+        return is_new
+
+
+class QueueShard(Shard):
+    """Owns one queue of unrolls. Inserts wait while it is full, takers while it holds less than a batch.
+
+    A block that was inserted stays in Ray's shared memory until its last unroll has been taken; nothing is copied.
+    """
+
+    def __init__(self, plan: Plan, index: int) -> None:
+        from rlsys.replay.queue import UnrollQueue
+
+        super().__init__(index)
+        self._queue = UnrollQueue(plan.table, plan.stored_env, plan.segments)
+
+    @property
+    def num_items(self) -> int:
+        """Unrolls that wait."""
+        return self._queue.num_items
+
+    async def take(self, batch_size: int, patience_s: float) -> tuple[Batch | None, ShardStatus]:
+        """Gives out the oldest unrolls; None if so many have not come within `patience_s`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        while self._queue.num_items < batch_size and (left := deadline - loop.time()) > 0:
+            await self._wait(left)
+        if self._queue.num_items < batch_size:
+            return None, self._status()
+        with self._watch.part("sample"):
+            batch = self._queue.sample(batch_size)
+        self._batches += 1
+        self._wake()
+        return batch, self._status()
+
+    async def save_to(self, place: str, step: int, committed: int | None) -> list[FileRecord]:
+        """See `Shard`; blocks never change, so only references to them are copied."""
+        return await asyncio.to_thread(write_part, place, self.name, {"queue": self._queue.save()})
+
+    def load(self, opened: Opened) -> None:
+        """See `Shard`."""
+        self._queue.load(opened.read(self.name)["queue"])
+
+    def _insert_waits_for(self, item: Segment | Unrolls) -> str:
+        return "" if self._queue.has_room() else f"room in the queue of {self._queue.num_items:,} unrolls"
+
+    def _store(self, item: Segment | Unrolls) -> bool:
+        assert isinstance(item, Unrolls)
+        return self._queue.insert(item)
+
+    def _status(self) -> ShardStatus:
+        return ShardStatus(self.num_items, self._queue.mass, self._queue.inserted_items, self._queue.stats())
