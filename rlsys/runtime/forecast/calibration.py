@@ -1,6 +1,6 @@
 """What the parts of a plan cost on this machine: measured for a few seconds, each in a process of its own.
 
-    acting × min(rollout workers, cores - 1) ──segments──▶ storing ──batches──▶ learning
+    acting × min(rollout workers, cores) ──segments──▶ storing ──batches──▶ learning
 
 These are the plan's own objects without Ray: rollout workers that play, a table or queue that holds what they send, a
 learner that updates from it. All of them compute at the same time, as in a run, so that what cores lose to each other
@@ -30,7 +30,7 @@ def measure(plan: Plan, seconds: float) -> Costs:
     Raises:
       RlsysError: a part of the plan cannot be built, or fails.
     """
-    actors = max(1, min(plan.num_rollout_workers, (os.cpu_count() or 1) - 1))
+    actors = min(plan.num_rollout_workers, os.cpu_count() or 1)
     with contextlib.ExitStack() as stack:
         to_shard, from_actor = stack.enter_context(_pipe())
         to_learner, from_shard = stack.enter_context(_pipe())

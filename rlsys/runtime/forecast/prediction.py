@@ -32,8 +32,8 @@ _COPY_S = 0.6e-9
 """CPU seconds per byte that passes through shared memory, on either side."""
 _TICK_S = 600e-6
 """CPU seconds of the supervisor for one report of a worker."""
-_RAY_CORES = 0.05
-"""Cores that Ray's own processes take on each machine."""
+_RAY_CORES, _IDLE_CORES = 0.05, 0.005
+"""Cores that Ray's own processes take on each machine, and its threads in each rollout worker."""
 _BUSY = 0.95
 """What is left of a core that several processes share, after switching between them."""
 _SERVER_BYTES, _DRIVER_BYTES = 63 * _MIB, 260 * _MIB
@@ -225,7 +225,8 @@ class _Bounds:
             needed_s = sum(shares.values())
             if not kind.cores or not needed_s:
                 continue
-            cores = (kind.cores - _RAY_CORES) * kind.count * _BUSY - self._ticks_on(kind) * _TICK_S
+            idle = self._workers_on(kind) * _IDLE_CORES + self._ticks_on(kind) * _TICK_S
+            cores = (kind.cores - _RAY_CORES) * kind.count * _BUSY - idle
             largest = max(shares, key=lambda part: shares[part])
             name = f"the {kind.cores * kind.count} cores of {kind.name}, most of all for {largest}"
             bounds.append(Bound(name, max(0.0, cores) / needed_s))
@@ -248,6 +249,14 @@ class _Bounds:
                 total = sum(found.cores * found.count for found in there)
                 shares[part] = seconds * kind.cores * kind.count / max(1, total)
         return shares
+
+    def _workers_on(self, kind: MachineType) -> float:
+        """Returns how many of the rollout workers machines of this kind have."""
+        there = homes(self._machines, "rollout")
+        if kind not in there:
+            return 0.0
+        total = sum(found.cores * found.count for found in there)
+        return self._plan.num_rollout_workers * kind.cores * kind.count / max(1, total)
 
     def _ticks_on(self, kind: MachineType) -> float:
         """Returns the reports per second that the supervisor handles there: it runs on the head, or anywhere."""
