@@ -18,7 +18,9 @@ from rlsys.runtime.workers.states import restart
 from rlsys.runtime.workers.weights import NOTHING, Echo, echo
 from rlsys.types import Array, Segment, State, Unrolls, Weights
 
-_PAUSE_S = 0.05
+_PAUSE_S, _SHORT_PAUSE_S = 0.05, 0.002
+_TURN_PATIENCE_S = 60.0
+"""A worker whose batch was lost, with a shard or another worker, collects again."""
 
 
 class Outlet(Protocol):
@@ -71,6 +73,45 @@ class RolloutReport:
     waits_for: str = ""
 
 
+class Turn:
+    """Whose turn it is where collecting and learning alternate, from the side of a worker that collects."""
+
+    def __init__(self, unrolls: int, num_environments: int) -> None:
+        """Takes the unrolls that each environment collects in one turn; 0: it is always the worker's."""
+        self.unrolls = unrolls
+        self._completed = np.zeros(num_environments, np.int64)
+        self._collected_with = -1
+        self._over_since = 0.0
+
+    def collected(self, completed: Sequence[Segment | Unrolls], learner_step: int) -> None:
+        """Notes what one step completed, with weights of some learner step."""
+        if not self.unrolls:
+            return
+        for block in completed:
+            assert isinstance(block, Unrolls)
+            np.add.at(self._completed, block.environment % len(self._completed), 1)
+        if (self._completed >= self.unrolls).all():
+            self._completed -= self.unrolls  # after a time limit an environment may be an unroll ahead
+            self._collected_with = learner_step
+            self._over_since = time.monotonic()
+
+    def is_over(self, learner_step: int) -> bool:
+        """Tells whether the learner has yet to learn from the last turn, or another worker to collect its share."""
+        if self._collected_with < learner_step or not self.unrolls:
+            return False
+        return time.monotonic() - self._over_since < _TURN_PATIENCE_S
+
+    def save(self) -> Saved:
+        """Returns what was collected, and with which weights."""
+        return {"completed": self._completed.copy(), "collected_with": self._collected_with}
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self._completed[:] = saved["completed"]
+        self._collected_with = saved["collected_with"]
+        self._over_since = time.monotonic()
+
+
 class RolloutWorker:
     """Holds E environments, a policy and what is not yet shipped of each episode.
 
@@ -91,6 +132,8 @@ class RolloutWorker:
         )
         self._version = -1
         self._steps_since_sync = 0
+        self._learner_step = -1
+        self._turn = Turn(plan.unrolls_per_turn, self._size)
         self._sums: dict[str, float] = {}
         self._report = RolloutReport(index)
         self._watch = Stopwatch()
@@ -104,6 +147,12 @@ class RolloutWorker:
         """Acts with these weights from the next step on."""
         self._policy.set_weights(weights)
         self._version = weights.version
+        self._learner_step = weights.learner_step
+
+    @property
+    def awaits_weights(self) -> bool:
+        """True once it has collected its share of a batch, until it is given weights that learned from it."""
+        return self._turn.is_over(self._learner_step)
 
     def step(self) -> Sequence[Segment | Unrolls]:
         """Makes one decision in every environment and returns the segments, or blocks of unrolls, that it completed."""
@@ -121,6 +170,7 @@ class RolloutWorker:
             for name, value in decision.extras.items():
                 if value.ndim == 1:
                     self._sums[name] = self._sums.get(name, 0.0) + float(value.sum())
+            self._turn.collected(completed, self._learner_step)
         self._report.env_steps += self._size
         self._steps_since_sync += self._size
         self._report.games += result.games
@@ -171,7 +221,7 @@ class RolloutWorker:
             with watch.part("wait_weights"):
                 self._report.waits_for = self._sync(source)
                 if self._report.waits_for:
-                    time.sleep(min(_PAUSE_S, left))
+                    time.sleep(min(_SHORT_PAUSE_S if self.awaits_weights else _PAUSE_S, left))
                     continue
             with watch.part("wait_replay"):
                 if not outlet.ready(min(left, _PAUSE_S) if source.is_asking else left):
@@ -203,6 +253,7 @@ class RolloutWorker:
             "state": dict(self._state),
             "writer": self._writer.save(),
             "steps_since_sync": self._steps_since_sync,
+            "turn": self._turn.save(),
         }
 
     def load(self, saved: Saved) -> None:
@@ -212,6 +263,7 @@ class RolloutWorker:
         """
         self._policy.load(saved["policy"])
         self._steps_since_sync = saved["steps_since_sync"]
+        self._turn.load(saved["turn"])
         if self._env.load(saved["env"]).all():
             self._writer.load(saved["writer"])
             self._state = {name: np.array(value) for name, value in saved["state"].items()}
@@ -226,13 +278,17 @@ class RolloutWorker:
         Returns:
           What is missing before the worker may go on.
         """
-        is_due = self._version < 0 or self._steps_since_sync >= self._plan.runtime.weight_sync_frequency
+        is_due = self._version < 0 or self.awaits_weights
+        if not self._turn.unrolls:
+            is_due = is_due or self._steps_since_sync >= self._plan.runtime.weight_sync_frequency
         if is_due:
             self._steps_since_sync = 0
         if is_due or source.is_asking:
             weights = source.newer(self._version)
             if weights is not None:
                 self.set_weights(weights)
+        if self.awaits_weights:
+            return "the learner to learn from its unrolls"
         return "the first weights" if self._version < 0 else ""
 
     def _bootstrap_extras(self, result: StepResult, state: State) -> dict[str, Array] | None:
