@@ -32,6 +32,9 @@ class Outlet(Protocol):
     def offer(self, items: Sequence[Segment | Unrolls]) -> None:
         """Takes over segments, or blocks of unrolls."""
 
+    def flush(self) -> None:
+        """Sends, as far as nothing is on the way, what waits for more to come; says so again until all is sent."""
+
     def waits_for(self) -> str:
         """Says what `ready` waits for."""
 
@@ -221,6 +224,7 @@ class RolloutWorker:
             with watch.part("wait_weights"):
                 self._report.waits_for = self._sync(source)
                 if self._report.waits_for:
+                    outlet.flush()
                     time.sleep(min(_SHORT_PAUSE_S if self.awaits_weights else _PAUSE_S, left))
                     continue
             with watch.part("wait_replay"):
