@@ -19,8 +19,8 @@ from rlsys.runtime.workers.weights import NOTHING, Echo, echo
 from rlsys.types import Array, Segment, State, Unrolls, Weights
 
 _PAUSE_S, _SHORT_PAUSE_S = 0.05, 0.002
-_TURN_PATIENCE_S = 60.0
-"""A worker whose batch was lost, with a shard or another worker, collects again."""
+_TURN_PATIENCE_S = 30.0
+"""After so long without news a worker collects again: its batch may have been lost with a shard."""
 
 
 class Outlet(Protocol):
@@ -83,7 +83,7 @@ class Turn:
         """Takes the unrolls that each environment collects in one turn; 0: it is always the worker's."""
         self.unrolls = unrolls
         self._completed = np.zeros(num_environments, np.int64)
-        self._collected_with = -1
+        self._collected_with = -2
         self._over_since = 0.0
 
     def collected(self, completed: Sequence[Segment | Unrolls], learner_step: int) -> None:
@@ -99,8 +99,11 @@ class Turn:
             self._over_since = time.monotonic()
 
     def is_over(self, learner_step: int) -> bool:
-        """Tells whether the learner has yet to learn from the last turn, or another worker to collect its share."""
-        if self._collected_with < learner_step or not self.unrolls:
+        """Tells whether the learner has yet to learn from the last turn, or another worker to collect its share.
+
+        A learner that goes on from a checkpoint has lost what was collected: then the turn begins again, too.
+        """
+        if self._collected_with != learner_step or not self.unrolls:
             return False
         return time.monotonic() - self._over_since < _TURN_PATIENCE_S
 
