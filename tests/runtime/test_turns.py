@@ -116,6 +116,8 @@ class TestOnRay:
         with started(plan, make_recorder) as run:
             assert run.supervisor.run() == "60 learner steps are done"
             assert run.progress.env_steps <= 62 * 8 * LENGTH
+            with pytest.raises(ConfigError, match=r"rollouts = 4 of a run that .* Resume it with"):
+                run.supervisor.scale(4)
 
     def test_ranks_take_turns_with_the_workers_of_their_shards(
         self, make_plan: MakePlan, make_recorder: MakeRecorder
