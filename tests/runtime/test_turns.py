@@ -14,7 +14,7 @@ from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.workers import rollout
+from rlsys.runtime.workers import turn
 from rlsys.runtime.workers.rollout import RolloutWorker
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 from rlsys.types import Weights
@@ -61,7 +61,7 @@ def test_a_worker_whose_batch_is_lost_collects_again(make_plan: MakePlan, monkey
     worker = RolloutWorker(make_turn_plan(make_plan), 0)
     worker.set_weights(weights(0))
     collect(worker)
-    monkeypatch.setattr(rollout, "_TURN_PATIENCE_S", 0.1)
+    monkeypatch.setattr(turn, "_PATIENCE_S", 0.1)
     assert worker.awaits_weights
     time.sleep(0.15)
     assert not worker.awaits_weights
