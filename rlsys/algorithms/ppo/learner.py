@@ -7,7 +7,6 @@ bootstrapped from the observation after it (upstream drops its last row instead)
 Shape legend: B unrolls, T rows, M time steps of a minibatch, A actions.
 """
 
-import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -23,7 +22,8 @@ from rlsys.algorithms.ppo.requirements import LOG_PROBABILITY, VALUE
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import WorkerError
 from rlsys.nets.flat import FlatParameters
-from rlsys.nets.precision import multiplies_bfloat16
+from rlsys.nets.precision import autocast
+from rlsys.nets.transfer import to_device
 from rlsys.ops.policy_gradient import log_probability
 from rlsys.ops.unroll import row_masks
 from rlsys.ops.vtrace import vtrace
@@ -64,8 +64,7 @@ class PPOLearner(Learner):
         self._optimizer = AdamW(
             [self._flat.vector], config.learning_rate, _BETAS, _EPSILON, weight_decay=config.weight_decay
         )
-        rounded = config.precision == "bf16" and multiplies_bfloat16(self._device)
-        self._precision = torch.autocast(self._device.type, torch.bfloat16) if rounded else contextlib.nullcontext()
+        self._precision = autocast(config.precision, self._device)
         self._rng = np.random.default_rng(context.seed)
         self._step = 0
 
@@ -96,18 +95,13 @@ class PPOLearner(Learner):
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
-        gradients = {name: value.cpu().numpy().copy() for name, value in self._flat.gradients().items()}
-        return {
-            **{f"weights/{name}": array for name, array in self._flat.to_arrays().items()},
-            **{f"gradients/{name}": array for name, array in gradients.items()},
-        }
+        return self._flat.histograms()
 
     def save(self) -> Saved:
         """Returns network, optimizer, random state and step."""
-        state = self._optimizer.state[self._flat.vector]
         return {
             "parameters": self._flat.to_arrays(),
-            "optimizer": {name: value.detach().cpu().numpy().copy() for name, value in state.items()},
+            "optimizer": self._flat.save_optimizer(self._optimizer),
             "rng": self._rng.bit_generator.state,
             "step": self._step,
         }
@@ -115,8 +109,7 @@ class PPOLearner(Learner):
     def load(self, saved: Saved) -> None:
         """Goes on exactly from `save`."""
         self._flat.load_arrays(saved["parameters"])
-        state = {name: torch.tensor(value) for name, value in saved["optimizer"].items()}
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": {0: state} if state else {}})
+        self._flat.load_optimizer(self._optimizer, saved["optimizer"])
         self._rng.bit_generator.state = saved["rng"]
         self._step = saved["step"]
 
@@ -174,8 +167,7 @@ class PPOLearner(Learner):
         self._flat.gradient.zero_()
         total.backward()  # type: ignore[no-untyped-call]
         self._context.average([self._flat.gradient])
-        norm = torch.linalg.vector_norm(self._flat.gradient)
-        self._flat.gradient.mul_((config.clip_grad_norm / norm.clamp_min(1e-12)).clamp(max=1.0))
+        norm = self._flat.clip(config.clip_grad_norm)
         if torch.isfinite(norm):
             self._optimizer.step()
         return {
@@ -194,10 +186,8 @@ class PPOLearner(Learner):
         return self._config.learning_rate * (1.0 if over is None else max(0.0, 1.0 - self._step / over))
 
     def _to_device(self, array: Array) -> Tensor:
-        """Copies to the device without waiting for it; on a CPU the tensor may share the array's memory."""
         with self._context.timed("copy"):
-            tensor: Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
-            return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
+            return to_device(array, self._device)
 
     def _diagnosis(self, batch: Batch, metrics: Mapping[str, float]) -> str:
         """Names the first number on the way from replay to the gradient that is not finite."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.requirements import network_of
-from rlsys.nets.scaling import RescaleObservation
+from rlsys.nets.scaling import ObservationInput
 from rlsys.types import EnvSpec
 
 _GAIN = 1.5
@@ -33,11 +33,10 @@ class ActorCritic(nn.Module):
     def __init__(self, config: PPOConfig, env: EnvSpec) -> None:
         super().__init__()
         shape = env.policy_observation.shape
-        self._is_image = network_of(config, env) == "cnn_small"
-        self._has_bounds = bool(env.observation_low)
+        is_image = network_of(config, env) == "cnn_small"
         self._clip = config.logits_clip
-        self._rescale = RescaleObservation(env.observation_low, env.observation_high)
-        self.body = _small_cnn(shape, config.hidden_size) if self._is_image else _mlp(prod(shape), config.hidden_size)
+        self._input = ObservationInput(env, is_image=is_image)
+        self.body = _small_cnn(shape, config.hidden_size) if is_image else _mlp(prod(shape), config.hidden_size)
         self.policy = nn.Linear(config.hidden_size, env.num_actions)
         self.value = nn.Linear(config.hidden_size, 1)
         for module in self.modules():
@@ -48,23 +47,10 @@ class ActorCritic(nn.Module):
 
     def forward(self, observation: Tensor) -> Output:
         """Returns what it says about observations `[B, ...]`, raw."""
-        features = self.body(self._prepare(observation)).float()
+        features = self.body(self._input(observation)).float()
         with torch.autocast(features.device.type, enabled=False):
             logits, value = self.policy(features), self.value(features).squeeze(-1)
         return Output(logits.clamp(-self._clip, self._clip) if self._clip else logits, value)
-
-    def _prepare(self, observation: Tensor) -> Tensor:
-        """Returns vectors, or images `[B, K C, H, W]` in [0, 1], channels last."""
-        if not self._is_image:
-            vector: Tensor = self._rescale(observation)
-            return vector.flatten(start_dim=1)
-        x = observation.flatten(start_dim=1, end_dim=-3) if observation.dim() > 3 else observation.unsqueeze(1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        if self._has_bounds:
-            rescaled: Tensor = self._rescale(x)
-            return rescaled
-        rounded = torch.is_autocast_enabled(x.device.type)
-        return x.to(torch.get_autocast_dtype(x.device.type) if rounded else torch.float32).mul_(1.0 / 255.0)
 
 
 def _small_cnn(shape: tuple[int, ...], num_features: int) -> nn.Sequential:
