@@ -158,7 +158,8 @@ class Learner(abc.ABC):
 class SegmentSpec:
     """How a rollout worker cuts what it collects: into segments, each of one episode, or into unrolls.
 
-    Of an unroll only `length`, `extras` and `state` apply: it has exactly `length` rows and runs on across episodes.
+    Of an unroll only `length`, `extras` and what is named after `unroll` apply: it has exactly `length` rows, and runs
+    on across episodes.
 
     Attributes:
       length: new rows after which an unfinished episode's segment is shipped; a finished one ships at once.
@@ -167,6 +168,7 @@ class SegmentSpec:
       bootstrap_extras: also call the policy on the last observation of a truncated episode; its extras fill row T.
       extras: name -> spec of what the policy returns in `Decision.extras`.
       unroll: cut into unrolls, for a queue.
+      on_policy: of unrolls: a worker that has collected its share of a batch waits for weights that learned from it.
       state: name -> spec of the parts of the policy's state that an unroll begins with.
       encoded: what an unroll holds instead of observations, made by the policy: features of a part of the network that
         does not learn are smaller than frames, and are not computed twice.
@@ -178,6 +180,7 @@ class SegmentSpec:
     bootstrap_extras: bool = False
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
     unroll: bool = False
+    on_policy: bool = False
     state: Mapping[str, ArraySpec] = field(default_factory=dict)
     encoded: ArraySpec | None = None
 

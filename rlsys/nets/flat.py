@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from rlsys.types import Array
 
@@ -41,6 +42,31 @@ class FlatParameters:
         """Returns name -> view of that parameter's gradient."""
         return dict(zip(self._parameters, self._split(self.gradient), strict=True))
 
+    def clip(self, max_norm: float | None) -> Tensor:
+        """Scales the gradient down to a norm, if one is given; returns the norm that it had."""
+        norm: Tensor = torch.linalg.vector_norm(self.gradient)
+        if max_norm is not None:
+            self.gradient.mul_((max_norm / norm.clamp_min(1e-12)).clamp(max=1.0))
+        return norm
+
+    def histograms(self) -> dict[str, Array]:
+        """Returns copies of all parameters and gradients, to be watched (`run.debug_histograms`)."""
+        gradients = copied_arrays(self.gradients())
+        return {
+            **{f"weights/{name}": array for name, array in self.to_arrays().items()},
+            **{f"gradients/{name}": array for name, array in gradients.items()},
+        }
+
+    def save_optimizer(self, optimizer: Optimizer) -> dict[str, Array]:
+        """Returns what an optimizer of the vector remembers, name -> array; empty before the first step."""
+        state = optimizer.state[self.vector].items()
+        return copied_arrays({name: value for name, value in state if value is not None})
+
+    def load_optimizer(self, optimizer: Optimizer, saved: Mapping[str, Array]) -> None:
+        """Takes over what `save_optimizer` returned."""
+        state = {"state": {0: {name: torch.tensor(value) for name, value in saved.items()}} if saved else {}}
+        optimizer.load_state_dict({**optimizer.state_dict(), **state})
+
     def to_arrays(self) -> dict[str, Array]:
         """Returns name -> array, copied from the device at once and detached from it."""
         copied = self.vector.detach().to("cpu", copy=True)
@@ -58,6 +84,11 @@ class FlatParameters:
         return [
             part[: parameter.numel()].view(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)
         ]
+
+
+def copied_arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+    """Returns name -> array, copied from the device and detached from it."""
+    return {name: tensor.detach().to("cpu", copy=True).numpy() for name, tensor in tensors.items()}
 
 
 def module_arrays(module: nn.Module) -> dict[str, Array]:

@@ -1,5 +1,7 @@
 """Which numbers a device multiplies natively."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 _CPU_FEATURES = ("amx_bf16", "avx512_bf16", "bf16")
@@ -12,3 +14,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return device.type == "cpu" and any(capabilities.get(name, False) for name in _CPU_FEATURES)
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Returns a context in which products are rounded to bfloat16, if "bf16" is asked for and the device has it."""
+    rounds = precision == "bf16" and multiplies_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16) if rounds else nullcontext()

@@ -1,9 +1,11 @@
-"""Bringing numbers into [0, 1]: hidden states by their own range, observations by a given one."""
+"""Bringing numbers into [0, 1]: hidden states by their own range, observations by a given one, or that of a byte."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from rlsys.types import EnvSpec
 
 MIN_SPAN = 1e-5
 """Least span that is scaled up to 1: a constant input becomes 0, not NaN."""
@@ -43,3 +45,30 @@ class RescaleObservation(nn.Module):
         """Returns float32 of the same shape."""
         observation = observation.float()
         return (observation - self.low) * self.scale if self._has_bounds else observation
+
+
+class ObservationInput(nn.Module):
+    """Makes of raw observations what a body computes with: vectors, or images with all frames of a stack as channels.
+
+    Images are laid out channels last, which halves the time of convolutions on CPUs, too, and are rounded at once where
+    products will be: a byte has no more bits than bfloat16 keeps.
+    """
+
+    def __init__(self, env: EnvSpec, *, is_image: bool) -> None:
+        super().__init__()
+        self._is_image = is_image
+        self._has_bounds = bool(env.observation_low)
+        self._rescale = RescaleObservation(env.observation_low, env.observation_high)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Returns `[B, F]`, or `[B, C, H, W]` in [0, 1], for `[B, ...]`."""
+        if not self._is_image:
+            vector: Tensor = self._rescale(observation)
+            return vector.flatten(start_dim=1)
+        x = observation.flatten(start_dim=1, end_dim=-3) if observation.dim() > 3 else observation.unsqueeze(1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self._has_bounds:
+            rescaled: Tensor = self._rescale(x)
+            return rescaled
+        rounded = torch.is_autocast_enabled(x.device.type)
+        return x.to(torch.get_autocast_dtype(x.device.type) if rounded else torch.float32).mul_(1.0 / 255.0)

@@ -95,6 +95,11 @@ class Crew:
         before, plan = self.size, self._program.plan
         if count < 1:
             raise ConfigError(f"rollouts = {count}; a run needs at least 1. 'rlsys stop' ends it.")
+        if plan.segments.on_policy:
+            raise ConfigError(
+                f"rollouts = {count} of a run that collects and learns in turns; its workers have equal shares of a "
+                f"batch. Resume it with runtime.rollout_workers={count}."
+            )
         plan = replace(plan, runtime=plan.runtime.model_copy(update={"rollout_workers": count}))
         check(plan)
         self._program.plan = plan

@@ -144,6 +144,8 @@ class InlineRun:
             if desk is not None:
                 desk.serve(self)
             for worker in self._workers:
+                if worker.awaits_weights:
+                    continue
                 for segment in worker.step():
                     self._replay.insert(segment)
                 report = worker.report()
@@ -232,10 +234,12 @@ class InlineRun:
         self._newest = packed
 
     def _sync(self, *, force: bool) -> None:
-        """Hands the newest weights to each worker once it has made `weight_sync_frequency` decisions since the last."""
+        """Hands the newest weights to each worker whose turn is over, or which has made its decisions with the last."""
         for index, worker in enumerate(self._workers):
             self._steps_since_sync[index] += self._plan.runtime.environments_per_worker
-            due = self._steps_since_sync[index] >= self._plan.runtime.weight_sync_frequency
+            due = worker.awaits_weights
+            if not self._plan.segments.on_policy:
+                due = self._steps_since_sync[index] >= self._plan.runtime.weight_sync_frequency
             if (force or due) and self._newest is not None and self._newest is not self._acting[index]:
                 self._steps_since_sync[index] = 0
                 self._acting[index] = self._newest

@@ -71,6 +71,13 @@ class Plan:
         return self.table.max_size * (self.runtime.replay_shards if self.segments.unroll else 1)
 
     @property
+    def unrolls_per_turn(self) -> int:
+        """Unrolls of each environment that are collected with the same weights; 0 where nobody waits for newer ones."""
+        if not self.segments.on_policy:
+            return 0
+        return self.table.batch_size // (self.num_rollout_workers * self.runtime.environments_per_worker)
+
+    @property
     def checkpoints(self) -> str:
         """Where the run's checkpoints lie: a folder, or a URI."""
         return checkpoints_of(self.run, self.folder)
@@ -225,6 +232,29 @@ def _check_evaluations(plan: Plan) -> None:
             )
 
 
+def _check_turns(plan: Plan) -> None:
+    """Collecting and learning take turns: what all environments collect in one turn must be one batch."""
+    name, runtime = plan.algorithm.name, plan.runtime
+    if runtime.replay_shards != runtime.learners or plan.num_rollout_workers % runtime.learners:
+        raise ConfigError(
+            f"runtime.replay_shards = {runtime.replay_shards} with {runtime.learners} learners and "
+            f"{plan.num_rollout_workers} rollout workers; {name} needs one shard for each learner, and the same number "
+            "of workers for each. Change runtime.replay_shards or runtime.rollout_workers."
+        )
+    environments = plan.num_rollout_workers * runtime.environments_per_worker
+    if plan.table.batch_size % environments:
+        raise ConfigError(
+            f"a batch of {name} has {plan.table.batch_size} unrolls, of {environments} environments "
+            f"({plan.num_rollout_workers} rollout workers with {runtime.environments_per_worker} each); it must have "
+            "the same number of each. Change runtime.rollout_workers, environments_per_worker or the batch size."
+        )
+    if runtime.send_weights_frequency != 1:
+        raise ConfigError(
+            f"runtime.send_weights_frequency = {runtime.send_weights_frequency}; {name} waits for the weights of every "
+            "update. Set runtime.send_weights_frequency=1."
+        )
+
+
 def _check_queue(plan: Plan) -> None:
     """Each learner rank needs shards of its own: the unrolls of an environment must come to one of them, in order."""
     shards, ranks, workers = plan.runtime.replay_shards, plan.runtime.learners, plan.num_rollout_workers
@@ -233,6 +263,8 @@ def _check_queue(plan: Plan) -> None:
             f"runtime.replay_shards = {shards} with {ranks} learners and {workers} rollout workers; a queue needs a "
             "multiple of the learners, and a worker for each shard. Change runtime.replay_shards."
         )
+    if plan.segments.on_policy:
+        _check_turns(plan)
     from rlsys.replay.queue import UnrollQueue  # with numba, which rollout workers do without
 
     UnrollQueue(plan.table, plan.stored_env, plan.segments)

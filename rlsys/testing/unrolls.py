@@ -85,7 +85,13 @@ def check_rows(batch: Batch, index: int) -> tuple[int, int]:
 
 def _segments(config: CheckingConfig, env: EnvSpec) -> SegmentSpec:
     extras = {"seen": ArraySpec(env.observation.shape, "float32"), "value": ArraySpec((), "float32")}
-    return SegmentSpec(length=config.length, unroll=True, extras=extras, state={"steps": ArraySpec((), "int64")})
+    return SegmentSpec(
+        length=config.length,
+        extras=extras,
+        unroll=True,
+        on_policy=config.on_policy,
+        state={"steps": ArraySpec((), "int64")},
+    )
 
 
 def _table(config: CheckingConfig, env: EnvSpec) -> TableSpec:

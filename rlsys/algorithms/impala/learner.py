@@ -6,7 +6,6 @@ the root, and the learning rate falls to 0 over `total_steps` rows.
 Shape legend: B unrolls, T rows, D features, A actions.
 """
 
-import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import ConfigError, WorkerError
 from rlsys.nets.exact import ExactCore
 from rlsys.nets.flat import FlatParameters
-from rlsys.nets.precision import multiplies_bfloat16
+from rlsys.nets.precision import autocast
 from rlsys.nets.recurrent import Unrolled
+from rlsys.nets.transfer import to_device
 from rlsys.ops.policy_gradient import baseline_loss, log_probability, negative_entropy, policy_gradient_loss
 from rlsys.ops.unroll import continues, row_masks
 from rlsys.ops.vtrace import vtrace
@@ -69,8 +69,7 @@ class ImpalaLearner(Learner):
             eps=config.epsilon,
             momentum=config.momentum,
         )
-        rounded = config.precision == "bf16" and multiplies_bfloat16(self._device)
-        self._precision = torch.autocast(self._device.type, torch.bfloat16) if rounded else contextlib.nullcontext()
+        self._precision = autocast(config.precision, self._device)
         core = self._network.core
         self._history: History | CarriedHistory | None = None
         if config.gradient == "rtrl" and isinstance(core, ExactCore):
@@ -108,18 +107,13 @@ class ImpalaLearner(Learner):
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
-        gradients = {name: value.cpu().numpy().copy() for name, value in self._flat.gradients().items()}
-        return {
-            **{f"weights/{name}": array for name, array in self._flat.to_arrays().items()},
-            **{f"gradients/{name}": array for name, array in gradients.items()},
-        }
+        return self._flat.histograms()
 
     def save(self) -> Saved:
         """Returns network, optimizer, sensitivities and step."""
-        state = self._optimizer.state[self._flat.vector]
         return {
             "parameters": self._flat.to_arrays(),
-            "optimizer": {name: value.detach().cpu().numpy().copy() for name, value in state.items()},
+            "optimizer": self._flat.save_optimizer(self._optimizer),
             "history": None if self._history is None else self._history.save(),
             "step": self._step,
         }
@@ -127,8 +121,7 @@ class ImpalaLearner(Learner):
     def load(self, saved: Saved) -> None:
         """Goes on exactly from `save`; a run that was trained without sensitivities begins with none."""
         self._flat.load_arrays(saved["parameters"])
-        state = {name: torch.tensor(value) for name, value in saved["optimizer"].items()}
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": {0: state} if state else {}})
+        self._flat.load_optimizer(self._optimizer, saved["optimizer"])
         if self._history is not None and saved["history"]:
             self._history.load(saved["history"])
         self._step = saved["step"]
@@ -230,19 +223,15 @@ class ImpalaLearner(Learner):
     def _finish_gradient(self) -> Tensor:
         """Averages the gradient over the ranks and clips it; returns its norm before that."""
         self._context.average([self._flat.gradient])
-        norm: Tensor = torch.linalg.vector_norm(self._flat.gradient)
-        self._flat.gradient.mul_((self._config.grad_norm_clipping / norm.clamp_min(1e-12)).clamp(max=1.0))
-        return norm
+        return self._flat.clip(self._config.grad_norm_clipping)
 
     def _learning_rate(self) -> float:
         done = self._step * self._config.batch_size * self._config.unroll_length
         return self._config.learning_rate * max(0.0, 1.0 - done / self._config.total_steps)
 
     def _to_device(self, array: Array) -> Tensor:
-        """Copies to the device without waiting for it; on a CPU the tensor may share the array's memory."""
         with self._context.timed("copy"):
-            tensor: Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
-            return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
+            return to_device(array, self._device)
 
     def _diagnosis(self, batch: Batch, metrics: Mapping[str, float]) -> str:
         """Names the first number on the way from replay to the gradient that is not finite."""

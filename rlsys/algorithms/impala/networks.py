@@ -19,7 +19,7 @@ from rlsys.nets.exact import ExactCore
 from rlsys.nets.lstm import LSTMCore
 from rlsys.nets.recurrent import RecurrentCore, Unrolled
 from rlsys.nets.rtu import RTUCore
-from rlsys.nets.scaling import RescaleObservation
+from rlsys.nets.scaling import ObservationInput
 from rlsys.nets.stems import DeepStem, DenseStem, NatureStem, NoStem
 from rlsys.ops.sensitivities import SensitivityTable
 from rlsys.types import EnvSpec
@@ -42,9 +42,7 @@ class ActorCritic(nn.Module):
 
     def __init__(self, config: ImpalaConfig, env: EnvSpec) -> None:
         super().__init__()
-        self._is_image = stem_of(config, env) in ("deep", "nature")
-        self._rescale = RescaleObservation(env.observation_low, env.observation_high)
-        self._has_bounds = bool(env.observation_low)
+        self._input = ObservationInput(env, is_image=stem_of(config, env) in ("deep", "nature"))
         self.stem = _make_stem(config, env)
         num_features = stem_features(config, env) + 1
         self.core: RecurrentCore | None = _make_core(config, num_features)
@@ -55,7 +53,7 @@ class ActorCritic(nn.Module):
 
     def see(self, observation: Tensor) -> Tensor:
         """Returns the stem's features `[B, D]` float32 of observations `[B, ...]`."""
-        features: Tensor = self.stem(self._prepare(observation))
+        features: Tensor = self.stem(self._input(observation))
         return features.float()
 
     def step(
@@ -89,23 +87,6 @@ class ActorCritic(nn.Module):
 
     def _say(self, output: Tensor) -> Output:
         return Output(self.policy(output), self.baseline(output).squeeze(-1))
-
-    def _prepare(self, observation: Tensor) -> Tensor:
-        """Returns vectors, or images `[B, C, H, W]` in [0, 1] with the frames of a stack among the channels.
-
-        Images are laid out channels last, which halves the time of convolutions on CPUs, too, and are rounded at once
-        where products will be: a byte has no more bits than bfloat16 keeps.
-        """
-        if not self._is_image:
-            vector: Tensor = self._rescale(observation)
-            return vector.flatten(start_dim=1)
-        x = observation.flatten(start_dim=1, end_dim=-3) if observation.dim() > 3 else observation.unsqueeze(1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        if self._has_bounds:
-            rescaled: Tensor = self._rescale(x)
-            return rescaled
-        rounded = torch.is_autocast_enabled(x.device.type)
-        return x.to(torch.get_autocast_dtype(x.device.type) if rounded else torch.float32).mul_(1.0 / 255.0)
 
 
 def make_network(config: ImpalaConfig, env: EnvSpec) -> ActorCritic:

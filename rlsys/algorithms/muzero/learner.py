@@ -16,14 +16,15 @@ from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused_unroll import FusedUnroll
 from rlsys.algorithms.muzero.networks import FCNetwork, Network, Unroll, make_network
-from rlsys.algorithms.muzero.optimizers import load_optimizer, make_optimizer, save_optimizer
+from rlsys.algorithms.muzero.optimizers import make_optimizer
 from rlsys.algorithms.muzero.ranks import maximum
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.algorithms.muzero.targets import Targets, make_targets, window_length, window_rows
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import WorkerError
-from rlsys.nets.flat import FlatParameters
-from rlsys.nets.precision import multiplies_bfloat16
+from rlsys.nets.flat import FlatParameters, copied_arrays
+from rlsys.nets.precision import autocast, multiplies_bfloat16
+from rlsys.nets.transfer import to_device
 from rlsys.ops.losses import cross_entropy
 from rlsys.types import Array, Batch
 
@@ -98,22 +99,18 @@ class MuZeroLearner(Learner):
 
     def weights(self) -> Mapping[str, Array]:
         """Returns parameters, and the running statistics of normalisation layers."""
-        return self._flat.to_arrays() | _to_arrays(self._buffers())
+        return self._flat.to_arrays() | copied_arrays(self._buffers())
 
     def histograms(self) -> Mapping[str, Array]:
-        """Returns copies of all weights and of the last update's gradients, to be watched (`run.debug_histograms`)."""
-        gradients = _to_arrays(self._flat.gradients())
-        return {
-            **{f"weights/{name}": array for name, array in self._flat.to_arrays().items()},
-            **{f"gradients/{name}": array for name, array in gradients.items()},
-        }
+        """Returns copies of all weights and of the last update's gradients."""
+        return self._flat.histograms()
 
     def save(self) -> Saved:
         """Returns networks, optimizer, random state and step."""
         return {
             "parameters": self._flat.to_arrays(),
-            "buffers": _to_arrays(self._buffers()),
-            "optimizer": save_optimizer(self._optimizer, self._flat.vector),
+            "buffers": copied_arrays(self._buffers()),
+            "optimizer": self._flat.save_optimizer(self._optimizer),
             "rng": self._rng.bit_generator.state,
             "step": self._step,
         }
@@ -123,7 +120,7 @@ class MuZeroLearner(Learner):
         self._flat.load_arrays(saved["parameters"])
         for name, buffer in self._buffers().items():
             buffer.copy_(torch.tensor(saved["buffers"][name]))
-        load_optimizer(self._optimizer, self._flat.vector, saved["optimizer"])
+        self._flat.load_optimizer(self._optimizer, saved["optimizer"])
         self._rng.bit_generator.state = saved["rng"]
         self._step = saved["step"]
 
@@ -153,10 +150,7 @@ class MuZeroLearner(Learner):
         if self._context.num_ranks > 1:
             statistics = [buffer for buffer in self._buffers().values() if buffer.is_floating_point()]
             self._context.average([self._flat.gradient, *statistics])
-        norm: Tensor = torch.linalg.vector_norm(self._flat.gradient)
-        if self._config.clip_grad is not None:
-            self._flat.gradient.mul_((self._config.clip_grad / norm.clamp_min(1e-12)).clamp(max=1.0))
-        return norm
+        return self._flat.clip(self._config.clip_grad)
 
     def _importance_weights(self, batch: Batch) -> Array:
         """Returns `[B]` float32 weights, (num_items · probability)^-beta over the largest of all ranks' batches."""
@@ -167,10 +161,8 @@ class MuZeroLearner(Learner):
         return np.asarray(weight_B / largest, np.float32)
 
     def _to_device(self, array: Array) -> Tensor:
-        """Copies to the device without waiting for it; on a CPU the tensor may share the array's memory."""
         with self._context.timed("copy"):
-            tensor: Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
-            return tensor if self._device.type == "cpu" else tensor.pin_memory().to(self._device, non_blocking=True)
+            return to_device(array, self._device)
 
     def _buffers(self) -> dict[str, Tensor]:
         """Returns name -> buffer of what normalisation layers remember."""
@@ -198,16 +190,12 @@ class MuZeroLearner(Learner):
 
 def _make_unroll(network: Network, device: torch.device, precision: str) -> Callable[[Tensor, Tensor], Unroll]:
     """Returns the fastest way to unroll a network with products of that precision; outputs are float32."""
-    rounded = precision == "bf16" and multiplies_bfloat16(device)
+    rounds = precision == "bf16" and multiplies_bfloat16(device)
     if isinstance(network, FCNetwork) and device.type == "cpu":
-        return FusedUnroll(network, torch.bfloat16 if rounded else torch.float32)
+        return FusedUnroll(network, torch.bfloat16 if rounds else torch.float32)
 
     def unroll(observation: Tensor, action_BK: Tensor) -> Unroll:
-        with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+        with autocast(precision, device):
             return Unroll(*(output.float() for output in network.unroll(observation, action_BK)))
 
     return unroll
-
-
-def _to_arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
-    return {name: tensor.detach().to("cpu", copy=True).numpy() for name, tensor in tensors.items()}

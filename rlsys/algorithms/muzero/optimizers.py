@@ -1,9 +1,5 @@
 """The optimizers that upstream offers, with its constants, on one flat vector of parameters."""
 
-from collections.abc import Mapping
-from typing import Any
-
-import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
@@ -25,18 +21,3 @@ def make_optimizer(config: MuZeroConfig, vector: nn.Parameter) -> Optimizer:
             return Adam([vector], lr=lr, weight_decay=decay, eps=_ADAM_EPS, fused=True)
         case "AdamW":
             return AdamW([vector], lr=lr, weight_decay=decay, eps=_ADAM_EPS, fused=True)
-
-
-def save_optimizer(optimizer: Optimizer, vector: nn.Parameter) -> dict[str, Any]:
-    """Returns its state, name -> array; empty before the first step."""
-    return {
-        name: value.detach().to("cpu", copy=True).numpy()
-        for name, value in optimizer.state[vector].items()
-        if value is not None
-    }
-
-
-def load_optimizer(optimizer: Optimizer, vector: nn.Parameter, saved: Mapping[str, Any]) -> None:
-    """Takes over what `save_optimizer` returned."""
-    state = {"state": {0: {name: torch.tensor(value) for name, value in saved.items()}} if saved else {}}
-    optimizer.load_state_dict({**optimizer.state_dict(), **state})

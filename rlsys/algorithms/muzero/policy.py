@@ -17,6 +17,7 @@ from rlsys.algorithms.muzero.networks import make_network
 from rlsys.api import Decision, Policy, PolicyContext, Saved
 from rlsys.errors import ConfigError
 from rlsys.nets.flat import module_arrays, share_arrays
+from rlsys.nets.transfer import to_device
 from rlsys.planning.actions import action_probabilities, dirichlet_noise, open_loop_actions, sample_actions
 from rlsys.planning.mcts import GumbelResult, SearchResult, Workspace, gumbel_search, puct_search
 from rlsys.planning.model import RootOutput, to_array
@@ -186,7 +187,7 @@ class MuZeroPolicy(Policy):
         prior_BA = to_array(torch.softmax(root.prior_logits, dim=1)).astype(np.float64)
         temperature = self._config.eval_temperature
         action_B = self._sample(prior_BA, temperature) if temperature else prior_BA.argmax(axis=1)
-        reward_B = to_array(self._model.recurrent(root.embedding, self._to_device(action_B)).reward)
+        reward_B = to_array(self._model.recurrent(root.embedding, to_device(action_B, self._device)).reward)
         value_B = to_array(root.value).astype(np.float64)
         return Choice(
             action=action_B[:, None],
@@ -201,7 +202,7 @@ class MuZeroPolicy(Policy):
         """Looks one step ahead and takes the action with the highest reward + discount · value."""
         root = self._root(observation)
         num_roots, num_actions = root.prior_logits.shape
-        every_action = self._to_device(np.tile(np.arange(num_actions), num_roots))
+        every_action = to_device(np.tile(np.arange(num_actions), num_roots), self._device)
         after = self._model.recurrent(root.embedding.repeat_interleave(num_actions, dim=0), every_action)
         reward_BA = to_array(after.reward).reshape(num_roots, num_actions).astype(np.float64)
         value_BA = reward_BA + self._config.discount * to_array(after.value).reshape(num_roots, num_actions)
@@ -222,11 +223,7 @@ class MuZeroPolicy(Policy):
         return self._inference
 
     def _root(self, observation: Array) -> RootOutput:
-        return self._model.initial(self._to_device(observation))
-
-    def _to_device(self, array: Array) -> torch.Tensor:
-        tensor: torch.Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
-        return tensor.to(self._device)
+        return self._model.initial(to_device(observation, self._device))
 
     def _exploring_temperature(self, batch_size: int) -> Array:
         if self._fixed_temperature is None:

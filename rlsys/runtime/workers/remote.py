@@ -61,6 +61,9 @@ class RemoteOutlet:
         self._send(self._shards[self._turn % len(self._shards)], list(items))
         self._turn += 1
 
+    def flush(self) -> None:
+        """Does nothing: what is offered is sent."""
+
     def waits_for(self) -> str:
         """Says why the last insert was not taken."""
         return f"replay: {self._reason or 'a shard to take segments'}"

@@ -51,6 +51,11 @@ class QueueOutlet:
         if self._num_waiting >= self._worth_a_call:
             self._settle(0.0)
 
+    def flush(self) -> None:
+        """Sends what waits to be worth a call, once those before it have arrived; again what was lost."""
+        if self._waiting or self._call is not None:
+            self._settle(0.0)
+
     def waits_for(self) -> str:
         """Says why the last insert was not taken."""
         return f"replay: {self._reason or 'a shard to take unrolls'}"

@@ -15,10 +15,11 @@ from rlsys.runtime.metrics.timing import Stopwatch
 from rlsys.runtime.metrics.vitals import Vitals
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.workers.states import restart
+from rlsys.runtime.workers.turn import Turn
 from rlsys.runtime.workers.weights import NOTHING, Echo, echo
 from rlsys.types import Array, Segment, State, Unrolls, Weights
 
-_PAUSE_S = 0.05
+_PAUSE_S, _SHORT_PAUSE_S = 0.05, 0.002
 
 
 class Outlet(Protocol):
@@ -29,6 +30,9 @@ class Outlet(Protocol):
 
     def offer(self, items: Sequence[Segment | Unrolls]) -> None:
         """Takes over segments, or blocks of unrolls."""
+
+    def flush(self) -> None:
+        """Sends, as far as nothing is on the way, what waits for more to come; says so again until all is sent."""
 
     def waits_for(self) -> str:
         """Says what `ready` waits for."""
@@ -91,6 +95,8 @@ class RolloutWorker:
         )
         self._version = -1
         self._steps_since_sync = 0
+        self._learner_step = -1
+        self._turn = Turn(plan.unrolls_per_turn, self._size)
         self._sums: dict[str, float] = {}
         self._report = RolloutReport(index)
         self._watch = Stopwatch()
@@ -104,6 +110,12 @@ class RolloutWorker:
         """Acts with these weights from the next step on."""
         self._policy.set_weights(weights)
         self._version = weights.version
+        self._learner_step = weights.learner_step
+
+    @property
+    def awaits_weights(self) -> bool:
+        """True once it has collected its share of a batch, until it is given weights that learned from it."""
+        return self._turn.is_over(self._learner_step)
 
     def step(self) -> Sequence[Segment | Unrolls]:
         """Makes one decision in every environment and returns the segments, or blocks of unrolls, that it completed."""
@@ -121,6 +133,7 @@ class RolloutWorker:
             for name, value in decision.extras.items():
                 if value.ndim == 1:
                     self._sums[name] = self._sums.get(name, 0.0) + float(value.sum())
+            self._turn.collected(completed, self._learner_step)
         self._report.env_steps += self._size
         self._steps_since_sync += self._size
         self._report.games += result.games
@@ -171,7 +184,8 @@ class RolloutWorker:
             with watch.part("wait_weights"):
                 self._report.waits_for = self._sync(source)
                 if self._report.waits_for:
-                    time.sleep(min(_PAUSE_S, left))
+                    outlet.flush()
+                    time.sleep(min(_SHORT_PAUSE_S if self.awaits_weights else _PAUSE_S, left))
                     continue
             with watch.part("wait_replay"):
                 if not outlet.ready(min(left, _PAUSE_S) if source.is_asking else left):
@@ -203,6 +217,7 @@ class RolloutWorker:
             "state": dict(self._state),
             "writer": self._writer.save(),
             "steps_since_sync": self._steps_since_sync,
+            "turn": self._turn.save(),
         }
 
     def load(self, saved: Saved) -> None:
@@ -212,6 +227,7 @@ class RolloutWorker:
         """
         self._policy.load(saved["policy"])
         self._steps_since_sync = saved["steps_since_sync"]
+        self._turn.load(saved["turn"])
         if self._env.load(saved["env"]).all():
             self._writer.load(saved["writer"])
             self._state = {name: np.array(value) for name, value in saved["state"].items()}
@@ -226,13 +242,17 @@ class RolloutWorker:
         Returns:
           What is missing before the worker may go on.
         """
-        is_due = self._version < 0 or self._steps_since_sync >= self._plan.runtime.weight_sync_frequency
+        is_due = self._version < 0 or self.awaits_weights
+        if not self._turn.unrolls:
+            is_due = is_due or self._steps_since_sync >= self._plan.runtime.weight_sync_frequency
         if is_due:
             self._steps_since_sync = 0
         if is_due or source.is_asking:
             weights = source.newer(self._version)
             if weights is not None:
                 self.set_weights(weights)
+        if self.awaits_weights:
+            return "the learner to learn from its unrolls"
         return "the first weights" if self._version < 0 else ""
 
     def _bootstrap_extras(self, result: StepResult, state: State) -> dict[str, Array] | None:

@@ -1,0 +1,34 @@
+"""PPO: clipped policy gradients from what the newest policy did; model-free by itself, and SimPLe's policy learner.
+
+Schulman et al. 2017, https://arxiv.org/abs/1707.06347, as in Kaiser et al. 2020, https://arxiv.org/abs/1903.00374.
+Importing this does not cost torch; it comes with the first policy or learner.
+"""
+
+from rlsys.algorithms.ppo.config import PPOConfig
+from rlsys.algorithms.ppo.requirements import check, segments, table
+from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
+
+
+def _make_policy(context: PolicyContext) -> Policy:
+    from rlsys.algorithms.ppo.policy import PPOPolicy
+
+    return PPOPolicy(context)
+
+
+def _make_learner(context: LearnerContext) -> Learner:
+    from rlsys.algorithms.ppo.learner import PPOLearner
+
+    return PPOLearner(context)
+
+
+ALGORITHM = Algorithm(
+    name="ppo",
+    config_type=PPOConfig,
+    make_policy=_make_policy,
+    make_learner=_make_learner,
+    segments=segments,
+    table=table,
+    check=check,
+    debug={"epoch_length": 10, "optimization_batch_size": 5, "hidden_size": 16},
+)
+"""PPO as the runtime sees it."""

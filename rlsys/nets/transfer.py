@@ -1,0 +1,13 @@
+"""Arrays on their way to the device that computes with them."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlsys.types import Array
+
+
+def to_device(array: Array, device: torch.device) -> Tensor:
+    """Copies to the device without waiting for it; on a CPU the tensor may share the array's memory."""
+    tensor: Tensor = torch.from_numpy(np.require(array, requirements=("C", "W")))
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

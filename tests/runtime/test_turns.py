@@ -1,0 +1,140 @@
+"""Collecting and learning in turns: who has collected its share waits for weights that learned from it."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_program import MakePlan, MakeRecorder, started
+
+from rlsys.errors import ConfigError
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.plan import Plan, check
+from rlsys.runtime.progress import Progress
+from rlsys.runtime.workers import turn
+from rlsys.runtime.workers.rollout import RolloutWorker
+from rlsys.testing.unrolls import CHECKING_UNROLLS
+from rlsys.types import Weights
+
+LENGTH = 7
+
+
+def make_turn_plan(
+    make_plan: MakePlan, runtime: dict | None = None, run: dict | None = None, batch_size: int = 8
+) -> Plan:
+    section = {"batch_size": batch_size, "length": LENGTH, "on_policy": True}
+    settled = {"send_weights_frequency": 1, "rollout_workers": 2, **(runtime or {})}
+    return make_plan(section, settled, run, algorithm=CHECKING_UNROLLS, max_episode_steps=12)
+
+
+def weights(learner_step: int, version: int = 0) -> Weights:
+    return Weights(version, learner_step, {"steps": np.zeros(1, np.int64)})
+
+
+def collect(worker: RolloutWorker) -> int:
+    """Steps until the turn is over; returns the unrolls."""
+    unrolls = 0
+    while not worker.awaits_weights:
+        unrolls += sum(block.num_items for block in worker.step())
+        assert unrolls < 100
+    return unrolls
+
+
+def test_a_worker_collects_its_share_and_waits_for_weights_that_learned_from_it(make_plan: MakePlan) -> None:
+    worker = RolloutWorker(make_turn_plan(make_plan, batch_size=16), 0)  # 2 of each of 2 workers' 4 environments
+    worker.set_weights(weights(0))
+    unrolls = collect(worker)
+    assert 8 <= unrolls <= 12
+    worker.set_weights(weights(0, version=1))
+    assert worker.awaits_weights, "the same weights once more are not newer ones"
+    worker.set_weights(weights(1, version=2))
+    for step in range(1, 6):
+        unrolls += collect(worker)
+        worker.set_weights(weights(step + 1, version=step + 2))
+        assert 0 <= unrolls - 8 * (step + 1) <= 4, "an environment that is ahead collects less the next time"
+
+
+def test_a_worker_whose_batch_is_lost_collects_again(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = RolloutWorker(make_turn_plan(make_plan), 0)
+    worker.set_weights(weights(0))
+    collect(worker)
+    monkeypatch.setattr(turn, "_PATIENCE_S", 0.1)
+    assert worker.awaits_weights
+    time.sleep(0.15)
+    assert not worker.awaits_weights
+
+
+def test_a_worker_goes_on_within_its_turn_from_a_checkpoint(make_plan: MakePlan) -> None:
+    worker, resumed = (RolloutWorker(make_turn_plan(make_plan), 0) for _ in range(2))
+    worker.set_weights(weights(0))
+    collect(worker)
+    resumed.load(worker.save())
+    resumed.set_weights(weights(0, version=5))
+    assert resumed.awaits_weights
+    resumed.set_weights(weights(1, version=6))
+    assert not resumed.awaits_weights
+
+
+def test_an_inline_run_takes_turns_and_resumes(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
+    plan = make_turn_plan(make_plan)
+    for training_steps in (60, 120):
+        plan = replace(plan, run=plan.run.model_copy(update={"training_steps": training_steps}))
+        progress, checkpoints = Progress(plan.run), Checkpoints(plan.folder / "checkpoints", keep=2)
+        step = checkpoints.latest() if training_steps > 60 else None
+        if step is not None:
+            progress.load(checkpoints.open(step).read("progress"))
+        run = InlineRun(plan, progress, make_recorder(plan, progress), checkpoints)
+        run.start(step)
+        run.run()
+    assert progress.learner_steps == 120
+    assert progress.env_steps <= 122 * 8 * LENGTH
+
+
+@pytest.mark.parametrize(
+    ("runtime", "message"),
+    [
+        ({"replay_shards": 2}, "replay_shards = 2 with 1 learners and 2 rollout workers; checking needs one shard for"),
+        ({"rollout_workers": 3}, r"8 unrolls, of 12 environments \(3 rollout workers with 4 each\); it must have"),
+        ({"send_weights_frequency": 5}, "send_weights_frequency = 5; checking waits for the weights of every update"),
+    ],
+)
+def test_what_would_wait_for_ever_is_refused(runtime: dict, message: str, make_plan: MakePlan) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(make_turn_plan(make_plan, runtime))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.xdist_group("ray")
+class TestOnRay:
+    """The same as processes."""
+
+    def test_a_run_takes_turns(self, make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
+        plan = make_turn_plan(make_plan, run={"training_steps": 60})
+        with started(plan, make_recorder) as run:
+            assert run.supervisor.run() == "60 learner steps are done"
+            assert run.progress.env_steps <= 62 * 8 * LENGTH
+            with pytest.raises(ConfigError, match=r"rollouts = 4 of a run that .* Resume it with"):
+                run.supervisor.scale(4)
+
+    def test_ranks_take_turns_with_the_workers_of_their_shards(
+        self, make_plan: MakePlan, make_recorder: MakeRecorder
+    ) -> None:
+        plan = make_turn_plan(make_plan, {"replay_shards": 2, "learners": 2}, {"training_steps": 60})
+        with started(plan, make_recorder) as run:
+            assert run.supervisor.run() == "60 learner steps are done"
+            assert run.progress.env_steps <= 62 * 8 * LENGTH
+
+    @pytest.mark.parametrize("victim", ["rollout", "learner"])
+    def test_turns_go_on_when_a_process_is_killed(
+        self, victim: str, make_plan: MakePlan, make_recorder: MakeRecorder
+    ) -> None:
+        plan = make_turn_plan(make_plan, run={"training_steps": 10_000, "checkpoint_every_learner_steps": 10})
+        with started(plan, make_recorder) as run:
+            run.work_until(lambda: run.checkpoints.latest() is not None)
+            os.kill(run.pid_of(victim), signal.SIGKILL)
+            run.work_until(lambda: run.supervisor.restarts(victim, 0) == 1)
+            before = run.progress.learner_steps
+            run.work_until(lambda: run.progress.learner_steps > before + 20)
