@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rlsys.runtime.tracking import read_metrics
+from rlsys.runtime.metrics.tracking import read_metrics
 
 _EXPERIMENT = "muzero-cartpole"
 _COMMAND = (sys.executable, "-c", "from rlsys.cli import main; main()")
