@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from rlsys.runtime.metrics.tracking import read_metrics
 
 _EXPERIMENT = "muzero-cartpole"
