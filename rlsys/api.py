@@ -168,7 +168,8 @@ class SegmentSpec:
       bootstrap_extras: also call the policy on the last observation of a truncated episode; its extras fill row T.
       extras: name -> spec of what the policy returns in `Decision.extras`.
       unroll: cut into unrolls, for a queue.
-      on_policy: of unrolls: a worker that has collected its share of a batch waits for weights that learned from it.
+      on_policy: unrolls of each environment that make a batch; collecting and learning take turns: a worker that has
+        collected its share waits for weights that learned from it. 0: nobody waits.
       state: name -> spec of the parts of the policy's state that an unroll begins with.
       encoded: what an unroll holds instead of observations, made by the policy: features of a part of the network that
         does not learn are smaller than frames, and are not computed twice.
@@ -180,7 +181,7 @@ class SegmentSpec:
     bootstrap_extras: bool = False
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
     unroll: bool = False
-    on_policy: bool = False
+    on_policy: int = 0
     state: Mapping[str, ArraySpec] = field(default_factory=dict)
     encoded: ArraySpec | None = None
 
@@ -209,6 +210,7 @@ class TableSpec:
         been filled once over, up to `max_size`.
       max_bytes: bytes that all rows may take in memory, 0 for no limit; the oldest segments leave earlier then.
       batch_size: items of the largest sample over all learner ranks; with it a ratio that would deadlock is refused.
+        Where collecting and learning take turns the runtime sets this and `max_size`: by the number of environments.
     """
 
     max_size: int
@@ -253,6 +255,7 @@ class LearnerContext:
       seed: the same on every rank: initial weights must agree. Ranks draw different batches, not different weights.
       device: torch device name.
       num_ranks: data-parallel learners; each samples 1/num_ranks of the batch.
+      batch_size: items of this rank's batches, where the number of environments decides it (`SegmentSpec.on_policy`).
       average: averages a list of torch tensors over the ranks in place; the identity with one rank.
       read_weights: run, or folder of a checkpoint -> the weights that its policy acts with. Raises CheckpointError.
       is_resumed: `load` comes next, so nothing has to be read from elsewhere.
@@ -265,6 +268,7 @@ class LearnerContext:
     seed: int
     device: str = "cpu"
     num_ranks: int = 1
+    batch_size: int = 1
     average: Callable[[list[Any]], None] = lambda tensors: None
     read_weights: Callable[[str], Mapping[str, Array]] = lambda source: {}
     is_resumed: bool = False

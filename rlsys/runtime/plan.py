@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "segments", self.algorithm.segments(self.section, self.env_spec))
-        object.__setattr__(self, "table", self.algorithm.table(self.section, self.env_spec))
+        table = self.algorithm.table(self.section, self.env_spec)
+        if self.segments.on_policy:
+            turn = self.segments.on_policy * self.num_environments
+            table = replace(table, max_size=turn, batch_size=turn)
+        object.__setattr__(self, "table", table)
 
     @property
     def num_rollout_workers(self) -> int:
@@ -71,11 +75,9 @@ class Plan:
         return self.table.max_size * (self.runtime.replay_shards if self.segments.unroll else 1)
 
     @property
-    def unrolls_per_turn(self) -> int:
-        """Unrolls of each environment that are collected with the same weights; 0 where nobody waits for newer ones."""
-        if not self.segments.on_policy:
-            return 0
-        return self.table.batch_size // (self.num_rollout_workers * self.runtime.environments_per_worker)
+    def num_environments(self) -> int:
+        """Environments of all rollout workers."""
+        return self.num_rollout_workers * self.runtime.environments_per_worker
 
     @property
     def checkpoints(self) -> str:
@@ -173,6 +175,8 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
         env_spec=make.spec(experiment.env),
         folder=Path(),
     )
+    if plan.segments.on_policy:  # a batch comes from one shard
+        plan = replace(plan, runtime=runtime.model_copy(update={"replay_shards": runtime.learners}))
     check(plan)
     return plan
 
@@ -195,8 +199,7 @@ def check(plan: Plan) -> None:
         largest_insert = plan.segments.length + plan.segments.overlap
         RateLimiter(table).check(table.batch_size, largest_insert * runtime.replay_shards)
     _check_evaluations(plan)
-    num_environments = plan.num_rollout_workers * runtime.environments_per_worker
-    plan.algorithm.check(plan.section, plan.env_spec, num_environments, runtime.learners)
+    plan.algorithm.check(plan.section, plan.env_spec, plan.num_environments, runtime.learners)
 
 
 def _check_gpus(runtime: RuntimeConfig, num_gpus: int) -> None:
@@ -233,20 +236,13 @@ def _check_evaluations(plan: Plan) -> None:
 
 
 def _check_turns(plan: Plan) -> None:
-    """Collecting and learning take turns: what all environments collect in one turn must be one batch."""
+    """Collecting and learning take turns: each rank learns from what its own workers have collected."""
     name, runtime = plan.algorithm.name, plan.runtime
     if runtime.replay_shards != runtime.learners or plan.num_rollout_workers % runtime.learners:
         raise ConfigError(
             f"runtime.replay_shards = {runtime.replay_shards} with {runtime.learners} learners and "
             f"{plan.num_rollout_workers} rollout workers; {name} needs one shard for each learner, and the same number "
             "of workers for each. Change runtime.replay_shards or runtime.rollout_workers."
-        )
-    environments = plan.num_rollout_workers * runtime.environments_per_worker
-    if plan.table.batch_size % environments:
-        raise ConfigError(
-            f"a batch of {name} has {plan.table.batch_size} unrolls, of {environments} environments "
-            f"({plan.num_rollout_workers} rollout workers with {runtime.environments_per_worker} each); it must have "
-            "the same number of each. Change runtime.rollout_workers, environments_per_worker or the batch size."
         )
     if runtime.send_weights_frequency != 1:
         raise ConfigError(

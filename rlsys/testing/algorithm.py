@@ -42,8 +42,8 @@ class CheckingConfig(Section):
     """Items before the first update."""
     sampling_ratio: float | None = 4.0
     """Items sampled per item inserted."""
-    on_policy: bool = False
-    """Of unrolls: collecting and learning take turns."""
+    on_policy: int = Field(0, ge=0)
+    """Of unrolls: how many of each environment make a batch, for which workers wait; 0: nobody waits."""
     fail_at_step: int = Field(0, ge=0)
     """Learner step at which the learner reports a number that is not finite; 0: never."""
 

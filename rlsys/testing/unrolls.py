@@ -18,7 +18,8 @@ class UnrollCheckingLearner(Learner):
 
     def __init__(self, context: LearnerContext) -> None:
         self._config: CheckingConfig = context.config
-        self._ranks = context.num_ranks
+        size = context.config.batch_size // context.num_ranks
+        self._batch_size = context.batch_size if context.config.on_policy else size
         self._steps = 0
         self._lost = 0
         self._next: dict[int, list[int]] = {}
@@ -26,7 +27,7 @@ class UnrollCheckingLearner(Learner):
 
     def step(self, replay: Replay) -> Mapping[str, float]:
         """Samples and checks."""
-        batch = replay.sample(self._config.batch_size // self._ranks, self._config.length)
+        batch = replay.sample(self._batch_size, self._config.length)
         for index in range(len(batch.environment)):
             self._check(batch, index)
         self._steps += 1

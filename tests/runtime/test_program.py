@@ -111,7 +111,7 @@ def test_training_goes_on_when_a_process_is_killed(
 def test_a_rollout_worker_that_does_not_answer_holds_no_checkpoint_up(
     make_plan: MakePlan, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("supervisor", "checkpointing"):
+    for module in ("supervisor", "checkpoints.checkpointing"):
         monkeypatch.setattr(f"rlsys.runtime.{module}.SILENCE_S", 1.0)
     plan = make_plan(runtime={"rollout_workers": 2}, run={"training_steps": 10_000})
     with started(plan, make_recorder) as run:

@@ -22,10 +22,8 @@ from rlsys.types import Weights
 LENGTH = 7
 
 
-def make_turn_plan(
-    make_plan: MakePlan, runtime: dict | None = None, run: dict | None = None, batch_size: int = 8
-) -> Plan:
-    section = {"batch_size": batch_size, "length": LENGTH, "on_policy": True}
+def make_turn_plan(make_plan: MakePlan, runtime: dict | None = None, run: dict | None = None, unrolls: int = 1) -> Plan:
+    section = {"length": LENGTH, "on_policy": unrolls}
     settled = {"send_weights_frequency": 1, "rollout_workers": 2, **(runtime or {})}
     return make_plan(section, settled, run, algorithm=CHECKING_UNROLLS, max_episode_steps=12)
 
@@ -44,7 +42,7 @@ def collect(worker: RolloutWorker) -> int:
 
 
 def test_a_worker_collects_its_share_and_waits_for_weights_that_learned_from_it(make_plan: MakePlan) -> None:
-    worker = RolloutWorker(make_turn_plan(make_plan, batch_size=16), 0)  # 2 of each of 2 workers' 4 environments
+    worker = RolloutWorker(make_turn_plan(make_plan, unrolls=2), 0)
     worker.set_weights(weights(0))
     unrolls = collect(worker)
     assert 8 <= unrolls <= 12
@@ -97,7 +95,7 @@ def test_an_inline_run_takes_turns_and_resumes(make_plan: MakePlan, make_recorde
     ("runtime", "message"),
     [
         ({"replay_shards": 2}, "replay_shards = 2 with 1 learners and 2 rollout workers; checking needs one shard for"),
-        ({"rollout_workers": 3}, r"8 unrolls, of 12 environments \(3 rollout workers with 4 each\); it must have"),
+        ({"replay_shards": 2, "learners": 2, "rollout_workers": 3}, "3 rollout workers; checking needs one shard for"),
         ({"send_weights_frequency": 5}, "send_weights_frequency = 5; checking waits for the weights of every update"),
     ],
 )

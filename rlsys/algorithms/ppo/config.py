@@ -17,8 +17,8 @@ class PPOConfig(Section):
     logits_clip: float = Field(0.0, ge=0.0)
     """Clamp logits to ± this; 0 leaves them."""
 
-    batch_size: int = Field(16, ge=1)
-    """Unrolls per iteration: a multiple of the number of all environments (upstream: effective_num_agents)."""
+    unrolls: int = Field(1, ge=1)
+    """Unrolls of each environment in an iteration (upstream: effective_num_agents, of one environment)."""
     epoch_length: int = Field(50, ge=2)
     """Rows of an unroll: the steps that each environment makes in an iteration."""
     optimization_epochs: int = Field(3, ge=1)

@@ -75,7 +75,7 @@ class PPOLearner(Learner):
           WorkerError: a loss or a gradient is not finite; the weights are those of the last update.
         """
         config = self._config
-        batch = replay.sample(config.batch_size // self._context.num_ranks, config.epoch_length + 1)
+        batch = replay.sample(self._context.batch_size, config.epoch_length + 1)
         rows = self._prepare(batch)
         rate = self._learning_rate()
         self._optimizer.param_groups[0]["lr"] = rate

@@ -27,12 +27,12 @@ def network_of(config: PPOConfig, env: EnvSpec) -> str:
 def segments(config: PPOConfig, env: EnvSpec) -> SegmentSpec:
     """Returns unrolls with what the acting policy said."""
     extras = {LOG_PROBABILITY: ArraySpec((), "float32"), VALUE: ArraySpec((), "float32")}
-    return SegmentSpec(length=config.epoch_length, extras=extras, unroll=True, on_policy=True)
+    return SegmentSpec(length=config.epoch_length, extras=extras, unroll=True, on_policy=config.unrolls)
 
 
 def table(config: PPOConfig, env: EnvSpec) -> TableSpec:
-    """Returns a queue with room for one iteration."""
-    return TableSpec(max_size=config.batch_size, sampler="fifo", batch_size=config.batch_size)
+    """Returns a queue, which the runtime gives room for one iteration."""
+    return TableSpec(max_size=1, sampler="fifo")
 
 
 def check(config: PPOConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:
@@ -57,9 +57,4 @@ def check(config: PPOConfig, env: EnvSpec, num_environments: int, num_ranks: int
             f"ppo.optimization_batch_size = {config.optimization_batch_size} time steps; an iteration has {rows} "
             f"(epoch_length = {config.epoch_length}, learned from optimization_epochs = {config.optimization_epochs} "
             "times). Lower it."
-        )
-    if config.batch_size % num_ranks:
-        raise ConfigError(
-            f"ppo.batch_size = {config.batch_size} cannot be divided among runtime.learners = {num_ranks}; each rank "
-            "takes an equal share. Change either."
         )

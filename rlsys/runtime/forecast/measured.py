@@ -212,9 +212,9 @@ def learn(plan: Plan, parent: Connection, shard: Connection, seconds: float) -> 
     import torch
 
     device = plan.runtime.learner_device if torch.cuda.is_available() else "cpu"
-    context = LearnerContext(
-        plan.section, plan.env_spec, plan.seeds("learner")[0], device=device, num_ranks=plan.runtime.learners
-    )
+    ranks, seed = plan.runtime.learners, plan.seeds("learner")[0]
+    size = plan.table.batch_size // ranks
+    context = LearnerContext(plan.section, plan.env_spec, seed, device=device, num_ranks=ranks, batch_size=size)
     learner = plan.algorithm.make_learner(context)
     parent.send(pack(learner.weights(), 0, 0))
     replay = _Batches(shard)

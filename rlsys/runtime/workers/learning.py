@@ -144,6 +144,7 @@ class LearnerWorker:
             seed=plan.seeds("learner")[0],
             device=device,
             num_ranks=self._ranks.num_ranks,
+            batch_size=plan.table.batch_size // self._ranks.num_ranks,
             average=self._ranks.average,
             read_weights=read_weights,
             is_resumed=is_resumed,

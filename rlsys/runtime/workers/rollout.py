@@ -96,7 +96,7 @@ class RolloutWorker:
         self._version = -1
         self._steps_since_sync = 0
         self._learner_step = -1
-        self._turn = Turn(plan.unrolls_per_turn, self._size)
+        self._turn = Turn(plan.segments.on_policy, self._size)
         self._sums: dict[str, float] = {}
         self._report = RolloutReport(index)
         self._watch = Stopwatch()
