@@ -8,7 +8,10 @@ from rlsys.runtime import crew
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
 
 
-def test_nobody_acts_before_all_are_there(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
+def test_nobody_acts_before_all_are_there(
+    make_plan: MakePlan, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "_GATHERING_PATIENCE_S", 600.0)
     plan = make_plan(runtime={"rollout_workers": 3}, run={"training_steps": 10_000})
     with started(plan, make_recorder) as run:
         there = run.supervisor._crew._standing_by
