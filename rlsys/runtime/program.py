@@ -9,7 +9,8 @@
 
     RolloutWorker     waits for the first weights, and for a shard to take its segments (≤ segments_in_flight calls; of
                       a queue one call, while as many unrolls as it has environments may wait for the next).
-                      is unblocked by the learner's first publication, and by samples that restore the ratio.
+                      is unblocked by the learner's first publication, and by samples that restore the ratio. Where
+                      collecting and learning take turns it waits for the update that learns from its share, too.
     InferenceWorker   waits for the first weights, and for requests; a request waits for the batch before it.
                       is unblocked by the learner's first publication, and by rollout workers.
     ReplayShard       waits for nothing; an insert waits inside it while replay is ahead of the learner.

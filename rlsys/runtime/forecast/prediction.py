@@ -36,7 +36,7 @@ _RAY_CORES, _IDLE_CORES = 0.05, 0.005
 """Cores that Ray's own processes take on each machine, and its threads in each rollout worker."""
 _BUSY = 0.85
 """What is left of a core that several processes share, after switching between them and with colder caches: runs on two
-full cores took 10 to 40 % more CPU for a decision than its parts did when they were measured (docs/scaling.md)."""
+full cores took 9 to 50 % more CPU for a decision than its parts did when they were measured (docs/scaling.md)."""
 _SERVER_BYTES, _DRIVER_BYTES = 63 * _MIB, 260 * _MIB
 _RAY_BYTES = 420 * _MIB
 """Ray's own processes on a machine, the workers that it keeps ready included, its dashboard not."""

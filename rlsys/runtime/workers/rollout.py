@@ -175,7 +175,8 @@ class RolloutWorker:
     def collect(self, seconds: float, outlet: Outlet, source: WeightsSource) -> RolloutReport:
         """Steps for about `seconds`, or waits for what is missing, and reports.
 
-        Waits for: the first weights; replay that takes what was offered.
+        Waits for: the first weights; after its share of a batch, where collecting and learning take turns, weights that
+        learned from it; replay that takes what was offered.
         Is unblocked by: the learner's publication; replay once its ratio allows inserts.
         """
         deadline = time.monotonic() + seconds
