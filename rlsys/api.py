@@ -141,17 +141,68 @@ class Learner(abc.ABC):
     def weights(self) -> Mapping[str, Array]:
         """Returns what acting needs: name -> array, detached from the learner's memory."""
 
+    def turns(self) -> int | None:
+        """Returns how many turns of collecting it has asked for, where they alternate with learning.
+
+        See `SegmentSpec.on_policy`. None, the default, asks for one with every step. Workers collect with the weights
+        as they are when the number grows, and rest until it does again.
+        """
+        return None
+
+    def finished(self) -> str:
+        """Returns why nothing is left to be done, which ends the run; by default the empty string: there is."""
+        return ""
+
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of what `run.debug_histograms` shows, named `group/name`: by default the weights."""
         return {f"weights/{name}": array for name, array in self.weights().items()}
 
     @abc.abstractmethod
     def save(self) -> Saved:
-        """Returns everything needed to go on exactly from here."""
+        """Returns everything needed to go on exactly from here.
+
+        What is under "world" becomes a part of its own in a checkpoint, from which `Algorithm.make_world` builds.
+        """
 
     @abc.abstractmethod
     def load(self, saved: Saved) -> None:
         """Takes over what `save` returned."""
+
+
+class World(Protocol):
+    """A world model as an environment: N copies stepped together, each begun from what really happened.
+
+    Everything is as the policy's side knows it: single raw frames, never stacked, and rewards as they are learned from.
+
+    Attributes:
+      num_context: rows R of real history that a copy begins from.
+      num_environments: N.
+    """
+
+    num_context: int
+    num_environments: int
+
+    def begin(self, observation: Array, action: Array) -> Array:
+        """Begins all copies anew.
+
+        Args:
+          observation: `[N, R, *frame]`, the last frames, oldest first.
+          action: `[N, R - 1, *action]`, what was done between them.
+
+        Returns:
+          `[N, *frame]`, where each copy is now: the last frames.
+        """
+
+    def step(self, action: Array) -> tuple[Array, Array, Array]:
+        """Predicts one step of each copy.
+
+        Args:
+          action: `[N, *action]`.
+
+        Returns:
+          The frames `[N, *frame]`, rewards `[N]` float32, and whether each episode is over, `[N]` bool; a model that
+          does not predict ends never says so.
+        """
 
 
 @dataclass(frozen=True)
@@ -246,6 +297,27 @@ class PolicyContext:
 
 
 @dataclass(frozen=True)
+class WorldContext:
+    """What a world model is built from.
+
+    Attributes:
+      config: the algorithm's section of the experiment.
+      env: the environment's spec.
+      saved: what a learner of it saved under "world".
+      seed: of what is drawn in it.
+      num_environments: copies that are stepped together.
+      device: torch device name.
+    """
+
+    config: Any
+    env: EnvSpec
+    saved: Saved
+    seed: int
+    num_environments: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
 class LearnerContext:
     """What a learner is built from.
 
@@ -290,6 +362,7 @@ class Algorithm:
       debug: overrides of the section that shrink it to seconds (`debug=true`).
       is_reactive: each row of `Policy.act` depends on that row alone, and not on which environment it is, so that
         inference workers may decide for the environments of many rollout workers at once.
+      make_world: builds the world model that a learner saved, for play and for evaluation; None without one.
     """
 
     name: str
@@ -301,6 +374,7 @@ class Algorithm:
     check: Callable[[Any, EnvSpec, int, int], None]
     debug: Mapping[str, Any] = field(default_factory=dict)
     is_reactive: bool = False
+    make_world: Callable[[WorldContext], World] | None = None
 
 
 @dataclass(frozen=True)
