@@ -189,6 +189,8 @@ class RunConfig(Section):
     """Games played with the last weights when the run is complete."""
     checkpoint_every_learner_steps: int = Field(1_000, ge=0)
     """Learner steps between checkpoints (upstream: save_state_frequency); 0: only at the end."""
+    checkpoint_every_s: float = Field(0.0, ge=0.0)
+    """Seconds between checkpoints, for learners whose steps differ in size; 0: by learner steps alone."""
     keep_checkpoints: int = Field(2, ge=1)
     """Latest checkpoints kept, besides the best by evaluation."""
     save_extra_checkpoint: tuple[int, ...] = ()

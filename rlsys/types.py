@@ -218,8 +218,10 @@ class Weights:
       version: grows by one with every publication of a run; 0 is the initial policy.
       learner_step: updates done when it was published (schedules of the acting side read it).
       arrays: name -> array, detached from the learner's memory.
+      turn: where collecting and learning take turns, the turn that is to be collected with it.
     """
 
     version: int
     learner_step: int
     arrays: Mapping[str, Array] = field(default_factory=dict)
+    turn: int = 0

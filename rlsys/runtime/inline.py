@@ -134,7 +134,8 @@ class InlineRun:
             self._learner.publish()
             self._sync(force=True)
             return
-        self._load(self._checkpoints.open(step).read("inline"))
+        opened = self._checkpoints.open(step)
+        self._load(opened.read("inline"), opened.read("world") if "world" in opened.parts else None)
         if self._learns_when_allowed:
             self._learn()  # the checkpoint may lie between two updates that belong to the same decision
 
@@ -190,6 +191,7 @@ class InlineRun:
                 waits_for = f"replay: {waiting}"
                 break
             self._progress.learner_steps = self._learner.learner_step
+            self._progress.nothing_left = self._learner.finished()
             every = self._plan.run.log_every_learner_steps
             if every and self._learner.learner_step % every == 0:
                 self._record_learner("")
@@ -223,7 +225,10 @@ class InlineRun:
             with self._checkpoints.begin(self._progress.learner_steps, extra=extra) as draft:
                 draft.write("progress", self._progress.save())
                 draft.write("weights", self._learner.save_weights())
-                draft.write("inline", self._save())
+                saved, world = self._save()
+                draft.write("inline", saved)
+                if world is not None:
+                    draft.write("world", world)
                 draft.commit({"learner_steps": self._progress.learner_steps, "env_steps": self._progress.env_steps})
         except CheckpointError as error:
             self._recorder.message(f"checkpoint given up: {error}")
@@ -245,18 +250,20 @@ class InlineRun:
                 self._acting[index] = self._newest
                 worker.set_weights(unpack(self._newest))
 
-    def _save(self) -> Saved:
-        return {
-            "learner": self._learner.save(),
+    def _save(self) -> tuple[Saved, Saved | None]:
+        learner, world = self._learner.save()
+        saved = {
+            "learner": learner,
             "replay": self._replay.save(),
             "workers": [worker.save() for worker in self._workers],
             "newest": _save_packed(self._newest),
             "acting": [_save_packed(packed) for packed in self._acting],
             "steps_since_sync": list(self._steps_since_sync),
         }
+        return saved, world
 
-    def _load(self, saved: Saved) -> None:
-        self._learner.load(saved["learner"])
+    def _load(self, saved: Saved, world: Saved | None) -> None:
+        self._learner.load(saved["learner"], world)
         self._replay.load(saved["replay"])
         self._newest = _load_packed(saved["newest"])
         self._steps_since_sync = list(saved["steps_since_sync"])
@@ -273,8 +280,13 @@ def _save_packed(packed: Packed | None) -> Saved | None:
     if packed is None:
         return None
     weights = unpack(packed)
-    return {"version": weights.version, "learner_step": weights.learner_step, "arrays": dict(weights.arrays)}
+    return {
+        "version": weights.version,
+        "learner_step": weights.learner_step,
+        "arrays": dict(weights.arrays),
+        "turn": weights.turn,
+    }
 
 
 def _load_packed(saved: Saved | None) -> Packed | None:
-    return None if saved is None else pack(saved["arrays"], saved["version"], saved["learner_step"])
+    return None if saved is None else pack(**saved)

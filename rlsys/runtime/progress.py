@@ -36,6 +36,8 @@ class Progress:
       evaluation_step, evaluation_return: of the last evaluation.
       best_return: best mean evaluation return.
       seen_env_steps: decisions when it was last asked what is due.
+      nothing_left: why the learner has nothing left to do.
+      checkpoint_at: monotonic time of the last checkpoint that was due.
       session_started: monotonic time at which this session began.
     """
 
@@ -52,6 +54,8 @@ class Progress:
     evaluation_return: float = math.nan
     best_return: float = -math.inf
     seen_env_steps: int = 0
+    nothing_left: str = ""
+    checkpoint_at: float = field(default_factory=time.monotonic)
     session_started: float = field(default_factory=time.monotonic)
 
     @property
@@ -109,11 +113,16 @@ class Progress:
         every = run.evaluate_every_env_steps
         evaluation = self._at(run.evaluate_every_learner_steps) or bool(every and now // every > before // every)
         extra = any(before < threshold <= now for threshold in run.save_extra_checkpoint)
-        return Due(evaluation, evaluation or extra or self._at(run.checkpoint_every_learner_steps), extra)
+        checkpoint = evaluation or extra or self._at(run.checkpoint_every_learner_steps) or self._is_late()
+        if checkpoint:
+            self.checkpoint_at = time.monotonic()
+        return Due(evaluation, checkpoint, extra)
 
     def finished(self) -> str:
         """Returns why the run is complete, or the empty string."""
         run = self.run
+        if self.nothing_left:
+            return self.nothing_left
         if self.learner_steps >= run.training_steps:
             return f"{run.training_steps:,} learner steps are done"
         if run.env_steps is not None and self.env_steps >= run.env_steps:
@@ -192,6 +201,10 @@ class Progress:
             setattr(self, name, saved[name])
         self.returns = deque(saved["returns"], maxlen=_WINDOW)
         self.lengths = deque(saved["lengths"], maxlen=_WINDOW)
+
+    def _is_late(self) -> bool:
+        every_s = self.run.checkpoint_every_s
+        return bool(every_s) and time.monotonic() - self.checkpoint_at >= every_s
 
     def _at(self, every: int) -> bool:
         return bool(every) and self.learner_steps > 0 and self.learner_steps % every == 0

@@ -44,6 +44,10 @@ class CheckingConfig(Section):
     """Items sampled per item inserted."""
     on_policy: int = Field(0, ge=0)
     """Of unrolls: how many of each environment make a batch, for which workers wait; 0: nobody waits."""
+    rest_steps: int = Field(0, ge=0)
+    """Of turns: steps after each batch in which the learner asks for no data, as one with phases."""
+    batches: int = Field(0, ge=0)
+    """Of turns: batches after which the learner has nothing left to do; 0: it never ends by itself."""
     fail_at_step: int = Field(0, ge=0)
     """Learner step at which the learner reports a number that is not finite; 0: never."""
 

@@ -21,17 +21,33 @@ class UnrollCheckingLearner(Learner):
         size = context.config.batch_size // context.num_ranks
         self._batch_size = context.batch_size if context.config.on_policy else size
         self._steps = 0
+        self._batches = 0
         self._lost = 0
         self._next: dict[int, list[int]] = {}
         """Environment -> position, episode and step that must come next."""
 
     def step(self, replay: Replay) -> Mapping[str, float]:
-        """Samples and checks."""
+        """Samples and checks; or, as a learner with phases, only counts."""
+        if self._rests():
+            self._steps += 1
+            return {"loss/resting": 1.0}
         batch = replay.sample(self._batch_size, self._config.length)
         for index in range(len(batch.environment)):
             self._check(batch, index)
         self._steps += 1
+        self._batches += 1
         return {"loss/total": 1.0, "replay/lost_unrolls": float(self._lost)}
+
+    def turns(self) -> int | None:
+        """Asks for a turn when it does not rest, and with each step if it never does."""
+        return (self._batches if self._rests() else self._batches + 1) if self._config.rest_steps else None
+
+    def finished(self) -> str:
+        """Ends after so many batches, if that is set."""
+        return "all batches are checked" if self._batches >= self._config.batches > 0 else ""
+
+    def _rests(self) -> bool:
+        return self._steps % (self._config.rest_steps + 1) != 0
 
     def weights(self) -> Mapping[str, Array]:
         """Returns the number of updates."""
@@ -40,11 +56,11 @@ class UnrollCheckingLearner(Learner):
     def save(self) -> Saved:
         """Returns what comes next of each environment."""
         following = {str(environment): list(expected) for environment, expected in self._next.items()}
-        return {"steps": self._steps, "lost": self._lost, "next": following}
+        return {"steps": self._steps, "batches": self._batches, "lost": self._lost, "next": following}
 
     def load(self, saved: Saved) -> None:
         """Takes over what `save` returned."""
-        self._steps, self._lost = saved["steps"], saved["lost"]
+        self._steps, self._batches, self._lost = saved["steps"], saved["batches"], saved["lost"]
         self._next = {int(environment): list(expected) for environment, expected in saved["next"].items()}
 
     def _check(self, batch: Batch, index: int) -> None:

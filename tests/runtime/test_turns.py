@@ -11,25 +11,33 @@ from test_program import MakePlan, MakeRecorder, started
 
 from rlsys.errors import ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
-from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.inline import InlineRun, LocalQueue
 from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.workers import turn
+from rlsys.runtime.workers import learning
+from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.rollout import RolloutWorker
+from rlsys.runtime.workers.weights import unpack
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 from rlsys.types import Weights
 
 LENGTH = 7
 
 
-def make_turn_plan(make_plan: MakePlan, runtime: dict | None = None, run: dict | None = None, unrolls: int = 1) -> Plan:
-    section = {"length": LENGTH, "on_policy": unrolls}
+def make_turn_plan(
+    make_plan: MakePlan,
+    runtime: dict | None = None,
+    run: dict | None = None,
+    unrolls: int = 1,
+    section: dict | None = None,
+) -> Plan:
+    section = {"length": LENGTH, "on_policy": unrolls, **(section or {})}
     settled = {"send_weights_frequency": 1, "rollout_workers": 2, **(runtime or {})}
     return make_plan(section, settled, run, algorithm=CHECKING_UNROLLS, max_episode_steps=12)
 
 
-def weights(learner_step: int, version: int = 0) -> Weights:
-    return Weights(version, learner_step, {"steps": np.zeros(1, np.int64)})
+def weights(turn: int, version: int = 0) -> Weights:
+    return Weights(version, 10 * turn, {"steps": np.zeros(1, np.int64)}, turn)
 
 
 def collect(worker: RolloutWorker) -> int:
@@ -41,7 +49,7 @@ def collect(worker: RolloutWorker) -> int:
     return unrolls
 
 
-def test_a_worker_collects_its_share_and_waits_for_weights_that_learned_from_it(make_plan: MakePlan) -> None:
+def test_a_worker_collects_its_share_and_waits_for_the_next_turn(make_plan: MakePlan) -> None:
     worker = RolloutWorker(make_turn_plan(make_plan, unrolls=2), 0)
     worker.set_weights(weights(0))
     unrolls = collect(worker)
@@ -55,14 +63,20 @@ def test_a_worker_collects_its_share_and_waits_for_weights_that_learned_from_it(
         assert 0 <= unrolls - 8 * (step + 1) <= 4, "an environment that is ahead collects less the next time"
 
 
-def test_a_worker_whose_batch_is_lost_collects_again(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = RolloutWorker(make_turn_plan(make_plan), 0)
-    worker.set_weights(weights(0))
+def test_a_learner_whose_batch_is_lost_asks_for_another(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_turn_plan(make_plan)
+    worker, published = RolloutWorker(plan, 0), []
+    learner = LearnerWorker(plan, LocalQueue(plan), published.append)
+    learner.publish()
+    worker.set_weights(unpack(published[-1]))
     collect(worker)
-    monkeypatch.setattr(turn, "_PATIENCE_S", 0.1)
-    assert worker.awaits_weights
-    time.sleep(0.15)
+    learner.train(time.monotonic() + 0.1, 10)
+    assert len(published) == 1
+    monkeypatch.setattr(learning, "_STARVED_S", 0.0)
+    learner.train(time.monotonic() + 0.1, 10)
+    worker.set_weights(unpack(published[-1]))
     assert not worker.awaits_weights
+    assert learner.learner_step == 0
 
 
 def test_a_worker_goes_on_within_its_turn_from_a_checkpoint(make_plan: MakePlan) -> None:
@@ -74,6 +88,18 @@ def test_a_worker_goes_on_within_its_turn_from_a_checkpoint(make_plan: MakePlan)
     assert resumed.awaits_weights
     resumed.set_weights(weights(1, version=6))
     assert not resumed.awaits_weights
+
+
+def test_a_learner_with_phases_says_when_it_wants_data_and_when_it_is_done(
+    make_plan: MakePlan, make_recorder: MakeRecorder
+) -> None:
+    plan = make_turn_plan(make_plan, section={"rest_steps": 9, "batches": 5})
+    progress = Progress(plan.run)
+    run = InlineRun(plan, progress, make_recorder(plan, progress), Checkpoints(plan.folder / "checkpoints", keep=2))
+    run.start(None)
+    assert run.run() == "all batches are checked"
+    assert progress.learner_steps == 4 * 10 + 1
+    assert 4 * 8 * LENGTH < progress.env_steps <= 6 * 8 * LENGTH, "nobody collects while the learner is busy otherwise"
 
 
 def test_an_inline_run_takes_turns_and_resumes(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
@@ -116,6 +142,15 @@ class TestOnRay:
             assert run.progress.env_steps <= 62 * 8 * LENGTH
             with pytest.raises(ConfigError, match=r"rollouts = 4 of a run that .* Resume it with"):
                 run.supervisor.scale(4)
+
+    def test_workers_rest_while_the_learner_is_in_another_phase(
+        self, make_plan: MakePlan, make_recorder: MakeRecorder
+    ) -> None:
+        plan = make_turn_plan(make_plan, section={"rest_steps": 29, "batches": 5})
+        with started(plan, make_recorder) as run:
+            assert run.supervisor.run() == "all batches are checked"
+            assert run.progress.learner_steps == 4 * 30 + 1
+            assert 4 * 8 * LENGTH < run.progress.env_steps <= 6 * 8 * LENGTH
 
     def test_ranks_take_turns_with_the_workers_of_their_shards(
         self, make_plan: MakePlan, make_recorder: MakeRecorder

@@ -248,8 +248,9 @@ class LearnerHost:
         is_resumed = step is not None
         self._worker = LearnerWorker(self._plan, self._replay, self._publisher, self._ranks, is_resumed=is_resumed)
         if step is not None:
-            saved = Checkpoints(checkpoints, keep=1).open(step, parts=["learner"]).read("learner")
-            self._worker.load(saved["worker"])
+            opened = Checkpoints(checkpoints, keep=1).open(step, parts=["learner", "world"])
+            saved = opened.read("learner")
+            self._worker.load(saved["worker"], opened.read("world") if "world" in opened.parts else None)
             self._replay.sampled = saved["sampled"]
         self._worker.version = max(self._worker.version, after_version, self._published_version())
         self._worker.publish()
@@ -281,15 +282,17 @@ class LearnerHost:
         self._publisher.flush()
 
     def save_to(self, place: str, step: int, committed: int | None) -> None:
-        """Begins to write the learner's and the weights' parts of a checkpoint; see `saved`.
+        """Begins to write the learner's parts of a checkpoint, its world model's and the weights'; see `saved`.
 
         All ranks hold the same, so one rank writes. It goes on to learn as soon as they have been copied.
         """
         worker = self._built()
         with worker.saving():
-            learner = Part.of("learner", {"worker": worker.save(), "sampled": self._replay.sampled}, copy=True)
-            weights = Part.of("weights", worker.save_weights(), copy=True)
-        self._parts.write(place, learner, weights)
+            learner, world = worker.save()
+            parts = {"learner": {"worker": learner, "sampled": self._replay.sampled}, "weights": worker.save_weights()}
+            parts |= {} if world is None else {"world": world}
+            copied = [Part.of(name, saved, copy=True) for name, saved in parts.items()]
+        self._parts.write(place, *copied)
 
     def saved(self) -> list[FileRecord] | None:
         """Returns what `save_to` has written, None as long as it writes."""

@@ -89,6 +89,10 @@ class AgreedReplay:
         self._replay.update_priorities(keys, priorities)
 
 
+_STARVED_S = 30.0
+"""After so long without a batch of a turn it is asked for again: a part may have been lost with a shard."""
+
+
 @dataclass
 class LearnerReport:
     """What a learner did since its last report.
@@ -96,7 +100,7 @@ class LearnerReport:
     Attributes:
       learner_step: updates done in all.
       steps: updates done since the last report.
-      metrics: mean of each metric over those updates.
+      metrics: mean of each metric over those of the updates that had it.
       lags: of each item learned from, by how many versions it was older than the newest.
       spent: seconds waiting for a batch (wait_replay), copying batches to the device (copy), updating (update), sending
         priorities (priorities) and weights (publish); the rest is other.
@@ -106,6 +110,7 @@ class LearnerReport:
       waits_for: what it waited for when the time was up; empty if it worked.
       replay: figures of the replay as this learner sees it.
       histograms: arrays whose distributions are shown, with `run.debug_histograms`.
+      finished: why the learner has nothing left to do; empty while it has.
     """
 
     learner_step: int
@@ -119,6 +124,7 @@ class LearnerReport:
     waits_for: str = ""
     replay: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, Array] = field(default_factory=dict)
+    finished: str = ""
 
 
 class LearnerWorker:
@@ -136,6 +142,7 @@ class LearnerWorker:
         self._ranks = ranks or Alone()
         self._reports_histograms = plan.run.debug_histograms and self._ranks.rank == 0
         self._every = plan.runtime.send_weights_frequency
+        self._takes_turns = bool(plan.segments.on_policy)
         device = plan.runtime.learner_device
         self._watch = Stopwatch()
         context = LearnerContext(
@@ -156,7 +163,10 @@ class LearnerWorker:
         self._publish = publish
         self.learner_step = 0
         self.version = -1
-        self._sums: dict[str, float] = {}
+        self._turn = 0
+        self._repeated_turns = 0
+        self._fed_at = time.monotonic()
+        self._sums: dict[str, list[float]] = {}
         self._lags: list[Array] = []
         self._report = LearnerReport(0)
 
@@ -166,10 +176,12 @@ class LearnerWorker:
             metrics = self._learner.step(self._replay)
         self._report.steps += 1
         self.learner_step += 1
+        self._fed_at = time.monotonic()
         for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._sums.setdefault(name, []).append(value)
         self._lags += [self.version - versions for versions in self._replay.take_versions()]
-        if self.learner_step % self._every == 0:
+        is_due = self._asked_turn() != self._turn if self._takes_turns else self.learner_step % self._every == 0
+        if is_due:
             self.publish()
         return metrics
 
@@ -183,12 +195,20 @@ class LearnerWorker:
         alone = self._ranks.num_ranks == 1
         try:
             while self.learner_step < until_step and (not alone or time.monotonic() < deadline):
-                if last_version is not None and self.version >= last_version:
+                if (last_version is not None and self.version >= last_version) or self.finished():
                     break
                 self.step()
         except ReplayNotReady as waiting:
             if self._report.steps == 0:
                 self._report.waits_for = f"replay: {waiting}"
+            if self._takes_turns and time.monotonic() - self._fed_at > _STARVED_S:
+                self._fed_at = time.monotonic()
+                self._repeated_turns += 1
+                self.publish()
+
+    def finished(self) -> str:
+        """Returns why the learner has nothing left to do; the empty string while it has."""
+        return self._learner.finished()
 
     def report(self) -> LearnerReport:
         """Returns what happened since the last report and starts a new one."""
@@ -196,7 +216,8 @@ class LearnerWorker:
         report.learner_step = self.learner_step
         report.version = self.version
         report.spent = self._watch.take()
-        report.metrics = {name: total / max(1, report.steps) for name, total in self._sums.items()}
+        report.metrics = {name: float(np.mean(values)) for name, values in self._sums.items()}
+        report.finished = self.finished()
         if self._lags:
             report.lags = np.concatenate(self._lags)
         if self._reports_histograms and report.steps:
@@ -208,6 +229,7 @@ class LearnerWorker:
     def publish(self) -> None:
         """Publishes the weights as a new version (rank 0 only; the others just count)."""
         self.version += 1
+        self._turn = self._asked_turn()
         if self._ranks.rank == 0:
             with self._watch.part("publish"):
                 packed = self.packed()
@@ -216,26 +238,35 @@ class LearnerWorker:
 
     def packed(self) -> Packed:
         """Returns the current weights under the current version."""
-        return pack(self._learner.weights(), self.version, self.learner_step)
+        return pack(self._learner.weights(), self.version, self.learner_step, self._asked_turn())
 
     def saving(self) -> AbstractContextManager[None]:
         """Returns a context whose time counts as spent on a checkpoint."""
         return self._watch.part("save")
 
-    def save(self) -> Saved:
-        """Returns the learner and its counters."""
-        return {"learner": self._learner.save(), "learner_step": self.learner_step, "version": self.version}
+    def save(self) -> tuple[Saved, Saved | None]:
+        """Returns the learner and its counters, and its world model, if it has one, which is a part of its own."""
+        learner = dict(self._learner.save())
+        world = learner.pop("world", None)
+        counters = {"learner_step": self.learner_step, "version": self.version, "repeated_turns": self._repeated_turns}
+        return {"learner": learner, **counters}, world
 
     def save_weights(self) -> Saved:
         """Returns what acting needs, for evaluation and play."""
         arrays = dict(self._learner.weights())
         return {"version": self.version, "learner_step": self.learner_step, "arrays": arrays}
 
-    def load(self, saved: Saved) -> None:
+    def load(self, saved: Saved, world: Saved | None) -> None:
         """Goes on from `save`."""
-        self._learner.load(saved["learner"])
+        self._learner.load(saved["learner"] if world is None else {**saved["learner"], "world": world})
+        self._repeated_turns = saved["repeated_turns"]
         self.learner_step = saved["learner_step"]
         self.version = saved["version"]
+
+    def _asked_turn(self) -> int:
+        """Returns the newest turn that the learner asked for; one that is asked for again counts as another."""
+        turns = self._learner.turns()
+        return (self.learner_step if turns is None else turns) + self._repeated_turns
 
 
 class _Watched:

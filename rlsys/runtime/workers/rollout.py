@@ -95,7 +95,7 @@ class RolloutWorker:
         )
         self._version = -1
         self._steps_since_sync = 0
-        self._learner_step = -1
+        self._asked_turn = -1
         self._turn = Turn(plan.segments.on_policy, self._size)
         self._sums: dict[str, float] = {}
         self._report = RolloutReport(index)
@@ -110,12 +110,12 @@ class RolloutWorker:
         """Acts with these weights from the next step on."""
         self._policy.set_weights(weights)
         self._version = weights.version
-        self._learner_step = weights.learner_step
+        self._asked_turn = weights.turn
 
     @property
     def awaits_weights(self) -> bool:
-        """True once it has collected its share of a batch, until it is given weights that learned from it."""
-        return self._turn.is_over(self._learner_step)
+        """True once it has collected its share of a turn, until it is given the weights of another one."""
+        return self._turn.is_over(self._asked_turn)
 
     def step(self) -> Sequence[Segment | Unrolls]:
         """Makes one decision in every environment and returns the segments, or blocks of unrolls, that it completed."""
@@ -133,7 +133,7 @@ class RolloutWorker:
             for name, value in decision.extras.items():
                 if value.ndim == 1:
                     self._sums[name] = self._sums.get(name, 0.0) + float(value.sum())
-            self._turn.collected(completed, self._learner_step)
+            self._turn.collected(completed, self._asked_turn)
         self._report.env_steps += self._size
         self._steps_since_sync += self._size
         self._report.games += result.games

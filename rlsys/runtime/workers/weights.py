@@ -21,7 +21,7 @@ class Packed:
     """Published weights.
 
     Attributes:
-      version, learner_step: as in `Weights`.
+      version, learner_step, turn: as in `Weights`.
       layout: (name, dtype, shape, offset in bytes) per array.
       buffer: uint8; all arrays, each aligned to 64 bytes.
       digest: of the arrays.
@@ -32,6 +32,7 @@ class Packed:
     layout: tuple[tuple[str, str, tuple[int, ...], int], ...]
     buffer: Array
     digest: int
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ NOTHING = Echo(-1, None)
 """The echo of who has no weights yet."""
 
 
-def pack(arrays: Mapping[str, Array], version: int, learner_step: int) -> Packed:
+def pack(arrays: Mapping[str, Array], version: int, learner_step: int, turn: int = 0) -> Packed:
     """Copies arrays into one buffer."""
     layout, offset = [], 0
     for name, array in arrays.items():
@@ -55,7 +56,7 @@ def pack(arrays: Mapping[str, Array], version: int, learner_step: int) -> Packed
     buffer = np.zeros(offset, np.uint8)
     for (_, _, _, start), array in zip(layout, arrays.values(), strict=True):
         buffer[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return Packed(version, learner_step, tuple(layout), buffer, digest(arrays))
+    return Packed(version, learner_step, tuple(layout), buffer, digest(arrays), turn)
 
 
 def unpack(packed: Packed) -> Weights:
@@ -64,7 +65,7 @@ def unpack(packed: Packed) -> Weights:
     for name, dtype, shape, offset in packed.layout:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         arrays[name] = packed.buffer[offset : offset + size].view(dtype).reshape(shape)
-    return Weights(packed.version, packed.learner_step, arrays)
+    return Weights(packed.version, packed.learner_step, arrays, packed.turn)
 
 
 def digest(arrays: Mapping[str, Array]) -> int:
