@@ -17,6 +17,9 @@ class PPOConfig(Section):
     logits_clip: float = Field(0.0, ge=0.0)
     """Clamp logits to ± this; 0 leaves them."""
 
+    use_epochs: bool = False
+    """Tell the network by an embedding in which epoch of a simulation it learns, or that it acts for real (SimPLe)."""
+
     unrolls: int = Field(1, ge=1)
     """Unrolls of each environment in an iteration (upstream: effective_num_agents, of one environment)."""
     epoch_length: int = Field(50, ge=2)

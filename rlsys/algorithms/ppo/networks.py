@@ -1,8 +1,9 @@
 """PPO's networks: a body that sees, and two heads that share what it says.
 
 Kaiser et al. 2020, appendix, https://arxiv.org/abs/1903.00374. Kernels are orthogonal with a gain of 1.5, biases 0.
+A policy that learns in a simulation may be told how good that is: by an embedding of the epoch, beside what it sees.
 
-Shape legend: B batch, K frames of a stack, C channels, A actions.
+Shape legend: B batch, A actions.
 """
 
 from math import prod
@@ -13,11 +14,14 @@ from torch import Tensor, nn
 
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.requirements import network_of
+from rlsys.nets.same import SameConv
 from rlsys.nets.scaling import ObservationInput
 from rlsys.types import EnvSpec
 
 _GAIN = 1.5
 _CHANNELS, _KERNEL, _STRIDE = 32, 5, 2
+_EPOCHS = 32
+"""Epochs that are told apart, the last standing for all later ones; also the size of their embedding."""
 
 
 class Output(NamedTuple):
@@ -36,42 +40,37 @@ class ActorCritic(nn.Module):
         is_image = network_of(config, env) == "cnn_small"
         self._clip = config.logits_clip
         self._input = ObservationInput(env, is_image=is_image)
-        self.body = _small_cnn(shape, config.hidden_size) if is_image else _mlp(prod(shape), config.hidden_size)
+        self.seeing, num_seen = _small_cnn(shape) if is_image else _hidden(prod(shape), config.hidden_size)
+        self.epoch = nn.Embedding(_EPOCHS, _EPOCHS) if config.use_epochs else None
+        self.hidden = nn.Linear(num_seen + (_EPOCHS if config.use_epochs else 0), config.hidden_size)
+        self._activation = nn.ReLU() if is_image else nn.Tanh()
         self.policy = nn.Linear(config.hidden_size, env.num_actions)
         self.value = nn.Linear(config.hidden_size, 1)
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
                 nn.init.orthogonal_(module.weight, gain=_GAIN)
+            if isinstance(module, nn.Linear | nn.Conv2d):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
-    def forward(self, observation: Tensor) -> Output:
-        """Returns what it says about observations `[B, ...]`, raw."""
-        features = self.body(self._input(observation)).float()
+    def forward(self, observation: Tensor, epoch: Tensor | None = None) -> Output:
+        """Returns what it says about observations `[B, ...]`, raw; `epoch` `[B]` is 0 where it is not given."""
+        seen = self.seeing(self._input(observation))
+        if self.epoch is not None:
+            index = torch.zeros(len(seen), dtype=torch.int64, device=seen.device) if epoch is None else epoch
+            seen = torch.cat([seen, self.epoch(index.clamp(max=_EPOCHS - 1)).to(seen.dtype)], dim=1)
+        features = self._activation(self.hidden(seen)).float()
         with torch.autocast(features.device.type, enabled=False):
             logits, value = self.policy(features), self.value(features).squeeze(-1)
         return Output(logits.clamp(-self._clip, self._clip) if self._clip else logits, value)
 
 
-def _small_cnn(shape: tuple[int, ...], num_features: int) -> nn.Sequential:
-    """Two convolutions that halve height and width, padded as TensorFlow's "same" pads, and a dense layer."""
-    height, width = shape[-2:]
-    layers: list[nn.Module] = []
-    num_in = prod(shape[:-2])
-    for _ in range(2):
-        layers += [nn.ZeroPad2d((*_same(width), *_same(height))), nn.Conv2d(num_in, _CHANNELS, _KERNEL, _STRIDE)]
-        layers += [nn.ReLU()]
-        num_in, height, width = _CHANNELS, -(-height // _STRIDE), -(-width // _STRIDE)
-    dense = nn.Linear(_CHANNELS * height * width, num_features)
-    return nn.Sequential(*layers, nn.Flatten(), dense, nn.ReLU())
+def _small_cnn(shape: tuple[int, ...]) -> tuple[nn.Sequential, int]:
+    """Returns two convolutions that halve height and width, and the number of their features."""
+    first = SameConv(prod(shape[:-2]), _CHANNELS, _KERNEL, _STRIDE, (shape[-2], shape[-1]))
+    second = SameConv(_CHANNELS, _CHANNELS, _KERNEL, _STRIDE, first.size)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten()), _CHANNELS * prod(second.size)
 
 
-def _same(size: int) -> tuple[int, int]:
-    """Returns what is padded before and after a side, so that it becomes ⌈size / stride⌉."""
-    total = max(0, (-(-size // _STRIDE) - 1) * _STRIDE + _KERNEL - size)
-    return total // 2, total - total // 2
-
-
-def _mlp(num_inputs: int, num_features: int) -> nn.Sequential:
-    layers = [nn.Linear(num_inputs, num_features), nn.Tanh(), nn.Linear(num_features, num_features), nn.Tanh()]
-    return nn.Sequential(*layers)
+def _hidden(num_inputs: int, num_features: int) -> tuple[nn.Sequential, int]:
+    return nn.Sequential(nn.Linear(num_inputs, num_features), nn.Tanh()), num_features

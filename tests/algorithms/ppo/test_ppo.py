@@ -61,6 +61,11 @@ def make_learner(config: PPOConfig) -> PPOLearner:
     return PPOLearner(LearnerContext(config, CARTPOLE, seed=0, batch_size=BATCH_SIZE))
 
 
+def prepare(learner: PPOLearner, batch: Batch) -> Any:
+    updates = learner._updates
+    return updates._prepare(updates.experience(batch, torch.from_numpy))
+
+
 def gae(reward: Array, value: Array, continues: Array, config: PPOConfig) -> Array:
     """Schulman et al. 2016, equation 16, of one environment, straight from its definition."""
     advantage, after = np.zeros(len(reward)), 0.0
@@ -82,8 +87,21 @@ def test_the_small_network_is_upstreams() -> None:
     assert output.value.shape == (2,)
 
 
+def test_an_epoch_is_seen_beside_the_observation_and_acting_is_epoch_0() -> None:
+    network = ActorCritic(PPOConfig(hidden_size=16, use_epochs=True), CARTPOLE)
+    observation = torch.zeros(2, 4)
+    acting, zero, third = (
+        network(observation, None if epoch is None else torch.full((2,), epoch)).value for epoch in (None, 0, 3)
+    )
+    assert torch.equal(acting, zero)
+    assert not torch.equal(acting, third)
+    assert torch.equal(
+        network(observation, torch.full((2,), 99)).value, network(observation, torch.full((2,), 31)).value
+    )
+
+
 def test_kernels_are_orthogonal_with_a_gain_of_one_and_a_half() -> None:
-    weight = ActorCritic(PPOConfig(hidden_size=64), CARTPOLE).body[2].weight
+    weight = ActorCritic(PPOConfig(hidden_size=64), CARTPOLE).hidden.weight
     torch.testing.assert_close(weight @ weight.t(), 2.25 * torch.eye(64), atol=1e-5, rtol=0)
 
 
@@ -91,9 +109,9 @@ def test_advantages_are_generalized_advantage_estimates_and_normalized() -> None
     batch = make_batch(SMALL)
     batch.terminated[1, 2] = True
     learner = make_learner(SMALL)
-    rows = learner._prepare(batch)
+    rows = prepare(learner, batch)
     with torch.no_grad():
-        last = learner._network(torch.from_numpy(batch.observation[:, -1])).value.numpy()
+        last = learner._updates.network(torch.from_numpy(batch.observation[:, -1])).value.numpy()
     value = np.concatenate([batch.extras["value"], last[:, None]], axis=1)
     expected = np.stack([gae(*each, SMALL) for each in zip(batch.reward, value, ~batch.terminated, strict=True)])
     np.testing.assert_allclose(rows.target.numpy().T, expected + value[:, :-1], rtol=1e-5, atol=1e-5)
@@ -106,9 +124,9 @@ def test_a_time_limit_is_bootstrapped_from_its_last_observation() -> None:
     batch.truncated[0, 3] = True  # so row 4 is the bootstrap row: nothing was done there
     batch.extras["value"][0, 4] = 123.0
     learner = make_learner(SMALL)
-    rows = learner._prepare(batch)
+    rows = prepare(learner, batch)
     with torch.no_grad():
-        seen = learner._network(torch.from_numpy(batch.observation[0, [4, 6]])).value.numpy()
+        seen = learner._updates.network(torch.from_numpy(batch.observation[0, [4, 6]])).value.numpy()
     first = gae(batch.reward[0, :4], np.append(batch.extras["value"][0, :4], seen[0]), np.ones(4), SMALL)
     np.testing.assert_allclose(rows.target[:4, 0].numpy(), first + batch.extras["value"][0, :4], rtol=1e-5, atol=1e-5)
     assert not rows.mask[4, 0]
@@ -120,16 +138,16 @@ def test_a_time_limit_is_bootstrapped_from_its_last_observation() -> None:
 @pytest.mark.parametrize(("length", "epochs", "size", "updates"), [(50, 3, 20, 7), (200, 3, 20, 30), (6, 2, 3, 4)])
 def test_minibatches_are_time_steps_of_several_shuffles(length: int, epochs: int, size: int, updates: int) -> None:
     config = PPOConfig(epoch_length=length, optimization_epochs=epochs, optimization_batch_size=size)
-    minibatches = torch.cat(list(make_learner(config)._minibatches())).view(-1, size)
+    minibatches = torch.cat(list(make_learner(config)._updates._minibatches(length))).view(-1, size)
     assert len(minibatches) == updates
     assert np.bincount(minibatches.flatten().numpy(), minlength=length).max() <= epochs
 
 
 def test_an_update_follows_the_clipped_objective() -> None:
     learner = make_learner(SMALL)
-    rows = learner._prepare(make_batch(SMALL)).at(torch.arange(4))
+    rows = prepare(learner, make_batch(SMALL)).at(torch.arange(4))
     network = ActorCritic(SMALL, CARTPOLE)
-    network.load_state_dict(learner._network.state_dict())
+    network.load_state_dict(learner._updates.network.state_dict())
     output = network(rows.observation)
     distribution = torch.distributions.Categorical(logits=output.logits)
     ratio = (distribution.log_prob(rows.action) - rows.log_probability).exp()
@@ -138,13 +156,13 @@ def test_an_update_follows_the_clipped_objective() -> None:
     ).mean()
     value = torch.nn.functional.mse_loss(output.value, rows.target)
     (policy + value - 0.01 * distribution.entropy().mean()).backward()
-    metrics = learner._update(rows)
+    metrics = learner._updates._update(rows, 0)
     assert metrics["loss/policy"] == pytest.approx(policy.item(), rel=1e-4)
     assert metrics["loss/value"] == pytest.approx(value.item(), rel=1e-4)
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     assert metrics["learner/gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
-    ours = learner._flat.gradients()
+    ours = learner._updates._flat.gradients()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(ours[name], parameter.grad * min(1.0, 0.5 / norm.item()), rtol=1e-3, atol=1e-6)
@@ -157,7 +175,7 @@ def test_what_the_policy_remembers_is_what_the_network_says() -> None:
     observation = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     decision = policy.act(observation, {}, explore=True)
     with torch.no_grad():
-        output = learner._network(torch.from_numpy(observation))
+        output = learner._updates.network(torch.from_numpy(observation))
     expected = torch.distributions.Categorical(logits=output.logits).log_prob(torch.from_numpy(decision.action))
     np.testing.assert_allclose(decision.extras["log_probability"], expected.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(decision.extras["value"], output.value.numpy(), rtol=1e-6)

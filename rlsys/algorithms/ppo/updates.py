@@ -1,0 +1,217 @@
+"""What PPO makes of what was done: advantages, minibatches of time steps, and updates.
+
+Schulman et al. 2017, https://arxiv.org/abs/1707.06347; losses as in Kaiser et al. 2020, appendix,
+https://arxiv.org/abs/1903.00374: the squared error of the values is neither halved nor clipped.
+
+Shape legend: B environments, or unrolls of them, T rows, M time steps of a minibatch, A actions.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from rlsys.algorithms.ppo.config import PPOConfig
+from rlsys.algorithms.ppo.networks import ActorCritic
+from rlsys.algorithms.ppo.requirements import LOG_PROBABILITY, VALUE
+from rlsys.api import LearnerContext, Saved
+from rlsys.nets.flat import FlatParameters
+from rlsys.nets.precision import autocast
+from rlsys.ops.policy_gradient import log_probability
+from rlsys.ops.unroll import row_masks
+from rlsys.ops.vtrace import vtrace
+from rlsys.types import Array, Batch
+
+_BETAS, _EPSILON = (0.85, 0.997), 1e-6
+_FORGOTTEN_EPOCHS = 0.1
+"""Share of the rows of a simulation that are learned from as if they were real."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What B environments did in T rows, on the device.
+
+    Attributes:
+      observation: `[T, B, ...]`, raw.
+      action: `[T, B]` int64.
+      log_probability: `[T, B]` of the actions when they were drawn.
+      reward: `[T, B]`.
+      terminated: `[T, B]` bool.
+      mask: `[T, B]` bool, False for rows in which nothing was done.
+      value: `[T + 1, B]`, V of every row and of the observation after the last.
+    """
+
+    observation: Tensor
+    action: Tensor
+    log_probability: Tensor
+    reward: Tensor
+    terminated: Tensor
+    mask: Tensor
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class _Rows:
+    observation: Tensor
+    action: Tensor
+    log_probability: Tensor
+    advantage: Tensor
+    target: Tensor
+    mask: Tensor
+
+    def at(self, time_M: Tensor) -> "_Rows":
+        """Returns some time steps, flattened: `[M * B, ...]`."""
+        return _Rows(*(getattr(self, field.name)[time_M].flatten(end_dim=1) for field in fields(self)))
+
+
+class PolicyUpdates:
+    """A network, its optimizer and what is drawn for minibatches.
+
+    Attributes:
+      config: PPO's settings.
+      network: acts and learns.
+    """
+
+    def __init__(self, config: PPOConfig, context: LearnerContext) -> None:
+        """Builds the network from the context's seed alone, so that all ranks begin with the same."""
+        self.config = config
+        self._device = torch.device(context.device)
+        self._average: Callable[[list[Any]], None] = context.average
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed)
+            self.network = ActorCritic(config, context.env).to(self._device)
+        self._flat = FlatParameters(self.network)
+        self._optimizer = AdamW(
+            [self._flat.vector], config.learning_rate, _BETAS, _EPSILON, weight_decay=config.weight_decay
+        )
+        self.precision = autocast(config.precision, self._device)
+        self._rng = np.random.default_rng(context.seed)
+
+    def experience(self, batch: Batch, to_device: Callable[[Array], Tensor]) -> Experience:
+        """Brings unrolls of a queue to the device, and values what was not acted in."""
+        observation_TB = to_device(batch.observation).transpose(0, 1)
+        terminated, truncated = to_device(batch.terminated), to_device(batch.truncated)
+        mask_BT, _ = row_masks(terminated, truncated)
+        value_TB = torch.cat([to_device(batch.extras[VALUE]), torch.zeros_like(terminated[:, :1])], dim=1).t()
+        unseen_TB = torch.cat([~mask_BT, torch.ones_like(mask_BT[:, :1])], dim=1).t()
+        with torch.no_grad(), self.precision:  # each unroll's last observation, and time limits'
+            value_TB[unseen_TB] = self.network(observation_TB[unseen_TB]).value
+        return Experience(
+            observation=observation_TB,
+            action=to_device(batch.action).t(),
+            log_probability=to_device(batch.extras[LOG_PROBABILITY]).t(),
+            reward=to_device(batch.reward).t(),
+            terminated=terminated.t(),
+            mask=mask_BT.t(),
+            value=value_TB,
+        )
+
+    def learn(self, done: Experience, learning_rate: float, epoch: int = 0) -> dict[str, float]:
+        """Does all updates of one iteration.
+
+        Args:
+          done: by this network.
+          learning_rate: of the optimizer.
+          epoch: of the simulation that it was done in; 0 for real environments.
+
+        Returns:
+          The mean of each metric; where one is not finite, the weights are those before the update that made it so.
+        """
+        rows = self._prepare(done)
+        self._optimizer.param_groups[0]["lr"] = learning_rate
+        numbers = [self._update(rows.at(time_M), epoch) for time_M in self._minibatches(len(done.reward))]
+        # One transfer brings everything from the device that the host needs to know.
+        values = torch.stack([torch.stack(list(each.values())) for each in numbers]).mean(dim=0).cpu().tolist()
+        return dict(zip(numbers[0], values, strict=True))
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Returns all parameters."""
+        return self._flat.to_arrays()
+
+    def histograms(self) -> Mapping[str, Array]:
+        """Returns copies of all weights and of the last update's gradients."""
+        return self._flat.histograms()
+
+    def save(self) -> Saved:
+        """Returns network, optimizer and random state."""
+        return {
+            "parameters": self._flat.to_arrays(),
+            "optimizer": self._flat.save_optimizer(self._optimizer),
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on exactly from `save`."""
+        self._flat.load_arrays(saved["parameters"])
+        self._flat.load_optimizer(self._optimizer, saved["optimizer"])
+        self._rng.bit_generator.state = saved["rng"]
+
+    def _prepare(self, done: Experience) -> _Rows:
+        """Computes advantages and targets with the values that the acting policy saw."""
+        config, mask_BT, value_BT = self.config, done.mask.t(), done.value.t()
+        traced = vtrace(  # of the policy that acted, with λ: the generalized advantage estimate
+            log_ratio_BT=torch.zeros_like(value_BT[:, :-1]),
+            discount_BT=config.gae_gamma * ~done.terminated.t(),
+            reward_BT=done.reward.t(),
+            value_BT=value_BT,
+            mask_BT=mask_BT,
+            trace_decay=config.gae_lambda,
+        )
+        advantage_BT = (traced.target - value_BT[:, :-1]) * mask_BT
+        seen = advantage_BT[mask_BT]
+        advantage_BT = (advantage_BT - seen.mean()) / (seen.std(correction=0) + 1e-8)
+        targets = advantage_BT.t(), traced.target.t()
+        return _Rows(done.observation, done.action, done.log_probability, *targets, done.mask)
+
+    def _minibatches(self, num_rows: int) -> Iterator[Tensor]:
+        """Yields the time steps of each minibatch: the first of as many shuffles as there are epochs."""
+        order = [self._rng.permutation(num_rows) for _ in range(self.config.optimization_epochs)]
+        time = torch.from_numpy(np.concatenate(order)).to(self._device)
+        size = self.config.optimization_batch_size
+        yield from time[: len(time) // size * size].view(-1, size)
+
+    def _epochs(self, epoch: int, num_rows: int) -> Tensor | None:
+        if not self.config.use_epochs or epoch == 0:
+            return None
+        is_kept = self._rng.random(num_rows) >= _FORGOTTEN_EPOCHS
+        return torch.from_numpy(epoch * is_kept.astype(np.int64)).to(self._device)
+
+    def _update(self, rows: _Rows, epoch: int) -> dict[str, Tensor]:
+        """Updates the weights by one minibatch, unless its gradient is not finite; returns metrics as tensors."""
+        config = self.config
+        with self.precision:
+            output = self.network(rows.observation, self._epochs(epoch, len(rows.action)))
+        log_policy = log_probability(output.logits, rows.action)
+        log_ratio = log_policy - rows.log_probability
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1.0 - config.clipping_coef, 1.0 + config.clipping_coef)
+        num_rows = rows.mask.sum().clamp_min(1)
+
+        def mean(x: Tensor) -> Tensor:
+            return (x * rows.mask).sum() / num_rows
+
+        policy = -mean(torch.minimum(ratio * rows.advantage, clipped * rows.advantage))
+        value = mean((output.value - rows.target).square())
+        log_all = torch.log_softmax(output.logits, dim=-1)
+        entropy = mean(-(log_all.exp() * log_all).sum(dim=-1))
+        total = policy + config.value_loss_coef * value - config.entropy_loss_coef * entropy
+        self._flat.gradient.zero_()
+        total.backward()  # type: ignore[no-untyped-call]
+        self._average([self._flat.gradient])
+        norm = self._flat.clip(config.clip_grad_norm)
+        if torch.isfinite(norm):
+            self._optimizer.step()
+        return {
+            "loss/total": total.detach(),
+            "loss/policy": policy.detach(),
+            "loss/value": value.detach(),
+            "policy/entropy": entropy.detach(),
+            "policy/value": mean(output.value).detach(),
+            "policy/kl": mean(ratio - 1.0 - log_ratio).detach(),
+            "policy/clipped_share": mean((ratio != clipped).float()).detach(),
+            "learner/gradient_norm": norm,
+        }
