@@ -1,0 +1,310 @@
+"""The page of `rlsys play --web`: who may drive it, and that real keys in a real browser play."""
+
+import http.client
+import json
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from rlsys.errors import ConfigError
+from rlsys.viewer.player import Player, play
+from rlsys.viewer.screen import WindowClosed
+from rlsys.viewer.web import Browser
+
+MakePlayer = Callable[..., Player]
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+def answer(browser: Browser, path: str, **headers: str) -> http.client.HTTPResponse:
+    """What the server says to a request; by default for the page itself, as a browser would ask."""
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(browser.url).port, timeout=10)
+    connection.request("GET", path, headers=headers)
+    response = connection.getresponse()
+    response.body = response.read().decode()  # type: ignore[attr-defined]
+    connection.close()
+    return response
+
+
+def token(browser: Browser) -> str:
+    return urlsplit(browser.url).query
+
+
+def upgrade(browser: Browser, **changed: str) -> dict[str, str]:
+    """Headers with which a page opens its connection."""
+    host = f"127.0.0.1:{urlsplit(browser.url).port}"
+    headers = {
+        "Host": host,
+        "Origin": f"http://{host}",
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    return headers | changed
+
+
+def test_the_page_is_whole_and_for_this_machine_alone() -> None:
+    with Browser("dots") as browser:
+        response = answer(browser, f"/?{token(browser)}")
+        assert response.status == 200
+        page = response.body  # type: ignore[attr-defined]
+        policy = response.getheader("Content-Security-Policy", "")
+        with socket.socket() as elsewhere, pytest.raises(OSError):
+            elsewhere.settimeout(2)
+            elsewhere.connect((_own_address(), urlsplit(browser.url).port))
+    assert "default-src 'none'" in policy and "'unsafe" not in policy
+    assert "http://" not in page and "https://" not in page and "src=" not in page, "nothing from outside"
+    assert token(browser).removeprefix("token=") not in page
+
+
+def _own_address() -> str:
+    """An address of this machine that is not its loopback one; a name for no machine where there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return "192.0.2.1"
+        return str(probe.getsockname()[0])
+
+
+@pytest.mark.parametrize("path", ["/", "/?token=", "/?token=wrong", "/stream", "/stream?token=wrong"])
+def test_who_does_not_know_the_token_is_refused(path: str) -> None:
+    with Browser("dots") as browser:
+        assert answer(browser, path, **upgrade(browser)).status == 403
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, 101),
+        ({"Host": "localhost:9", "Origin": "http://localhost:9"}, 101),  # through a tunnel
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 403),  # a name that was made to lead here
+        ({"Host": "127.0.0.1.evil.example", "Origin": "http://127.0.0.1.evil.example"}, 403),
+    ],
+)
+def test_only_the_page_itself_may_drive(changed: dict[str, str], status: int) -> None:
+    with Browser("dots") as browser:
+        assert answer(browser, f"/stream?{token(browser)}", **upgrade(browser, **changed)).status == status
+
+
+def test_each_browser_has_a_token_of_its_own() -> None:
+    with Browser("a") as first, Browser("b") as second:
+        assert token(first) != token(second)
+        assert len(token(first)) > 30
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    with Browser("first") as first:
+        port = urlsplit(first.url).port
+        assert port is not None
+        with pytest.raises(ConfigError, match=f"--port {port} cannot be had: .*Leave it out"), Browser("b", port=port):
+            pass
+
+
+def test_what_no_page_sends_is_ignored(make_player: MakePlayer) -> None:
+    import aiohttp
+
+    with Browser("dots", fps=1_000) as browser:
+        frame = np.zeros((4, 4, 3), np.uint8)
+
+        async def send() -> None:
+            origin = f"http://127.0.0.1:{urlsplit(browser.url).port}"
+            address = f"{origin}/stream?{token(browser)}"
+            async with aiohttp.ClientSession() as session, session.ws_connect(address, origin=origin) as page:
+                for text in ("", "[]", "{}", '{"key": 3, "is_down": true}', '{"key": "w", "is_down": 1}', "null"):
+                    await page.send_str(text)
+                await page.send_str(json.dumps({"key": "x" * 21, "is_down": True}))
+                await page.send_bytes(b"w")
+                await page.send_str('{"key": "w", "is_down": true}')
+                await page.receive()
+
+        import asyncio
+
+        thread = threading.Thread(target=lambda: asyncio.run(send()))
+        thread.start()
+        events: list[tuple[str, bool]] = []
+        deadline = time.monotonic() + 20
+        while len(events) < 2 and time.monotonic() < deadline:
+            if browser._pages or not thread.is_alive():
+                events += [(event.key, event.is_down) for event in browser._events]
+                browser._events.clear()
+            time.sleep(0.01)
+        thread.join()
+        assert events == [("w", True), ("w", False)], "a page that is gone holds no key"
+        assert frame.any() == np.False_
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium with a profile of its own."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (Debian's package 'chromium'): nothing here can press keys in a page")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            headless=True,
+            args=FLAGS.split(),
+            viewport={"width": 1_280, "height": 860},
+        )
+        yield context
+        context.close()
+
+
+class Session:
+    """A player whose browser is served, and played from a thread, as `rlsys play --web` does."""
+
+    def __init__(self, player: Player) -> None:
+        self.player = player
+        self.browser = Browser("rlsys/Dot-v0 at learner step 12", fps=50.0, legend=[*player.legend])
+        self._thread = threading.Thread(target=self._play)
+
+    def __enter__(self) -> "Session":
+        self.browser.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.browser._is_closed = True  # as a page that was closed by Q
+        self.browser._is_open.set()
+        self.end()
+
+    def end(self) -> None:
+        """Waits for the end of play, and ends the page."""
+        if self._thread.is_alive():
+            self._thread.join()
+            self.browser.__exit__(None, None, None)
+
+    def _play(self) -> None:
+        play(self.player, self.browser)
+
+    @property
+    def actions(self) -> list[int]:
+        with np.load(f"{self.player.recorded[-1]}.npz") as arrays:
+            return [int(action) for action in arrays["action"]]
+
+
+def wait_for(page: Any, text: str, where: str = "#status") -> None:
+    """Waits until a pattern is there; without evaluating strings in the page, which it forbids."""
+    page.locator(where, has_text=re.compile(text)).wait_for(timeout=20_000)
+
+
+def steps(page: Any) -> int:
+    return int(page.locator("#status").inner_text().split("step ")[1].split()[0])
+
+
+def test_real_keys_in_a_real_browser_play(chromium: Any, make_player: MakePlayer, tmp_path: Path) -> None:
+    complaints: list[str] = []
+    with Session(make_player(error_after=1, zoom=8.0)) as session:
+        page = chromium.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(session.browser.url)
+        wait_for(page, "step 0")
+        assert "WAIT" in page.locator("#status").inner_text()
+        page.keyboard.down("w")
+        page.keyboard.down("Space")
+        wait_for(page, "step [1-9]")
+        page.keyboard.up("Space")
+        page.keyboard.up("w")
+        page.wait_for_timeout(200)
+        before = steps(page)
+        page.wait_for_timeout(200)
+        assert steps(page) == before, "released keys do nothing"
+        page.screenshot(path=tmp_path / "page.png")
+        page.keyboard.press("r")
+        wait_for(page, "recorded played-0001")
+        assert set(session.actions) <= {2, 1, 8} and 8 in session.actions, "UPFIRE once both are held"
+        page.keyboard.press("c")
+        wait_for(page, "real time")
+        wait_for(page, "step [1-9]")
+        page.keyboard.press("c")
+        wait_for(page, "WAIT")
+        page.keyboard.press("Escape")
+        session.end()
+        wait_for(page, "can be closed", "#veil")
+        page.close()
+    assert complaints == []
+    assert {urlsplit(url).netloc for url in requests if not url.startswith(("blob:", "data:"))} == {
+        urlsplit(session.browser.url).netloc
+    }
+
+
+def test_a_page_that_loses_the_keyboard_holds_no_key(chromium: Any, make_player: MakePlayer) -> None:
+    with Session(make_player()) as session:
+        page = chromium.new_page()
+        page.goto(session.browser.url)
+        wait_for(page, "step 0")
+        page.keyboard.down("w")
+        wait_for(page, "step [1-9]")
+        page.evaluate("dispatchEvent(new Event('blur'))")
+        page.wait_for_timeout(200)
+        before = steps(page)
+        page.wait_for_timeout(200)
+        assert steps(page) == before
+        assert page.locator("#veil").inner_text() == "click to play"
+        page.evaluate("dispatchEvent(new Event('focus'))")
+        assert page.locator("#veil").inner_text() == ""
+        page.close()
+
+
+def test_a_page_can_be_loaded_again_and_time_stands_still_meanwhile(chromium: Any, make_player: MakePlayer) -> None:
+    with Session(make_player()) as session:
+        page = chromium.new_page()
+        page.goto(session.browser.url)
+        wait_for(page, "step 0")
+        page.keyboard.press("c")
+        wait_for(page, "step [1-9]")
+        page.goto("about:blank")
+        page.wait_for_timeout(300)
+        status = session.player.status
+        page.wait_for_timeout(300)
+        assert session.player.status == status
+        page.goto(session.browser.url)
+        wait_for(page, "real time")
+        page.close()
+
+
+def test_a_watched_episode_begins_with_the_first_page_and_ends_with_q(chromium: Any) -> None:
+    shown: list[int] = []
+
+    def watch(browser: Browser) -> None:
+        rng = np.random.default_rng(0)
+        try:
+            while True:
+                browser.show(rng.integers(0, 256, (40, 60, 3), np.uint8))
+                shown.append(1)
+        except WindowClosed:
+            pass
+
+    with Browser("watched", fps=100.0, legend=[("Q", "quit")]) as browser:
+        thread = threading.Thread(target=watch, args=(browser,))
+        thread.start()
+        page = chromium.new_page()
+        assert not shown
+        page.goto(browser.url)
+        page.locator("#picture[width='60']").wait_for(timeout=20_000)
+        page.keyboard.press("q")
+        thread.join(20)
+        assert not thread.is_alive()
+        assert shown
+        page.close()
