@@ -68,8 +68,8 @@ class Browser:
         self._is_open = threading.Event()
         self._is_closed = False
         self._events: deque[KeyEvent] = deque(maxlen=_MOST_WAITING_KEYS)
-        self._shown: tuple[Array | None, str] = (None, "")
-        self._message: tuple[str, bytes] = ("", b"")
+        self._news: tuple[Array | None, str] = (None, "")
+        self._png: tuple[Array | None, bytes] = (None, b"")
 
     def __enter__(self) -> "Browser":
         """Starts to serve.
@@ -97,12 +97,14 @@ class Browser:
     def show(self, frame: Array, status: str = "") -> Sequence[KeyEvent]:
         """Shows a picture and a line of text, and waits until the next is due; see `Screen`.
 
+        The picture must not change afterwards.
+
         Raises:
           WindowClosed: the user pressed Escape or Q.
         """
-        if self._shown[0] is not frame or self._shown[1] != status:
-            self._shown = (frame, status)
-            self._loop.call_soon_threadsafe(self._publish, status, _png(frame))
+        if self._news[0] is not frame or self._news[1] != status:
+            self._news = (frame, status)
+            self._loop.call_soon_threadsafe(self._wake_pages)
         self._is_open.wait()
         self._due = max(self._due + self._period_s, time.monotonic())
         time.sleep(self._due - time.monotonic() if self._due > time.monotonic() else 0.0)
@@ -131,8 +133,7 @@ class Browser:
         self._thread.join()
         self._loop.close()
 
-    def _publish(self, status: str, png: bytes) -> None:
-        self._message = (status, png)
+    def _wake_pages(self) -> None:
         for page in self._pages:
             page.news.set()
 
@@ -184,10 +185,18 @@ class Browser:
             while True:
                 await page.news.wait()
                 page.news.clear()
-                status, png = self._message
-                if png:
+                frame, status = self._news
+                if frame is not None:
                     await page.socket.send_json({"status": status})
-                    await page.socket.send_bytes(png)
+                    await page.socket.send_bytes(self._encoded(frame))
+
+    def _encoded(self, frame: Array) -> bytes:
+        """Returns a picture as PNG, encoded once for all pages; here, and not where the game is played."""
+        if self._png[0] is not frame:
+            done, encoded = cv2.imencode(".png", frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            assert done, frame.shape
+            self._png = (frame, encoded.tobytes())
+        return self._png[1]
 
     def _take(self, page: "_Page", text: str) -> None:
         event = _key_event(text)
@@ -232,9 +241,3 @@ def _key_event(text: str) -> KeyEvent | None:
     if isinstance(key, str) and len(key) <= _LONGEST_KEY and isinstance(is_down, bool):
         return KeyEvent(key, is_down)
     return None
-
-
-def _png(frame: Array) -> bytes:
-    done, encoded = cv2.imencode(".png", frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    assert done, frame.shape
-    return encoded.tobytes()
