@@ -301,7 +301,9 @@ def play(
         bool,
         typer.Option("--watch", help="Watch one episode of the policy, also where there is a world model."),
     ] = False,
-    web: Annotated[bool, typer.Option("--web", help="In the browser of this machine, not in a window.")] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="In this machine's browser; elsewhere: ssh -L PORT:127.0.0.1:PORT.")
+    ] = False,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="--web: its port; 0 for a free one.")] = 0,
     fps: Annotated[
         float | None, typer.Option(min=0.1, help="Pictures per second.", show_default="20, watching 30")

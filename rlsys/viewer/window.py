@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
+from rlsys.errors import ConfigError
 from rlsys.types import Array
 from rlsys.viewer.columns import characters_in, with_footer
 from rlsys.viewer.screen import CLOSING_KEYS, KeyEvent, Legend, WindowClosed
@@ -53,6 +54,7 @@ class Window:
 
         Raises:
           WindowClosed: the user closed the window or pressed Escape or q.
+          ConfigError: no window can be opened here.
         """
         pygame = self._pygame
         if self._legend:
@@ -60,15 +62,23 @@ class Window:
         height, width, _ = frame.shape
         factor = max(1, -(-self._smallest_side // min(height, width)))
         if self._screen is None:
-            pygame.display.init()
-            self._screen = pygame.display.set_mode((width * factor, height * factor))
-            pygame.display.set_caption(self._title)
+            self._screen = self._open(width * factor, height * factor)
         surface = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
         self._screen.blit(pygame.transform.scale_by(surface, factor), (0, 0))
         pygame.display.flip()
         events = [event for raw in pygame.event.get() for event in self._key_events(raw)]
         self._clock.tick(self._fps)
         return events
+
+    def _open(self, width: int, height: int) -> Any:
+        display = self._pygame.display
+        try:
+            display.init()
+            screen = display.set_mode((width, height))
+        except self._pygame.error as error:
+            raise ConfigError(f"no window can be opened: {error}. Use --web, or --watch without a DISPLAY.") from error
+        display.set_caption(self._title)
+        return screen
 
     def _key_events(self, event: Any) -> list[KeyEvent]:
         pygame = self._pygame

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from rlsys.config import EnvConfig
 from rlsys.envs.imagined import ImaginedEnv, latest
@@ -101,6 +102,16 @@ def test_an_episode_that_is_over_stays_where_it_ended_until_all_begin_again() ->
             env.step(go)
     env.reset()
     assert not env.step(np.full(4, NOOP))[2].any()
+
+
+def test_gymnasium_wraps_it() -> None:
+    env = RecordEpisodeStatistics(ImaginedEnv(DotWorld(3), spec(config(2)), history, max_steps=10))
+    env.reset(seed=0)
+    for _ in range(10):
+        _, _, _, truncated, info = env.step(np.full(3, RIGHT))
+    assert truncated.all()
+    assert info["episode"]["r"].tolist() == [10.0] * 3
+    assert info["episode"]["l"].tolist() == [10] * 3
 
 
 def test_equal_seeds_begin_from_equal_frames() -> None:

@@ -1,6 +1,6 @@
 """`rlsys play` on a run whose checkpoint holds a world model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,12 @@ class ScriptedWindow:
 
 
 @pytest.fixture
-def window(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[ScriptedWindow]]:
+def window(monkeypatch: pytest.MonkeyPatch) -> type[ScriptedWindow]:
     monkeypatch.setattr(play_module, "has_screen", lambda: True)
     monkeypatch.setattr(play_module, "Window", ScriptedWindow)
-    yield ScriptedWindow
-    ScriptedWindow.made.clear()
+    monkeypatch.setattr(ScriptedWindow, "script", ())
+    monkeypatch.setattr(ScriptedWindow, "made", [])
+    return ScriptedWindow
 
 
 def test_a_run_is_played_in_its_world_model(make_run: MakeRun, window: type[ScriptedWindow]) -> None:
@@ -107,6 +108,23 @@ def test_the_policy_is_watched(make_run: MakeRun, window: type[ScriptedWindow], 
     assert said.startswith("rlsys/Dot-v0 at learner step 12, seed 0: return ")
     assert said.endswith(f"Film: {run}/media/play.mp4")
     assert window.made[0] == {"title": "rlsys/Dot-v0 at learner step 12, seed 0", "fps": 30.0, "legend": ()}
+
+
+@pytest.mark.parametrize("watch", [False, True])
+def test_in_the_browser_it_says_where(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], watch: bool
+) -> None:
+    class ScriptedBrowser(ScriptedWindow):
+        def __init__(self, title: str, *, fps: float, legend: Legend, port: int) -> None:
+            super().__init__(title, fps, legend)
+            self.url = f"http://127.0.0.1:{port}/?token=secret"
+
+    monkeypatch.setattr(play_module, "Browser", ScriptedBrowser)
+    monkeypatch.setattr(ScriptedWindow, "script", ("d",))
+    run = make_run()
+    said = play_run(PlayOptions(run, watch=watch, web=True, port=8_123))
+    assert capsys.readouterr().out == "Open http://127.0.0.1:8123/?token=secret\n"
+    assert ("the window was closed" if watch else "played-0001") in said
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,17 @@ MakePlayer = Callable[..., Player]
 def make_player(tmp_path: Path) -> MakePlayer:
     """Returns a function that makes a player; its model is right for `error_after` steps."""
 
-    def make(error_after: int = 1_000_000, num_stack: int = 1, clip_rewards: bool = False, **options: Any) -> Player:
+    def make(
+        error_after: int = 1_000_000,
+        num_context: int = 4,
+        num_stack: int = 1,
+        clip_rewards: bool = False,
+        **options: Any,
+    ) -> Player:
         config = EnvConfig(id="rlsys/Dot-v0", stack_states=num_stack, clip_rewards=clip_rewards)
         env = spec(config)
         keys = ActionKeys(env)
-        world = DotWorld(error_after=error_after)
+        world = DotWorld(error_after=error_after, num_context=num_context)
         return Player(
             keys,
             Game(config, 0, num_context=world.num_context, num_stack=num_stack, noop=keys.noop),

@@ -140,6 +140,18 @@ def test_x_zeroes_the_counters_of_the_model_alone(make_player: MakePlayer) -> No
     player.close()
 
 
+@pytest.mark.parametrize(("num_context", "num_stack"), [(1, 1), (1, 3), (2, 5), (6, 2)])
+def test_models_begin_from_as_many_frames_as_they_need(
+    make_player: MakePlayer, num_context: int, num_stack: int
+) -> None:
+    player = make_player(num_context=num_context, num_stack=num_stack)
+    for key in ("d", "s", "x", "p", "n"):
+        step(player, key)
+    player.close()
+    arrays = recorded(player)
+    assert np.array_equal(arrays["model_observation"], arrays["observation"])
+
+
 def test_an_episode_ends_with_the_real_game_is_shown_for_a_second_and_the_next_begins(make_player: MakePlayer) -> None:
     player = make_player(fps=10.0)
     player.key(KeyEvent("d", is_down=True))

@@ -24,6 +24,7 @@ from rlsys.viewer.screen import WindowClosed
 from rlsys.viewer.web import Browser
 
 MakePlayer = Callable[..., Player]
+pytestmark = pytest.mark.xdist_group("chromium")  # one browser is enough
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -104,6 +105,11 @@ def test_who_does_not_know_the_token_is_refused(path: str) -> None:
 def test_only_the_page_itself_may_drive(changed: dict[str, str], status: int) -> None:
     with Browser("dots") as browser:
         assert answer(browser, f"/stream?{token(browser)}", **upgrade(browser, **changed)).status == status
+
+
+def test_the_page_is_not_shown_under_another_name() -> None:
+    with Browser("dots") as browser:
+        assert answer(browser, f"/?{token(browser)}", Host="evil.example").status == 403
 
 
 def test_each_browser_has_a_token_of_its_own() -> None:

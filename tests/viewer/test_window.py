@@ -6,6 +6,7 @@ import numpy as np
 import pygame
 import pytest
 
+from rlsys.errors import ConfigError
 from rlsys.viewer.player import Player, play
 from rlsys.viewer.screen import KeyEvent, WindowClosed
 from rlsys.viewer.window import Window, has_screen
@@ -44,6 +45,12 @@ def test_closing_the_window_ends_the_show(event: pygame.event.Event) -> None:
         pygame.event.post(event)
         with pytest.raises(WindowClosed):
             window.show(frame)
+
+
+def test_a_screen_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "none-such")
+    with Window("game") as window, pytest.raises(ConfigError, match=r"no window can be opened: .*none-such"):
+        window.show(np.zeros((8, 8, 3), np.uint8))
 
 
 def test_keys_are_handed_over_in_order_and_released_with_the_keyboard() -> None:
