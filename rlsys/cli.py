@@ -296,15 +296,53 @@ def play(
     run: Run,
     *,
     checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
-    seed: Annotated[int | None, typer.Option(help="Seed of the episode.", show_default="the run's")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the episodes.", show_default="the run's")] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Watch one episode of the policy, also where there is a world model."),
+    ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="In this machine's browser; elsewhere: ssh -L PORT:127.0.0.1:PORT.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="--web: its port; 0 for a free one.")] = 0,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, help="Pictures per second.", show_default="20, watching 30")
+    ] = None,
     film: Annotated[
-        Path | None, typer.Option(help="Where to write it (.mp4 or .gif).", show_default="<run>/media/play.mp4")
+        Path | None,
+        typer.Option(help="Watching: where to write it (.mp4 or .gif).", show_default="<run>/media/play.mp4"),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Playing: folder for films and arrays.", show_default="<run>/media")
+    ] = None,
+    no_real: Annotated[
+        bool, typer.Option("--no-real", help="Playing: in the model alone, without the real game.")
+    ] = False,
+    zoom: Annotated[
+        float | None, typer.Option(min=1.0, max=50.0, help="Playing: enlarges frames.", show_default="4")
+    ] = None,
+    episode_steps: Annotated[
+        int | None, typer.Option(min=1, help="Playing: most steps of an episode.", show_default=False)
     ] = None,
 ) -> None:
-    """Film one episode and, on a machine with a screen, show it."""
-    from rlsys.runtime.play import play_run
+    """Play in a run's world model, beside the real game; of runs without one, film an episode of the policy."""
+    from rlsys.runtime.play import PlayOptions, play_run
 
-    typer.echo(play_run(run, checkpoint=checkpoint, seed=seed, film=film))
+    options = PlayOptions(
+        run=run,
+        checkpoint=checkpoint,
+        seed=seed,
+        watch=watch,
+        web=web,
+        port=port,
+        fps=fps,
+        film=film,
+        record=record,
+        no_real=no_real,
+        zoom=zoom,
+        episode_steps=episode_steps,
+    )
+    typer.echo(play_run(options))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from rlsys.runtime import evaluation as evaluation_module
 from rlsys.runtime import launch as launch_module
 from rlsys.runtime import play as play_module
 from rlsys.runtime.evaluation import EvaluationOptions
+from rlsys.runtime.play import PlayOptions
 from rlsys.terminal import as_text, plain_table
 from rlsys.testing.algorithm import CHECKING
 
@@ -280,11 +281,55 @@ def test_a_run_is_launched_resumed_evaluated_and_played(invoke: Invoke) -> None:
     assert invoke("eval", "nowhere")[0] == 2
 
 
+def test_play_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[PlayOptions] = []
+
+    def play(options: PlayOptions) -> str:
+        asked.append(options)
+        return "played"
+
+    monkeypatch.setattr(play_module, "play_run", play)
+    assert invoke("play", "r")[:2] == (0, "played\n")
+    arguments = (
+        "--checkpoint best --seed 4 --watch --web --port 8000 --fps 12.5 --film a.gif --record kept --no-real --zoom 6 "
+        "--episode-steps 99"
+    )
+    assert invoke("play", "r", *arguments.split())[0] == 0
+    assert asked == [
+        PlayOptions("r"),
+        PlayOptions(
+            "r",
+            checkpoint="best",
+            seed=4,
+            watch=True,
+            web=True,
+            port=8_000,
+            fps=12.5,
+            film=Path("a.gif"),
+            record=Path("kept"),
+            no_real=True,
+            zoom=6.0,
+            episode_steps=99,
+        ),
+    ]
+    assert invoke("play", "r", "--zoom", "0")[0] == 2
+
+
+def test_what_cannot_be_played_is_answered_by_one_line(invoke: Invoke) -> None:
+    invoke("launch", "counting", "--inline", "run.run_tag=a")
+    status, out, err = invoke("play", "counting/a", "--no-real")
+    assert (status, out) == (2, "")
+    assert err == (
+        "error: --no-real with algorithm = checking, which has no world model; it is for playing in a world model. "
+        "Leave it out.\n"
+    )
+
+
 def test_a_closed_window_ends_the_episode_but_not_the_film(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = []
 
     class ClosedAfterThree:
-        def __init__(self, title: str) -> None: ...
+        def __init__(self, title: str, fps: float) -> None: ...
 
         def __enter__(self) -> "ClosedAfterThree":
             return self

@@ -13,6 +13,7 @@ _ALIASES = {"LunarLander-v2": "LunarLander-v3", "LunarLanderContinuous-v2": "Lun
 _CARTPOLE_STEPS = {"CartPole-v0": 200, "CartPole-v1": 500}
 
 gymnasium.register("rlsys/Counting-v0", entry_point="rlsys.testing.environments:CountingEnv")  # imported when made
+gymnasium.register("rlsys/Dot-v0", entry_point="rlsys.testing.worlds:DotEnv")
 for _name in ("Sleeping", "Raising", "Hanging", "NaN"):
     gymnasium.register(f"rlsys/{_name}-v0", entry_point=f"rlsys.testing.environments:{_name}Env")
 

@@ -32,7 +32,7 @@ from rlsys.runtime.console import Console
 from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
 from rlsys.runtime.launch import launch
 from rlsys.runtime.metrics.tracking import Tracker, read_metrics
-from rlsys.runtime.play import play_run
+from rlsys.runtime.play import PlayOptions, play_run
 from rlsys.runtime.progress import Progress
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -270,7 +270,7 @@ def test_a_run_of_a_baseline_is_neither_resumed_nor_evaluated_nor_played(tmp_pat
     with pytest.raises(ConfigError, match="rlsys eval with algorithm = rllib"):
         evaluate_run(EvaluationOptions(run))
     with pytest.raises(ConfigError, match="rlsys play with algorithm = rllib"):
-        play_run(run, checkpoint="latest", seed=None, film=None)
+        play_run(PlayOptions(run))
 
 
 def test_only_baselines_know_rllib() -> None:

@@ -1,0 +1,235 @@
+"""A game of pictures, a world model of it that goes wrong when it is told to, and an algorithm that has both.
+
+In `rlsys/Dot-v0` a bright dot moves over a dark field. The model knows the rules, so that it is right for as long as it
+should be: whatever plays in it, or shows it, can be checked against the real game.
+
+Shape legend: N copies, H rows, W columns.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from pydantic import Field
+
+from rlsys.api import (
+    Algorithm,
+    Decision,
+    Learner,
+    LearnerContext,
+    Policy,
+    PolicyContext,
+    Replay,
+    Saved,
+    SegmentSpec,
+    TableSpec,
+    WorldContext,
+)
+from rlsys.config import Section
+from rlsys.envs.wrappers import Reset, Step
+from rlsys.types import Array, EnvSpec, State, Weights
+
+HEIGHT, WIDTH = 30, 40
+ACTIONS = ("NOOP", "FIRE", "UP", "RIGHT", "LEFT", "DOWN", "UPRIGHT", "DOWNLEFT", "UPFIRE")
+"""What the actions of `rlsys/Dot-v0` are called: no DOWNRIGHT, for instance."""
+
+_DARK, _DOT, _SHINING = 40, 200, 250
+_STEPS = {"UP": (-1, 0), "DOWN": (1, 0), "LEFT": (0, -1), "RIGHT": (0, 1)}
+_MOVES = np.array([sum(np.array(step) * (word in name) for word, step in _STEPS.items()) for name in ACTIONS])
+_SHINES = np.array(["FIRE" in name for name in ACTIONS])
+
+
+def draw_dots(position: Array, brightness: Array) -> Array:
+    """Returns `[N, H, W]` uint8, a field for each position `[N, 2]` of a dot and its brightness `[N]`."""
+    fields = np.full((len(position), HEIGHT, WIDTH), _DARK, np.uint8)
+    fields[np.arange(len(position)), position[:, 0], position[:, 1]] = brightness
+    return fields
+
+
+def move_dots(position: Array, action: Array) -> tuple[Array, Array, Array]:
+    """Returns where dots, `[N, 2]`, are after actions `[N]`, how brightly they shine, and their rewards, both `[N]`.
+
+    A dot is rewarded with its step to the right, at the edges there is none; FIRE makes it shine for a step.
+    """
+    moved = np.clip(position + _MOVES[action], 0, [HEIGHT - 1, WIDTH - 1])
+    reward = (moved[:, 1] - position[:, 1]).astype(np.float32)
+    return moved, np.where(_SHINES[action], _SHINING, _DOT), reward
+
+
+class DotEnv(gymnasium.Env):
+    """`rlsys/Dot-v0`: observes the field, `[30, 40]` uint8. An episode terminates when the dot is at the right edge."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - as gymnasium declares it
+    action_space = Discrete(len(ACTIONS))
+    observation_space = Box(0, 255, (HEIGHT, WIDTH), np.uint8)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self._position = np.zeros((1, 2), np.int64)
+        self._field = np.zeros((HEIGHT, WIDTH), np.uint8)
+
+    def get_action_meanings(self) -> tuple[str, ...]:
+        """Returns a word per action."""
+        return ACTIONS
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Puts the dot somewhere on the left half."""
+        super().reset(seed=seed)
+        self._position = self.np_random.integers(0, [[HEIGHT, WIDTH // 2]])
+        self._field = draw_dots(self._position, np.array([_DOT]))[0]
+        return self._field.copy(), {}
+
+    def step(self, action: Any) -> Step:
+        """Moves the dot."""
+        self._position, brightness, reward = move_dots(self._position, np.array([action]))
+        self._field = draw_dots(self._position, brightness)[0]
+        at_edge = bool(self._position[0, 1] == WIDTH - 1)
+        return self._field.copy(), float(reward[0]), at_edge, False, {}
+
+    def render(self) -> Array:  # type: ignore[override]
+        """Draws the field."""
+        return self._field[..., None].repeat(3, axis=2)
+
+
+class DotWorld:
+    """A model of `rlsys/Dot-v0` that reads the dot from the last frame.
+
+    Attributes:
+      num_context: frames that it begins from; only the last matters, but it checks that the actions fit them.
+      num_environments: N.
+    """
+
+    def __init__(self, num_environments: int = 1, *, error_after: int = 1_000_000, num_context: int = 4) -> None:
+        """Makes N copies.
+
+        Args:
+          num_environments: N.
+          error_after: steps after which each frame is brighter, and each reward larger, than in the game.
+          num_context: see above.
+        """
+        self.num_context = num_context
+        self.num_environments = num_environments
+        self._error_after = error_after
+        self._position = np.zeros((num_environments, 2), np.int64)
+        self._steps = 0
+
+    def begin(self, observation: Array, action: Array) -> Array:
+        """See `World`; asserts that the actions lead from each frame to the next."""
+        size, rows = self.num_environments, self.num_context
+        assert observation.shape == (size, rows, HEIGHT, WIDTH) and observation.dtype == np.uint8, observation.shape
+        assert action.shape == (size, rows - 1) and action.dtype == np.int64, (action.shape, action.dtype)
+        for row in range(rows - 1):
+            moved, brightness, _ = move_dots(_find_dots(observation[:, row]), action[:, row])
+            assert np.array_equal(draw_dots(moved, brightness), observation[:, row + 1]), row
+        self._position = _find_dots(observation[:, -1])
+        self._steps = 0
+        return observation[:, -1].copy()
+
+    def step(self, action: Array) -> tuple[Array, Array, Array]:
+        """See `World`."""
+        assert action.shape == (self.num_environments,), action.shape
+        self._position, brightness, reward = move_dots(self._position, action)
+        frame = draw_dots(self._position, brightness)
+        self._steps += 1
+        if self._steps > self._error_after:
+            frame, reward = frame + np.uint8(5), reward + np.float32(0.5)
+            frame[:, 0] += np.uint8(60)  # the top row, by which it is seen
+        return frame, reward, self._position[:, 1] == WIDTH - 1
+
+
+def _find_dots(field: Array) -> Array:
+    return np.stack(np.unravel_index(field.reshape(len(field), -1).argmax(axis=1), (HEIGHT, WIDTH)), axis=1)
+
+
+class DotsConfig(Section):
+    """Settings of the algorithm below."""
+
+    error_after: int = Field(1_000_000, ge=0)
+    """Steps after which its world model goes wrong."""
+
+
+class RightPolicy(Policy):
+    """Goes to the right, and checks that it sees an unbroken run of frames."""
+
+    def __init__(self, context: PolicyContext) -> None:
+        self._shape = context.env.policy_observation.shape
+        self._weights: Mapping[str, Array] = {}
+
+    def initial_state(self, batch_size: int) -> State:
+        """Remembers its last reward, none at first."""
+        return {"reward": np.zeros(batch_size, np.float32)}
+
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        """Goes to the right."""
+        assert observation.shape[1:] == self._shape, observation.shape
+        return Decision(np.full(len(observation), ACTIONS.index("RIGHT"), np.int64), state)
+
+    def after_step(self, state: State, action: Array, reward: Array) -> State:
+        """Remembers the reward."""
+        return {"reward": reward}
+
+    def set_weights(self, weights: Weights) -> None:
+        """Keeps them."""
+        self._weights = weights.arrays
+
+    def weights(self) -> Mapping[str, Array]:
+        """See `Policy`."""
+        return self._weights
+
+
+class DotsLearner(Learner):
+    """Counts its updates; what it saves of its world is when that goes wrong."""
+
+    def __init__(self, context: LearnerContext) -> None:
+        self._error_after: int = context.config.error_after
+        self._steps = 0
+
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Samples."""
+        batch = replay.sample(4, 2)
+        self._steps += 1
+        return {"loss/total": float(batch.reward.mean())}
+
+    def weights(self) -> Mapping[str, Array]:
+        """Returns the number of updates."""
+        return {"steps": np.array([self._steps], np.int64)}
+
+    def save(self) -> Saved:
+        """Returns the counter, and the world."""
+        return {"steps": self._steps, "world": {"error_after": np.array(self._error_after)}}
+
+    def load(self, saved: Saved) -> None:
+        """Takes over the counter."""
+        self._steps = saved["steps"]
+
+
+def make_dot_world(context: WorldContext) -> DotWorld:
+    """Builds the model that a learner saved."""
+    return DotWorld(context.num_environments, error_after=int(context.saved["error_after"]))
+
+
+def _segments(config: DotsConfig, env: EnvSpec) -> SegmentSpec:
+    return SegmentSpec(length=20)
+
+
+def _table(config: DotsConfig, env: EnvSpec) -> TableSpec:
+    return TableSpec(max_size=1_000, sampler="uniform", min_size_to_sample=20, batch_size=4)
+
+
+def _check(config: DotsConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:
+    pass
+
+
+DOTS = Algorithm(
+    name="dots",
+    config_type=DotsConfig,
+    make_policy=RightPolicy,
+    make_learner=DotsLearner,
+    segments=_segments,
+    table=_table,
+    check=_check,
+    make_world=make_dot_world,
+)
+"""The record; it is handed to the runtime directly, since it is no folder of rlsys/algorithms."""

@@ -1,0 +1,136 @@
+"""Records of played episodes: a film of what was shown, and all of its numbers.
+
+Row t of the arrays holds what happened at, and because of, `observation[t]`, as in `rlsys.types`.
+"""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rlsys.types import Array
+from rlsys.viewer.film import Film
+
+
+@dataclass(frozen=True)
+class PlayedStep:
+    """One step of a played episode; what is None is not recorded.
+
+    Attributes:
+      action: what was done in both.
+      model_reward, reward: what the model predicted, and what really came of it, as it is learned from.
+      raw_reward: the real reward as the game gives it.
+      model_over: the model says that the episode is over.
+      restarted: the model was begun anew from the real game just before this step.
+      by_policy: the policy chose the action.
+    """
+
+    action: int
+    model_reward: float
+    reward: float | None
+    raw_reward: float | None
+    model_over: bool
+    restarted: bool
+    by_policy: bool
+
+
+class Recording:
+    """One episode's film and arrays; nothing is written unless a step is made.
+
+    The .npz file has `model_observation` and `observation`, `[T + 1, *frame]`, and per step, `[T]`, the fields of
+    `PlayedStep`. Where row t was restarted, `model_observation[t]` is what the model began from, a real frame. Without
+    the real game there is neither `observation` nor `reward`.
+    """
+
+    def __init__(self, stem: Path, fps: float) -> None:
+        """Prepares `<stem>.mp4` and `<stem>.npz`."""
+        self.stem = stem
+        self._film = Film(stem.with_name(f"{stem.name}.mp4"), fps)
+        self._first: Array | None = None
+        self._frames: dict[str, _Frames] = {}
+        self._steps: list[PlayedStep] = []
+
+    @property
+    def num_steps(self) -> int:
+        """T so far."""
+        return len(self._steps)
+
+    def begin(self, picture: Array, model: Array, real: Array | None) -> None:
+        """Takes the picture and the frames that the episode begins with."""
+        self._first = picture
+        self._add(model, real)
+
+    def restart(self, model: Array) -> None:
+        """Takes what the model was begun from, in place of its last frame."""
+        self._frames["model_observation"].replace_last(model)
+
+    def append(self, step: PlayedStep, picture: Array, model: Array, real: Array | None) -> None:
+        """Takes a step and what it led to."""
+        if self._first is not None:
+            self._film.append(self._first)
+            self._first = None
+        self._film.append(picture)
+        self._steps.append(step)
+        self._add(model, real)
+
+    def close(self) -> bool:
+        """Ends both files; returns whether there was anything to write."""
+        self._film.close()
+        if not self._steps:
+            return False
+        path = self.stem.with_name(f"{self.stem.name}.npz")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+            for name, frames in self._frames.items():
+                frames.write(archive, name)
+            for name, values in self._columns().items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, values)  # type: ignore[no-untyped-call]
+        return True
+
+    def _add(self, model: Array, real: Array | None) -> None:
+        for name, frame in (("model_observation", model), ("observation", real)):
+            if frame is not None:
+                self._frames.setdefault(name, _Frames()).append(frame)
+
+    def _columns(self) -> dict[str, Array]:
+        rows = [vars(step) for step in self._steps]
+        columns: dict[str, Array] = {}
+        for name, first in rows[0].items():
+            if first is not None:
+                dtype = np.float32 if isinstance(first, float) else None
+                columns[name] = np.array([row[name] for row in rows], dtype)
+        return columns
+
+
+class _Frames:
+    """Frames in compressed memory: half an hour of play would fill it otherwise."""
+
+    def __init__(self) -> None:
+        self._packed: list[bytes] = []
+        self._shape: tuple[int, ...] = ()
+        self._dtype = np.dtype(np.uint8)
+
+    def append(self, frame: Array) -> None:
+        self._shape, self._dtype = frame.shape, frame.dtype
+        self._packed.append(zlib.compress(frame.tobytes(), 1))
+
+    def replace_last(self, frame: Array) -> None:
+        self._packed.pop()
+        self.append(frame)
+
+    def write(self, archive: zipfile.ZipFile, name: str) -> None:
+        """Writes `[T + 1, *frame]` as one array, frame by frame."""
+        shape = (len(self._packed), *self._shape)
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, header)  # type: ignore[no-untyped-call]
+            for packed in self._packed:
+                member.write(zlib.decompress(packed))
+
+
+def next_stem(folder: Path) -> Path:
+    """Returns `<folder>/played-0001`, or with the first number after all that are there."""
+    numbers = [int(path.stem.rpartition("-")[2]) for path in folder.glob("played-[0-9]*.npz")]
+    return folder / f"played-{max(numbers, default=0) + 1:04d}"

@@ -1,0 +1,44 @@
+"""Players of the game of the dot."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlsys.api import PolicyContext
+from rlsys.config import EnvConfig
+from rlsys.envs.make import spec
+from rlsys.testing.worlds import DotsConfig, DotWorld, RightPolicy
+from rlsys.viewer.game import Game, ImaginedGame
+from rlsys.viewer.keys import ActionKeys
+from rlsys.viewer.player import Pilot, Player
+
+MakePlayer = Callable[..., Player]
+
+
+@pytest.fixture
+def make_player(tmp_path: Path) -> MakePlayer:
+    """Returns a function that makes a player; its model is right for `error_after` steps."""
+
+    def make(
+        error_after: int = 1_000_000,
+        num_context: int = 4,
+        num_stack: int = 1,
+        clip_rewards: bool = False,
+        **options: Any,
+    ) -> Player:
+        config = EnvConfig(id="rlsys/Dot-v0", stack_states=num_stack, clip_rewards=clip_rewards)
+        env = spec(config)
+        keys = ActionKeys(env)
+        world = DotWorld(error_after=error_after, num_context=num_context)
+        return Player(
+            keys,
+            Game(config, 0, num_context=world.num_context, num_stack=num_stack, noop=keys.noop),
+            ImaginedGame(world, env),
+            Pilot(RightPolicy(PolicyContext(DotsConfig(), env, 0))),
+            folder=tmp_path,
+            **options,
+        )
+
+    return make
