@@ -2,9 +2,9 @@
 
     python benchmarks/leaks.py FAMILY [--workers N] [--minutes M] [--json FILE] [--data FILE]
 
-Launches a run of the family on simulators that sleep (a step of 100 ms takes no CPU), so that hundreds of processes fit
-two cores, and notes the proportional set size of every process. After a warm-up of a quarter of the time, a straight
-line is laid through the sum and through the mean process of each kind; its slope is what grows.
+Launches a run of the family on simulators that sleep (a step of 250 ms takes no CPU), so that dozens of processes
+fit two cores, and notes the proportional set size of every process. After a warm-up of a quarter of the time,
+a straight line is laid through the sum and through the mean process of each kind; its slope is what grows.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from ray._private.internal_api import get_memory_info_reply, get_state_from_addr
 from rlsys.config import load
 from rlsys.runtime.launch import launch
 
-_SLOW = ["env.id=rlsys/Sleeping-v0", "env.sticky_actions=10", "runtime.environments_per_worker=8"]
+_SLOW = ["env.id=rlsys/Dozing-v0", "runtime.environments_per_worker=8"]
 _QUIET = ["run.evaluate_every_learner_steps=0", "run.checkpoint_every_learner_steps=200", "run.wandb=offline"]
 _FAMILIES = {
     "muzero": [

@@ -330,6 +330,7 @@ class LearnerContext:
       batch_size: items of this rank's batches, where the number of environments decides it (`SegmentSpec.on_policy`).
       average: averages a list of torch tensors over the ranks in place; the identity with one rank.
       read_weights: run, or folder of a checkpoint -> the weights that its policy acts with. Raises CheckpointError.
+      read_world: the same for what its learner saved under "world". Raises CheckpointError.
       is_resumed: `load` comes next, so nothing has to be read from elsewhere.
       timed: name of a part of `step` that is worth telling apart -> a context around it; "copy" moves batches to the
         device.
@@ -343,6 +344,7 @@ class LearnerContext:
     batch_size: int = 1
     average: Callable[[list[Any]], None] = lambda tensors: None
     read_weights: Callable[[str], Mapping[str, Array]] = lambda source: {}
+    read_world: Callable[[str], Saved] = lambda source: {}
     is_resumed: bool = False
     timed: Callable[[str], AbstractContextManager[Any]] = nullcontext
 

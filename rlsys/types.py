@@ -66,6 +66,7 @@ class EnvSpec:
       observation_low, observation_high: bounds (one pair, or one per feature) to which the *networks* rescale an
         observation as `(x - low) / (high - low)`; empty to leave it as it is. Replay always keeps raw values.
       action_meanings: a word per discrete action, where the environment names them.
+      clips_rewards: whether what is learned from is the sign of the reward.
     """
 
     id: str
@@ -77,6 +78,7 @@ class EnvSpec:
     observation_low: tuple[float, ...] = ()
     observation_high: tuple[float, ...] = ()
     action_meanings: tuple[str, ...] = ()
+    clips_rewards: bool = False
 
     @property
     def policy_observation(self) -> ArraySpec:

@@ -21,7 +21,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import FrameStackObservation, TransformReward
 
 from rlsys.config import EnvConfig
-from rlsys.envs import atari, classic, dmlab, memory, procgen
+from rlsys.envs import atari, catch, classic, dmlab, memory, procgen
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Simulator
 from rlsys.envs.wrappers import ActionRepeat, AvoidRepeat, EpisodeLife, FireReset, GameRecord
@@ -34,6 +34,7 @@ FAMILIES: tuple[Family, ...] = (
     procgen.PROCGEN,
     dmlab.DMLAB,
     memory.TMAZE,
+    catch.CATCH,
     classic.CLASSIC,
 )
 """All environments; the first family that knows an id makes it."""
@@ -188,6 +189,7 @@ def _describe(config: EnvConfig, env: gymnasium.Env, frames_per_step: int) -> En
         observation_low=low,
         observation_high=high,
         action_meanings=tuple(meanings),
+        clips_rewards=config.clip_rewards,
     )
 
 

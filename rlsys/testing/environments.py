@@ -85,7 +85,7 @@ class CountingEnv(gymnasium.Env):
 class SleepingEnv(CountingEnv):
     """`rlsys/Sleeping-v0`: a step takes `seconds` and no CPU, as one of a slow simulator elsewhere would.
 
-    Its episodes have 100 to 300 steps.
+    A step of `rlsys/Dozing-v0` takes 250 ms. Its episodes have 100 to 300 steps.
     """
 
     def __init__(self, seconds: float = 0.01, min_length: int = 100, max_length: int = 300, **kwargs: Any) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from rlsys.api import Saved
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.types import Array
@@ -17,10 +19,26 @@ def read_weights(source: str) -> Mapping[str, Array]:
     Raises:
       CheckpointError: there is no such run or checkpoint, or it is damaged.
     """
+    weights: Mapping[str, Array] = _read(source, "weights")["arrays"]
+    return weights
+
+
+def read_world(source: str) -> Saved:
+    """Returns what the learner of a run saved of its world model.
+
+    Args:
+      source: as for `read_weights`.
+
+    Raises:
+      CheckpointError: there is no such run or checkpoint, it has no world model, or it is damaged.
+    """
+    return _read(source, "world")
+
+
+def _read(source: str, part: str) -> dict[str, Any]:
     path = Path(source)
     if (path / "manifest.json").is_file():
         checkpoints, which = Checkpoints(path.parent, keep=1), path.name
     else:
         checkpoints, which = run_folder.checkpoints(run_folder.find(source)), "latest"
-    weights: Mapping[str, Array] = checkpoints.open(which, parts=["weights"]).read("weights")["arrays"]
-    return weights
+    return checkpoints.open(which, parts=[part]).read(part)

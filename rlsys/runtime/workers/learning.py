@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from rlsys.api import LearnerContext, Replay, ReplayNotReady, Saved
-from rlsys.runtime.checkpoints.pretrained import read_weights
+from rlsys.runtime.checkpoints.pretrained import read_weights, read_world
 from rlsys.runtime.metrics.timing import Stopwatch
 from rlsys.runtime.metrics.vitals import Vitals
 from rlsys.runtime.plan import Plan
@@ -154,6 +154,7 @@ class LearnerWorker:
             batch_size=plan.table.batch_size // self._ranks.num_ranks,
             average=self._ranks.average,
             read_weights=read_weights,
+            read_world=read_world,
             is_resumed=is_resumed,
             timed=self._watch.part,
         )

@@ -1,0 +1,203 @@
+"""SimPLe's learner: it goes through the phases of `schedule.py`, one unit a step.
+
+Kaiser et al. 2020, algorithm 1, https://arxiv.org/abs/1903.00374.
+
+Shape legend: B rollouts, T steps, C H W of a frame.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlsys.algorithms.ppo.learner import diagnosis
+from rlsys.algorithms.ppo.updates import PolicyUpdates
+from rlsys.algorithms.simple.comparison import compare
+from rlsys.algorithms.simple.config import SimpleConfig
+from rlsys.algorithms.simple.imagination import imagine
+from rlsys.algorithms.simple.next_frame import INPUT_FRAMES
+from rlsys.algorithms.simple.schedule import Phase, schedule
+from rlsys.algorithms.simple.simulation import Simulation
+from rlsys.algorithms.simple.world_model import WorldModelUpdates
+from rlsys.api import Learner, LearnerContext, Replay, Saved
+from rlsys.errors import WorkerError
+from rlsys.nets.transfer import to_device
+from rlsys.replay.archive import EpisodeArchive, Windows
+from rlsys.types import Array
+
+
+class SimpleLearner(Learner):
+    """One rank's archive, world model and policy; each rank has the data of its own workers."""
+
+    def __init__(self, context: LearnerContext) -> None:
+        self._config: SimpleConfig = context.config
+        self._context = context
+        self._device = torch.device(context.device)
+        self._archive = EpisodeArchive(context.env.observation, context.env.action)
+        self._world = WorldModelUpdates(self._config.world_model, context)
+        self._policy = PolicyUpdates(self._config.ppo, context)
+        self._simulation = Simulation(
+            self._world.network, self._world.forward, self._world.precision, self._config.intrinsic_reward_scale
+        )
+        self._phases = schedule(self._config, context.batch_size * context.num_ranks * self._config.real_unroll_length)
+        self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
+        self._rng = np.random.default_rng(context.seed)
+        torch.manual_seed(context.seed)  # dropout, bits and actions in the simulation
+        if self._config.load_world_from is not None and not context.is_resumed:
+            self._world.load_world(context.read_world(self._config.load_world_from))
+
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Does one unit of the present phase.
+
+        Raises:
+          WorkerError: a loss or a gradient is not finite; the weights are those before.
+        """
+        phase = self._phases[self._phase]
+        match phase.kind:
+            case "collect":
+                metrics = self._collect(replay)
+            case "model":
+                metrics = self._train_model()
+            case "policy":
+                metrics = self._train_policy(phase.epoch)
+            case "compare":
+                metrics = self._compare()
+        self._steps += 1
+        self._advance(phase)
+        return {**metrics, "simple/epoch": float(phase.epoch), "simple/phase": float(self._phase)}
+
+    def turns(self) -> int:
+        """Returns how many turns of collecting it has begun."""
+        return self._turns
+
+    def finished(self) -> str:
+        """Says so when the last phase is done."""
+        return "" if self._phase < len(self._phases) else f"{self._config.epochs} epochs are done"
+
+    def weights(self) -> Mapping[str, Array]:
+        """Returns the policy's parameters: the world model stays here."""
+        return self._policy.to_arrays()
+
+    def histograms(self) -> Mapping[str, Array]:
+        """Returns copies of all weights and of the last updates' gradients."""
+        return {**self._policy.histograms(), **self._world.histograms()}
+
+    def save(self) -> Saved:
+        """Returns everything, the archive too; the world model's weights apart."""
+        world, training = self._world.save()
+        return {
+            "world": world,
+            "training": training,
+            "policy": self._policy.save(),
+            "archive": self._archive.save(),
+            "progress": {"phase": self._phase, "done": self._done, "turns": self._turns, "steps": self._steps},
+            "rng": self._rng.bit_generator.state,
+            "torch_rng": torch.random.get_rng_state().numpy(),
+            "cuda_rng": self._cuda_state(),
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on exactly from `save`: in the phase, and at the unit of it, where that was."""
+        self._world.load(saved["world"], saved["training"])
+        self._policy.load(saved["policy"])
+        self._archive.load(saved["archive"])
+        for name, value in saved["progress"].items():
+            setattr(self, f"_{name}", value)
+        self._rng.bit_generator.state = saved["rng"]
+        torch.random.set_rng_state(torch.from_numpy(saved["torch_rng"].copy()))
+        if self._device.type == "cuda" and saved["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(torch.from_numpy(saved["cuda_rng"].copy()), self._device)
+
+    def _advance(self, phase: Phase) -> None:
+        self._done += 1
+        if self._done == phase.units:
+            if phase.kind == "collect":
+                self._archive.close_epoch()
+            self._phase, self._done = self._phase + 1, 0
+        if self._phase < len(self._phases) and self._phases[self._phase].kind == "collect":
+            self._turns += 1
+
+    def _collect(self, replay: Replay) -> dict[str, float]:
+        """Takes in a turn's unrolls, and learns a little from them."""
+        batch = replay.sample(self._context.batch_size, self._config.real_unroll_length + 1)
+        metrics = self._policy.learn(self._policy.experience(batch, self._to_device), self._config.ppo.learning_rate)
+        if not math.isfinite(sum(metrics.values())):
+            raise WorkerError(diagnosis(batch, metrics, self._steps, "simple.ppo"))
+        self._archive.add(batch)
+        return {f"real/{name.replace('/', '_')}": value for name, value in metrics.items()} | {
+            "real/mean_reward": float(batch.reward.mean()),
+            "archive/rows": float(len(self._archive)),
+        }
+
+    def _train_model(self) -> dict[str, float]:
+        model = self._config.world_model
+        size = model.batch_size // self._context.num_ranks
+        clips = self._archive.draw(self._rng, size, INPUT_FRAMES + model.target_frames)
+        metrics = self._world.step(*self._on_device(clips))
+        self._check_finite(metrics, "simple.world_model")
+        return metrics
+
+    def _train_policy(self, epoch: int) -> dict[str, float]:
+        config = self._config
+        starts = self._starts(config.simulated_batch_size // self._context.num_ranks)
+        experience = imagine(
+            self._simulation, self._policy, starts, config.simulated_rollout_length, epoch + 1, self._stack
+        )
+        metrics = self._policy.learn(experience, config.ppo.learning_rate, epoch + 1)
+        self._check_finite(metrics, "simple.ppo")
+        return metrics | {"simulation/mean_reward": float(experience.reward.mean())}
+
+    def _starts(self, size: int) -> Tensor:
+        """Returns four real frames of the newest epoch for each rollout, `[B, 4, C, H, W]`."""
+        config, archive, newest = self._config, self._archive, self._archive.newest_epoch
+        first = archive.first(INPUT_FRAMES, epoch=newest).frame
+        if not config.simulation_random_starts:
+            return self._frames(np.repeat(first, size, axis=0))
+        frames = archive.draw_by_episode(self._rng, size, INPUT_FRAMES, epoch=newest).frame
+        if config.simulation_flip_first_random_for_beginning:
+            frames[0] = first[0]
+        return self._frames(frames)
+
+    def _compare(self) -> dict[str, float]:
+        config, archive = self._config, self._archive
+        length = INPUT_FRAMES + config.simulated_rollout_length
+        newest = archive.newest_epoch
+        has_held_out = len(archive.starts(length, held_out=True, epoch=newest)) > 0
+        if not has_held_out:
+            return {"world/held_out_windows": 0.0}
+        batches = [
+            self._on_device(archive.draw(self._rng, config.wm_eval_batch_size, length, held_out=True, epoch=newest))
+            for _ in range(config.wm_eval_num_batches)
+        ]
+        return compare(self._simulation, batches, config.wm_eval_rollout_ratios)
+
+    def _on_device(self, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
+        return self._frames(windows.frame), self._to_device(windows.action), self._to_device(windows.reward)
+
+    def _frames(self, frame: Array) -> Tensor:
+        """Returns frames with an axis of channels: `[B, L, C, H, W]`."""
+        tensor = self._to_device(frame)
+        return tensor if tensor.dim() == 5 else tensor.unsqueeze(2)
+
+    def _stack(self, frames: Tensor) -> Tensor:
+        """Returns what the policy sees of the last four frames `[B, 4, C, H, W]`."""
+        shape = self._context.env.policy_observation.shape
+        seen = frames if self._context.env.num_stack > 1 else frames[:, -1]
+        return seen.reshape(len(frames), *shape)
+
+    def _to_device(self, array: Array) -> Tensor:
+        with self._context.timed("copy"):
+            return to_device(array, self._device)
+
+    def _cuda_state(self) -> Array | None:
+        return torch.cuda.get_rng_state(self._device).numpy() if self._device.type == "cuda" else None
+
+    def _check_finite(self, metrics: Mapping[str, float], section: str) -> None:
+        name = next((name for name, value in metrics.items() if not math.isfinite(value)), None)
+        if name is not None:
+            raise WorkerError(
+                f"{name} = {metrics[name]} at learner step {self._steps}; losses and gradients must be finite. The "
+                f"weights are those before: go back to the last checkpoint with a lower {section}.learning_rate."
+            )

@@ -1,0 +1,72 @@
+"""What SimPLe asks of the runtime: turns of collecting, and which settings cannot work."""
+
+from rlsys.algorithms.ppo import requirements as ppo
+from rlsys.algorithms.simple.config import SimpleConfig
+from rlsys.api import SegmentSpec, TableSpec
+from rlsys.errors import ConfigError
+from rlsys.types import ArraySpec, EnvSpec
+
+_INPUT_FRAMES = 4
+
+
+def segments(config: SimpleConfig, env: EnvSpec) -> SegmentSpec:
+    """Returns unrolls with what the acting policy said; workers rest while model and policy learn from them."""
+    extras = {ppo.LOG_PROBABILITY: ArraySpec((), "float32"), ppo.VALUE: ArraySpec((), "float32")}
+    return SegmentSpec(length=config.real_unroll_length, extras=extras, unroll=True, on_policy=config.real_unrolls)
+
+
+def table(config: SimpleConfig, env: EnvSpec) -> TableSpec:
+    """Returns a queue, which the runtime gives room for one turn."""
+    return TableSpec(max_size=1, sampler="fifo")
+
+
+def check(config: SimpleConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:
+    """Refuses a section that cannot work with this environment and these workers.
+
+    Raises:
+      ConfigError: it says which setting, and what to do.
+    """
+    if not ppo.is_image(env) or env.observation.dtype != "uint8":
+        raise ConfigError(
+            f"'{env.id}' observes {env.observation.dtype} of shape {env.observation.shape}; simple predicts "
+            "pictures of bytes, at least 16×16. Choose an environment by pixels."
+        )
+    if env.num_stack not in (1, _INPUT_FRAMES):
+        raise ConfigError(
+            f"env.stack_states = {env.num_stack}; simple's model begins from {_INPUT_FRAMES} frames, of which its "
+            f"policy sees all or the last. Set env.stack_states={_INPUT_FRAMES} or 1."
+        )
+    if not env.clips_rewards:
+        raise ConfigError(
+            "env.clip_rewards = false; simple foretells rewards of -1, 0 and 1. Set env.clip_rewards=true."
+        )
+    ppo.check(config.ppo, env, num_environments, num_ranks)
+    _check_lengths(config)
+    for name in ("simulated_batch_size", "wm_eval_batch_size"):
+        _check_divisible(f"simple.{name}", getattr(config, name), num_ranks)
+    _check_divisible("simple.world_model.batch_size", config.world_model.batch_size, num_ranks)
+
+
+def _check_lengths(config: SimpleConfig) -> None:
+    for name in ("real_unroll_length", "simulated_rollout_length"):
+        rows = getattr(config, name) * config.ppo.optimization_epochs
+        if config.ppo.optimization_batch_size > rows:
+            raise ConfigError(
+                f"simple.ppo.optimization_batch_size = {config.ppo.optimization_batch_size} time steps; simple.{name} "
+                f"gives {rows} in optimization_epochs = {config.ppo.optimization_epochs}. Lower it."
+            )
+    wrong = [ratio for ratio in config.wm_eval_rollout_ratios if not 0.0 < ratio <= 1.0]
+    if wrong:
+        raise ConfigError(
+            f"simple.wm_eval_rollout_ratios has {wrong[0]}; shares of a rollout are above 0 and at most 1. Correct it."
+        )
+    if config.load_world_from is None and not config.model_train_steps and config.ppo_epochs_num:
+        raise ConfigError(
+            "simple.model_train_steps = 0 without simple.load_world_from; the policy would learn in a model that knows "
+            "nothing. Name a run whose world model is used, or train one."
+        )
+
+
+def _check_divisible(name: str, value: int, num_ranks: int) -> None:
+    if value % num_ranks:
+        raise ConfigError(f"{name} = {value} is not divisible by runtime.learners = {num_ranks}. Change either.")

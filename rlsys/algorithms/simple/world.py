@@ -1,0 +1,57 @@
+"""The world model as `rlsys.api.World`: with arrays, for play and for environments."""
+
+import torch
+
+from rlsys.algorithms.simple.config import SimpleConfig
+from rlsys.algorithms.simple.next_frame import INPUT_FRAMES
+from rlsys.algorithms.simple.simulation import Simulation
+from rlsys.algorithms.simple.world_model import build
+from rlsys.api import WorldContext
+from rlsys.errors import CheckpointError
+from rlsys.nets.flat import share_arrays
+from rlsys.nets.precision import autocast
+from rlsys.types import Array
+
+
+class SimpleWorld:
+    """See `World`; bits are drawn from torch's random stream, which the seed begins."""
+
+    num_context = INPUT_FRAMES
+
+    def __init__(self, context: WorldContext) -> None:
+        """Takes over a model's weights.
+
+        Raises:
+          CheckpointError: they are of a model for another game or size, or with other settings.
+        """
+        config: SimpleConfig = context.config
+        self.num_environments = context.num_environments
+        self._env = context.env
+        self._device = torch.device(context.device)
+        network = build(config.world_model, context.env, self._device).eval()
+        arrays = context.saved["parameters"]
+        expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        wrong = next((name for name in expected if name not in arrays or arrays[name].shape != expected[name]), None)
+        if wrong is not None:
+            found = arrays[wrong].shape if wrong in arrays else "missing"
+            raise CheckpointError(
+                f"the world model's '{wrong}' is {found}, here it has to be {expected[wrong]}: it was made for another "
+                f"game, frame size or model than '{context.env.id}' {context.env.observation.shape}. Choose the run "
+                "that belongs to it."
+            )
+        share_arrays(network, arrays)
+        torch.manual_seed(context.seed)
+        self._simulation = Simulation(network, network, autocast(config.world_model.precision, self._device))
+
+    def begin(self, observation: Array, action: Array) -> Array:
+        """See `World`; what was done before does not matter to this model."""
+        frames = torch.from_numpy(observation).to(self._device)
+        size = (len(frames), INPUT_FRAMES, -1, *self._env.observation.shape[-2:])
+        self._simulation.begin(frames.reshape(size))
+        return observation[:, -1].copy()
+
+    def step(self, action: Array) -> tuple[Array, Array, Array]:
+        """See `World`; episodes never end."""
+        frame, reward = self._simulation.step(torch.from_numpy(action).to(self._device).long())
+        frames = frame.cpu().numpy().reshape(len(action), *self._env.observation.shape)
+        return frames, reward.cpu().numpy(), torch.zeros(len(action), dtype=torch.bool).numpy()

@@ -1,0 +1,186 @@
+"""Training of a next-frame model on clips of real frames.
+
+Kaiser et al. 2020, section 4 and appendix, https://arxiv.org/abs/1903.00374; scheduled sampling is that of Bengio et
+al. 2015, https://arxiv.org/abs/1506.03099.
+
+    frame       0    1    2    3    4    5   …         given | seen as it was, or as it was predicted
+    predicts    1    2    3    4    5    6   …         internal loss | loss, and that of the rewards
+
+Shape legend: B clips, L frames of a clip, C channels, H W height and width.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlsys.algorithms.simple.adafactor import Adafactor, learning_rate
+from rlsys.algorithms.simple.config import WorldModelConfig
+from rlsys.algorithms.simple.latents import inverse_exp_decay, inverse_lin_decay
+from rlsys.algorithms.simple.next_frame import INPUT_FRAMES, REWARDS, NextFrame, Prediction
+from rlsys.api import LearnerContext, Saved
+from rlsys.nets.flat import FlatParameters
+from rlsys.nets.precision import autocast
+from rlsys.types import EnvSpec
+
+_SAMPLING_WARMUP = 10_000
+
+
+def build(config: WorldModelConfig, env: EnvSpec, device: torch.device) -> NextFrame:
+    """Returns a model for the frames of an environment, pictures `[H, W]` or `[C, H, W]`."""
+    *channels, height, width = env.observation.shape
+    network = NextFrame(config, channels[0] if channels else 1, (height, width), env.num_actions)
+    return network.to(device)
+
+
+class WorldModelUpdates:
+    """A model and its optimizer.
+
+    Attributes:
+      network: predicts; in training mode only within `step`.
+      forward: the same as a function, fused where that is asked for.
+      precision: a context for it.
+      num_updates: done so far; warm-ups go by it.
+    """
+
+    def __init__(self, config: WorldModelConfig, context: LearnerContext) -> None:
+        """Builds the model from the context's seed alone, so that all ranks begin with the same."""
+        self._config = config
+        self._context = context
+        self._device = torch.device(context.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed)
+            self.network = build(config, context.env, self._device).eval()
+        self._flat = FlatParameters(self.network)
+        self._optimizer = Adafactor(dict(self.network.named_parameters()))
+        self.precision = autocast(config.precision, self._device)
+        compiles = config.compile == "yes" or (config.compile == "auto" and self._device.type == "cuda")
+        self.forward: Callable[..., Prediction] = torch.compile(self.network) if compiles else self.network
+        self.num_updates = 0
+
+    def step(self, frame: Tensor, action: Tensor, reward: Tensor) -> dict[str, float]:
+        """Does one update, unless its gradient is not finite.
+
+        Args:
+          frame: `[B, L, C, H, W]` uint8 of clips of 4 + target_frames frames, on the device.
+          action: `[B, L]` int64; the last one does not matter.
+          reward: `[B, L]` of -1, 0 and 1, caused by the actions; the last one does not matter.
+
+        Returns:
+          Metrics; where one is not finite, the weights are those before.
+        """
+        config = self._config
+        self.network.train()
+        losses = self._losses(frame, action, reward)
+        self.network.eval()
+        total = sum(losses.values(), torch.zeros((), device=self._device))
+        self._flat.gradient.zero_()
+        total.backward()  # type: ignore[no-untyped-call]
+        self._context.average([self._flat.gradient])
+        norm = self._flat.clip(config.clip_grad_norm)
+        names = ["world/loss", *losses, "world/gradient_norm"]
+        values = torch.stack([total, *losses.values(), norm]).detach().cpu().tolist()
+        metrics = dict(zip(names, values, strict=True))
+        if np.isfinite(values).all():
+            warmup = config.learning_rate_warmup_steps
+            rate = learning_rate(config.optimizer_schedule, config.learning_rate, warmup, self.num_updates + 1)
+            self._optimizer.step(rate)
+            metrics["world/learning_rate"] = rate
+        self.num_updates += 1
+        return metrics
+
+    def histograms(self) -> Mapping[str, Any]:
+        """Returns copies of all weights and of the last update's gradients."""
+        return {f"world/{name}": array for name, array in self._flat.histograms().items()}
+
+    def save(self) -> tuple[Saved, Saved]:
+        """Returns the model's weights, and what its training goes on from."""
+        return {"parameters": self._flat.to_arrays()}, {
+            "optimizer": self._optimizer.save(),
+            "num_updates": self.num_updates,
+        }
+
+    def load(self, world: Saved, training: Saved) -> None:
+        """Goes on exactly from `save`."""
+        self.load_world(world)
+        self._optimizer.load(training["optimizer"])
+        self.num_updates = training["num_updates"]
+
+    def load_world(self, world: Saved) -> None:
+        """Takes over the model's weights alone."""
+        self._flat.load_arrays(world["parameters"])
+
+    def _losses(self, frame: Tensor, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
+        """Predicts a clip step by step; see the drawing above."""
+        is_recurrent = self._config.generative_model == "stochastic_discrete"
+        step = torch.tensor(float(self.num_updates), device=self._device)
+        num_steps = frame.shape[1] - 1
+        seen = self._with_noise(frame)
+        if is_recurrent:
+            memory, first = self.network.no_memory(len(frame)), 0
+        else:
+            memory, first = seen[:, : INPUT_FRAMES - 1], INPUT_FRAMES - 1
+        internal, pixels, rewards, latents = [], [], [], []
+        now = seen[:, first]
+        for index in range(first, num_steps):
+            after = frame[:, index + 1]
+            with self.precision:
+                prediction = self.forward(now, action[:, index], memory, after if is_recurrent else None, step)
+            loss = _clipped(_pixel_loss(prediction.pixel_logits, after), self._config.loss_cutoff)
+            memory = prediction.memory
+            latents.append(prediction.latent_loss)
+            if index < INPUT_FRAMES - 1:
+                internal.append(loss)
+                now = seen[:, index + 1]
+                continue
+            pixels.append(loss)
+            classes = (reward[:, index] - REWARDS[0]).long()
+            rewards.append(functional.cross_entropy(prediction.reward_logits, classes, reduction="none"))
+            if index + 1 < num_steps:
+                now = self._choose(seen[:, index + 1], prediction.frame, step)
+        losses = {
+            "world/loss_pixels": torch.stack(pixels).mean(),
+            "world/loss_reward": _clipped(torch.stack(rewards), self._config.loss_cutoff),
+        }
+        if is_recurrent:
+            losses["world/loss_bits"] = torch.stack(latents).mean()
+            losses["world/loss_given"] = torch.stack(internal).mean()
+        return losses
+
+    def _with_noise(self, frame: Tensor) -> Tensor:
+        """Replaces a share of the given frames' pixels by the median of each channel over all of them."""
+        share = self._config.input_noise
+        if not share:
+            return frame
+        given, rest = frame[:, :INPUT_FRAMES], frame[:, INPUT_FRAMES:]
+        channels = given.transpose(0, 2).flatten(start_dim=1)
+        median = channels.float().median(dim=1).values.to(frame.dtype)[:, None, None]
+        is_noisy = torch.rand((*given.shape[:2], 1, *given.shape[3:]), device=frame.device) < share
+        return torch.cat([torch.where(is_noisy, median, given), rest], dim=1)
+
+    def _choose(self, real: Tensor, predicted: Tensor, step: Tensor) -> Tensor:
+        """Continues some examples from what was predicted, the more the longer the model has learned."""
+        config = self._config
+        if config.scheduled_sampling == "prediction_only":
+            return predicted
+        over = config.scheduled_sampling_decay_steps
+        chance = torch.zeros_like(step)
+        if config.scheduled_sampling == "prob_inverse_lin":
+            chance = inverse_exp_decay(_SAMPLING_WARMUP, step) * inverse_lin_decay(over, step)
+        elif config.scheduled_sampling == "prob_inverse_exp":
+            chance = inverse_exp_decay(over, step)
+        is_predicted = torch.rand(len(real), device=real.device) < chance * config.scheduled_sampling_max_prob
+        return torch.where(is_predicted[:, None, None, None], predicted, real)
+
+
+def _pixel_loss(logits: Tensor, frame: Tensor) -> Tensor:
+    """Returns `[B, C, H, W]`: the cross entropy of each channel of each pixel."""
+    return functional.cross_entropy(logits.transpose(1, 2).float(), frame.long(), reduction="none")
+
+
+def _clipped(loss: Tensor, cutoff: float) -> Tensor:
+    """Returns the mean of what exceeds the cutoff: what is good enough is not learned from."""
+    return functional.relu(loss - cutoff).mean()
