@@ -220,7 +220,9 @@ class SegmentSpec:
       extras: name -> spec of what the policy returns in `Decision.extras`.
       unroll: cut into unrolls, for a queue.
       on_policy: unrolls of each environment that make a batch; collecting and learning take turns: a worker that has
-        collected its share waits for weights that learned from it. 0: nobody waits.
+        collected its share waits for the next turn. 0: nobody waits.
+      turn_rows: instead of `on_policy`, rows that all environments together make in a turn, or as few more as possible:
+        the runtime shares them out in unrolls of at most `length` rows.
       state: name -> spec of the parts of the policy's state that an unroll begins with.
       encoded: what an unroll holds instead of observations, made by the policy: features of a part of the network that
         does not learn are smaller than frames, and are not computed twice.
@@ -233,8 +235,17 @@ class SegmentSpec:
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
     unroll: bool = False
     on_policy: int = 0
+    turn_rows: int = 0
     state: Mapping[str, ArraySpec] = field(default_factory=dict)
     encoded: ArraySpec | None = None
+
+    def shared_out(self, num_environments: int) -> "SegmentSpec":
+        """Returns what each of so many environments collects in a turn, where `turn_rows` says how much that is."""
+        if not self.turn_rows:
+            return self
+        share = -(-self.turn_rows // num_environments)
+        length = min(self.length, share)
+        return replace(self, length=length, on_policy=-(-share // length), turn_rows=0)
 
     def stored_env(self, env: EnvSpec) -> EnvSpec:
         """Returns the environment as replay knows it: with what is stored of an observation."""
@@ -328,6 +339,7 @@ class LearnerContext:
       device: torch device name.
       num_ranks: data-parallel learners; each samples 1/num_ranks of the batch.
       batch_size: items of this rank's batches, where the number of environments decides it (`SegmentSpec.on_policy`).
+      unroll_length: rows of an unroll, where likewise (`SegmentSpec.turn_rows`).
       average: averages a list of torch tensors over the ranks in place; the identity with one rank.
       read_weights: run, or folder of a checkpoint -> the weights that its policy acts with. Raises CheckpointError.
       read_world: the same for what its learner saved under "world". Raises CheckpointError.
@@ -342,6 +354,7 @@ class LearnerContext:
     device: str = "cpu"
     num_ranks: int = 1
     batch_size: int = 1
+    unroll_length: int = 0
     average: Callable[[list[Any]], None] = lambda tensors: None
     read_weights: Callable[[str], Mapping[str, Array]] = lambda source: {}
     read_world: Callable[[str], Saved] = lambda source: {}

@@ -44,7 +44,8 @@ class Plan:
     table: TableSpec = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "segments", self.algorithm.segments(self.section, self.env_spec))
+        segments = self.algorithm.segments(self.section, self.env_spec).shared_out(self.num_environments)
+        object.__setattr__(self, "segments", segments)
         table = self.algorithm.table(self.section, self.env_spec)
         if self.segments.on_policy:
             turn = self.segments.on_policy * self.num_environments

@@ -171,7 +171,7 @@ class PolicyUpdates:
         """Yields the time steps of each minibatch: the first of as many shuffles as there are epochs."""
         order = [self._rng.permutation(num_rows) for _ in range(self.config.optimization_epochs)]
         time = torch.from_numpy(np.concatenate(order)).to(self._device)
-        size = self.config.optimization_batch_size
+        size = min(self.config.optimization_batch_size, len(time))
         yield from time[: len(time) // size * size].view(-1, size)
 
     def _epochs(self, epoch: int, num_rows: int) -> Tensor | None:

@@ -111,9 +111,9 @@ class SimpleConfig(Section):
     """Reward in the world model for frames that it is unsure of; 0 for none."""
 
     real_unrolls: int = Field(16, ge=1)
-    """Unrolls of each real environment that a policy update sees (upstream: real_ppo_effective_num_agents)."""
+    """Unrolls of real environments in an iteration of PPO (upstream: real_ppo_effective_num_agents)."""
     real_unroll_length: int = Field(200, ge=2)
-    """Rows of these (upstream: real_ppo_epoch_length is 16 · 200)."""
+    """Rows of these (upstream: real_ppo_epoch_length is 16 · 200); with more environments they are shorter."""
 
     eval_world_model: bool = True
     """Compare the world model with held-out episodes after each epoch."""

@@ -41,7 +41,8 @@ class SimpleLearner(Learner):
         self._simulation = Simulation(
             self._world.network, self._world.forward, self._world.precision, self._config.intrinsic_reward_scale
         )
-        self._phases = schedule(self._config, context.batch_size * context.num_ranks * self._config.real_unroll_length)
+        self._unroll_length = context.unroll_length or self._config.real_unroll_length
+        self._phases = schedule(self._config, context.batch_size * context.num_ranks * self._unroll_length)
         self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
         self._rng = np.random.default_rng(context.seed)
         torch.manual_seed(context.seed)  # dropout, bits and actions in the simulation
@@ -121,7 +122,7 @@ class SimpleLearner(Learner):
 
     def _collect(self, replay: Replay) -> dict[str, float]:
         """Takes in a turn's unrolls, and learns a little from them."""
-        batch = replay.sample(self._context.batch_size, self._config.real_unroll_length + 1)
+        batch = replay.sample(self._context.batch_size, self._unroll_length + 1)
         metrics = self._policy.learn(self._policy.experience(batch, self._to_device), self._config.ppo.learning_rate)
         if not math.isfinite(sum(metrics.values())):
             raise WorkerError(diagnosis(batch, metrics, self._steps, "simple.ppo"))

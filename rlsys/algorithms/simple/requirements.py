@@ -12,7 +12,8 @@ _INPUT_FRAMES = 4
 def segments(config: SimpleConfig, env: EnvSpec) -> SegmentSpec:
     """Returns unrolls with what the acting policy said; workers rest while model and policy learn from them."""
     extras = {ppo.LOG_PROBABILITY: ArraySpec((), "float32"), ppo.VALUE: ArraySpec((), "float32")}
-    return SegmentSpec(length=config.real_unroll_length, extras=extras, unroll=True, on_policy=config.real_unrolls)
+    rows = config.real_unrolls * config.real_unroll_length
+    return SegmentSpec(length=config.real_unroll_length, extras=extras, unroll=True, turn_rows=rows)
 
 
 def table(config: SimpleConfig, env: EnvSpec) -> TableSpec:

@@ -152,6 +152,7 @@ class LearnerWorker:
             device=device,
             num_ranks=self._ranks.num_ranks,
             batch_size=plan.table.batch_size // self._ranks.num_ranks,
+            unroll_length=plan.segments.length,
             average=self._ranks.average,
             read_weights=read_weights,
             read_world=read_world,
