@@ -5,6 +5,7 @@ What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen
 
 import io
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -34,6 +35,14 @@ Profile = Annotated[
     typer.Option(help=f"How many workers: a file in launch/, {_DEFAULT_PROFILE} if not given.", show_default=False),
 ]
 Run = Annotated[str, typer.Argument(help="A run's folder, <experiment>/<run-id>, or an experiment for its latest run.")]
+
+
+class Agent(StrEnum):
+    """Who plays in an evaluation."""
+
+    policy = "policy"
+    random = "random"
+
 
 Directory = Annotated[Path, typer.Option(help="Where runs lie: their run.directory.")]
 
@@ -241,12 +250,28 @@ def show(
 def evaluate(
     run: Run,
     *,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes per temperature.")] = 10,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes per row, each on its own seed.")] = 10,
     temperature: Annotated[
-        list[float] | None, typer.Option(min=0.0, help="0 is greedy; may be given several times.", show_default="0")
+        list[float] | None,
+        typer.Option(min=0.0, help="0 is greedy; may be given several times.", show_default="the run's"),
     ] = None,
+    noops: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Atari: begin with no-ops for 0 to N decisions; may be given several times.",
+            show_default="the run's",
+        ),
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Decisions after which an episode is cut.", show_default="none")
+    ] = None,
+    agent: Annotated[Agent, typer.Option(help="Random acts uniformly, as a baseline.")] = Agent.policy,
     seed: Annotated[int | None, typer.Option(help="Seed of the first episode.", show_default="the run's")] = None,
     checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
+    all_checkpoints: Annotated[
+        bool, typer.Option("--all-checkpoints", help="Every checkpoint that the run has kept, each in its own rows.")
+    ] = False,
     num_simulations: Annotated[
         int | None, typer.Option(min=1, help="Simulations per search.", show_default="the run's")
     ] = None,
@@ -260,6 +285,10 @@ def evaluate(
     apply_mcts_steps: Annotated[int, typer.Option(min=1, help="Actions taken from one search.")] = 1,
     gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.", show_default=False)] = None,
     video: Annotated[Path | None, typer.Option(help="Write the first episode as an MP4.", show_default=False)] = None,
+    films: Annotated[
+        int, typer.Option(min=0, help="Film so many episodes of each row, below a header with their rewards.")
+    ] = 0,
+    film_folder: Annotated[Path | None, typer.Option(help="Where --films go.", show_default="<run>/media")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Plot returns, values and search depth over time.", show_default=False)
     ] = None,
@@ -268,15 +297,19 @@ def evaluate(
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Processes among which the episodes are divided.")] = 1,
 ) -> None:
-    """Play episodes with a trained policy: mean, median and a bootstrap interval of the return."""
+    """Play episodes with a trained policy, a row per choice: mean, median and bootstrap interval of the return."""
     from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
 
     options = EvaluationOptions(
         run=run,
         episodes=episodes,
-        temperatures=tuple(temperature or (0.0,)),
+        temperatures=tuple(temperature or ()),
+        noops=tuple(noops or ()),
+        max_steps=max_steps,
+        agent=agent.value,
         seed=seed,
         checkpoint=checkpoint,
+        all_checkpoints=all_checkpoints,
         num_simulations=num_simulations,
         only_prior=only_prior,
         only_value=only_value,
@@ -284,6 +317,8 @@ def evaluate(
         apply_mcts_steps=apply_mcts_steps,
         gif=gif,
         video=video,
+        films=films,
+        film_folder=film_folder,
         plot=plot,
         save_mcts=save_mcts,
         parallel=parallel,

@@ -237,7 +237,7 @@ def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
     arguments = (
         "--episodes 3 --temperature 0 --temperature 0.5 --seed 4 --checkpoint best --num-simulations 9 --only-prior "
         "--only-value --noise --apply-mcts-steps 2 --gif a.gif --video a.mp4 --plot a.png --save-mcts trees "
-        "--parallel 2"
+        "--parallel 2 --noops 0 --noops 8 --max-steps 70 --agent random --all-checkpoints --films 4 --film-folder f"
     )
     assert invoke("eval", "r", *arguments.split())[0] == 0
     assert asked == [
@@ -258,6 +258,12 @@ def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
             plot=Path("a.png"),
             save_mcts=Path("trees"),
             parallel=2,
+            noops=(0, 8),
+            max_steps=70,
+            agent="random",
+            all_checkpoints=True,
+            films=4,
+            film_folder=Path("f"),
         ),
     ]
 
