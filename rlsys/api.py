@@ -329,7 +329,7 @@ class LearnerContext:
       num_ranks: data-parallel learners; each samples 1/num_ranks of the batch.
       batch_size: items of this rank's batches, where the number of environments decides it (`SegmentSpec.on_policy`).
       average: averages a list of torch tensors over the ranks in place; the identity with one rank.
-      read_weights: run, or folder of a checkpoint -> the weights that its policy acts with. Raises CheckpointError.
+      read_weights: run, export, or folder of a checkpoint -> the weights that its policy acts with. Raises RlsysError.
       is_resumed: `load` comes next, so nothing has to be read from elsewhere.
       timed: name of a part of `step` that is worth telling apart -> a context around it; "copy" moves batches to the
         device.

@@ -36,6 +36,14 @@ Profile = Annotated[
 ]
 Run = Annotated[str, typer.Argument(help="A run's folder, <experiment>/<run-id>, or an experiment for its latest run.")]
 
+Trained = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run's folder, <experiment>/<run-id> or experiment; or an export: folder, .zip, URI or shipped name.",
+    ),
+]
+
 
 class Agent(StrEnum):
     """Who plays in an evaluation."""
@@ -214,13 +222,16 @@ def scale(
 
 @app.command("list")
 def list_all() -> None:
-    """List experiments, profiles and algorithms."""
+    """List experiments, profiles, algorithms, and trained exports that ship with the package."""
     from rlsys import catalogue
+    from rlsys.runtime.exports.shipped import rows as shipped_rows
     from rlsys.terminal import print_table
 
     print_table("Experiments", ("name", "algorithm", "environment", "about"), catalogue.experiments())
     print_table("Profiles (--profile)", ("name", "about"), catalogue.profiles())
     print_table("Algorithms", ("name", "about"), catalogue.algorithms())
+    if shipped := shipped_rows():
+        print_table("Trained (rlsys play NAME)", ("name", "algorithm", "environment", "about"), shipped)
 
 
 @app.command()
@@ -248,7 +259,7 @@ def show(
 
 @app.command("eval")
 def evaluate(
-    run: Run,
+    run: Trained,
     *,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes per row, each on its own seed.")] = 10,
     temperature: Annotated[
@@ -328,7 +339,7 @@ def evaluate(
 
 @app.command()
 def play(
-    run: Run,
+    run: Trained,
     *,
     checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
     seed: Annotated[int | None, typer.Option(help="Seed of the episode.", show_default="the run's")] = None,
@@ -340,6 +351,20 @@ def play(
     from rlsys.runtime.play import play_run
 
     typer.echo(play_run(run, checkpoint=checkpoint, seed=seed, film=film))
+
+
+@app.command()
+def export(
+    run: Trained,
+    *,
+    to: Annotated[Path, typer.Option(help="A folder, or a .zip file, that does not exist yet.")],
+    checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
+    half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits, rounded.")] = False,
+) -> None:
+    """Write what play and eval need of a run: its configuration and weights, without optimizer and replay."""
+    from rlsys.runtime.exports.export import export_run
+
+    typer.echo(export_run(run, to, checkpoint=checkpoint, half=half))
 
 
 @app.command()

@@ -284,8 +284,8 @@ class FieldDescription:
     meaning: str
 
 
-def data_folder(kind: Literal["configs", "launch"]) -> Path:
-    """Returns the folder of experiments or profiles: inside the installed package, else of the checkout."""
+def data_folder(kind: Literal["configs", "launch", "trained"]) -> Path:
+    """Returns the folder of experiments, profiles or trained exports: inside the package, else of the checkout."""
     installed = Path(__file__).parent / f"_{kind}"
     return installed if installed.is_dir() else Path(__file__).parent.parent / kind
 

@@ -280,6 +280,9 @@ def test_a_run_is_launched_resumed_evaluated_and_played(invoke: Invoke) -> None:
     assert "learner step 18" in out
     status, out, _ = invoke("play", "counting", "--seed", "5")
     assert status == 0
+    assert invoke("export", "counting", "--to", "given.zip", "--half")[0] == 0
+    assert "learner step 18" in invoke("eval", "given.zip", "--episodes", "1")[1]
+    assert invoke("eval", "gopher://host/given.zip")[0] == 2
     assert out.startswith("rlsys/Counting-v0 at learner step 18, seed 5: return ")
     assert (Path("runs") / "counting" / "a" / "media" / "play.mp4").stat().st_size > 0
     assert invoke("launch", "counting", "--inline", "run.run_tag=a")[0] == 2

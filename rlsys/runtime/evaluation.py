@@ -10,10 +10,9 @@ from rlsys.api import PolicyContext
 from rlsys.config import Experiment, build
 from rlsys.envs.make import spec
 from rlsys.errors import ConfigError
-from rlsys.runtime import folder as run_folder
-from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.episodes import MOST_ENVIRONMENTS, EpisodeStatistics, bootstrap_interval, play_episodes
 from rlsys.runtime.evaluation_job import Job, Searching, Watched, play_divided
+from rlsys.runtime.exports.find import Trained, find
 from rlsys.runtime.grid import Cell, cells, temperature_of
 from rlsys.runtime.metrics import report
 from rlsys.runtime.metrics.afterwards import LateRow, append_rows
@@ -38,7 +37,8 @@ class EvaluationOptions:
     """What `rlsys eval` was asked for.
 
     Attributes:
-      run: a folder, `<experiment>/<run-id>`, the beginning of a run id, or an experiment (its latest run).
+      run: a folder, `<experiment>/<run-id>`, the beginning of a run id, an experiment (its latest run), or an export:
+        see `rlsys.runtime.exports.find`.
       episodes: whole games of each row: one for each seed, so that short games are not favoured.
       temperatures: of the choice of actions, a row for each; 0 is greedy, others need an algorithm with
         `eval_temperature`. None takes the run's own.
@@ -87,7 +87,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
     """Evaluates a run's checkpoints, prints a table, and writes it into the run's folder.
 
     It becomes eval.json and a part of report.html; what each row of the grid came to is also added to the run's
-    metrics.
+    metrics. Of an export only eval.json is kept, below runs/exports.
 
     Returns:
       The exit status, 0.
@@ -98,19 +98,18 @@ def evaluate_run(options: EvaluationOptions) -> int:
     prepare()
     use_threads(1)  # small batches gain nothing from more
     _check(options)
-    folder = run_folder.find(options.run)
-    loaded = run_folder.load(folder)
-    experiment = _with_options(loaded.experiment, options)
+    trained = find(options.run)
+    experiment = _with_options(trained.loaded.experiment, options)
     seed = experiment.run.seed if options.seed is None else options.seed
     grid = _grid(experiment, options)
     rows: list[dict[str, Any]] = []
     late_rows: list[LateRow] = []
     traces = {}
-    for opened in _evaluated(run_folder.checkpoints(folder), options):
+    for opened in _evaluated(trained, options):
         metrics: dict[str, float] = {}
         for cell in grid:
             label = _label(options, cell, opened.learner_step)
-            job = _job(experiment.algorithm, cell, opened, options, seed, folder)
+            job = _job(experiment.algorithm, cell, opened, options, seed, trained.output)
             watched = None if rows else _watched(options)
             statistics = play_divided(job, options.parallel, watched)
             traces[label] = statistics.traces
@@ -123,12 +122,14 @@ def evaluate_run(options: EvaluationOptions) -> int:
         "seed": seed,
         "results": rows,
     }
-    report.write_evaluation(folder, results)
-    append_rows(folder, loaded, late_rows)
+    report.write_evaluation(trained.output, results)
+    if trained.is_run:
+        append_rows(trained.output, trained.loaded, late_rows)
     if options.plot is not None:
         discount = getattr(experiment.section, "discount", None)
         plots.save(plots.plot_episodes(traces, discount=discount), options.plot)
-    report.write_report(folder)
+    if trained.is_run:
+        report.write_report(trained.output)
     return 0
 
 
@@ -160,13 +161,13 @@ class _Evaluated:
     env_steps: int
 
 
-def _evaluated(checkpoints: Checkpoints, options: EvaluationOptions) -> Iterator[_Evaluated]:
+def _evaluated(trained: Trained, options: EvaluationOptions) -> Iterator[_Evaluated]:
     """Yields the weights of one checkpoint after the other."""
     if options.agent == "random":
         yield _Evaluated(None, 0, 0)
         return
-    for which in checkpoints.list() if options.all_checkpoints else (options.checkpoint,):
-        opened = checkpoints.open(which, parts=["weights"])
+    for which in trained.checkpoints.list() if options.all_checkpoints else (options.checkpoint,):
+        opened = trained.open(str(which), parts=["weights"])
         env_steps = int(opened.metrics.get("env_steps", 0))
         yield _Evaluated(Weights(**opened.read("weights")), opened.learner_step, env_steps)
 

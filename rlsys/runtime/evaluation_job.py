@@ -17,6 +17,7 @@ from rlsys.api import Policy, PolicyContext
 from rlsys.config import EnvConfig
 from rlsys.errors import ConfigError
 from rlsys.runtime.episodes import EpisodeStatistics, OnDecision, OnFrame, OnStep, play_episodes
+from rlsys.runtime.exports.find import give_weights
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film
 from rlsys.viewer.header import with_header
@@ -113,7 +114,7 @@ def _use_threads(count: int) -> None:
 def _play(job: Job, watched: Watched) -> EpisodeStatistics:
     policy = job.make_policy(job.context)
     if job.weights is not None:
-        policy.set_weights(job.weights)
+        give_weights(policy, job.weights)
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(Film(path)) for path in watched.films]
         debugging = {

@@ -7,8 +7,8 @@ from rlsys import registry
 from rlsys.api import Policy, PolicyContext
 from rlsys.config import Experiment
 from rlsys.envs.make import spec
-from rlsys.runtime import folder as run_folder
 from rlsys.runtime.episodes import play_episodes
+from rlsys.runtime.exports.find import find, give_weights
 from rlsys.runtime.process import prepare, use_threads
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film
@@ -19,7 +19,7 @@ def play_run(run: str, *, checkpoint: str = "latest", seed: int | None = None, f
     """Plays one episode with the weights of a checkpoint.
 
     Args:
-      run: a run's folder or name, as in `rlsys eval`.
+      run: a run or an export, as in `rlsys eval`.
       checkpoint: "latest", "best" or a learner step.
       seed: of the episode; the run's own by default.
       film: an .mp4 or .gif file; by default media/play.mp4 in the run's folder.
@@ -32,12 +32,12 @@ def play_run(run: str, *, checkpoint: str = "latest", seed: int | None = None, f
     """
     prepare()
     use_threads(1)  # small batches gain nothing from more
-    folder = run_folder.find(run)
-    experiment = run_folder.load(folder).experiment
+    trained = find(run)
+    experiment = trained.loaded.experiment
     registry.get_algorithm(experiment.algorithm, "rlsys play")
-    opened = run_folder.checkpoints(folder).open(checkpoint, parts=["weights"])
+    opened = trained.open(checkpoint, parts=["weights"])
     seed = experiment.run.seed if seed is None else seed
-    path = film or folder / "media" / "play.mp4"
+    path = film or trained.output / "media" / "play.mp4"
     policy = _policy(experiment, Weights(**opened.read("weights")), seed)
     played = f"{experiment.env.id} at learner step {opened.learner_step:,}, seed {seed}"
     try:
@@ -59,5 +59,5 @@ def play_run(run: str, *, checkpoint: str = "latest", seed: int | None = None, f
 def _policy(experiment: Experiment, weights: Weights, seed: int) -> Policy:
     context = PolicyContext(experiment.section, spec(experiment.env), seed)
     policy = registry.get_algorithm(experiment.algorithm, "rlsys play").make_policy(context)
-    policy.set_weights(weights)
+    give_weights(policy, weights)
     return policy

@@ -3,24 +3,27 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from rlsys.runtime import folder as run_folder
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.exports.find import find
 from rlsys.types import Array
+
+_PARTS = ("weights",)
 
 
 def read_weights(source: str) -> Mapping[str, Array]:
     """Returns the weights that a run's policy acts with: name -> array.
 
     Args:
-      source: a run as `rlsys eval` takes it (then its newest checkpoint), or the folder of one checkpoint.
+      source: a run or an export as `rlsys eval` takes it (of a run its newest checkpoint), or the folder of one
+        checkpoint, wherever it lies.
 
     Raises:
-      CheckpointError: there is no such run or checkpoint, or it is damaged.
+      RlsysError: there is no such run or checkpoint, or it is damaged.
     """
     path = Path(source)
     if (path / "manifest.json").is_file():
-        checkpoints, which = Checkpoints(path.parent, keep=1), path.name
+        opened = Checkpoints(path.parent, keep=1).open(path.name, _PARTS)
     else:
-        checkpoints, which = run_folder.checkpoints(run_folder.find(source)), "latest"
-    weights: Mapping[str, Array] = checkpoints.open(which, parts=["weights"]).read("weights")["arrays"]
+        opened = find(source).open("latest", _PARTS)
+    weights: Mapping[str, Array] = opened.read("weights")["arrays"]
     return weights
