@@ -85,7 +85,13 @@ class Film:
             form = {"codec": "libx264", "pix_fmt_out": "yuv420p", "quality": 7}
             output = ["-vf", f"{enlarge},{_EVEN_SIDES}"]
         encoder: Generator[None, Array | None, None] = _ffmpeg().write_frames(
-            str(self.path), (width, height), fps=self._fps, macro_block_size=1, output_params=output, **form
+            str(self.path),
+            (width, height),
+            fps=self._fps,
+            macro_block_size=1,
+            ffmpeg_log_level="error",
+            output_params=output,
+            **form,
         )
         return encoder
 

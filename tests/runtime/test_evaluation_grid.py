@@ -67,6 +67,7 @@ def test_each_cell_is_a_row_and_two_metrics_of_the_run_at_the_checkpoints_step(r
     assert all(result["lengths"] == [3, 3] for result in results)
     _, evaluated = read_metrics(folder)
     assert (evaluated["learner_step"], evaluated["env_steps"]) == (20, 2_000)
+    assert evaluated["time_s"] == 1.5, "no time of the run passes while it is evaluated"
     names = {
         f"mean_reward/eval/sampling_temp_{t}_max_noops_{n}_{kind}"
         for t in ("0.0", "0.5")

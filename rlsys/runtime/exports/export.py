@@ -56,7 +56,7 @@ def export_run(run: str, to: Path, *, checkpoint: str = "latest", half: bool = F
     size = to.stat().st_size if to.suffix == ARCHIVE else written.num_bytes
     digest = manifest.digest(written.format())
     return (
-        f"{source.name} at learner step {opened.learner_step:,} is now in {to}: {size / 1e6:,.2f} MB. "
+        f"{source.name} at learner step {opened.learner_step:,} is now in {to}: {size / 1e3:,.0f} kB. "
         f"Pin it at the end of its URI with #sha256={digest}"
     )
 

@@ -19,6 +19,6 @@ def rows() -> list[tuple[str, str, str, str]]:
     """
     found = {name: manifest.read(folder) for name, folder in folders().items()}
     return [
-        (name, one.algorithm, one.environment, f"learner step {one.learner_step:,}, {one.num_bytes / 1e6:,.2f} MB")
+        (name, one.algorithm, one.environment, f"learner step {one.learner_step:,}, {one.num_bytes / 1e3:,.0f} kB")
         for name, one in found.items()
     ]

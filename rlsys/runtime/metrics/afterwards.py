@@ -31,7 +31,8 @@ def append_rows(
     """Appends rows to a run's metrics.jsonl and to the TensorBoard and W&B files that it has.
 
     The run can be resumed afterwards: these rows are numbered on, and count for as long as it does not go back before
-    their checkpoints. Nothing is written while somebody trains the run, whose file it is.
+    their checkpoints. No time of the run passes meanwhile. Nothing is written while somebody trains the run, whose file
+    it is.
 
     Returns:
       Whether they were written.
@@ -47,7 +48,9 @@ def append_rows(
         "wandb": ("auto" if run.wandb == "online" else run.wandb) if (folder / "wandb").is_dir() else "disabled",
     }
     experiment = loaded.experiment.model_copy(update={"run": run.model_copy(update=had)})
-    tracker = Tracker(folder, replace(loaded, experiment=experiment), folder.name, resume=True, warn=warn)
+    tracker = Tracker(
+        folder, replace(loaded, experiment=experiment), folder.name, resume=True, warn=warn, clock=lambda: 0.0
+    )
     with contextlib.closing(tracker):
         for row in rows:
             tracker.log(row.metrics, learner_step=row.learner_step, env_steps=row.env_steps)
