@@ -41,6 +41,7 @@ COPY README.md /src/
 COPY rlsys /src/rlsys
 COPY configs /src/configs
 COPY launch /src/launch
+COPY trained /src/trained
 RUN pip install --no-deps /src
 
 FROM base AS runtime

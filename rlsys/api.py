@@ -341,8 +341,8 @@ class LearnerContext:
       batch_size: items of this rank's batches, where the number of environments decides it (`SegmentSpec.on_policy`).
       unroll_length: rows of an unroll, where likewise (`SegmentSpec.turn_rows`).
       average: averages a list of torch tensors over the ranks in place; the identity with one rank.
-      read_weights: run, or folder of a checkpoint -> the weights that its policy acts with. Raises CheckpointError.
-      read_world: the same for what its learner saved under "world". Raises CheckpointError.
+      read_weights: run, export, or folder of a checkpoint -> the weights that its policy acts with. Raises RlsysError.
+      read_world: the same for what its learner saved under "world".
       is_resumed: `load` comes next, so nothing has to be read from elsewhere.
       timed: name of a part of `step` that is worth telling apart -> a context around it; "copy" moves batches to the
         device.

@@ -5,6 +5,7 @@ What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen
 
 import io
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -34,6 +35,22 @@ Profile = Annotated[
     typer.Option(help=f"How many workers: a file in launch/, {_DEFAULT_PROFILE} if not given.", show_default=False),
 ]
 Run = Annotated[str, typer.Argument(help="A run's folder, <experiment>/<run-id>, or an experiment for its latest run.")]
+
+Trained = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run's folder, <experiment>/<run-id> or experiment; or an export: folder, .zip, URI or shipped name.",
+    ),
+]
+
+
+class Agent(StrEnum):
+    """Who plays in an evaluation."""
+
+    policy = "policy"
+    random = "random"
+
 
 Directory = Annotated[Path, typer.Option(help="Where runs lie: their run.directory.")]
 
@@ -205,13 +222,16 @@ def scale(
 
 @app.command("list")
 def list_all() -> None:
-    """List experiments, profiles and algorithms."""
+    """List experiments, profiles, algorithms, and trained exports that ship with the package."""
     from rlsys import catalogue
+    from rlsys.runtime.exports.shipped import rows as shipped_rows
     from rlsys.terminal import print_table
 
     print_table("Experiments", ("name", "algorithm", "environment", "about"), catalogue.experiments())
     print_table("Profiles (--profile)", ("name", "about"), catalogue.profiles())
     print_table("Algorithms", ("name", "about"), catalogue.algorithms())
+    if shipped := shipped_rows():
+        print_table("Trained (rlsys play NAME)", ("name", "algorithm", "environment", "about"), shipped)
 
 
 @app.command()
@@ -239,14 +259,30 @@ def show(
 
 @app.command("eval")
 def evaluate(
-    run: Run,
+    run: Trained,
     *,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes per temperature.")] = 10,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes per row, each on its own seed.")] = 10,
     temperature: Annotated[
-        list[float] | None, typer.Option(min=0.0, help="0 is greedy; may be given several times.", show_default="0")
+        list[float] | None,
+        typer.Option(min=0.0, help="0 is greedy; may be given several times.", show_default="the run's"),
     ] = None,
+    noops: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Atari: begin with no-ops for 0 to N decisions; may be given several times.",
+            show_default="the run's",
+        ),
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Decisions after which an episode is cut.", show_default="none")
+    ] = None,
+    agent: Annotated[Agent, typer.Option(help="Random acts uniformly, as a baseline.")] = Agent.policy,
     seed: Annotated[int | None, typer.Option(help="Seed of the first episode.", show_default="the run's")] = None,
     checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
+    all_checkpoints: Annotated[
+        bool, typer.Option("--all-checkpoints", help="Every checkpoint that the run has kept, each in its own rows.")
+    ] = False,
     num_simulations: Annotated[
         int | None, typer.Option(min=1, help="Simulations per search.", show_default="the run's")
     ] = None,
@@ -260,6 +296,10 @@ def evaluate(
     apply_mcts_steps: Annotated[int, typer.Option(min=1, help="Actions taken from one search.")] = 1,
     gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.", show_default=False)] = None,
     video: Annotated[Path | None, typer.Option(help="Write the first episode as an MP4.", show_default=False)] = None,
+    films: Annotated[
+        int, typer.Option(min=0, help="Film so many episodes of each row, below a header with their rewards.")
+    ] = 0,
+    film_folder: Annotated[Path | None, typer.Option(help="Where --films go.", show_default="<run>/media")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Plot returns, values and search depth over time.", show_default=False)
     ] = None,
@@ -268,15 +308,19 @@ def evaluate(
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Processes among which the episodes are divided.")] = 1,
 ) -> None:
-    """Play episodes with a trained policy: mean, median and a bootstrap interval of the return."""
+    """Play episodes with a trained policy, a row per choice: mean, median and bootstrap interval of the return."""
     from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
 
     options = EvaluationOptions(
         run=run,
         episodes=episodes,
-        temperatures=tuple(temperature or (0.0,)),
+        temperatures=tuple(temperature or ()),
+        noops=tuple(noops or ()),
+        max_steps=max_steps,
+        agent=agent.value,
         seed=seed,
         checkpoint=checkpoint,
+        all_checkpoints=all_checkpoints,
         num_simulations=num_simulations,
         only_prior=only_prior,
         only_value=only_value,
@@ -284,6 +328,8 @@ def evaluate(
         apply_mcts_steps=apply_mcts_steps,
         gif=gif,
         video=video,
+        films=films,
+        film_folder=film_folder,
         plot=plot,
         save_mcts=save_mcts,
         parallel=parallel,
@@ -293,7 +339,7 @@ def evaluate(
 
 @app.command()
 def play(
-    run: Run,
+    run: Trained,
     *,
     checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
     seed: Annotated[int | None, typer.Option(help="Seed of the episodes.", show_default="the run's")] = None,
@@ -343,6 +389,20 @@ def play(
         episode_steps=episode_steps,
     )
     typer.echo(play_run(options))
+
+
+@app.command()
+def export(
+    run: Trained,
+    *,
+    to: Annotated[Path, typer.Option(help="A folder, or a .zip file, that does not exist yet.")],
+    checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
+    half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits, rounded.")] = False,
+) -> None:
+    """Write what play and eval need of a run: its configuration and weights, without optimizer and replay."""
+    from rlsys.runtime.exports.export import export_run
+
+    typer.echo(export_run(run, to, checkpoint=checkpoint, half=half))
 
 
 @app.command()

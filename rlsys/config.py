@@ -19,7 +19,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pydantic
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, create_model
 
 from rlsys import registry
 from rlsys.errors import ConfigError, did_you_mean
@@ -183,6 +183,10 @@ class RunConfig(Section):
     """Episodes of each evaluation, on fixed seeds (upstream: valid_num_episodes × valid_num_runs)."""
     evaluation_explore: bool = False
     """Choose actions in evaluations as while collecting, sampled or with noise, rather than greedily."""
+    evaluation_temperatures: tuple[NonNegativeFloat, ...] = ()
+    """Sampling temperatures of a grid of evaluations; its first cell is the run's return. None: the section's own."""
+    evaluation_noops: tuple[NonNegativeInt, ...] = ()
+    """Atari: most decisions of no-ops at the start, the other side of that grid; none: as the environment has it."""
     evaluation_env: dict[str, Any] = Field(default_factory=dict)
     """Fields of the env section that differ in evaluations, such as other levels."""
     final_evaluation: tuple[FinalEvaluation, ...] = ()
@@ -282,8 +286,8 @@ class FieldDescription:
     meaning: str
 
 
-def data_folder(kind: Literal["configs", "launch"]) -> Path:
-    """Returns the folder of experiments or profiles: inside the installed package, else of the checkout."""
+def data_folder(kind: Literal["configs", "launch", "trained"]) -> Path:
+    """Returns the folder of experiments, profiles or trained exports: inside the package, else of the checkout."""
     installed = Path(__file__).parent / f"_{kind}"
     return installed if installed.is_dir() else Path(__file__).parent.parent / kind
 

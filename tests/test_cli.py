@@ -238,7 +238,7 @@ def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
     arguments = (
         "--episodes 3 --temperature 0 --temperature 0.5 --seed 4 --checkpoint best --num-simulations 9 --only-prior "
         "--only-value --noise --apply-mcts-steps 2 --gif a.gif --video a.mp4 --plot a.png --save-mcts trees "
-        "--parallel 2"
+        "--parallel 2 --noops 0 --noops 8 --max-steps 70 --agent random --all-checkpoints --films 4 --film-folder f"
     )
     assert invoke("eval", "r", *arguments.split())[0] == 0
     assert asked == [
@@ -259,6 +259,12 @@ def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
             plot=Path("a.png"),
             save_mcts=Path("trees"),
             parallel=2,
+            noops=(0, 8),
+            max_steps=70,
+            agent="random",
+            all_checkpoints=True,
+            films=4,
+            film_folder=Path("f"),
         ),
     ]
 
@@ -275,6 +281,9 @@ def test_a_run_is_launched_resumed_evaluated_and_played(invoke: Invoke) -> None:
     assert "learner step 18" in out
     status, out, _ = invoke("play", "counting", "--seed", "5")
     assert status == 0
+    assert invoke("export", "counting", "--to", "given.zip", "--half")[0] == 0
+    assert "learner step 18" in invoke("eval", "given.zip", "--episodes", "1")[1]
+    assert invoke("eval", "gopher://host/given.zip")[0] == 2
     assert out.startswith("rlsys/Counting-v0 at learner step 18, seed 5: return ")
     assert (Path("runs") / "counting" / "a" / "media" / "play.mp4").stat().st_size > 0
     assert invoke("launch", "counting", "--inline", "run.run_tag=a")[0] == 2

@@ -118,6 +118,15 @@ def variants() -> dict[str, Variant]:
     return table
 
 
+def noops_per_step(config: EnvConfig, frames_per_step: int) -> int | None:
+    """Returns how many no-ops of `env.noop_max` last as long as one decision; None for what is no Atari game.
+
+    Such a no-op is a step of the emulator: one frame under a NoFrameskip id, else as many as the id skips by itself.
+    """
+    variant = variants().get(config.id)
+    return None if variant is None else frames_per_step // variant.mean_skip
+
+
 def _ids(*, ram: bool) -> list[str]:
     return [name for name, variant in variants().items() if variant.ram == ram]
 

@@ -84,6 +84,35 @@ def spec(config: EnvConfig) -> EnvSpec:
         env.close()  # type: ignore[no-untyped-call]
 
 
+def max_noops(config: EnvConfig) -> float:
+    """Returns the most no-ops that a game begins with, in decisions; 0 where it begins at once.
+
+    Raises:
+      EnvError: as `spec`.
+    """
+    per_step = atari.noops_per_step(config, spec(config).frames_per_step) if config.noop_reset else None
+    return config.noop_max / per_step if per_step else 0.0
+
+
+def with_max_noops(config: EnvConfig, decisions: int) -> EnvConfig:
+    """Returns the environment with games that begin after no-ops for up to so many decisions.
+
+    Their number is drawn uniformly in the emulator's own steps, from 0 to those of `decisions`: with four frames per
+    decision and a NoFrameskip id, 8 decisions are 0 to 32 frames.
+
+    Raises:
+      EnvError: it has no no-ops, or cannot be made.
+    """
+    if not decisions:
+        return config.model_copy(update={"noop_reset": False})
+    per_step = atari.noops_per_step(config, spec(config).frames_per_step)
+    if per_step is None:
+        raise EnvError(
+            f"no-ops = {decisions} with '{config.id}'; only Atari games have them. Leave them out, or give 0."
+        )
+    return config.model_copy(update={"noop_reset": True, "noop_max": decisions * per_step})
+
+
 def _make(config: EnvConfig, seed: int, training: bool, render_mode: str | None) -> tuple[gymnasium.Env, int]:
     family = _family(config.id)
     _check_settings(config, family)

@@ -81,6 +81,11 @@ class GameRecord(Layer):
         self._return = 0.0
         self._steps = 0
 
+    @property
+    def running_game(self) -> tuple[float, int]:
+        """(raw return, steps) of the game so far."""
+        return self._return, self._steps
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Begins a game; one that had not ended is not recorded."""
         observation, info = self.env.reset(seed=seed, options=options)

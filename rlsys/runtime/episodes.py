@@ -1,7 +1,7 @@
 """Whole episodes on fixed seeds, with raw rewards, played in lockstep."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from rlsys.viewer.trace import Trace
 OnFrame = Callable[[Array], None]
 """Takes a picture of the first episode, `[H, W, 3]` uint8."""
 
+OnStep = Callable[[Array, float], None]
+"""Takes a picture as above and the raw reward of the step that led to it, 0 for the first."""
+
 OnDecision = Callable[[int, int], None]
 """Takes (decision, row): the policy has just decided for the first episode, which is that row of the batch."""
 
@@ -30,12 +33,14 @@ class EpisodeStatistics:
 
     Attributes:
       returns: `[N]` sums of raw rewards.
+      clipped: `[N]` sums of the signs of the rewards that followed decisions.
       lengths: `[N]` decisions, those that wrappers take after a reset (FIRE) included.
       frames: `[N]` simulator frames.
       traces: one per episode if they were asked for.
     """
 
     returns: Array
+    clipped: Array
     lengths: Array
     frames: Array
     traces: tuple[Trace, ...] = ()
@@ -69,6 +74,7 @@ class EpisodeStatistics:
         """Returns these episodes followed by others."""
         return EpisodeStatistics(
             np.concatenate([self.returns, others.returns]),
+            np.concatenate([self.clipped, others.clipped]),
             np.concatenate([self.lengths, others.lengths]),
             np.concatenate([self.frames, others.frames]),
             self.traces + others.traces,
@@ -109,8 +115,10 @@ def play_episodes(
     *,
     explore: bool = False,
     max_environments: int = MOST_ENVIRONMENTS,
+    max_steps: int | None = None,
     traces: bool = False,
     on_frame: OnFrame | None = None,
+    on_steps: Mapping[int, OnStep] | None = None,
     on_decision: OnDecision | None = None,
 ) -> EpisodeStatistics:
     """Plays each of `episodes` seeds once, to the end, however long it takes: short games are not favoured.
@@ -122,8 +130,10 @@ def play_episodes(
       seed: episode g is played in a new environment of seed + g.
       explore: act as while collecting.
       max_environments: episodes in lockstep; at most what the policy was built for.
+      max_steps: decisions after which an episode is cut, and counts with what it has earned; None cuts none.
       traces: keep rewards and extras of every step.
       on_frame: is shown the first episode, if the environment can be drawn.
+      on_steps: index of an episode -> what is shown it, likewise, with its rewards.
       on_decision: is told of each decision in the first episode.
 
     Raises:
@@ -132,10 +142,13 @@ def play_episodes(
     frames_per_step = spec(env_config).frames_per_step
     waiting = iter(range(episodes))
     finished: dict[int, _Episode] = {}
+    shown = {index: [show] for index, show in (on_steps or {}).items()}
+    if on_frame is not None:
+        shown.setdefault(0, []).append(lambda picture, reward: on_frame(picture))
 
     def start(count: int) -> list[_Episode]:
         return [
-            _Episode(env_config, seed, index, on_frame if index == 0 else None, traces)
+            _Episode(env_config, seed, index, shown.get(index, ()), traces, max_steps)
             for index in itertools.islice(waiting, count)
         ]
 
@@ -158,6 +171,7 @@ def play_episodes(
     lengths = np.array([episode.game[1] for episode in in_order], np.int64)
     return EpisodeStatistics(
         returns=np.array([episode.game[0] for episode in in_order], np.float64),
+        clipped=np.array([episode.clipped for episode in in_order], np.float64),
         lengths=lengths,
         frames=lengths * frames_per_step,
         traces=tuple(episode.trace() for episode in in_order) if traces else (),
@@ -173,23 +187,34 @@ class _Episode:
       length: decisions so far.
       lost_life: whether the last step ended an episode as learning knows it, but not the game.
       ended: whether it is over.
+      clipped: sum of the signs of its rewards so far.
       game: its return and length, once it is over.
     """
 
-    def __init__(self, config: EnvConfig, seed: int, index: int, on_frame: OnFrame | None, traced: bool) -> None:
+    def __init__(
+        self,
+        config: EnvConfig,
+        seed: int,
+        index: int,
+        on_step: Sequence[OnStep],
+        traced: bool,
+        max_steps: int | None,
+    ) -> None:
         self.index = index
         self.length = 0
+        self.clipped = 0.0
         self.lost_life = False
         self.ended = False
         self.game: tuple[float, int] = (0.0, 0)
-        render_mode = "rgb_array" if on_frame else None
+        render_mode = "rgb_array" if on_step else None
         self._env: Any = make(config, seed + index, training=False, render_mode=render_mode)
-        self._on_frame = on_frame
+        self._on_step = on_step
+        self._max_steps = max_steps
         self._traced = traced
         self._rewards: list[float] = []
         self._extras: dict[str, list[Array]] = {}
         self.observation, _ = self._env.reset()
-        self._show()
+        self._show(0.0)
 
     def step(self, decision: Decision, row: int) -> float:
         """Takes the action of one row of a decision and returns the raw reward."""
@@ -197,7 +222,8 @@ class _Episode:
         observation, reward, terminated, truncated, _ = self._env.step(action if action.ndim else int(action))
         self.observation = observation
         self.length += 1
-        self._show()
+        self.clipped += float(np.sign(reward))
+        self._show(float(reward))
         if self._traced:
             self._rewards.append(float(reward))
             for name, value in decision.extras.items():
@@ -206,9 +232,9 @@ class _Episode:
         self.lost_life = bool((terminated or truncated) and not finished_games)
         if self.lost_life:
             self.observation, _ = self._env.reset()  # a life was lost: the game goes on, with FIRE where it needs that
-        if finished_games:
+        if finished_games or self.length == self._max_steps:
             self.ended = True
-            self.game = finished_games[0]
+            self.game = finished_games[0] if finished_games else self._env.get_wrapper_attr("running_game")
             self._env.close()
         return float(reward)
 
@@ -216,9 +242,11 @@ class _Episode:
         """Returns what was kept of each step."""
         return Trace(np.array(self._rewards), {name: np.stack(values) for name, values in self._extras.items()})
 
-    def _show(self) -> None:
-        if self._on_frame is not None:
-            self._on_frame(self._env.render())
+    def _show(self, reward: float) -> None:
+        if self._on_step:
+            picture = self._env.render()
+            for show in self._on_step:
+                show(picture, reward)
 
 
 def _continue_state(policy: Policy, state: State, kept: Sequence[int], num_fresh: int) -> State:

@@ -1,38 +1,25 @@
 """Evaluation of a run's checkpoints: what `rlsys eval` does."""
 
-import contextlib
-import dataclasses
-import itertools
-import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
+from typing import Any, Literal
 
 from rlsys import registry
-from rlsys.api import Policy, PolicyContext
-from rlsys.config import EnvConfig, Experiment, build
+from rlsys.api import PolicyContext
+from rlsys.config import Experiment, build
 from rlsys.envs.make import spec
 from rlsys.errors import ConfigError
-from rlsys.runtime import folder as run_folder
-from rlsys.runtime.episodes import (
-    MOST_ENVIRONMENTS,
-    EpisodeStatistics,
-    OnDecision,
-    OnFrame,
-    bootstrap_interval,
-    play_episodes,
-)
+from rlsys.runtime.episodes import MOST_ENVIRONMENTS, EpisodeStatistics, bootstrap_interval, play_episodes
+from rlsys.runtime.evaluation_job import Job, Searching, Watched, play_divided
+from rlsys.runtime.exports.find import Trained, find
+from rlsys.runtime.grid import Cell, cells, temperature_of
 from rlsys.runtime.metrics import report
+from rlsys.runtime.metrics.afterwards import LateRow, append_rows
 from rlsys.runtime.process import prepare, use_threads
-from rlsys.types import Array, Weights
+from rlsys.runtime.random_policy import RandomPolicy
+from rlsys.types import Weights
 from rlsys.viewer import plots
-from rlsys.viewer.film import Film
-from rlsys.viewer.search_tree import SearchTree, draw_search_tree
 from rlsys.viewer.trace import mean_of_extras
 
 __all__ = [
@@ -50,16 +37,24 @@ class EvaluationOptions:
     """What `rlsys eval` was asked for.
 
     Attributes:
-      run: a folder, `<experiment>/<run-id>`, the beginning of a run id, or an experiment (its latest run).
-      episodes: whole games per temperature.
-      temperatures: of the choice of actions; 0 is greedy, others need an algorithm with `eval_temperature`.
+      run: a folder, `<experiment>/<run-id>`, the beginning of a run id, an experiment (its latest run), or an export:
+        see `rlsys.runtime.exports.find`.
+      episodes: whole games of each row: one for each seed, so that short games are not favoured.
+      temperatures: of the choice of actions, a row for each; 0 is greedy, others need an algorithm with
+        `eval_temperature`. None takes the run's own.
+      noops: decisions for which Atari games may begin with no-ops, a row for each; 0 is none. None takes the run's own.
+      max_steps: decisions after which an episode is cut; None cuts none.
+      agent: "policy", or "random" for uniform actions.
       seed: episode g is played with seed + g; None takes the run's own seed.
       checkpoint: "latest", "best" or a learner step.
+      all_checkpoints: rows for every checkpoint that the run has kept.
       num_simulations: searches with so many instead of the run's.
       only_prior, only_value: choose by the network's policy, or by a look one step ahead, instead of by search.
       noise: exploration noise at the root.
       apply_mcts_steps: actions taken from one search before the next.
       gif, video: films of the first episode.
+      films: so many episodes of each row are filmed below a header with their rewards.
+      film_folder: where those films go; None is the run's media folder.
       plot: figure of what was played above what was predicted.
       save_mcts: folder for a picture of each search tree of the first episode.
       parallel: processes among which the episodes are divided.
@@ -67,9 +62,13 @@ class EvaluationOptions:
 
     run: str
     episodes: int = 10
-    temperatures: tuple[float, ...] = (0.0,)
+    temperatures: tuple[float, ...] = ()
+    noops: tuple[int, ...] = ()
+    max_steps: int | None = None
+    agent: Literal["policy", "random"] = "policy"
     seed: int | None = None
     checkpoint: str = "latest"
+    all_checkpoints: bool = False
     num_simulations: int | None = None
     only_prior: bool = False
     only_value: bool = False
@@ -77,21 +76,18 @@ class EvaluationOptions:
     apply_mcts_steps: int = 1
     gif: Path | None = None
     video: Path | None = None
+    films: int = 0
+    film_folder: Path | None = None
     plot: Path | None = None
     save_mcts: Path | None = None
     parallel: int = 1
 
 
-@runtime_checkable
-class Searching(Protocol):
-    """A policy that can show the search behind its last decision."""
-
-    def search_tree(self, row: int) -> Mapping[str, Array]:
-        """Returns the tree of one row of the last batch: arrays named as in `rlsys.viewer.search_tree.SearchTree`."""
-
-
 def evaluate_run(options: EvaluationOptions) -> int:
-    """Evaluates a run's checkpoint, prints a table, and writes eval.json and report.html into the run's folder.
+    """Evaluates a run's checkpoints, prints a table, and writes it into the run's folder.
+
+    It becomes eval.json and a part of report.html; what each row of the grid came to is also added to the run's
+    metrics. Of an export only eval.json is kept, below runs/exports.
 
     Returns:
       The exit status, 0.
@@ -102,118 +98,118 @@ def evaluate_run(options: EvaluationOptions) -> int:
     prepare()
     use_threads(1)  # small batches gain nothing from more
     _check(options)
-    folder = run_folder.find(options.run)
-    experiment = run_folder.load(folder).experiment
-    registry.get_algorithm(experiment.algorithm, "rlsys eval")
-    opened = run_folder.checkpoints(folder).open(options.checkpoint, parts=["weights"])
-    weights = Weights(**opened.read("weights"))
+    trained = find(options.run)
+    experiment = _with_options(trained.loaded.experiment, options)
     seed = experiment.run.seed if options.seed is None else options.seed
-    jobs = {
-        _label(options, temperature): _job(_with_options(experiment, options, temperature), weights, options, seed)
-        for temperature in options.temperatures
-    }
-    played: dict[str, EpisodeStatistics] = {}
-    for label, job in jobs.items():
-        played[label] = _play_divided(job, options.parallel, None if played else options)
+    grid = _grid(experiment, options)
+    rows: list[dict[str, Any]] = []
+    late_rows: list[LateRow] = []
+    traces = {}
+    for opened in _evaluated(trained, options):
+        metrics: dict[str, float] = {}
+        for cell in grid:
+            label = _label(options, cell, opened.learner_step)
+            job = _job(experiment.algorithm, cell, opened, options, seed, trained.output)
+            watched = None if rows else _watched(options)
+            statistics = play_divided(job, options.parallel, watched)
+            traces[label] = statistics.traces
+            metrics |= cell.metrics(statistics)
+            rows.append({**result_row(label, statistics), **_row_of(cell, opened, statistics)})
+        late_rows.append(LateRow(opened.learner_step, opened.env_steps, metrics))
     results = {
         "environment": experiment.env.id,
-        "checkpoint": opened.learner_step,
+        "checkpoint": None if options.agent == "random" else rows[-1]["checkpoint"],
         "seed": seed,
-        "results": [result_row(label, statistics) for label, statistics in played.items()],
+        "results": rows,
     }
-    report.write_evaluation(folder, results)
+    report.write_evaluation(trained.output, results)
+    if trained.is_run:
+        append_rows(trained.output, trained.loaded, late_rows)
     if options.plot is not None:
-        traces = {label: statistics.traces for label, statistics in played.items()}
-        plots.save(plots.plot_episodes(traces, discount=getattr(experiment.section, "discount", None)), options.plot)
-    report.write_report(folder)
+        discount = getattr(experiment.section, "discount", None)
+        plots.save(plots.plot_episodes(traces, discount=discount), options.plot)
+    if trained.is_run:
+        report.write_report(trained.output)
     return 0
 
 
+def result_row(label: str, statistics: EpisodeStatistics) -> dict[str, Any]:
+    """Returns one row of eval.json."""
+    return {
+        "label": label,
+        "episodes": len(statistics.returns),
+        "mean": statistics.mean,
+        "median": statistics.median,
+        "std": statistics.std,
+        "interval": list(statistics.interval),
+        "mean_clipped": float(statistics.clipped.mean()),
+        "mean_length": statistics.mean_length,
+        "mean_frames": float(statistics.frames.mean()),
+        "reported": mean_of_extras(statistics.traces),
+        "returns": statistics.returns.tolist(),
+        "clipped": statistics.clipped.tolist(),
+        "lengths": statistics.lengths.tolist(),
+    }
+
+
 @dataclass(frozen=True)
-class _Job:
-    """Episodes to be played by one process, and what their policy is built from."""
+class _Evaluated:
+    """What is evaluated: weights, and where the run was when it had them; no weights for the random agent."""
 
-    make_policy: Callable[[PolicyContext], Policy]
-    context: PolicyContext
-    env: EnvConfig
-    weights: Weights
-    episodes: int
-    seed: int
-
-    def divided(self, parts: int) -> list["_Job"]:
-        """Returns up to `parts` jobs with about as many episodes each, which together play the same seeds."""
-        bounds = np.linspace(0, self.episodes, min(parts, self.episodes) + 1).astype(int).tolist()
-        return [
-            dataclasses.replace(self, episodes=end - start, seed=self.seed + start)
-            for start, end in itertools.pairwise(bounds)
-        ]
+    weights: Weights | None
+    learner_step: int
+    env_steps: int
 
 
-def _job(experiment: Experiment, weights: Weights, options: EvaluationOptions, seed: int) -> _Job:
+def _evaluated(trained: Trained, options: EvaluationOptions) -> Iterator[_Evaluated]:
+    """Yields the weights of one checkpoint after the other."""
+    if options.agent == "random":
+        yield _Evaluated(None, 0, 0)
+        return
+    for which in trained.checkpoints.list() if options.all_checkpoints else (options.checkpoint,):
+        opened = trained.open(str(which), parts=["weights"])
+        env_steps = int(opened.metrics.get("env_steps", 0))
+        yield _Evaluated(Weights(**opened.read("weights")), opened.learner_step, env_steps)
+
+
+def _grid(experiment: Experiment, options: EvaluationOptions) -> list[Cell]:
+    """Returns what is played of each checkpoint."""
+    if options.agent == "policy":
+        return cells(experiment.section, experiment.env, options.temperatures, options.noops)
+    return [replace(cell, how="random") for cell in cells(experiment.section, experiment.env, (), options.noops)]
+
+
+def _job(algorithm: str, cell: Cell, opened: _Evaluated, options: EvaluationOptions, seed: int, folder: Path) -> Job:
     batch = min(options.episodes, MOST_ENVIRONMENTS)
-    context = PolicyContext(experiment.section, spec(experiment.env), seed, num_environments=batch)
-    make_policy = registry.get_algorithm(experiment.algorithm, "rlsys eval").make_policy
-    return _Job(make_policy, context, experiment.env, weights, options.episodes, seed)
+    context = PolicyContext(cell.section, spec(cell.env), seed, num_environments=batch)
+    make_policy = registry.get_algorithm(algorithm, "rlsys eval").make_policy
+    media = options.film_folder or folder / "media"
+    films = {
+        index: media / f"evaluation-{opened.learner_step:09d}-{cell.name}-{index}.mp4"
+        for index in range(min(options.films, options.episodes))
+    }
+    return Job(
+        make_policy if opened.weights is not None else RandomPolicy,
+        context,
+        cell.env,
+        opened.weights,
+        options.episodes,
+        seed,
+        options.max_steps,
+        films,
+    )
 
 
-def _play_divided(job: _Job, parallel: int, watched: EvaluationOptions | None) -> EpisodeStatistics:
-    """Plays the first part here, where it can be watched, and each other part in a process of its own."""
-    first, *others = job.divided(parallel)
-    if not others:
-        return _play(first, watched)
-    threads = max(1, (os.cpu_count() or 1) // (1 + len(others)))
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(len(others), spawn, initializer=_use_threads, initargs=(threads,)) as pool:
-        playing = [pool.submit(_play, other, None) for other in others]
-        statistics = _play(first, watched)
-        for part in playing:
-            statistics = statistics.then(part.result())
-    return statistics
+def _watched(options: EvaluationOptions) -> Watched:
+    return Watched([path for path in (options.gif, options.video) if path is not None], options.save_mcts)
 
 
-def _use_threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
-
-
-def _play(job: _Job, watched: EvaluationOptions | None) -> EpisodeStatistics:
-    """Plays a job's episodes; films and pictures of the first are made as `watched` asks for."""
-    policy = job.make_policy(job.context)
-    policy.set_weights(job.weights)
-    films = [path for path in (watched.gif, watched.video) if path is not None] if watched else []
-    with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(Film(path)) for path in films]
-        return play_episodes(
-            policy,
-            job.env,
-            job.episodes,
-            job.seed,
-            traces=True,
-            on_frame=_show(writers) if writers else None,
-            on_decision=_draw_trees(policy, watched.save_mcts, job.context) if watched and watched.save_mcts else None,
-        )
-
-
-def _show(films: Sequence[Film]) -> OnFrame:
-    def show(picture: Array) -> None:
-        for film in films:
-            film.append(picture)
-
-    return show
-
-
-def _draw_trees(policy: Policy, folder: Path, context: PolicyContext) -> OnDecision:
-    if not isinstance(policy, Searching):
-        raise ConfigError(
-            f"save_mcts = {folder}, but {type(policy).__name__} does not search; only a search has trees. Leave it out."
-        )
-
-    def draw(decision: int, row: int) -> None:
-        tree = SearchTree.from_arrays(policy.search_tree(row))
-        draw_search_tree(tree, folder / f"{decision:06d}.png", actions=context.env.action_meanings)
-
-    return draw
+def _row_of(cell: Cell, opened: _Evaluated, statistics: EpisodeStatistics) -> dict[str, Any]:
+    return {
+        "checkpoint": opened.learner_step,
+        "max_noops": cell.max_noops,
+        "metrics": cell.metrics(statistics),
+    }
 
 
 def _check(options: EvaluationOptions) -> None:
@@ -221,10 +217,11 @@ def _check(options: EvaluationOptions) -> None:
         raise ConfigError(
             f"episodes = {options.episodes}, parallel = {options.parallel}; both must be at least 1. Raise them."
         )
-    if not options.temperatures or min(options.temperatures) < 0:
-        raise ConfigError(
-            f"temperatures = {list(options.temperatures)}; give at least one, each 0 or more. 0 is greedy."
-        )
+    if min(options.temperatures, default=0.0) < 0:
+        raise ConfigError(f"temperatures = {list(options.temperatures)}; each must be 0 or more. 0 is greedy.")
+    if options.all_checkpoints and options.checkpoint != "latest":
+        raise ConfigError(f"checkpoint = {options.checkpoint} with all_checkpoints; give one of the two.")
+    _check_agent(options)
     endings = {
         "gif": (options.gif, [".gif"]),
         "video": (options.video, [".mp4"]),
@@ -235,9 +232,18 @@ def _check(options: EvaluationOptions) -> None:
             raise ConfigError(f"{name} = {path}; its name must end in {' or '.join(allowed)}. Rename it.")
 
 
-def _changes(options: EvaluationOptions, temperature: float) -> dict[str, Any]:
-    """Returns the fields of the algorithm's section that the options set; greedy is what evaluation is by itself."""
-    changes: dict[str, Any] = {"eval_temperature": temperature} if temperature else {}
+def _check_agent(options: EvaluationOptions) -> None:
+    """Refuses what means nothing to random actions."""
+    others = ["temperatures"] if options.temperatures else []
+    others += ["all_checkpoints"] if options.all_checkpoints else []
+    others += list(_changes(options))
+    if options.agent == "random" and others:
+        raise ConfigError(f"agent = random with {', '.join(others)}; random actions have no such option. Leave it out.")
+
+
+def _changes(options: EvaluationOptions) -> dict[str, Any]:
+    """Returns the fields of the algorithm's section that the options set, for all temperatures."""
+    changes: dict[str, Any] = {}
     if options.num_simulations is not None:
         changes["num_simulations"] = options.num_simulations
     if options.apply_mcts_steps != 1:
@@ -246,9 +252,10 @@ def _changes(options: EvaluationOptions, temperature: float) -> dict[str, Any]:
     return changes | {name: True for name, wanted in flags.items() if wanted}
 
 
-def _with_options(experiment: Experiment, options: EvaluationOptions, temperature: float) -> Experiment:
+def _with_options(experiment: Experiment, options: EvaluationOptions) -> Experiment:
     """Returns the experiment with the options in its algorithm's section."""
-    changes = _changes(options, temperature)
+    registry.get_algorithm(experiment.algorithm, "rlsys eval")
+    changes = _changes(options)
     known = type(experiment.section).model_fields
     for name, value in changes.items():
         if name not in known:
@@ -261,24 +268,10 @@ def _with_options(experiment: Experiment, options: EvaluationOptions, temperatur
     return build(tree, "the run's configuration with the options of 'rlsys eval'")
 
 
-def _label(options: EvaluationOptions, temperature: float) -> str:
-    changes = {"temperature": temperature, **_changes(options, temperature)}
-    changes.pop("eval_temperature", None)
-    return ", ".join(name if value is True else f"{name} {value:g}" for name, value in changes.items())
-
-
-def result_row(label: str, statistics: EpisodeStatistics) -> dict[str, Any]:
-    """Returns one row of eval.json."""
-    return {
-        "label": label,
-        "episodes": len(statistics.returns),
-        "mean": statistics.mean,
-        "median": statistics.median,
-        "std": statistics.std,
-        "interval": list(statistics.interval),
-        "mean_length": statistics.mean_length,
-        "mean_frames": float(statistics.frames.mean()),
-        "reported": mean_of_extras(statistics.traces),
-        "returns": statistics.returns.tolist(),
-        "lengths": statistics.lengths.tolist(),
-    }
+def _label(options: EvaluationOptions, cell: Cell, learner_step: int) -> str:
+    words: dict[str, Any] = {"step": learner_step} if options.all_checkpoints else {}
+    words |= {"random": True} if options.agent == "random" else {"temperature": temperature_of(cell.section)}
+    words |= {"noops": cell.max_noops} if options.noops else {}
+    words |= {"max_steps": options.max_steps} if options.max_steps else {}
+    words |= _changes(options)
+    return ", ".join(name if value is True else f"{name} {value:.12g}" for name, value in words.items())

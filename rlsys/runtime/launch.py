@@ -17,6 +17,7 @@ from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.storage import checkpoints_of
 from rlsys.runtime.console import Console
 from rlsys.runtime.control import Desk
+from rlsys.runtime.exports.find import find_run
 from rlsys.runtime.final_evaluation import evaluate_finally
 from rlsys.runtime.forecast.capacity import check_memory
 from rlsys.runtime.hardware import of_cluster, this_machine
@@ -65,7 +66,7 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
     prepare(exact=inline)
     step, folder, presence = None, None, None
     if resume is not None:
-        folder = run_folder.find(resume)
+        folder = find_run(resume)
         presence = Presence(folder)  # before anything is read that its other leader may be replacing
         saved = run_folder.load(folder)
         registry.get_algorithm(saved.experiment.algorithm, f"--resume {resume}")

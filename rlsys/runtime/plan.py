@@ -12,9 +12,10 @@ import pydantic
 from rlsys.api import Algorithm, PolicyContext, SegmentSpec, TableSpec
 from rlsys.config import EnvConfig, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs import make
-from rlsys.errors import ConfigError, did_you_mean
+from rlsys.errors import ConfigError, RlsysError, did_you_mean
 from rlsys.replay.limiter import RateLimiter
 from rlsys.runtime.checkpoints.storage import checkpoints_of
+from rlsys.runtime.grid import Cell, cells
 from rlsys.types import EnvSpec
 
 
@@ -94,6 +95,15 @@ class Plan:
     def evaluation_env(self) -> EnvConfig:
         """The environment of evaluations while the run trains."""
         return changed_env(self.env, self.run.evaluation_env, "run.evaluation_env")
+
+    @property
+    def evaluation_grid(self) -> list[Cell]:
+        """What evaluations play while the run trains; the first cell counts.
+
+        Raises:
+          RlsysError: there is no such grid here.
+        """
+        return cells(self.section, self.evaluation_env, self.run.evaluation_temperatures, self.run.evaluation_noops)
 
     def seeds(self, purpose: str, *path: int, count: int = 1) -> list[int]:
         """Returns `count` seeds that depend on the run's seed, a purpose and a path such as (worker, incarnation)."""
@@ -222,6 +232,15 @@ def _check_gpus(runtime: RuntimeConfig, num_gpus: int) -> None:
 
 def _check_evaluations(plan: Plan) -> None:
     """Evaluations may differ in what happens, not in what is seen and done."""
+    if plan.run.evaluation_temperatures and plan.run.evaluation_explore:
+        raise ConfigError(
+            "run.evaluation_temperatures with run.evaluation_explore = True; exploring has a temperature of its own. "
+            "Leave one of them out."
+        )
+    try:
+        _ = plan.evaluation_grid
+    except RlsysError as error:
+        raise ConfigError(f"run.evaluation_temperatures or run.evaluation_noops: {error}") from None
     others = {"run.evaluation_env": plan.run.evaluation_env}
     others |= {f"run.final_evaluation '{final.name}'": final.env for final in plan.run.final_evaluation}
     for where, changes in others.items():

@@ -12,8 +12,8 @@ from rlsys.api import Algorithm, Policy, PolicyContext, WorldContext
 from rlsys.config import Experiment
 from rlsys.envs.make import spec
 from rlsys.errors import CheckpointError, ConfigError
-from rlsys.runtime import folder as run_folder
 from rlsys.runtime.episodes import play_episodes
+from rlsys.runtime.exports.find import Trained, find, give_weights
 from rlsys.runtime.process import prepare, use_threads
 from rlsys.types import Array, EnvSpec, Weights
 from rlsys.viewer.film import Film
@@ -36,7 +36,7 @@ class PlayOptions:
     """What `rlsys play` was asked for.
 
     Attributes:
-      run: a run's folder or name, as in `rlsys eval`.
+      run: a run or an export, as in `rlsys eval`.
       checkpoint: "latest", "best" or a learner step.
       seed: of the episodes; None takes the run's own.
       watch: watch one greedy episode of the policy, also where there is a world model to play in.
@@ -75,13 +75,13 @@ def play_run(options: PlayOptions) -> str:
         or options that do not belong together.
     """
     prepare()
-    folder = run_folder.find(options.run)
-    experiment = run_folder.load(folder).experiment
+    trained = find(options.run)
+    experiment = trained.loaded.experiment
     algorithm = registry.get_algorithm(experiment.algorithm, "rlsys play")
     _check(options, algorithm)
     if _watches(options, algorithm):
-        return _watch(options, folder, experiment, algorithm)
-    return _play(options, folder, experiment, algorithm)
+        return _watch(options, trained, algorithm)
+    return _play(options, trained, algorithm)
 
 
 def _watches(options: PlayOptions, algorithm: Algorithm) -> bool:
@@ -111,11 +111,12 @@ def _check(options: PlayOptions, algorithm: Algorithm) -> None:
         raise ConfigError("no screen: use --web, or --watch to film.")
 
 
-def _watch(options: PlayOptions, folder: Path, experiment: Experiment, algorithm: Algorithm) -> str:
+def _watch(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
+    experiment = trained.loaded.experiment
     use_threads(1)  # small batches gain nothing from more
-    opened = run_folder.checkpoints(folder).open(options.checkpoint, parts=["weights"])
+    opened = trained.open(options.checkpoint, parts=["weights"])
     seed = experiment.run.seed if options.seed is None else options.seed
-    path = options.film or folder / "media" / "play.mp4"
+    path = options.film or trained.output / "media" / "play.mp4"
     policy = _policy(algorithm, experiment, spec(experiment.env), Weights(**opened.read("weights")), seed)
     played = f"{experiment.env.id} at learner step {opened.learner_step:,}, seed {seed}"
     fps = options.fps or _WATCH_FPS
@@ -135,15 +136,16 @@ def _watch(options: PlayOptions, folder: Path, experiment: Experiment, algorithm
     return f"{played}: return {statistics.mean:,g} in {statistics.lengths[0]:,} decisions. Film: {path}"
 
 
-def _play(options: PlayOptions, folder: Path, experiment: Experiment, algorithm: Algorithm) -> str:
+def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     assert algorithm.make_world is not None
+    experiment = trained.loaded.experiment
     env = spec(experiment.env)
     check_observation(env)
     keys = ActionKeys(env)
-    opened = run_folder.checkpoints(folder).open(options.checkpoint, parts=["weights", _WORLD])
+    opened = trained.open(options.checkpoint, parts=["weights", _WORLD])
     if _WORLD not in opened.parts:
         raise CheckpointError(
-            f"checkpoint {opened.learner_step} of {folder.parent.name}/{folder.name} holds no world model; it was "
+            f"checkpoint {opened.learner_step} of {trained.name} holds no world model; it was "
             "written without one. Name another with --checkpoint, or use --watch."
         )
     seed = experiment.run.seed if options.seed is None else options.seed
@@ -153,7 +155,7 @@ def _play(options: PlayOptions, folder: Path, experiment: Experiment, algorithm:
     policy = _policy(algorithm, experiment, env, Weights(**opened.read("weights")), seed)
     game = Game(experiment.env, seed, num_context=world.num_context, num_stack=env.num_stack, noop=keys.noop)
     fps = options.fps or _PLAY_FPS
-    records = options.record or folder / "media"
+    records = options.record or trained.output / "media"
     player = Player(
         keys,
         game,
@@ -207,7 +209,7 @@ def _page(options: PlayOptions, title: str, fps: float, legend: Legend) -> Itera
 
 def _policy(algorithm: Algorithm, experiment: Experiment, env: EnvSpec, weights: Weights, seed: int) -> Policy:
     policy = algorithm.make_policy(PolicyContext(experiment.section, env, seed))
-    policy.set_weights(weights)
+    give_weights(policy, weights)
     return policy
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from rlsys.config import Loaded, override
 from rlsys.errors import ConfigError
 from rlsys.runtime import folder as run_folder
+from rlsys.runtime.exports.find import find_run
 from rlsys.runtime.process import prepare
 
 _STOP_PATIENCE_S = 600
@@ -52,7 +53,7 @@ def submit(order: Order, loaded: Loaded | None) -> str:
       ConfigError: there is no cluster to submit to, or the run is there already.
     """
     if order.resume is not None:
-        folder = run_folder.find(order.resume)
+        folder = find_run(order.resume)
         loaded = override(run_folder.load(folder), order.overrides)
         words = [*order.overrides, "--resume", str(folder)]
     else:

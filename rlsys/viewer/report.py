@@ -48,7 +48,7 @@ def render_report(
     """
     parts = [f"<h1>{html.escape(title)}</h1>"]
     if rows:
-        parts += ["<h2>Learning</h2>", _progress(rows[-1]), to_svg(plot_learning(rows))]
+        parts += ["<h2>Learning</h2>", _progress(rows), to_svg(plot_learning(rows))]
     if evaluation is not None:
         parts += ["<h2>Evaluation</h2>", _table(evaluation)]
     if times is not None:
@@ -61,12 +61,12 @@ def render_report(
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
-def _progress(row: Row) -> str:
-    hours = row.get("time_s", 0.0) / 3_600
-    return (
-        f"<p>{row.get('learner_step', 0):,.0f} learner steps and {row.get('env_steps', 0):,.0f} environment steps "
-        f"in {hours:,.2f} hours.</p>"
+def _progress(rows: Sequence[Row]) -> str:
+    """Says how far the run came; the last rows may be of an earlier checkpoint that was evaluated afterwards."""
+    steps, env_steps, time_s = (
+        max(row.get(name, 0) for row in rows) for name in ("learner_step", "env_steps", "time_s")
     )
+    return f"<p>{steps:,.0f} learner steps and {env_steps:,.0f} environment steps in {time_s / 3_600:,.2f} hours.</p>"
 
 
 def _table(table: Table) -> str:

@@ -11,7 +11,7 @@ from rlsys import registry
 from rlsys.api import Decision, Policy, PolicyContext
 from rlsys.config import EnvConfig, Loaded, RunConfig, Section, build
 from rlsys.envs.make import make, spec
-from rlsys.errors import CheckpointError, ConfigError
+from rlsys.errors import CheckpointError, ConfigError, RlsysError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.evaluation import EvaluationOptions, bootstrap_interval, evaluate_run, play_episodes
@@ -210,15 +210,14 @@ SEARCHING = dataclasses.replace(CHECKING, name="searching", config_type=_SearchC
 ALGORITHMS = {"checking": CHECKING, "searching": SEARCHING}
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
+def making_runs(tmp_path, monkeypatch):
     """Returns a function that makes the folder of a run with checkpoints at steps 10 (the best) and 20."""
     monkeypatch.setattr(registry, "names", lambda: sorted(ALGORITHMS))
     monkeypatch.setattr(registry, "get", ALGORITHMS.__getitem__)
 
-    def make_run(algorithm: str):
+    def make_run(algorithm: str, env: EnvConfig = COUNTING):
         sections = {
-            "env": COUNTING.model_dump(),
+            "env": env.model_dump(),
             "run": RunConfig(seed=5, directory=str(tmp_path / "runs")).model_dump(),
         }
         experiment = build({"algorithm": algorithm, **sections}, where="the test")
@@ -228,11 +227,16 @@ def run(tmp_path, monkeypatch):
             arrays = {"w": np.array([1.0, 2.0])}
             with checkpoints.begin(step) as draft:
                 draft.write("weights", {"version": step // 10, "learner_step": step, "arrays": arrays})
-                draft.commit({})
+                draft.commit({"env_steps": 100 * step})
         checkpoints.mark_best(10, 1.0)
         return folder
 
     return make_run
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    return making_runs(tmp_path, monkeypatch)
 
 
 def evaluation_of(folder):
@@ -308,7 +312,10 @@ def test_episodes_divided_among_processes_are_those_of_one_process(run):
         ({"temperatures": (0.5,)}, r"eval_temperature = 0\.5 cannot be used here"),
         ({"only_value": True}, r"only_value = True cannot be used here"),
         ({"episodes": 0}, r"episodes = 0, parallel = 1; both must be at least 1\."),
-        ({"temperatures": ()}, r"temperatures = \[\]; give at least one"),
+        ({"temperatures": (-1.0,)}, r"temperatures = \[-1\.0\]; each must be 0 or more\."),
+        ({"noops": (0, 3)}, r"no-ops = 3 with 'rlsys/Counting-v0'; only Atari games have them\."),
+        ({"agent": "random", "temperatures": (0.5,)}, r"agent = random with temperatures; random actions have no such"),
+        ({"all_checkpoints": True, "checkpoint": "best"}, r"checkpoint = best with all_checkpoints; give one"),
         ({"gif": "a.mp4"}, r"gif = a\.mp4; its name must end in \.gif\."),
         ({"plot": "a.jpeg"}, r"plot = a\.jpeg; its name must end in \.png or \.svg or \.pdf\."),
         ({"save_mcts": "trees"}, r"save_mcts = trees, but CheckingPolicy does not search"),
@@ -317,8 +324,9 @@ def test_episodes_divided_among_processes_are_those_of_one_process(run):
 def test_options_that_cannot_work_are_refused_before_anything_is_written(run, changes, message, tmp_path):
     folder = run("checking")
     before = sorted(folder.rglob("*"))
-    paths = {name: type(tmp_path)(value) for name, value in changes.items() if isinstance(value, str)}
-    with pytest.raises(ConfigError, match=message):
+    files = changes.keys() & {"gif", "plot", "save_mcts"}
+    paths = {name: type(tmp_path)(changes[name]) for name in files}
+    with pytest.raises(RlsysError, match=message):
         evaluate_run(EvaluationOptions(str(folder), **{**changes, **paths}))
     assert sorted(folder.rglob("*")) == before
 

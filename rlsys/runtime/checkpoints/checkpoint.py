@@ -5,7 +5,6 @@ files with sizes and SHA-256, and has one of its own. It lies in a folder or in 
 """
 
 import contextlib
-import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from rlsys.errors import CheckpointError
 from rlsys.runtime.checkpoints import manifest
 from rlsys.runtime.checkpoints.manifest import Manifest
 from rlsys.runtime.checkpoints.part import read_part, write_part
-from rlsys.runtime.checkpoints.storage import Fetched, FileRecord, storage_at, writing
+from rlsys.runtime.checkpoints.storage import Fetched, FileRecord, digest_of, storage_at, writing
 
 _SCORE = "score.json"
 
@@ -184,7 +183,7 @@ class Checkpoints:
         wanted = [record for record in found.files if parts is None or _is_wanted(record, parts)]
         fetched = self._storage.fetch(step, wanted)
         for record in wanted:
-            if _digest(fetched.folder / record.path) != record.sha256:
+            if digest_of(fetched.folder / record.path) != record.sha256:
                 raise CheckpointError(f"{record.path} does not match its checksum")
         return Opened(step, found.metrics, found.files, fetched)
 
@@ -307,8 +306,3 @@ def _is_wanted(record: FileRecord, parts: Collection[str]) -> bool:
 
 def _part_of(record: FileRecord) -> str:
     return record.path.rpartition(".")[0]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -46,7 +46,7 @@ class ObjectPlace(Place):
     advice = _ADVICE
 
     def __init__(self, uri: str) -> None:
-        self._filesystem, path = _connect(uri)
+        self._filesystem, path = connect(uri)
         self._root, *below = path.rsplit("/", 2)
         self._below = "/".join(below)
 
@@ -69,7 +69,7 @@ class ObjectStorage(Storage):
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._filesystem, self._root = _connect(uri)
+        self._filesystem, self._root = connect(uri)
 
     def begin(self, step: int) -> str:
         """Only names a place: there are no folders."""
@@ -170,11 +170,16 @@ def _draft_of(source: str) -> str:
     return "/".join(source.split("/")[:2])
 
 
-def _connect(uri: str) -> tuple[fs.FileSystem, str]:
+def connect(uri: str) -> tuple[fs.FileSystem, str]:
+    """Returns the object store of a URI, and the path there.
+
+    Raises:
+      CheckpointError: the URI cannot be understood.
+    """
     try:
         filesystem, path = fs.FileSystem.from_uri(uri)
     except (ArrowException, ValueError) as error:
         raise CheckpointError(
-            f"run.checkpoints = {uri}: {' '.join(str(error).split())}. Write s3://bucket/path or gs://bucket/path."
+            f"{uri}: {' '.join(str(error).split())}. Write s3://bucket/path or gs://bucket/path."
         ) from None
     return filesystem, path

@@ -40,20 +40,21 @@ class Part:
     arrays: dict[str, Array]
 
     @classmethod
-    def of(cls, name: str, saved: Saved, *, copy: bool = False) -> "Part":
+    def of(cls, name: str, saved: Saved, *, copy: bool = False, half: bool = False) -> "Part":
         """Makes a part of what was saved.
 
         Args:
           name: see above.
           saved: tuples come back as lists and numpy scalars as Python's; all else comes back exactly.
           copy: whether arrays are copied, so that whoever saved them may go on to change them.
+          half: whether float32 is stored in 16 bits, see `encode`.
 
         Raises:
           TypeError: something in `saved` is no array, JSON scalar, list or dict with string keys.
         """
         assert _PART_NAME.fullmatch(name), f"'{name}' cannot name a part of a checkpoint"
         arrays: dict[str, Array] = {}
-        text = json.dumps(encode(saved, arrays), allow_nan=False, separators=(",", ":"))
+        text = json.dumps(encode(saved, arrays, half=half), allow_nan=False, separators=(",", ":"))
         return cls(name, text, {key: array.copy() for key, array in arrays.items()} if copy else arrays)
 
     def write(self, place: str) -> list[FileRecord]:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from rlsys.api import Saved
-from rlsys.runtime import folder as run_folder
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.exports.find import find
 from rlsys.types import Array
 
 
@@ -14,10 +14,11 @@ def read_weights(source: str) -> Mapping[str, Array]:
     """Returns the weights that a run's policy acts with: name -> array.
 
     Args:
-      source: a run as `rlsys eval` takes it (then its newest checkpoint), or the folder of one checkpoint.
+      source: a run or an export as `rlsys eval` takes it (of a run its newest checkpoint), or the folder of one
+        checkpoint, wherever it lies.
 
     Raises:
-      CheckpointError: there is no such run or checkpoint, or it is damaged.
+      RlsysError: there is no such run or checkpoint, or it is damaged.
     """
     weights: Mapping[str, Array] = _read(source, "weights")["arrays"]
     return weights
@@ -30,15 +31,15 @@ def read_world(source: str) -> Saved:
       source: as for `read_weights`.
 
     Raises:
-      CheckpointError: there is no such run or checkpoint, it has no world model, or it is damaged.
+      RlsysError: there is no such run or checkpoint, it has no world model, or it is damaged.
     """
     return _read(source, "world")
 
 
 def _read(source: str, part: str) -> dict[str, Any]:
-    path = Path(source)
+    path, parts = Path(source), (part,)
     if (path / "manifest.json").is_file():
-        checkpoints, which = Checkpoints(path.parent, keep=1), path.name
+        opened = Checkpoints(path.parent, keep=1).open(path.name, parts)
     else:
-        checkpoints, which = run_folder.checkpoints(run_folder.find(source)), "latest"
-    return checkpoints.open(which, parts=[part]).read(part)
+        opened = find(source).open("latest", parts)
+    return opened.read(part)

@@ -1,7 +1,8 @@
 """A `Saved` as two things that files can hold: standard JSON, and named arrays.
 
 An array leaves {"$array": name} behind, where the name is its place as a JSON pointer (RFC 6901); a float that JSON
-cannot hold becomes {"$float": "nan"}; a key that begins with "$" gets a second one.
+cannot hold becomes {"$float": "nan"}; "cast" beside "$array" names the dtype it gets back, where it is stored in fewer
+bits; a key that begins with "$" gets a second one.
 """
 
 import math
@@ -29,16 +30,17 @@ PLAIN_DTYPES = {
 """What a safetensors file holds as it is, and its name there; arrays of another dtype are stored as bytes."""
 
 
-def encode(value: Any, arrays: dict[str, Array], path: str = "") -> Any:
+def encode(value: Any, arrays: dict[str, Array], path: str = "", *, half: bool = False) -> Any:
     """Returns `value` as a tree that is standard JSON, and adds its arrays to `arrays`.
 
-    Tuples become lists and numpy scalars Python's; all else is given back exactly by `decode`.
+    Tuples become lists and numpy scalars Python's; all else is given back exactly by `decode`. With `half`, arrays of
+    float32 are stored as float16 where all of their numbers are within its range, and are given back rounded.
 
     Raises:
       TypeError: a leaf is no array, number, text or None, or a key is no string.
     """
     if isinstance(value, np.ndarray):
-        return _encode_array(value, arrays, path)
+        return _encode_half(value, arrays, path) if half else _encode_array(value, arrays, path)
     if isinstance(value, np.bool_ | np.integer | np.float16 | np.float32 | np.float64):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -46,10 +48,10 @@ def encode(value: Any, arrays: dict[str, Array], path: str = "") -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        return [encode(item, arrays, f"{path}/{index}") for index, item in enumerate(value)]
+        return [encode(item, arrays, f"{path}/{index}", half=half) for index, item in enumerate(value)]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {
-            f"${key}" if key.startswith("$") else key: encode(item, arrays, f"{path}/{_pointer_token(key)}")
+            f"${key}" if key.startswith("$") else key: encode(item, arrays, f"{path}/{_pointer_token(key)}", half=half)
             for key, item in value.items()
         }
     raise TypeError(
@@ -68,6 +70,8 @@ def decode(tree: Any, arrays: Mapping[str, Array]) -> Any:
         return float(tree["$float"])
     if "$array" in tree:
         array = arrays[tree["$array"]]
+        if "cast" in tree:
+            return array.astype(tree["cast"])
         return array.view(np.dtype(tree["dtype"])).reshape(tree["shape"]) if "dtype" in tree else array
     return {key.removeprefix("$"): decode(item, arrays) for key, item in tree.items()}
 
@@ -81,6 +85,12 @@ def _encode_array(array: Array, arrays: dict[str, Array], path: str) -> dict[str
         return {"$array": path}
     arrays[path] = np.frombuffer(contiguous.tobytes(), np.uint8)
     return {"$array": path, "dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _encode_half(array: Array, arrays: dict[str, Array], path: str) -> dict[str, Any]:
+    if array.dtype != np.float32 or (np.abs(array) > np.finfo(np.float16).max).any():
+        return _encode_array(array, arrays, path)
+    return {**_encode_array(array.astype(np.float16), arrays, path), "cast": "<f4"}
 
 
 def _pointer_token(key: str) -> str:

@@ -184,6 +184,12 @@ def write_hashed(path: str, blocks: Blocks, write: Callable[[bytes | memoryview]
     return FileRecord(path, size, digest.hexdigest())
 
 
+def digest_of(path: Path) -> str:
+    """Returns the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def with_source(record: FileRecord, source: str) -> FileRecord:
     """Returns the record of the same file, somewhere else."""
     return dataclasses.replace(record, source=source)

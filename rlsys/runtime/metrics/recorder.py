@@ -138,6 +138,7 @@ class Recorder:
             "evaluation/return": statistics.mean,
             "evaluation/return_median": statistics.median,
             "evaluation/length": statistics.mean_length,
+            **evaluation.metrics,
         }
         self._tracker.log(row, learner_step=learner_step, env_steps=self._progress.env_steps)
         self.message(

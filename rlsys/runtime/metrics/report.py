@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlsys.errors import CheckpointError
 from rlsys.runtime.metrics.roster import time_rows
 from rlsys.runtime.metrics.timing import mean_row, shares_in
 from rlsys.runtime.metrics.tracking import METRICS_FILE, read_metrics
@@ -19,22 +20,32 @@ REPORT_FILE = "report.html"
 
 
 def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
-    """Writes eval.json in place of an earlier one and prints its table.
+    """Prints the table of an evaluation and writes eval.json in place of an earlier one.
 
     Args:
-      folder: the run's folder.
-      evaluation: "environment", "checkpoint" (its learner step), "seed" and "results", a list with "label", "episodes",
-        "mean", "median", "std", "interval", "mean_length", "mean_frames", "reported" (name -> mean of what the policy
-        told), "returns" and "lengths" in each.
+      folder: the run's folder; it is made if it is not there.
+      evaluation: "environment", "checkpoint" (its learner step; None without one), "seed" and "results", a list with
+        "label", "episodes", "mean", "median", "std", "interval", "mean_clipped", "mean_length", "mean_frames",
+        "reported" (name -> mean of what the policy told), "returns", "clipped" and "lengths" in each.
+
+    Raises:
+      CheckpointError: it cannot be written.
     """
-    draft = folder / f".{EVALUATION_FILE}"
-    draft.write_text(json.dumps(evaluation, indent=1) + "\n")
-    draft.replace(folder / EVALUATION_FILE)
     table = evaluation_table(evaluation)
-    caption = (
-        f"{evaluation['environment']} at learner step {evaluation['checkpoint']:,}, seeds from {evaluation['seed']}"
-    )
-    print_table(f"{folder.parent.name}/{folder.name}: {caption}", table.header, table.rows)
+    step = evaluation["checkpoint"]
+    played = evaluation["environment"] + ("" if step is None else f" at learner step {step:,}")
+    caption = f"{folder.parent.name}/{folder.name}: {played}, seeds from {evaluation['seed']}"
+    print_table(caption, table.header, table.rows)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{EVALUATION_FILE}"
+        draft.write_text(json.dumps(evaluation, indent=1) + "\n")
+        draft.replace(folder / EVALUATION_FILE)
+    except OSError as error:
+        raise CheckpointError(
+            f"{EVALUATION_FILE} cannot be written into {folder}: {error.strerror or error}. "
+            "Make room or give permission."
+        ) from None
 
 
 def write_report(folder: Path) -> Path:
@@ -72,7 +83,7 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """Returns eval.json as a table: one row per choice of options."""
     results = evaluation["results"]
     reported = sorted({name for result in results for name in result["reported"]})
-    header = ["options", "episodes", "mean", "95 % interval", "median", "std", "length", *reported]
+    header = ["options", "episodes", "mean", "95 % interval", "median", "std", "clipped", "length", *reported]
     rows = [
         [
             result["label"],
@@ -81,6 +92,7 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
             "{:,.2f} to {:,.2f}".format(*result["interval"]),
             f"{result['median']:,.2f}",
             f"{result['std']:,.2f}",
+            f"{result['mean_clipped']:,.2f}",
             f"{result['mean_length']:,.1f}",
             *(f"{result['reported'][name]:,.3f}" if name in result["reported"] else "" for name in reported),
         ]

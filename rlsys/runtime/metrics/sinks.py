@@ -16,7 +16,13 @@ from rlsys.types import Array
 
 WandbMode = Literal["online", "offline", "disabled"]
 _MODES: tuple[WandbMode, ...] = ("online", "offline", "disabled")
-_AXES = {"episodes": "env_steps", "evaluation": "env_steps", "workers": "time_s", "system": "time_s"}
+_AXES = {
+    "episodes": "env_steps",
+    "evaluation": "env_steps",
+    "mean_reward/eval": "env_steps",
+    "workers": "time_s",
+    "system": "time_s",
+}
 """Groups that are drawn over what was experienced, or over time; all others over learner steps."""
 
 

@@ -52,6 +52,7 @@ class Tracker:
         resume: bool,
         on_ray: bool = False,
         warn: Callable[[str], None] = log_warning,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens all sinks that the run's section asks for.
 
@@ -62,6 +63,7 @@ class Tracker:
           resume: append to what is there.
           on_ray: Ray runs in this process; its exporter shows the newest row to Prometheus.
           warn: shows one line when a sink is lost.
+          clock: seconds from any beginning; a run's time is that of its sessions.
 
         Raises:
           ConfigError: `run.wandb = online` without a login, or metrics of another run in the folder.
@@ -74,7 +76,8 @@ class Tracker:
         self._sinks: dict[str, Sink] = {}
         mode = wandb_mode(run.wandb)
         self._file = _MetricsFile(folder / METRICS_FILE, resume, warn)
-        self._started = time.monotonic() - self._file.last_time_s
+        self._clock = clock
+        self._started = clock() - self._file.last_time_s
         if run.tensorboard:
             self._open("TensorBoard", lambda: TensorBoard(folder / "tensorboard"))
         if mode != "disabled":
@@ -89,7 +92,7 @@ class Tracker:
           WorkerError: the disk has been full for days.
         """
         metrics = {name: float(value) if math.isfinite(value) else None for name, value in row.items()}
-        time_s = round(time.monotonic() - self._started, 3)
+        time_s = round(self._clock() - self._started, 3)
         line = {"learner_step": learner_step, "env_steps": env_steps, "time_s": time_s, **metrics}
         number = self._file.append(line)
         histograms, self._histograms = self._histograms, {}
@@ -107,7 +110,7 @@ class Tracker:
 
     def rewind(self, learner_step: int) -> None:
         """Notes that the run goes on from a checkpoint of `learner_step`: later rows count no more."""
-        time_s = round(time.monotonic() - self._started, 3)
+        time_s = round(self._clock() - self._started, 3)
         self._file.append({"rewound_to": learner_step, "time_s": time_s})
         self._each(lambda sink: sink.rewind(learner_step))
 

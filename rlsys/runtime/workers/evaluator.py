@@ -1,13 +1,15 @@
 """Evaluation while a run trains: frozen weights, the same seeds each time, the first game filmed."""
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make
 from rlsys.errors import EnvError
-from rlsys.runtime.episodes import EpisodeStatistics, play_episodes
+from rlsys.runtime.episodes import EpisodeStatistics, OnFrame, play_episodes
+from rlsys.runtime.grid import Cell
 from rlsys.runtime.metrics.vitals import Vitals
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.workers.weights import Echo, echo
@@ -20,7 +22,7 @@ _MOST_FRAMES = 1_800
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out, of the weights of which learner step.
+    """What came out, of the weights of which learner step; `metrics` hold the grid, `statistics` its first cell.
 
     Without a film of the first game where it cannot be drawn, and without vitals in a process that is not its own.
     """
@@ -29,30 +31,45 @@ class Evaluation:
     acted_with: Echo
     statistics: EpisodeStatistics
     film: Path | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
     vitals: Vitals | None = None
 
 
 def evaluate(plan: Plan, weights: Weights) -> Evaluation:
-    """Plays `run.evaluation_episodes` whole games; the same weights always give the same result."""
-    policy = plan.algorithm.make_policy(plan.policy_context(worker=0, incarnation=0))
-    policy.set_weights(weights)
-    seed = plan.seeds("evaluation")[0] % 2**31
-    episodes, env = plan.run.evaluation_episodes, plan.evaluation_env
-    most = min(episodes, plan.runtime.environments_per_worker)
+    """Plays `run.evaluation_episodes` whole games of each cell; the same weights always give the same result."""
     film = Film(plan.folder / "media" / f"evaluation-{weights.learner_step:09d}.mp4")
 
     def show(frame: Array) -> None:
         if film.num_frames < _MOST_FRAMES:
             film.append(frame)
 
-    on_frame = show if plan.run.video and _can_be_drawn(env) else None
-    explore = plan.run.evaluation_explore
+    grid = plan.evaluation_grid
+    is_filmed = plan.run.video and _can_be_drawn(grid[0].env)
     with film:
-        statistics = play_episodes(
-            policy, env, episodes, seed, explore=explore, max_environments=most, on_frame=on_frame
-        )
-    acted_with = echo(weights.version, policy.weights())
-    return Evaluation(weights.learner_step, acted_with, statistics, film.path if film.num_frames else None)
+        played = [_play(plan, cell, weights, show if is_filmed and cell is grid[0] else None) for cell in grid]
+    metrics: dict[str, float] = {}
+    if plan.run.evaluation_temperatures or plan.run.evaluation_noops:
+        for cell, (_, found) in zip(grid, played, strict=True):
+            metrics |= cell.metrics(found)
+    acted_with, statistics = played[0]
+    return Evaluation(weights.learner_step, acted_with, statistics, film.path if film.num_frames else None, metrics)
+
+
+def _play(plan: Plan, cell: Cell, weights: Weights, on_frame: OnFrame | None) -> tuple[Echo, EpisodeStatistics]:
+    context = replace(plan.policy_context(worker=0, incarnation=0), config=cell.section)
+    policy = plan.algorithm.make_policy(context)
+    policy.set_weights(weights)
+    seed = plan.seeds("evaluation")[0] % 2**31
+    statistics = play_episodes(
+        policy,
+        cell.env,
+        plan.run.evaluation_episodes,
+        seed,
+        explore=plan.run.evaluation_explore,
+        max_environments=min(plan.run.evaluation_episodes, plan.runtime.environments_per_worker),
+        on_frame=on_frame,
+    )
+    return echo(weights.version, policy.weights()), statistics
 
 
 def _can_be_drawn(config: EnvConfig) -> bool:

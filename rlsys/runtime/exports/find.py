@@ -1,0 +1,131 @@
+"""Finds what was trained: a run, one of its checkpoints, an export anywhere, or one that ships with the package.
+
+breakout/2026-11-20_10-00-00      a run, as `rlsys.runtime.folder` finds it
+…/checkpoints/000002000           one checkpoint of a run
+exported/  exported.zip           an export on this machine
+https://host/exported.zip         … elsewhere; s3:// and gs:// likewise, and folders
+pong                              … that ships, unless a run has that name
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rlsys import __version__
+from rlsys.api import Policy
+from rlsys.config import Loaded
+from rlsys.errors import CheckpointError, ConfigError
+from rlsys.runtime import folder as run_folder
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Opened
+from rlsys.runtime.checkpoints.storage import is_uri
+from rlsys.runtime.exports import cache, manifest
+from rlsys.runtime.exports.shipped import folders
+from rlsys.types import Weights
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run or an export, to be played.
+
+    Attributes:
+      name: `<experiment>/<run-id>`, or the export's.
+      loaded: the experiment.
+      checkpoints: where weights are.
+      step: of the only checkpoint that is meant; None for a run.
+      output: folder for films and results: the run's own, or for an export one below runs/exports.
+      is_run: whether it is a run, which keeps results.
+    """
+
+    name: str
+    loaded: Loaded
+    checkpoints: Checkpoints
+    step: int | None
+    output: Path
+    is_run: bool
+
+    def open(self, which: str, parts: Collection[str]) -> Opened:
+        """Opens a checkpoint: "latest", "best" or a learner step, of which an export has one.
+
+        Raises:
+          CheckpointError: there is no such checkpoint, or it is damaged.
+        """
+        if self.step is None or which not in ("latest", "best"):
+            return self.checkpoints.open(which, parts)
+        return self.checkpoints.open(self.step, parts)
+
+
+def find(source: str, directory: str = "runs") -> Trained:
+    """Finds what was trained; an export elsewhere is fetched.
+
+    Args:
+      source: see the module.
+      directory: of all runs.
+
+    Raises:
+      RlsysError: there is no such thing, it is damaged, or this version cannot read it.
+    """
+    path = Path(source)
+    if is_uri(source):
+        return _export(cache.fetch(source), Path(urlsplit(source).path).stem, directory)
+    if path.suffix == cache.ARCHIVE and path.is_file():
+        return _export(cache.unpack(path), path.stem, directory)
+    if (path / manifest.NAME).is_file():
+        return _export(path, path.absolute().name, directory)
+    if (path / "manifest.json").is_file() and (path.parent.parent / "config.yaml").is_file():
+        return replace(_run(path.absolute().parent.parent), step=int(path.absolute().name))
+    try:
+        return _run(run_folder.find(source, directory))
+    except CheckpointError:
+        shipped = folders().get(source)
+        if shipped is None:
+            raise
+    return _export(shipped, source, directory)
+
+
+def find_run(source: str) -> Path:
+    """Finds the folder of a run to go on with.
+
+    Raises:
+      CheckpointError: there is no such run, or it is an export.
+    """
+    path = Path(source)
+    if is_uri(source) or path.suffix == cache.ARCHIVE or (path / manifest.NAME).is_file():
+        raise CheckpointError(
+            f"'{source}' cannot be resumed: an export has weights, but no optimizer and no replay to go on with. "
+            "Resume a run, or launch one that begins with these weights, where the algorithm has a setting for that."
+        )
+    return run_folder.find(source)
+
+
+def give_weights(policy: Policy, weights: Weights) -> None:
+    """Gives a policy weights from a file.
+
+    Raises:
+      CheckpointError: they are of another network than this version of the algorithm builds.
+    """
+    try:
+        policy.set_weights(weights)
+    except (LookupError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"the weights do not fit {type(policy).__name__} as rlsys {__version__} builds it: {reason}. "
+            "Use the version of rlsys that trained them."
+        ) from None
+
+
+def _run(folder: Path) -> Trained:
+    name = f"{folder.parent.name}/{folder.name}"
+    return Trained(name, run_folder.load(folder), run_folder.checkpoints(folder), None, folder, is_run=True)
+
+
+def _export(folder: Path, name: str, directory: str) -> Trained:
+    found = manifest.verify(folder, name)
+    try:
+        loaded = replace(run_folder.load(folder), name=found.name)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"export '{name}' was made by rlsys {found.made_by}; this is {__version__}, which cannot read it: {error}"
+        ) from None
+    output = Path(directory).absolute() / "exports" / name
+    return Trained(name, loaded, Checkpoints(folder / "checkpoints", keep=1), found.learner_step, output, is_run=False)
