@@ -7,6 +7,7 @@
 A run that is stopped and resumed goes on exactly as one that was not: everything with a state is in the checkpoint.
 """
 
+import time
 from collections.abc import Mapping
 
 from rlsys.api import ReplayNotReady, Saved
@@ -126,6 +127,8 @@ class InlineRun:
         self._newest: Packed | None = None
         self._acting: list[Packed | None] = [None] * len(self._workers)
         self._steps_since_sync = [0] * len(self._workers)
+        self._desk: Desk | None = None
+        self._breathed_at = time.monotonic()
         self.stop_reason = ""
 
     def start(self, step: int | None) -> None:
@@ -141,6 +144,7 @@ class InlineRun:
 
     def run(self, desk: Desk | None = None) -> str:
         """Works until the run is complete, serving requests at the desk; returns why it ended."""
+        self._desk = desk
         while not self._is_done():
             if desk is not None:
                 desk.serve(self)
@@ -182,9 +186,9 @@ class InlineRun:
         return bool(self.stop_reason)
 
     def _learn(self) -> None:
-        """Updates as long as the ratio, or the queue, allows."""
+        """Updates as long as the ratio, the queue, or a phase that needs no data allows."""
         waits_for = ""
-        while not self._progress.finished():
+        while not self._is_done():
             try:
                 self._learner.step()
             except ReplayNotReady as waiting:
@@ -205,7 +209,18 @@ class InlineRun:
                     self._checkpoints.mark_best(self._progress.learner_steps, self._progress.best_return)
             if not self._learns_when_allowed:
                 break
+            self._breathe()
         self._record_learner(waits_for)
+
+    def _breathe(self) -> None:
+        """Reports and listens now and then while the learner goes on by itself."""
+        if time.monotonic() - self._breathed_at < self._plan.runtime.tick_s:
+            return
+        self._breathed_at = time.monotonic()
+        if self._desk is not None:
+            self._desk.serve(self)
+        self._record_learner("")
+        self._recorder.tick()
 
     def _record_learner(self, waits_for: str) -> None:
         report = self._learner.report()
