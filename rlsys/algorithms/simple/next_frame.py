@@ -46,7 +46,7 @@ class Prediction(NamedTuple):
     """What comes after a frame.
 
     Attributes:
-      pixel_logits: `[B, C, 256, H, W]`.
+      pixel_logits: `[B, H, W, C, 256]`.
       reward_logits: `[B, 3]`.
       memory: for the next call.
       latent_loss: of the predictor of bits; 0 without one.
@@ -60,7 +60,7 @@ class Prediction(NamedTuple):
     @property
     def frame(self) -> Tensor:
         """`[B, C, H, W]` uint8, the likeliest."""
-        return self.pixel_logits.detach().argmax(dim=2).to(torch.uint8)
+        return self.pixel_logits.detach().argmax(dim=-1).to(torch.uint8).permute(0, 3, 1, 2)
 
     @property
     def reward(self) -> Tensor:
@@ -102,7 +102,7 @@ class NextFrame(nn.Module):
         self.middle = _Middle(config, top, self._activation)
         upward = shapes[::-1]
         self.up = nn.ModuleList(_Up(config, *pair, hidden, self._activation) for pair in itertools.pairwise(upward))
-        self.pixels = nn.Conv2d(hidden, num_channels * _VALUES, 1)
+        self.pixels = nn.Linear(hidden, num_channels * _VALUES)
         self.reward_hidden = nn.Linear(top + hidden, _REWARD_UNITS)
         self.reward = nn.Linear(_REWARD_UNITS, len(REWARDS), bias=False)
         if self._is_stochastic:
@@ -119,8 +119,12 @@ class NextFrame(nn.Module):
             return frames[:, :-1]
         memory = self.no_memory(len(frames))
         for index in range(frames.shape[1] - 1):
-            memory = self._remember(memory, standardize(frames[:, index]))
+            memory = self.remember(memory, frames[:, index])
         return memory
+
+    def remember(self, memory: Tensor, frame: Tensor) -> Tensor:
+        """Returns the recurrent state after a frame."""
+        return self._remember(memory, standardize(frame))
 
     def no_memory(self, batch_size: int) -> Tensor:
         """Returns the recurrent state before the first frame of a clip."""
@@ -165,7 +169,8 @@ class NextFrame(nn.Module):
             x = layer(x, skip, embedded)
         both = torch.cat([mean, x.mean(dim=(-2, -1))], dim=1)
         reward_logits = self.reward(functional.relu(self.reward_hidden(both))).float()
-        return Prediction(self.pixels(x).unflatten(1, (-1, _VALUES)), reward_logits, remembered, latent_loss)
+        logits = self.pixels(x.permute(0, 2, 3, 1)).unflatten(-1, (-1, _VALUES))  # values side by side in memory
+        return Prediction(logits, reward_logits, remembered, latent_loss)
 
     def _remember(self, memory: Tensor, seen: Tensor) -> Tensor:
         gate, candidate = self.gate(torch.cat([memory, seen], dim=1)).float().chunk(2, dim=1)

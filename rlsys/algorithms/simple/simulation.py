@@ -60,6 +60,6 @@ class Simulation:
         """Returns a reward for how unsure the model is of its frame, at most 1."""
         if not self._intrinsic:
             return 0.0
-        chosen = functional.log_softmax(prediction.pixel_logits.float(), dim=2).amax(dim=2)
+        chosen = functional.log_softmax(prediction.pixel_logits.float(), dim=-1).amax(dim=-1)
         unsure = functional.relu(-chosen - _SURE).flatten(start_dim=1).sum(dim=1) / 10.0
         return (self._intrinsic * unsure).clamp(max=1.0)

@@ -114,41 +114,47 @@ class WorldModelUpdates:
         self._flat.load_arrays(world["parameters"])
 
     def _losses(self, frame: Tensor, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
-        """Predicts a clip step by step; see the drawing above."""
+        """Predicts a clip; see the drawing above. What follows given frames is predicted all at once."""
         is_recurrent = self._config.generative_model == "stochastic_discrete"
         step = torch.tensor(float(self.num_updates), device=self._device)
-        num_steps = frame.shape[1] - 1
-        seen = self._with_noise(frame)
-        if is_recurrent:
-            memory, first = self.network.no_memory(len(frame)), 0
-        else:
-            memory, first = seen[:, : INPUT_FRAMES - 1], INPUT_FRAMES - 1
-        internal, pixels, rewards, latents = [], [], [], []
-        now = seen[:, first]
-        for index in range(first, num_steps):
-            after = frame[:, index + 1]
+        num_steps, seen = frame.shape[1] - 1, self._with_noise(frame)
+        first, last = (0 if is_recurrent else INPUT_FRAMES - 1), INPUT_FRAMES
+        pixels, rewards, latents = [], [], []
+        while first < num_steps:
+            if first == 0:
+                now, memory = seen[:, :last], self._memories(seen[:, :last])
+            elif first == INPUT_FRAMES - 1:
+                now, memory = seen[:, first:last], seen[:, None, : INPUT_FRAMES - 1]
+            after = frame[:, first + 1 : last + 1]
+            given = (after if is_recurrent else None), step
             with self.precision:
-                prediction = self.forward(now, action[:, index], memory, after if is_recurrent else None, step)
-            loss = _clipped(_pixel_loss(prediction.pixel_logits, after), self._config.loss_cutoff)
-            memory = prediction.memory
-            latents.append(prediction.latent_loss)
-            if index < INPUT_FRAMES - 1:
-                internal.append(loss)
-                now = seen[:, index + 1]
-                continue
-            pixels.append(loss)
-            classes = (reward[:, index] - REWARDS[0]).long()
-            rewards.append(functional.cross_entropy(prediction.reward_logits, classes, reduction="none"))
-            if index + 1 < num_steps:
-                now = self._choose(seen[:, index + 1], prediction.frame, step)
+                prediction = _joined(self.forward, now, action[:, first:last], memory, *given)
+            pixels.append(_pixel_loss(prediction.pixel_logits, after.flatten(end_dim=1)).view(*after.shape[:2], -1))
+            rewards.append(_reward_loss(prediction.reward_logits, reward[:, first:last]))
+            latents.append(prediction.latent_loss * (last - first))
+            first, last = last, last + 1
+            if first < num_steps:
+                latest = [x.view(len(frame), -1, *x.shape[1:])[:, -1] for x in (prediction.frame, prediction.memory)]
+                now = self._choose(seen[:, first], latest[0], step)[:, None]
+                memory = latest[1][:, None]
+        loss_BLP, num_targets = torch.cat(pixels, dim=1), num_steps - INPUT_FRAMES + 1
+        cutoff = self._config.loss_cutoff
         losses = {
-            "world/loss_pixels": torch.stack(pixels).mean(),
-            "world/loss_reward": _clipped(torch.stack(rewards), self._config.loss_cutoff),
+            "world/loss_pixels": _clipped(loss_BLP[:, -num_targets:], cutoff),
+            "world/loss_reward": _clipped(torch.cat(rewards, dim=1)[:, -num_targets:], cutoff),
         }
         if is_recurrent:
-            losses["world/loss_bits"] = torch.stack(latents).mean()
-            losses["world/loss_given"] = torch.stack(internal).mean()
+            losses["world/loss_bits"] = torch.stack(latents).sum() / num_steps
+            losses["world/loss_given"] = _clipped(loss_BLP[:, :-num_targets], cutoff)
         return losses
+
+    def _memories(self, frames: Tensor) -> Tensor:
+        """Returns the recurrent state before each of the given frames, `[B, L, …]`."""
+        memories = [self.network.no_memory(len(frames))]
+        with self.precision:
+            for index in range(frames.shape[1] - 1):
+                memories.append(self.network.remember(memories[-1], frames[:, index]))
+        return torch.stack(memories, dim=1)
 
     def _with_noise(self, frame: Tensor) -> Tensor:
         """Replaces a share of the given frames' pixels by the median of each channel over all of them."""
@@ -176,9 +182,24 @@ class WorldModelUpdates:
         return torch.where(is_predicted[:, None, None, None], predicted, real)
 
 
+def _joined(
+    forward: Callable[..., Prediction], now: Tensor, action: Tensor, memory: Tensor, after: Tensor | None, step: Tensor
+) -> Prediction:
+    """Predicts what follows each of `[B, L]` frames in one call, of `B * L`."""
+    columns = [None if x is None else x.flatten(end_dim=1) for x in (now, action, memory, after)]
+    return forward(*columns, step)
+
+
 def _pixel_loss(logits: Tensor, frame: Tensor) -> Tensor:
-    """Returns `[B, C, H, W]`: the cross entropy of each channel of each pixel."""
-    return functional.cross_entropy(logits.transpose(1, 2).float(), frame.long(), reduction="none")
+    """Returns `[B * H * W * C]`: the cross entropy of each channel of each pixel."""
+    classes = frame.permute(0, 2, 3, 1).flatten().long()
+    return functional.cross_entropy(logits.flatten(end_dim=-2).float(), classes, reduction="none")
+
+
+def _reward_loss(logits: Tensor, reward: Tensor) -> Tensor:
+    """Returns `[B, L]`: the cross entropy of each reward, of -1, 0 and 1."""
+    classes = (reward - REWARDS[0]).long()
+    return functional.cross_entropy(logits, classes.flatten(), reduction="none").view(classes.shape)
 
 
 def _clipped(loss: Tensor, cutoff: float) -> Tensor:
