@@ -149,9 +149,9 @@ class Learner(abc.ABC):
         """
         return None
 
-    def finished(self) -> str:
-        """Returns why nothing is left to be done, which ends the run; by default the empty string: there is."""
-        return ""
+    def steps_left(self) -> int | None:
+        """Returns after how many more steps all is done, which ends the run; None, the default: it never is."""
+        return None
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of what `run.debug_histograms` shows, named `group/name`: by default the weights."""

@@ -195,7 +195,7 @@ class InlineRun:
                 waits_for = f"replay: {waiting}"
                 break
             self._progress.learner_steps = self._learner.learner_step
-            self._progress.nothing_left = self._learner.finished()
+            self._progress.steps_left = self._learner.steps_left
             every = self._plan.run.log_every_learner_steps
             if every and self._learner.learner_step % every == 0:
                 self._record_learner("")

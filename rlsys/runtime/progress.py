@@ -36,7 +36,7 @@ class Progress:
       evaluation_step, evaluation_return: of the last evaluation.
       best_return: best mean evaluation return.
       seen_env_steps: decisions when it was last asked what is due.
-      nothing_left: why the learner has nothing left to do.
+      steps_left: updates after which the learner has nothing left to do; None: it never has.
       checkpoint_at: monotonic time of the last checkpoint that was due.
       session_started: monotonic time at which this session began.
     """
@@ -54,7 +54,7 @@ class Progress:
     evaluation_return: float = math.nan
     best_return: float = -math.inf
     seen_env_steps: int = 0
-    nothing_left: str = ""
+    steps_left: int | None = None
     checkpoint_at: float = field(default_factory=time.monotonic)
     session_started: float = field(default_factory=time.monotonic)
 
@@ -121,8 +121,8 @@ class Progress:
     def finished(self) -> str:
         """Returns why the run is complete, or the empty string."""
         run = self.run
-        if self.nothing_left:
-            return self.nothing_left
+        if self.steps_left == 0:
+            return "the learner has gone through all its phases"
         if self.learner_steps >= run.training_steps:
             return f"{run.training_steps:,} learner steps are done"
         if run.env_steps is not None and self.env_steps >= run.env_steps:
@@ -139,7 +139,8 @@ class Progress:
         if self.run.minutes is not None:
             left.append(60 * self.run.minutes - self.session_s)
         if updates_per_s > 0:
-            left.append((self.run.training_steps - self.learner_steps) / updates_per_s)
+            steps = self.run.training_steps - self.learner_steps
+            left.append((steps if self.steps_left is None else min(steps, self.steps_left)) / updates_per_s)
         return max(0.0, min(left)) if left else None
 
     def row(self, *, seconds: float, env_steps: int, updates: int, frames_per_step: int) -> dict[str, float]:

@@ -169,7 +169,7 @@ class Supervisor:
         if rank == 0:
             advanced = report.learner_step > self._progress.learner_steps
             self._progress.learner_steps = report.learner_step
-            self._progress.nothing_left = report.finished
+            self._progress.steps_left = report.steps_left
         self._recorder.learner(report, rank)
         if rank == 0:
             self._watch_weights.published(report.published)

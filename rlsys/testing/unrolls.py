@@ -42,9 +42,10 @@ class UnrollCheckingLearner(Learner):
         """Asks for a turn when it does not rest, and with each step if it never does."""
         return (self._batches if self._rests() else self._batches + 1) if self._config.rest_steps else None
 
-    def finished(self) -> str:
+    def steps_left(self) -> int | None:
         """Ends after so many batches, if that is set."""
-        return "all batches are checked" if self._batches >= self._config.batches > 0 else ""
+        steps = (self._config.batches - 1) * (self._config.rest_steps + 1) + 1
+        return max(0, steps - self._steps) if self._config.batches else None
 
     def _rests(self) -> bool:
         return self._steps % (self._config.rest_steps + 1) != 0

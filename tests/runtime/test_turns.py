@@ -97,7 +97,7 @@ def test_a_learner_with_phases_says_when_it_wants_data_and_when_it_is_done(
     progress = Progress(plan.run)
     run = InlineRun(plan, progress, make_recorder(plan, progress), Checkpoints(plan.folder / "checkpoints", keep=2))
     run.start(None)
-    assert run.run() == "all batches are checked"
+    assert run.run() == "the learner has gone through all its phases"
     assert progress.learner_steps == 4 * 10 + 1
     assert 4 * 8 * LENGTH < progress.env_steps <= 6 * 8 * LENGTH, "nobody collects while the learner is busy otherwise"
 
@@ -148,7 +148,7 @@ class TestOnRay:
     ) -> None:
         plan = make_turn_plan(make_plan, section={"rest_steps": 29, "batches": 5})
         with started(plan, make_recorder) as run:
-            assert run.supervisor.run() == "all batches are checked"
+            assert run.supervisor.run() == "the learner has gone through all its phases"
             assert run.progress.learner_steps == 4 * 30 + 1
             assert 4 * 8 * LENGTH < run.progress.env_steps <= 6 * 8 * LENGTH
 

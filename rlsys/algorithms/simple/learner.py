@@ -73,9 +73,9 @@ class SimpleLearner(Learner):
         """Returns how many turns of collecting it has begun."""
         return self._turns
 
-    def finished(self) -> str:
-        """Says so when the last phase is done."""
-        return "" if self._phase < len(self._phases) else f"{self._config.epochs} epochs are done"
+    def steps_left(self) -> int:
+        """Returns the units of this phase and all later ones that are not done."""
+        return sum(phase.units for phase in self._phases[self._phase :]) - self._done
 
     def weights(self) -> Mapping[str, Array]:
         """Returns the policy's parameters: the world model stays here."""

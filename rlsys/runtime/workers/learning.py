@@ -110,7 +110,7 @@ class LearnerReport:
       waits_for: what it waited for when the time was up; empty if it worked.
       replay: figures of the replay as this learner sees it.
       histograms: arrays whose distributions are shown, with `run.debug_histograms`.
-      finished: why the learner has nothing left to do; empty while it has.
+      steps_left: updates after which the learner has nothing left to do; None: there is no end.
     """
 
     learner_step: int
@@ -124,7 +124,7 @@ class LearnerReport:
     waits_for: str = ""
     replay: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, Array] = field(default_factory=dict)
-    finished: str = ""
+    steps_left: int | None = None
 
 
 class LearnerWorker:
@@ -197,7 +197,7 @@ class LearnerWorker:
         alone = self._ranks.num_ranks == 1
         try:
             while self.learner_step < until_step and (not alone or time.monotonic() < deadline):
-                if (last_version is not None and self.version >= last_version) or self.finished():
+                if (last_version is not None and self.version >= last_version) or self.steps_left == 0:
                     break
                 self.step()
         except ReplayNotReady as waiting:
@@ -208,9 +208,10 @@ class LearnerWorker:
                 self._repeated_turns += 1
                 self.publish()
 
-    def finished(self) -> str:
-        """Returns why the learner has nothing left to do; the empty string while it has."""
-        return self._learner.finished()
+    @property
+    def steps_left(self) -> int | None:
+        """Updates after which the learner has nothing left to do; None: there is no end."""
+        return self._learner.steps_left()
 
     def report(self) -> LearnerReport:
         """Returns what happened since the last report and starts a new one."""
@@ -219,7 +220,7 @@ class LearnerWorker:
         report.version = self.version
         report.spent = self._watch.take()
         report.metrics = {name: float(np.mean(values)) for name, values in self._sums.items()}
-        report.finished = self.finished()
+        report.steps_left = self.steps_left
         if self._lags:
             report.lags = np.concatenate(self._lags)
         if self._reports_histograms and report.steps:

@@ -75,7 +75,8 @@ def test_sizes_are_upstreams(config: WorldModelConfig, millions: float, gigaflop
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             prediction = network(frame, action, memory)
     assert counter.get_total_flops() / 1e9 == pytest.approx(gigaflops, rel=0.01)
-    assert prediction.pixel_logits.shape == (1, 3, 256, *ATARI)
+    assert prediction.pixel_logits.shape == (1, *ATARI, 3, 256)
+    assert prediction.frame.shape == (1, 3, *ATARI)
     assert prediction.reward_logits.shape == (1, 3)
 
 
@@ -112,7 +113,7 @@ def test_a_prediction_is_the_likeliest_value_and_reward() -> None:
     frames, actions, _ = clips(2, 4)
     with torch.no_grad():
         prediction = network(frames[:, 3], actions[:, 3], frames[:, :3])
-    assert torch.equal(prediction.frame.long(), prediction.pixel_logits.argmax(dim=2))
+    assert torch.equal(prediction.frame[0, 0, 3, 5].long(), prediction.pixel_logits[0, 3, 5, 0].argmax())
     assert torch.equal(prediction.reward, prediction.reward_logits.argmax(dim=1).float() - 1.0)
 
 
@@ -193,6 +194,36 @@ def test_a_model_learns_a_clip(config: WorldModelConfig) -> None:
     assert set(losses[0]) == expected
 
 
+@pytest.mark.parametrize("config", [SMALL, SMALL_DETERMINISTIC.model_copy(update={"scheduled_sampling": "none"})])
+def test_frames_that_are_predicted_from_all_at_once_are_predicted_alike(config: WorldModelConfig) -> None:
+    changes = {"dropout": 0.0, "residual_dropout": 0.0, "latent_use_max_probability": 0.0, "scheduled_sampling": "none"}
+    config = config.model_copy(update=changes)
+    updates = WorldModelUpdates(config, LearnerContext(None, CATCH, seed=0))
+    frames, actions, rewards = clips(2, 4 + config.target_frames)
+    is_recurrent = config is not SMALL_DETERMINISTIC and config.generative_model == "stochastic_discrete"
+    updates.num_updates = 100_000
+    losses = updates._losses(frames, actions, rewards)
+    network, step = updates.network, torch.tensor(100_000.0)
+    memory = network.no_memory(2) if is_recurrent else frames[:, :3]
+    pixels, values = [], []
+    for index in range(0 if is_recurrent else 3, frames.shape[1] - 1):
+        after = frames[:, index + 1]
+        prediction = network(frames[:, index], actions[:, index], memory, after if is_recurrent else None, step)
+        memory = prediction.memory
+        expected = torch.nn.functional.cross_entropy(
+            prediction.pixel_logits.movedim(-1, 1), after.movedim(1, -1).long(), reduction="none"
+        )
+        pixels.append(_clipped(expected, config.loss_cutoff))
+        classes = (rewards[:, index] + 1).long()
+        chosen = torch.nn.functional.cross_entropy(prediction.reward_logits, classes, reduction="none")
+        values.append(_clipped(chosen, config.loss_cutoff))
+    targets = config.target_frames
+    torch.testing.assert_close(losses["world/loss_pixels"], torch.stack(pixels[-targets:]).mean())
+    torch.testing.assert_close(losses["world/loss_reward"], torch.stack(values[-targets:]).mean())
+    if is_recurrent:
+        torch.testing.assert_close(losses["world/loss_given"], torch.stack(pixels[:-targets]).mean())
+
+
 def test_noise_replaces_pixels_of_the_given_frames_by_the_median() -> None:
     config = SMALL_DETERMINISTIC.model_copy(update={"input_noise": 0.3})
     updates = WorldModelUpdates(config, LearnerContext(None, CATCH, seed=0))
@@ -228,8 +259,8 @@ def test_adafactor_follows_its_equations() -> None:
             gradient = rng.normal(size=shapes[name])
             parameter.grad = torch.tensor(gradient)
             square = gradient**2 + 1e-30
-            over_inputs_and_outputs = [square.mean(axis=1), square.mean(axis=0)]
-            seen = [square] if name == "bias" else over_inputs_and_outputs
+            by_rows_and_columns = (1, 0)
+            seen = [square] if name == "bias" else [square.mean(axis=axis) for axis in by_rows_and_columns]
             old = moments.get(name, [np.zeros_like(each) for each in seen])
             moments[name] = [keep * was + (1 - keep) * now for was, now in zip(old, seen, strict=True)]
             if name == "bias":

@@ -60,7 +60,7 @@ def make_learner(config: SimpleConfig = SMALL, **context: Any) -> SimpleLearner:
 
 def run_to_the_end(learner: SimpleLearner, replay: Collected) -> list[dict[str, float]]:
     metrics = []
-    while not learner.finished():
+    while learner.steps_left():
         metrics.append(dict(learner.step(replay)))
         assert len(metrics) < 100
     return metrics
@@ -87,7 +87,7 @@ def test_the_loop_leaves_out_what_has_no_steps() -> None:
 def test_a_run_goes_through_all_phases_and_asks_for_data_when_it_needs_it() -> None:
     learner, replay = make_learner(), Collected()
     seen = []
-    while not learner.finished():
+    while learner.steps_left():
         turns, before = learner.turns(), replay.turns
         metrics = learner.step(replay)
         collected = replay.turns > before
@@ -97,7 +97,7 @@ def test_a_run_goes_through_all_phases_and_asks_for_data_when_it_needs_it() -> N
     turns, model, policy = ["collect"] * 2, ["world"] * 2, ["loss"] * 2
     first = [*turns, *model * multiplier, *policy, *turns, "world"]
     assert seen == [*first, *model * multiplier, *policy * 3, *turns, "world"]
-    assert learner.finished() == "2 epochs are done"
+    assert learner.steps_left() == 0
     assert learner.turns() == replay.turns == 6
 
 
