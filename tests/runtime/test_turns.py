@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_program import MakePlan, MakeRecorder, started
 
+from rlsys.api import SegmentSpec
 from rlsys.errors import ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.inline import InlineRun, LocalQueue
@@ -102,6 +103,16 @@ def test_a_learner_with_phases_says_when_it_wants_data_and_when_it_is_done(
     assert 4 * 8 * LENGTH < progress.env_steps <= 6 * 8 * LENGTH, "nobody collects while the learner is busy otherwise"
 
 
+@pytest.mark.parametrize(
+    ("num_environments", "shared"), [(1, (200, 16)), (2, (200, 8)), (48, (67, 1)), (3, (200, 6)), (5_000, (1, 1))]
+)
+def test_a_turn_is_as_long_however_many_environments_share_it(num_environments: int, shared: tuple[int, int]) -> None:
+    spec = SegmentSpec(length=200, unroll=True, turn_rows=3_200).shared_out(num_environments)
+    assert (spec.length, spec.on_policy) == shared
+    assert spec.length * spec.on_policy * num_environments >= 3_200
+    assert SegmentSpec(length=7, on_policy=3).shared_out(num_environments).length == 7
+
+
 def test_an_inline_run_takes_turns_and_resumes(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
     plan = make_turn_plan(make_plan)
     for training_steps in (60, 120):
@@ -146,7 +157,7 @@ class TestOnRay:
     def test_workers_rest_while_the_learner_is_in_another_phase(
         self, make_plan: MakePlan, make_recorder: MakeRecorder
     ) -> None:
-        plan = make_turn_plan(make_plan, section={"rest_steps": 29, "batches": 5})
+        plan = make_turn_plan(make_plan, run={"training_steps": 1_000}, section={"rest_steps": 29, "batches": 5})
         with started(plan, make_recorder) as run:
             assert run.supervisor.run() == "the learner has gone through all its phases"
             assert run.progress.learner_steps == 4 * 30 + 1
