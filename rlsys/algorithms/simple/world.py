@@ -5,9 +5,8 @@ import torch
 from rlsys.algorithms.simple.config import SimpleConfig
 from rlsys.algorithms.simple.next_frame import INPUT_FRAMES
 from rlsys.algorithms.simple.simulation import Simulation
-from rlsys.algorithms.simple.world_model import build
+from rlsys.algorithms.simple.world_model import build, check_fits
 from rlsys.api import WorldContext
-from rlsys.errors import CheckpointError
 from rlsys.nets.flat import share_arrays
 from rlsys.nets.precision import autocast
 from rlsys.types import Array
@@ -29,17 +28,8 @@ class SimpleWorld:
         self._env = context.env
         self._device = torch.device(context.device)
         network = build(config.world_model, context.env, self._device).eval()
-        arrays = context.saved["parameters"]
-        expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        wrong = next((name for name in expected if name not in arrays or arrays[name].shape != expected[name]), None)
-        if wrong is not None:
-            found = arrays[wrong].shape if wrong in arrays else "missing"
-            raise CheckpointError(
-                f"the world model's '{wrong}' is {found}, here it has to be {expected[wrong]}: it was made for another "
-                f"game, frame size or model than '{context.env.id}' {context.env.observation.shape}. Choose the run "
-                "that belongs to it."
-            )
-        share_arrays(network, arrays)
+        check_fits(network, context.saved, context.env)
+        share_arrays(network, context.saved["parameters"])
         torch.manual_seed(context.seed)
         self._simulation = Simulation(network, network, autocast(config.world_model.precision, self._device))
 

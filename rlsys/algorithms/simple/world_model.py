@@ -22,6 +22,7 @@ from rlsys.algorithms.simple.config import WorldModelConfig
 from rlsys.algorithms.simple.latents import inverse_exp_decay, inverse_lin_decay
 from rlsys.algorithms.simple.next_frame import INPUT_FRAMES, REWARDS, NextFrame, Prediction
 from rlsys.api import LearnerContext, Saved
+from rlsys.errors import CheckpointError
 from rlsys.nets.flat import FlatParameters
 from rlsys.nets.precision import autocast
 from rlsys.types import EnvSpec
@@ -34,6 +35,23 @@ def build(config: WorldModelConfig, env: EnvSpec, device: torch.device) -> NextF
     *channels, height, width = env.observation.shape
     network = NextFrame(config, channels[0] if channels else 1, (height, width), env.num_actions)
     return network.to(device)
+
+
+def check_fits(network: NextFrame, saved: Saved, env: EnvSpec) -> None:
+    """Refuses weights of another model.
+
+    Raises:
+      CheckpointError: it names the first of them that does not fit.
+    """
+    arrays = saved["parameters"]
+    expected = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    wrong = next((name for name in expected if name not in arrays or arrays[name].shape != expected[name]), None)
+    if wrong is not None:
+        found = arrays[wrong].shape if wrong in arrays else "missing"
+        raise CheckpointError(
+            f"the world model's '{wrong}' is {found}, here it has to be {expected[wrong]}: it was made for another "
+            f"game, frame size or model than '{env.id}' {env.observation.shape}. Choose the run that belongs to it."
+        )
 
 
 class WorldModelUpdates:
@@ -110,7 +128,12 @@ class WorldModelUpdates:
         self.num_updates = training["num_updates"]
 
     def load_world(self, world: Saved) -> None:
-        """Takes over the model's weights alone."""
+        """Takes over the model's weights alone.
+
+        Raises:
+          CheckpointError: they are another model's.
+        """
+        check_fits(self.network, world, self._context.env)
         self._flat.load_arrays(world["parameters"])
 
     def _losses(self, frame: Tensor, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
