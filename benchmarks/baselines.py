@@ -1,6 +1,6 @@
 """How many decisions per second this system and RLlib train on, by the same command line, measured in turns.
 
-    python benchmarks/baselines.py [--seconds S] [--turns N] [--tasks TASK …] [--json FILE]
+    python benchmarks/baselines.py [--ours NAME] [--seconds S] [--turns N] [--tasks TASK …] [--json FILE]
 
 Each system trains each task for some seconds with the same environments and wrappers, as many workers and environments,
 the same network and batches of the same number of rows; evaluations, films and checkpoints are left out. Decisions are
@@ -10,7 +10,7 @@ starting. Of several turns the best counts: whatever else a machine does only ta
 *decisions* are what the environments did; *rows* what the learner took in. Ours learns from each decision once, and
 acting waits for it. RLlib's IMPALA and APPO do not wait: what their learner cannot take is dropped, APPO takes
 a batch more than once, and each unroll has one row more to bootstrap from. So of the two ratios the lower is the fair
-one for IMPALA.
+one for IMPALA. PPO, ours and RLlib's, learns from each decision in three epochs, and both wait.
 """
 
 import argparse
@@ -30,8 +30,22 @@ from rlsys.runtime.metrics.tracking import read_metrics
 _WORKERS = 2
 _ENVIRONMENTS = {"cartpole": 64, "pong": 16, "breakout": 16}
 """Task -> environments of each worker."""
-_SYSTEMS = ("impala", "rllib-impala", "rllib-appo")
-"""The first is ours, to which the others are compared."""
+_SYSTEMS = {"impala": ("impala", "rllib-impala", "rllib-appo"), "ppo": ("ppo", "rllib-ppo")}
+"""Ours -> itself, and what it is compared to."""
+_ALIKE = {
+    "ppo-breakout": (
+        "env.frame_size=[84,84]",
+        "env.grayscale=true",
+        "env.noop_max=30",
+        "env.fire_reset=true",
+        "env.episode_life=true",
+        "ppo.policy_network=cnn_nature",
+        "ppo.hidden_size=512",
+        "ppo.epoch_length=64",
+        "ppo.optimization_batch_size=8",
+    )
+}
+"""What makes an experiment of ours one that its yardstick has, too: games, network, rows of a batch and minibatch."""
 _SETTINGS = (
     f"runtime.rollout_workers={_WORKERS}",
     "run.evaluate_every_learner_steps=0",
@@ -91,13 +105,14 @@ def train(system: str, task: str, seconds: float) -> Speed:
             f"run.minutes={seconds / 60}",
             f"run.log_every_s={max(1.0, seconds / 30)}",
             f"run.directory={directory}",
+            *_ALIKE.get(name, ()),
         ]
         command = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", name, *overrides]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _MOST_START_S, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"{name} ended with status {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
         rows = read_metrics(Path(directory) / name / "measured")
-    return speed(rows, _rows_per_update(name))
+    return speed(rows, _rows_per_update(name, task))
 
 
 def speed(rows: list[dict[str, float]], rows_per_update: int) -> Speed:
@@ -124,17 +139,17 @@ def speed(rows: list[dict[str, float]], rows_per_update: int) -> Speed:
     return Speed(decisions, statistics.fmean(taken_in))
 
 
-def measure(tasks: list[str], seconds: float, turns: int) -> list[Row]:
+def measure(systems: tuple[str, ...], tasks: list[str], seconds: float, turns: int) -> list[Row]:
     """Measures all systems on all tasks, in turns."""
     results = []
     for task in tasks:
-        speeds: dict[str, list[Speed]] = {system: [] for system in _SYSTEMS}
+        speeds: dict[str, list[Speed]] = {system: [] for system in systems}
         for _ in range(turns):
-            for system in _SYSTEMS:
+            for system in systems:
                 speeds[system].append(train(system, task, seconds))
                 print(f"{system}-{task}: {speeds[system][-1].decisions:,.0f} decisions/s", file=sys.stderr)
         best = {system: max(found, key=lambda speed: speed.decisions) for system, found in speeds.items()}
-        ours = best[_SYSTEMS[0]]
+        ours = best[systems[0]]
         results += [
             Row(
                 task,
@@ -147,13 +162,15 @@ def measure(tasks: list[str], seconds: float, turns: int) -> list[Row]:
                 ours.decisions / best[system].decisions,
                 ours.rows / max(best[system].rows, 1e-9),
             )
-            for system in _SYSTEMS
+            for system in systems
         ]
     return results
 
 
-def _rows_per_update(name: str) -> int:
-    section = config.load(name).experiment.section
+def _rows_per_update(name: str, task: str) -> int:
+    section = config.load(name, overrides=_ALIKE.get(name, ())).experiment.section
+    if name.startswith("ppo"):
+        return int(section.unrolls * section.epoch_length) * _WORKERS * _ENVIRONMENTS[task]
     return section.batch_size * section.unroll_length if hasattr(section, "unroll_length") else 0
 
 
@@ -167,6 +184,7 @@ def _machine() -> str:
 def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ours", choices=_SYSTEMS, default="impala", help="which of ours (default: impala)")
     parser.add_argument("--seconds", type=float, default=90.0, help="of training in each run (default: 90)")
     parser.add_argument("--turns", type=int, default=3, help="runs of each system on each task (default: 3)")
     parser.add_argument("--tasks", nargs="+", choices=_ENVIRONMENTS, default=list(_ENVIRONMENTS), help="default: all")
@@ -174,7 +192,7 @@ def main() -> None:
         "--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line"
     )
     options = parser.parse_args()
-    rows = measure(options.tasks, options.seconds, options.turns)
+    rows = measure(_SYSTEMS[options.ours], options.tasks, options.seconds, options.turns)
     print(f"{'':8} {'':12} {'workers':>9} {'decisions/s':>12} {'ratio':>6} {'rows/s':>9} {'ratio':>6}")
     for row in rows:
         print(
@@ -182,7 +200,8 @@ def main() -> None:
             f"{row.decisions_ratio:6.2f} {row.rows_per_s:9,.0f} {row.rows_ratio:6.2f}"
         )
     if options.json is not None:
-        command = f"python benchmarks/baselines.py --seconds {options.seconds:g} --turns {options.turns}"
+        command = f"python benchmarks/baselines.py --ours {options.ours} --seconds {options.seconds:g}"
+        command += f" --turns {options.turns} --tasks {' '.join(options.tasks)}"
         origin = {"command": command, "machine": _machine(), "python": platform.python_version()}
         with options.json.open("a") as file:
             file.writelines(json.dumps(asdict(row) | origin) + "\n" for row in rows)

@@ -10,8 +10,9 @@ from rlsys.config import Section
 class PPOConfig(Section):
     """Network, losses and optimizer."""
 
-    policy_network: Literal["auto", "cnn_small", "mlp"] = "auto"
-    """What sees the observation: two convolutions, or two dense layers; auto: by what an observation is."""
+    policy_network: Literal["auto", "cnn_small", "cnn_nature", "mlp"] = "auto"
+    """What sees the observation: two convolutions, DQN's three, or two dense layers; auto: cnn_small where that is a
+    picture, else mlp."""
     hidden_size: int = Field(128, ge=1)
     """Units of the last hidden layer, which policy and value share; of an mlp, of both layers."""
     logits_clip: float = Field(0.0, ge=0.0)

@@ -16,6 +16,7 @@ from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.requirements import network_of
 from rlsys.nets.same import SameConv
 from rlsys.nets.scaling import ObservationInput
+from rlsys.nets.stems import NatureStem
 from rlsys.types import EnvSpec
 
 _GAIN = 1.5
@@ -37,10 +38,14 @@ class ActorCritic(nn.Module):
     def __init__(self, config: PPOConfig, env: EnvSpec) -> None:
         super().__init__()
         shape = env.policy_observation.shape
-        is_image = network_of(config, env) == "cnn_small"
+        network = network_of(config, env)
+        is_image = network != "mlp"
         self._clip = config.logits_clip
         self._input = ObservationInput(env, is_image=is_image)
-        self.seeing, num_seen = _small_cnn(shape) if is_image else _hidden(prod(shape), config.hidden_size)
+        if network == "cnn_nature":
+            self.seeing, num_seen = _nature_cnn(shape)
+        else:
+            self.seeing, num_seen = _small_cnn(shape) if is_image else _hidden(prod(shape), config.hidden_size)
         self.epoch = nn.Embedding(_EPOCHS, _EPOCHS) if config.use_epochs else None
         self.hidden = nn.Linear(num_seen + (_EPOCHS if config.use_epochs else 0), config.hidden_size)
         self._activation = nn.ReLU() if is_image else nn.Tanh()
@@ -70,6 +75,12 @@ def _small_cnn(shape: tuple[int, ...]) -> tuple[nn.Sequential, int]:
     first = SameConv(prod(shape[:-2]), _CHANNELS, _KERNEL, _STRIDE, (shape[-2], shape[-1]))
     second = SameConv(_CHANNELS, _CHANNELS, _KERNEL, _STRIDE, first.size)
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten()), _CHANNELS * prod(second.size)
+
+
+def _nature_cnn(shape: tuple[int, ...]) -> tuple[nn.Sequential, int]:
+    """Returns DQN's convolutions, and the number of their features."""
+    stem = NatureStem((prod(shape[:-2]), shape[-2], shape[-1]), num_features=1)
+    return stem.features, stem.fc.in_features
 
 
 def _hidden(num_inputs: int, num_features: int) -> tuple[nn.Sequential, int]:

@@ -9,6 +9,7 @@ LOG_PROBABILITY, VALUE = "log_probability", "value"
 """Extras `[]` float32: of the chosen action, and of the observation, by the policy that acted."""
 
 _SMALLEST_IMAGE = 16
+_SMALLEST_FOR_NATURE = 36
 
 
 def is_image(env: EnvSpec) -> bool:
@@ -46,10 +47,12 @@ def check(config: PPOConfig, env: EnvSpec, num_environments: int, num_ranks: int
             f"'{env.id}' has continuous actions of shape {env.action.shape}; ppo chooses among discrete ones. "
             "Choose another environment."
         )
-    if network_of(config, env) == "cnn_small" and not is_image(env):
+    network = network_of(config, env)
+    smallest = {"mlp": 0, "cnn_nature": _SMALLEST_FOR_NATURE}.get(network, _SMALLEST_IMAGE)
+    if network != "mlp" and not (is_image(env) and min(env.observation.shape[-2:]) >= smallest):
         raise ConfigError(
-            f"ppo.policy_network = cnn_small with observations of shape {env.observation.shape}; it needs images of at "
-            f"least {_SMALLEST_IMAGE}×{_SMALLEST_IMAGE}. Set ppo.policy_network=mlp."
+            f"ppo.policy_network = {network} with observations of shape {env.observation.shape}; it needs images of at "
+            f"least {smallest}×{smallest}. Set ppo.policy_network=auto."
         )
     rows = config.epoch_length * config.optimization_epochs
     if config.optimization_batch_size > rows:

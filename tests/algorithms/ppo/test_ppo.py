@@ -87,6 +87,13 @@ def test_the_small_network_is_upstreams() -> None:
     assert output.value.shape == (2,)
 
 
+def test_the_nature_network_is_dqns() -> None:
+    atari = replace(CARTPOLE, observation=ArraySpec((84, 84), "uint8"), num_stack=4)
+    network = ActorCritic(PPOConfig(policy_network="cnn_nature", hidden_size=512), atari)
+    shapes = [tuple(parameter.shape) for parameter in network.parameters() if parameter.dim() > 1]
+    assert shapes == [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 3136), (2, 512), (1, 512)]
+
+
 def test_an_epoch_is_seen_beside_the_observation_and_acting_is_epoch_0() -> None:
     network = ActorCritic(PPOConfig(hidden_size=16, use_epochs=True), CARTPOLE)
     observation = torch.zeros(2, 4)
@@ -196,7 +203,7 @@ def test_what_is_not_finite_is_named_and_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"policy_network": "cnn_small"}, r"cnn_small with observations of shape \(4,\).*Set ppo.policy_network=mlp"),
+        ({"policy_network": "cnn_small"}, r"cnn_small with observations of shape \(4,\).*Set ppo.policy_network=auto"),
         ({"optimization_batch_size": 151}, "optimization_batch_size = 151 time steps; an iteration has 150"),
     ],
 )
