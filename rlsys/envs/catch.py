@@ -4,13 +4,13 @@
 
         . . o . . . . .      the ball falls a row per step, from a random cell at the top
         . . . . . . . .
-        . . . . = . . .      LEFT and RIGHT move the paddle by a cell
+        . . . = = = . .      LEFT and RIGHT move the paddle, three cells wide, by a cell
 
 A ball that reaches the ground gives +1 on the paddle and -1 elsewhere; the next one appears at the top with the next
 step, so one thing cannot be foretold: where. A game of 100 steps is truncated: ten balls.
 
     the best that can be done       10
-    uniformly random actions        -7.5      a paddle of one cell in eight: -0.75 per ball
+    uniformly random actions        -2.5      three of eight cells are covered: -0.25 per ball
 
 Mnih et al. 2014, section 4.2, https://arxiv.org/abs/1406.6247, and bsuite's catch, Osband et al. 2020,
 https://arxiv.org/abs/1908.03568, where a game is one ball. Shape legend: E environments.
@@ -42,7 +42,7 @@ class Catches(ArraySimulator):
         space = Box(0, 255, (_ROWS * _CELL, _COLUMNS * _CELL), np.uint8)
         super().__init__(_ID, seeds, space, Discrete(3), max_steps)
         self._ball = np.zeros((self.size, 2), np.int64)  # row and column
-        self._paddle = np.zeros(self.size, np.int64)
+        self._paddle = np.zeros(self.size, np.int64)  # column of its middle
 
     def _begin(self, rows: Array) -> None:
         self._paddle[rows] = _COLUMNS // 2
@@ -55,19 +55,20 @@ class Catches(ArraySimulator):
 
     def _advance(self, action_E: Array) -> tuple[Array, Array]:
         self._paddle += np.array([0, -1, 1])[action_E]
-        np.clip(self._paddle, 0, _COLUMNS - 1, out=self._paddle)
+        np.clip(self._paddle, 1, _COLUMNS - 2, out=self._paddle)
         has_landed = self._ball[:, 0] == _ROWS - 1
         self._throw(has_landed.nonzero()[0])
         self._ball[~has_landed, 0] += 1
         lands = self._ball[:, 0] == _ROWS - 1
-        caught = self._ball[:, 1] == self._paddle
+        caught = np.abs(self._ball[:, 1] - self._paddle) <= 1
         reward = np.where(lands, np.where(caught, 1.0, -1.0), 0.0).astype(np.float32)
         return reward, np.zeros(self.size, np.bool_)
 
     def _observe(self, out: Array) -> None:
         board = np.zeros((self.size, _ROWS, _COLUMNS), np.uint8)
         every = np.arange(self.size)
-        board[every, _ROWS - 1, self._paddle] = 128
+        for shift in (-1, 0, 1):
+            board[every, _ROWS - 1, self._paddle + shift] = 128
         board[every, self._ball[:, 0], self._ball[:, 1]] = 255
         out[:] = board.repeat(_CELL, axis=1).repeat(_CELL, axis=2)
 

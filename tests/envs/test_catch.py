@@ -12,11 +12,12 @@ BALL, PADDLE = 255, 128
 
 
 def places(picture: np.ndarray) -> tuple[int, int, int]:
-    """Returns the ball's row and column and the paddle's column, in cells; the ball may hide the paddle."""
+    """Returns the ball's row and column and the column of the paddle's middle, in cells; the ball may hide a part."""
     cells = picture[::2, ::2]
     row, column = np.argwhere(cells == BALL)[0]
-    paddle = np.argwhere(cells[-1] == PADDLE)
-    return int(row), int(column), int(paddle[0, 0]) if len(paddle) else int(column)
+    paddle = np.flatnonzero(cells[-1] == PADDLE)
+    hidden = [column] if len(paddle) < 3 else []
+    return int(row), int(column), int(np.mean([*paddle, *hidden]))
 
 
 def play(choose, games: int) -> list[float]:
@@ -34,7 +35,7 @@ def test_a_ball_falls_a_row_a_step_and_counts_when_it_lands() -> None:
     for _ in range(99):
         observation, reward, terminated, truncated, _ = env.step(NOOP)
         row, ball, paddle = places(observation)
-        assert reward == (0.0 if row < 9 else 1.0 if ball == paddle else -1.0)
+        assert reward == (0.0 if row < 9 else 1.0 if abs(ball - paddle) <= 1 else -1.0)
         assert not (terminated or truncated)
         rows.append(row)
         rewards.append(reward)
@@ -43,8 +44,8 @@ def test_a_ball_falls_a_row_a_step_and_counts_when_it_lands() -> None:
 
 
 def test_who_follows_the_ball_gets_ten_points_and_who_does_not_look_loses() -> None:
-    best = play(lambda row, ball, paddle: NOOP if ball == paddle else RIGHT if ball > paddle else LEFT, 20)
+    best = play(lambda row, ball, paddle: NOOP if abs(ball - paddle) <= 1 else RIGHT if ball > paddle else LEFT, 20)
     assert set(best) == {10.0}
     rng = np.random.default_rng(0)
     blind = play(lambda *_: int(rng.integers(3)), 300)
-    assert np.mean(blind) == pytest.approx(-7.5, abs=0.5)
+    assert np.mean(blind) == pytest.approx(-2.5, abs=0.5)
