@@ -110,6 +110,8 @@ class SimpleConfig(Section):
     intrinsic_reward_scale: float = Field(0.0, ge=0.0)
     """Reward in the world model for frames that it is unsure of; 0 for none."""
 
+    learn_from_real: bool = True
+    """Train the policy on what was collected, too, as upstream does; false: inside the world model only."""
     real_unrolls: int = Field(16, ge=1)
     """Unrolls of real environments in an iteration of PPO (upstream: real_ppo_effective_num_agents)."""
     real_unroll_length: int = Field(200, ge=2)

@@ -121,11 +121,15 @@ class SimpleLearner(Learner):
             self._turns += 1
 
     def _collect(self, replay: Replay) -> dict[str, float]:
-        """Takes in a turn's unrolls, and learns a little from them."""
+        """Takes in a turn's unrolls, and learns a little from them, if it may."""
         batch = replay.sample(self._context.batch_size, self._unroll_length + 1)
-        metrics = self._policy.learn(self._policy.experience(batch, self._to_device), self._config.ppo.learning_rate)
-        if not math.isfinite(sum(metrics.values())):
-            raise WorkerError(diagnosis(batch, metrics, self._steps, "simple.ppo"))
+        metrics: dict[str, float] = {}
+        if self._config.learn_from_real:
+            metrics = self._policy.learn(
+                self._policy.experience(batch, self._to_device), self._config.ppo.learning_rate
+            )
+            if not math.isfinite(sum(metrics.values())):
+                raise WorkerError(diagnosis(batch, metrics, self._steps, "simple.ppo"))
         self._archive.add(batch)
         return {f"real/{name.replace('/', '_')}": value for name, value in metrics.items()} | {
             "real/mean_reward": float(batch.reward.mean()),

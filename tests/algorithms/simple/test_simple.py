@@ -167,6 +167,15 @@ def test_a_pretrained_world_model_is_used_from_the_beginning() -> None:
     assert (learner._world.network.pixels.weight == 0.25).all()
 
 
+def test_a_policy_can_learn_inside_the_model_only() -> None:
+    learner, replay = make_learner(SMALL.model_copy(update={"learn_from_real": False})), Collected()
+    before = learner.weights()
+    learner.step(replay)
+    assert all(np.array_equal(before[name], array) for name, array in learner.weights().items())
+    run_to_the_end(learner, replay)
+    assert any(not np.array_equal(before[name], array) for name, array in learner.weights().items())
+
+
 def test_acting_is_ppos_at_the_temperature_of_evaluations() -> None:
     config = SMALL.model_copy(update={"eval_temperature": 0.0})
     policy = ALGORITHM.make_policy(PolicyContext(config, CATCH, seed=0))
