@@ -86,3 +86,22 @@ def test_counters_continue_after_loading() -> None:
     assert second.mean_return == 3.0
     assert (second.evaluation_step, second.evaluation_return, second.best_return) == (6, 11.0, 12.0)
     assert second.total_s >= first.elapsed_s
+
+
+def test_checkpoints_come_by_the_clock_where_that_is_asked_for() -> None:
+    run = RunConfig(checkpoint_every_learner_steps=0, evaluate_every_learner_steps=0, checkpoint_every_s=60.0)
+    progress = Progress(run)
+    progress.learner_steps = 7
+    assert not progress.take_due().checkpoint
+    progress.checkpoint_at -= 60.0
+    assert progress.take_due().checkpoint
+    assert not progress.take_due().checkpoint
+
+
+def test_a_learner_with_phases_ends_the_run_and_says_how_long_that_will_take() -> None:
+    progress = Progress(RunConfig())
+    progress.steps_left = 30
+    assert not progress.finished()
+    assert progress.time_left_s(updates_per_s=3.0) == pytest.approx(10.0)
+    progress.steps_left = 0
+    assert progress.finished() == "the learner has gone through all its phases"
