@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rlsys.runtime.metrics.tracking import read_metrics
 _RESULTS = Path(__file__).parent / "results" / "learning"
 _POINTS = 200
 _OF_NO_INTEREST = ("run.directory=", "run.run_tag=", "run.wandb")
+_COMPARED = re.compile(r"world/\w+_at_\d+")
 _CURVES = ("episodes/return", "evaluation/return")
 
 
@@ -44,7 +46,18 @@ def summarise(folder: Path) -> dict[str, Any]:
         "learner_steps": last["learner_step"],
         "final_evaluation": json.loads(evaluation.read_text()) if evaluation.exists() else None,
         "curves": curves,
+        **_comparisons(rows),
     }
+
+
+def _comparisons(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns how a world model compared with held-out episodes, where a run has one."""
+    found = [
+        {name: value for name, value in row.items() if name == "learner_step" or _COMPARED.fullmatch(name)}
+        for row in rows
+    ]
+    found = [row for row in found if len(row) > 1]
+    return {"world_model": found} if found else {}
 
 
 def plot(runs: list[dict[str, Any]], title: str) -> Figure:
