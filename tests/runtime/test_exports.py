@@ -25,7 +25,7 @@ from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
 from rlsys.runtime.exports import cache, manifest, shipped
 from rlsys.runtime.exports.export import export_run
 from rlsys.runtime.exports.find import find, find_run, give_weights
-from rlsys.runtime.play import play_run
+from rlsys.runtime.play import PlayOptions, play_run
 from rlsys.testing.object_store import serving
 from rlsys.types import Weights
 
@@ -171,7 +171,7 @@ def test_an_export_is_played_and_evaluated_and_nothing_is_written_into_it(
     assert "exports/out: rlsys/Counting-v0 at learner step 20, seeds from 5" in capsys.readouterr().out
     kept = tmp_path / "runs" / "exports" / "out"
     assert json.loads((kept / "eval.json").read_text())["checkpoint"] == 20
-    assert "at learner step 20" in play_run(name)
+    assert "at learner step 20" in play_run(PlayOptions(name))
     media = sorted(path.name for path in (kept / "media").iterdir())
     assert media == ["evaluation-000000020-sampling_temp_0.0_max_noops_0-0.mp4", "play.mp4"]
     assert before == {path: path.stat().st_mtime_ns for path in [tmp_path / name, *(tmp_path / name).rglob("*")]}
@@ -194,7 +194,7 @@ def test_what_ships_is_found_by_name_unless_a_run_has_it(
     assert row == ["tiny", "searching", "rlsys/Counting-v0"]
     assert about.startswith("learner step 20, ") and about.endswith(" kB")
     assert not find("tiny").is_run
-    assert play_run("tiny").startswith("rlsys/Counting-v0 at learner step 20")
+    assert play_run(PlayOptions("tiny")).startswith("rlsys/Counting-v0 at learner step 20")
     shutil.copytree(run, tmp_path / "runs" / "tiny" / "first")
     assert find("tiny").is_run
     with pytest.raises(CheckpointError, match="no run 'tin' under runs"):

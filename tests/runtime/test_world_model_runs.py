@@ -119,7 +119,8 @@ def test_a_world_model_of_another_game_is_refused_in_one_line(whole: Path) -> No
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.xdist_group("ray")
 def test_on_ray_it_goes_through_the_same_phases_and_leaves_a_world(tmp_path: Path) -> None:
-    launch(tmp_path, *SMALL, "run.run_tag=ray")
-    assert max(rows(tmp_path, "ray")) == STEPS
-    world, _ = open_world(str(tmp_path / "runs" / "simple-catch" / "ray"), 1)
+    launch(tmp_path, *SMALL, "run.run_tag=ray", "run.training_steps=1000")
+    folder = str(tmp_path / "runs" / "simple-catch" / "ray")
+    assert find(folder).open("latest", ["progress"]).learner_step == STEPS
+    world, _ = open_world(folder, 1)
     assert world.num_context == 4
