@@ -36,6 +36,7 @@ _FAMILIES = {
         "muzero.stored_before_train=500",
     ],
     "impala": ["impala-cartpole", "impala.total_steps=1000000000"],
+    "ppo": ["ppo-cartpole", "run.training_steps=1000000000"],
 }
 _EVERY_S = 60.0
 _MIB = 2**20

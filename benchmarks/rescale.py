@@ -4,7 +4,8 @@
 
 Launches muzero-cartpole twice with the same seed: once with the first number of rollout workers to the end, and once
 scaled to the second number by `rlsys scale` after a third of the learner steps. What the samples-per-insert ratio ties
-to the learner must not notice: the ratio is compared between the two from then on, and so are the evaluations.
+to the learner must not notice: the ratio is compared between the two from then on, and so are the evaluations. A half that
+is complete in the folder of --keep is not run again.
 """
 
 import argparse
@@ -32,10 +33,12 @@ def run(
     tag: str, workers: int, then: int, steps: int, directory: Path, settings: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Launches a run to its end, with another number of workers after a third of it; returns its metrics."""
+    folder = directory / _EXPERIMENT / tag
+    if _learner_step(folder) >= steps:
+        return read_metrics(folder)
     fixed = (f"run.directory={directory}", f"run.run_tag={tag}", f"run.training_steps={steps}")
     words = [_EXPERIMENT, f"runtime.rollout_workers={workers}", *_ALWAYS, *fixed, *settings]
     process = subprocess.Popen([*_COMMAND, "launch", *words], stdout=subprocess.DEVNULL)
-    folder = directory / _EXPERIMENT / tag
     if then != workers:
         while _learner_step(folder) < steps / 3:
             assert process.poll() is None, "the run ended too early"

@@ -60,7 +60,16 @@ class ActorCritic(nn.Module):
 
     def forward(self, observation: Tensor, epoch: Tensor | None = None) -> Output:
         """Returns what it says about observations `[B, ...]`, raw; `epoch` `[B]` is 0 where it is not given."""
-        seen = self.seeing(self._input(observation))
+        return self.judge(self.prepare(observation), epoch)
+
+    def prepare(self, observation: Tensor) -> Tensor:
+        """Returns what the body computes with, once for observations `[B, ...]` that are judged more than once."""
+        prepared: Tensor = self._input(observation)
+        return prepared
+
+    def judge(self, prepared: Tensor, epoch: Tensor | None = None) -> Output:
+        """Does the rest of `forward`."""
+        seen = self.seeing(prepared)
         if self.epoch is not None:
             index = torch.zeros(len(seen), dtype=torch.int64, device=seen.device) if epoch is None else epoch
             seen = torch.cat([seen, self.epoch(index.clamp(max=_EPOCHS - 1)).to(seen.dtype)], dim=1)

@@ -56,6 +56,8 @@ class Experience:
 
 @dataclass(frozen=True)
 class _Rows:
+    """All rows of an iteration, `[T, B, ...]`, with observations as the network computes with them, channels last."""
+
     observation: Tensor
     action: Tensor
     log_probability: Tensor
@@ -64,8 +66,9 @@ class _Rows:
     mask: Tensor
 
     def at(self, time_M: Tensor) -> "_Rows":
-        """Returns some time steps, flattened: `[M * B, ...]`."""
-        return _Rows(*(getattr(self, field.name)[time_M].flatten(end_dim=1) for field in fields(self)))
+        """Returns some time steps, flattened: `[M * B, ...]`, images as `[M * B, C, H, W]`."""
+        rows = [getattr(self, field.name).index_select(0, time_M).flatten(end_dim=1) for field in fields(self)]
+        return _Rows(rows[0].movedim(-1, 1), *rows[1:])
 
 
 class PolicyUpdates:
@@ -86,7 +89,7 @@ class PolicyUpdates:
             self.network = ActorCritic(config, context.env).to(self._device)
         self._flat = FlatParameters(self.network)
         self._optimizer = AdamW(
-            [self._flat.vector], config.learning_rate, _BETAS, _EPSILON, weight_decay=config.weight_decay
+            [self._flat.vector], config.learning_rate, _BETAS, _EPSILON, weight_decay=config.weight_decay, fused=True
         )
         self.precision = autocast(config.precision, self._device)
         self._rng = np.random.default_rng(context.seed)
@@ -165,7 +168,18 @@ class PolicyUpdates:
         seen = advantage_BT[mask_BT]
         advantage_BT = (advantage_BT - seen.mean()) / (seen.std(correction=0) + 1e-8)
         targets = advantage_BT.t(), traced.target.t()
-        return _Rows(done.observation, done.action, done.log_probability, *targets, done.mask)
+        return _Rows(self._seen(done), done.action, done.log_probability, *targets, done.mask)
+
+    def _seen(self, done: Experience) -> Tensor:
+        """Prepares each observation once: done again in every epoch, it took a fifth of the time of learning."""
+        seen = None
+        with torch.no_grad(), self.precision:
+            for t in range(len(done.reward)):
+                prepared = self.network.prepare(done.observation[t]).movedim(1, -1)
+                seen = prepared.new_empty(len(done.reward), *prepared.shape) if seen is None else seen
+                seen[t] = prepared
+        assert seen is not None
+        return seen
 
     def _minibatches(self, num_rows: int) -> Iterator[Tensor]:
         """Yields the time steps of each minibatch: the first of as many shuffles as there are epochs."""
@@ -184,7 +198,7 @@ class PolicyUpdates:
         """Updates the weights by one minibatch, unless its gradient is not finite; returns metrics as tensors."""
         config = self.config
         with self.precision:
-            output = self.network(rows.observation, self._epochs(epoch, len(rows.action)))
+            output = self.network.judge(rows.observation, self._epochs(epoch, len(rows.action)))
         log_policy = log_probability(output.logits, rows.action)
         log_ratio = log_policy - rows.log_probability
         ratio = log_ratio.exp()
