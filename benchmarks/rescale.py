@@ -4,8 +4,8 @@
 
 Launches muzero-cartpole twice with the same seed: once with the first number of rollout workers to the end, and once
 scaled to the second number by `rlsys scale` after a third of the learner steps. What the samples-per-insert ratio ties
-to the learner must not notice: the ratio is compared between the two from then on, and so are the evaluations. A half that
-is complete in the folder of --keep is not run again.
+to the learner must not notice: the ratio is compared between the two from then on, and so are the evaluations. A half
+that is complete in the folder of --keep is not run again.
 """
 
 import argparse
