@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-from rlsys.types import Array, ArraySpec, Batch, EnvSpec, State, Weights
+from rlsys.types import Array, ArraySpec, Batch, EnvSpec, Foretold, State, Weights
 
 Saved = Mapping[str, Any]
 """What can be checkpointed: nested dicts and lists of numpy arrays and JSON scalars. Loading it runs no code."""
@@ -156,6 +156,10 @@ class Learner(abc.ABC):
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of what `run.debug_histograms` shows, named `group/name`: by default the weights."""
         return {f"weights/{name}": array for name, array in self.weights().items()}
+
+    def films(self) -> Mapping[str, Sequence[Foretold]]:
+        """Returns what is new for `run.video` to show of a world model, named `group/name`; by default nothing."""
+        return {}
 
     @abc.abstractmethod
     def save(self) -> Saved:

@@ -218,7 +218,7 @@ class RunConfig(Section):
     tensorboard: bool = True
     """Write TensorBoard files."""
     video: bool = True
-    """Record one episode of each evaluation where the environment can be drawn."""
+    """Film one episode of each evaluation where the environment can be drawn, and what a world model foretells."""
     debug_histograms: bool = False
     """Log distributions of weights and gradients (upstream: --debug)."""
 

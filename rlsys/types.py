@@ -1,4 +1,4 @@
-"""The nouns that travel between processes: EnvSpec, Segment, Unrolls, Batch, Weights. numpy only.
+"""The nouns that travel between processes: EnvSpec, Segment, Unrolls, Batch, Weights, Foretold. numpy only.
 
 Row t holds what happened at, and because of, observation[t]:
 
@@ -227,3 +227,18 @@ class Weights:
     learner_step: int
     arrays: Mapping[str, Array] = field(default_factory=dict)
     turn: int = 0
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """T steps of a real episode, and what a world model foretold of them from what came before.
+
+    Attributes:
+      observation, model_observation: `[T, *frame]` uint8, what each step led to.
+      reward, model_reward: `[T]`, as they are learned from.
+    """
+
+    observation: Array
+    model_observation: Array
+    reward: Array
+    model_reward: Array

@@ -11,21 +11,7 @@ from rlsys.envs.imagined import ImaginedEnv, latest
 from rlsys.envs.make import make
 from rlsys.envs.wrappers import NEW_GAME
 from rlsys.types import Array, EnvSpec
-
-
-@dataclass
-class Tally:
-    """What play has come to: the last reward, the sum of rewards, and the number of frames."""
-
-    reward: float = 0.0
-    total: float = 0.0
-    frames: int = 0
-
-    def add(self, reward: float) -> None:
-        """Counts a step."""
-        self.reward = reward
-        self.total += reward
-        self.frames += 1
+from rlsys.viewer.comparison import Tally
 
 
 @dataclass(frozen=True)

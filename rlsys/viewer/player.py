@@ -15,8 +15,9 @@ import numpy as np
 from rlsys.api import Decision, Policy
 from rlsys.errors import EnvError
 from rlsys.types import Array, EnvSpec, State
-from rlsys.viewer.columns import Column, compose, difference, is_picture
-from rlsys.viewer.game import Game, GameStep, ImaginedGame, Tally
+from rlsys.viewer.columns import compose, is_picture
+from rlsys.viewer.comparison import column, difference_column
+from rlsys.viewer.game import Game, GameStep, ImaginedGame
 from rlsys.viewer.keys import ActionKeys
 from rlsys.viewer.recording import PlayedStep, Recording, next_stem
 from rlsys.viewer.screen import KeyEvent, Legend, Screen, WindowClosed
@@ -229,14 +230,10 @@ class Player:
 
     def _draw(self) -> None:
         model, real = self._model, self._game
-        columns = [Column("world model (over)" if model.is_over else "world model", _lines(model.tally), model.frame)]
+        columns = [column("world model (over)" if model.is_over else "world model", model.tally, model.frame)]
         if self._shows_game:
-            apart = (
-                f"c: {model.tally.total - real.tally.total:g}  r: {model.tally.reward - real.tally.reward:g}",
-                "model - game",
-            )
-            columns.append(Column("game (over)" if self._is_over else "game", _lines(real.tally), real.frame))
-            columns.append(Column("difference", apart, difference(model.frame, real.frame)))
+            columns.append(column("game (over)" if self._is_over else "game", real.tally, real.frame))
+            columns.append(difference_column(model.tally, model.frame, real.tally, real.frame))
         self._picture = compose(columns, self._zoom, _WAITING if self._stands_still else _REAL_TIME)
 
 
@@ -264,7 +261,3 @@ def check_observation(spec: EnvSpec) -> None:
             f"'{spec.id}' observes {spec.observation.shape} {spec.observation.dtype}; a world model is played where "
             "frames are pictures, [H, W] or [3, H, W] uint8. Use --watch."
         )
-
-
-def _lines(tally: Tally) -> tuple[str, str]:
-    return f"c: {tally.total:g}  r: {tally.reward:g}", f"fc: {tally.frames}"

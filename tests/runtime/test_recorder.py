@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import imageio.v3 as iio
+import numpy as np
 import pytest
 
 from rlsys.runtime.metrics.recorder import Recorder
@@ -10,6 +12,7 @@ from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.workers.learning import LearnerReport
 from rlsys.runtime.workers.rollout import RolloutReport
+from rlsys.types import Foretold
 
 MakePlan = Callable[..., Plan]
 MakeRecorder = Callable[[Plan, Progress], Recorder]
@@ -49,3 +52,34 @@ def test_time_between_calls_is_held_time_when_the_learner_waited_for_newer_weigh
     recorder.learner(LearnerReport(2, steps=1, spent=spent))
     row = written(recorder, plan)
     assert (row["workers/learner_other_share"], "workers/learner_held_share" in row) == (0.75, False)
+
+
+FORETOLD = Foretold(
+    observation=np.zeros((5, 20, 16), np.uint8),
+    model_observation=np.full((5, 20, 16), 200, np.uint8),
+    reward=np.zeros(5, np.float32),
+    model_reward=np.ones(5, np.float32),
+)
+
+
+def test_what_a_world_model_foretold_becomes_a_film(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
+    plan = make_plan()
+    recorder = make_recorder(plan, Progress(plan.run))
+    recorder.learner(LearnerReport(7, steps=1, films={"world/comparison": [FORETOLD, FORETOLD]}))
+    film = plan.folder / "media" / "world-comparison-000000007.mp4"
+    frames = iio.imread(film, plugin="FFMPEG")
+    assert len(frames) == 2 * (5 + 2)
+    assert frames[0, -1, 100].min() > 150 and frames[0, -1, frames.shape[2] // 2].max() < 60, "the model, then the game"
+
+
+def test_a_film_that_cannot_be_written_ends_nothing(
+    make_plan: MakePlan, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan()
+    recorder = make_recorder(plan, Progress(plan.run))
+    said: list[str] = []
+    monkeypatch.setattr(recorder, "message", said.append)
+    (plan.folder / "media").write_text("in the way")
+    recorder.learner(LearnerReport(7, steps=1, films={"world/comparison": [FORETOLD]}, metrics={"loss/total": 2.0}))
+    assert written(recorder, plan)["loss/total"] == 2.0
+    assert len(said) == 1 and "world-comparison-000000007.mp4 is left out" in said[0]

@@ -90,6 +90,12 @@ def test_the_world_model_is_a_vector_environment(whole: Path) -> None:
         assert not truncated.any()
 
 
+def test_the_comparison_is_filmed(whole: Path) -> None:
+    films = list((whole / "runs" / "simple-catch" / "whole" / "media").glob("world-comparison-*.mp4"))
+    assert [film.stem for film in films] == [f"world-comparison-{STEPS:09d}"]
+    assert all(film.stat().st_size for film in films)
+
+
 def test_a_world_model_is_exported_and_another_policy_learns_in_it(whole: Path) -> None:
     done = rlsys(whole, "export", "simple-catch/whole", "--to", "exported")
     assert done.returncode == 0, done.stderr

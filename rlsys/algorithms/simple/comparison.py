@@ -7,44 +7,48 @@ from torch import Tensor
 
 from rlsys.algorithms.simple.next_frame import INPUT_FRAMES
 from rlsys.algorithms.simple.simulation import Simulation
+from rlsys.types import Foretold
 
 
 @torch.no_grad()
 def compare(
-    simulation: Simulation, batches: Iterable[tuple[Tensor, Tensor, Tensor]], ratios: Sequence[float]
-) -> dict[str, float]:
+    simulation: Simulation, batches: Iterable[tuple[Tensor, Tensor, Tensor]], ratios: Sequence[float], num_shown: int
+) -> tuple[dict[str, float], list[Foretold]]:
     """Repeats real actions in the model and compares what comes.
 
     Args:
       simulation: begins anew with each batch.
       batches: frames `[B, 4 + T, C, H, W]`, actions and rewards `[B, 4 + T]` of real episodes.
       ratios: shares of the T steps after which rewards are compared.
+      num_shown: rollouts of the first batch that are returned.
 
     Returns:
-      `world/reward_accuracy_at_<t>`, the share of rollouts whose predicted rewards so far add up to the real ones;
-      `world/frame_error_at_<t>`, the mean absolute error of a pixel's channel after t steps, in [0, 255]; and
-      `world/copy_error_at_<t>`, that of showing the last known frame for ever.
+      Metrics: `world/reward_accuracy_at_<t>`, the share of rollouts whose predicted rewards so far add up to the real
+      ones; `world/frame_error_at_<t>`, the mean absolute error of a pixel's channel after t steps, in [0, 255]; and
+      `world/copy_error_at_<t>`, that of showing the last known frame for ever. And what was foretold, to be shown.
     """
     sums: dict[str, float] = {}
+    shown: list[Foretold] = []
     count = 0
     for frame, action, reward in batches:
-        length = frame.shape[1] - INPUT_FRAMES
-        at = sorted({1, *(max(1, int(ratio * length)) for ratio in ratios)})
         simulation.begin(frame[:, :INPUT_FRAMES])
+        real, happened = frame[:, INPUT_FRAMES:], reward[:, INPUT_FRAMES - 1 : -1]
+        steps = [simulation.step(action_B) for action_B in action[:, INPUT_FRAMES - 1 : -1].unbind(dim=1)]
+        seen, foretold = (torch.stack(parts, dim=1) for parts in zip(*steps, strict=True))
         known = frame[:, INPUT_FRAMES - 1].float()
-        foretold, happened = torch.zeros(len(frame), device=frame.device), torch.zeros(len(frame), device=frame.device)
-        for step in range(1, length + 1):
-            row = INPUT_FRAMES - 2 + step
-            seen, predicted = simulation.step(action[:, row])
-            foretold, happened = foretold + predicted, happened + reward[:, row]
-            if step in at:
-                real = frame[:, row + 1].float()
-                found = {
-                    f"world/reward_accuracy_at_{step}": (foretold == happened).float().mean(),
-                    f"world/frame_error_at_{step}": (seen.float() - real).abs().mean(),
-                    f"world/copy_error_at_{step}": (known - real).abs().mean(),
-                }
-                for name, value in found.items():
-                    sums[name] = sums.get(name, 0.0) + float(value)
+        length = real.shape[1]
+        for step in sorted({1, *(max(1, int(ratio * length)) for ratio in ratios)}):
+            now = real[:, step - 1].float()
+            is_right = foretold[:, :step].sum(dim=1) == happened[:, :step].sum(dim=1)
+            found = {
+                f"world/reward_accuracy_at_{step}": is_right.float().mean(),
+                f"world/frame_error_at_{step}": (seen[:, step - 1].float() - now).abs().mean(),
+                f"world/copy_error_at_{step}": (known - now).abs().mean(),
+            }
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        if not shown:
+            arrays = [part[:num_shown].cpu().numpy() for part in (real, seen, happened, foretold)]
+            shown = [Foretold(*rows) for rows in zip(*arrays, strict=True)]
         count += 1
-    return {name: total / count for name, total in sums.items()}
+    return {name: total / count for name, total in sums.items()}, shown

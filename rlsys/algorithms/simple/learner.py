@@ -6,7 +6,7 @@ Shape legend: B rollouts, T steps, C H W of a frame.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,7 +25,10 @@ from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import WorkerError
 from rlsys.nets.transfer import to_device
 from rlsys.replay.archive import EpisodeArchive, Windows
-from rlsys.types import Array
+from rlsys.types import Array, Foretold
+
+_FILMED = 4
+"""Stretches of held-out episodes that a film of a comparison shows."""
 
 
 class SimpleLearner(Learner):
@@ -44,6 +47,7 @@ class SimpleLearner(Learner):
         self._unroll_length = context.unroll_length or self._config.real_unroll_length
         self._phases = schedule(self._config, context.batch_size * context.num_ranks * self._unroll_length)
         self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
+        self._films: dict[str, Sequence[Foretold]] = {}
         self._rng = np.random.default_rng(context.seed)
         torch.manual_seed(context.seed)  # dropout, bits and actions in the simulation
         if self._config.load_world_from is not None and not context.is_resumed:
@@ -84,6 +88,11 @@ class SimpleLearner(Learner):
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last updates' gradients."""
         return {**self._policy.histograms(), **self._world.histograms()}
+
+    def films(self) -> Mapping[str, Sequence[Foretold]]:
+        """Returns the newest comparison of the model with held-out episodes."""
+        films, self._films = self._films, {}
+        return films
 
     def save(self) -> Saved:
         """Returns everything, the archive too; the world model's weights apart."""
@@ -176,7 +185,9 @@ class SimpleLearner(Learner):
             self._on_device(archive.draw(self._rng, config.wm_eval_batch_size, length, held_out=True, epoch=newest))
             for _ in range(config.wm_eval_num_batches)
         ]
-        return compare(self._simulation, batches, config.wm_eval_rollout_ratios)
+        metrics, stretches = compare(self._simulation, batches, config.wm_eval_rollout_ratios, _FILMED)
+        self._films = {"world/comparison": stretches}
+        return metrics
 
     def _on_device(self, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
         return self._frames(windows.frame), self._to_device(windows.action), self._to_device(windows.reward)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,12 @@ from rlsys.runtime.workers.inference import InferenceReport
 from rlsys.runtime.workers.learning import LearnerReport
 from rlsys.runtime.workers.rollout import RolloutReport
 from rlsys.runtime.workers.shard import ShardReport
-from rlsys.types import Array
+from rlsys.types import Array, Foretold
+from rlsys.viewer.comparison import film_of
+from rlsys.viewer.film import write_film
+
+_FPS = 10.0
+"""Of films of a world model, as upstream's."""
 
 
 class Recorder:
@@ -124,6 +130,8 @@ class Recorder:
             self._weighted[name][0] += value * report.steps
             self._weighted[name][1] += report.steps
         self._tracker.histograms(report.histograms)
+        for name, stretches in report.films.items():
+            self._film(name, stretches, report.learner_step)
         self._replay = report.replay
         self._lags.append(report.lags)
 
@@ -208,6 +216,15 @@ class Recorder:
         if self._presence is not None:
             self._presence.update(status)
         self._new_interval()
+
+    def _film(self, name: str, stretches: Sequence[Foretold], learner_step: int) -> None:
+        path = self._plan.folder / "media" / f"{name.replace('/', '-')}-{learner_step:09d}.mp4"
+        try:
+            write_film(path, film_of(stretches), _FPS)
+        except (OSError, RuntimeError) as error:
+            self.message(f"{path} is left out: {error}. Training goes on.")
+        else:
+            self._tracker.film(name, path)
 
     def _processes(self) -> list[WorkerRow]:
         """Returns a row for each process of the run, this one included."""

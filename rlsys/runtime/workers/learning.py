@@ -1,7 +1,7 @@
 """The learner worker: draws batches, updates, publishes weights."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,7 +14,7 @@ from rlsys.runtime.metrics.timing import Stopwatch
 from rlsys.runtime.metrics.vitals import Vitals
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.workers.weights import Packed, pack
-from rlsys.types import Array, Batch
+from rlsys.types import Array, Batch, Foretold
 
 
 class Agreement(Protocol):
@@ -110,6 +110,7 @@ class LearnerReport:
       waits_for: what it waited for when the time was up; empty if it worked.
       replay: figures of the replay as this learner sees it.
       histograms: arrays whose distributions are shown, with `run.debug_histograms`.
+      films: what a world model foretold, with `run.video`.
       steps_left: updates after which the learner has nothing left to do; None: there is no end.
     """
 
@@ -124,6 +125,7 @@ class LearnerReport:
     waits_for: str = ""
     replay: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, Array] = field(default_factory=dict)
+    films: dict[str, Sequence[Foretold]] = field(default_factory=dict)
     steps_left: int | None = None
 
 
@@ -141,6 +143,7 @@ class LearnerWorker:
     ) -> None:
         self._ranks = ranks or Alone()
         self._reports_histograms = plan.run.debug_histograms and self._ranks.rank == 0
+        self._reports_films = plan.run.video and self._ranks.rank == 0
         self._every = plan.runtime.send_weights_frequency
         self._takes_turns = bool(plan.segments.on_policy)
         device = plan.runtime.learner_device
@@ -225,6 +228,8 @@ class LearnerWorker:
             report.lags = np.concatenate(self._lags)
         if self._reports_histograms and report.steps:
             report.histograms = dict(self._learner.histograms())
+        if self._reports_films:
+            report.films = dict(self._learner.films())
         self._sums, self._lags = {}, []
         self._report = LearnerReport(self.learner_step)
         return report
