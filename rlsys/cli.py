@@ -49,6 +49,7 @@ class Agent(StrEnum):
     """Who plays in an evaluation."""
 
     policy = "policy"
+    planner = "planner"
     random = "random"
 
 
@@ -277,7 +278,13 @@ def evaluate(
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Decisions after which an episode is cut.", show_default="none")
     ] = None,
-    agent: Annotated[Agent, typer.Option(help="Random acts uniformly, as a baseline.")] = Agent.policy,
+    agent: Annotated[
+        Agent, typer.Option(help="Random acts uniformly, as a baseline; planner looks ahead in the world model.")
+    ] = Agent.policy,
+    rollouts: Annotated[
+        int | None, typer.Option(min=1, help="Planner: rollouts for each decision.", show_default="64")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Planner: steps of each.", show_default="16")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the first episode.", show_default="the run's")] = None,
     checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
     all_checkpoints: Annotated[
@@ -310,6 +317,7 @@ def evaluate(
 ) -> None:
     """Play episodes with a trained policy, a row per choice: mean, median and bootstrap interval of the return."""
     from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
+    from rlsys.runtime.planning_policy import planning_of
 
     options = EvaluationOptions(
         run=run,
@@ -318,6 +326,7 @@ def evaluate(
         noops=tuple(noops or ()),
         max_steps=max_steps,
         agent=agent.value,
+        planning=planning_of(rollouts, horizon),
         seed=seed,
         checkpoint=checkpoint,
         all_checkpoints=all_checkpoints,

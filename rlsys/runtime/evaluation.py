@@ -1,12 +1,12 @@
 """Evaluation of a run's checkpoints: what `rlsys eval` does."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rlsys import registry
-from rlsys.api import PolicyContext
+from rlsys.api import Policy, PolicyContext, Saved, WorldContext
 from rlsys.config import Experiment, build
 from rlsys.envs.make import spec
 from rlsys.errors import ConfigError
@@ -16,7 +16,8 @@ from rlsys.runtime.exports.find import Trained, find
 from rlsys.runtime.grid import Cell, cells, temperature_of
 from rlsys.runtime.metrics import report
 from rlsys.runtime.metrics.afterwards import LateRow, append_rows
-from rlsys.runtime.process import prepare, use_threads
+from rlsys.runtime.planning_policy import MakePlanningPolicy, Planning
+from rlsys.runtime.process import fastest_device, prepare, use_threads
 from rlsys.runtime.random_policy import RandomPolicy
 from rlsys.types import Weights
 from rlsys.viewer import plots
@@ -44,7 +45,8 @@ class EvaluationOptions:
         `eval_temperature`. None takes the run's own.
       noops: decisions for which Atari games may begin with no-ops, a row for each; 0 is none. None takes the run's own.
       max_steps: decisions after which an episode is cut; None cuts none.
-      agent: "policy", or "random" for uniform actions.
+      agent: "policy", "planner" for one that looks ahead in the world model, or "random" for uniform actions.
+      planning: of the planner; None takes `Planning`'s own numbers.
       seed: episode g is played with seed + g; None takes the run's own seed.
       checkpoint: "latest", "best" or a learner step.
       all_checkpoints: rows for every checkpoint that the run has kept.
@@ -65,7 +67,8 @@ class EvaluationOptions:
     temperatures: tuple[float, ...] = ()
     noops: tuple[int, ...] = ()
     max_steps: int | None = None
-    agent: Literal["policy", "random"] = "policy"
+    agent: Literal["policy", "planner", "random"] = "policy"
+    planning: Planning | None = None
     seed: int | None = None
     checkpoint: str = "latest"
     all_checkpoints: bool = False
@@ -154,11 +157,15 @@ def result_row(label: str, statistics: EpisodeStatistics) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """What is evaluated: weights, and where the run was when it had them; no weights for the random agent."""
+    """What is evaluated: weights, where the run was when it had them, and its world model, if the agent plans.
+
+    The random agent has no weights.
+    """
 
     weights: Weights | None
     learner_step: int
     env_steps: int
+    world: Saved | None = None
 
 
 def _evaluated(trained: Trained, options: EvaluationOptions) -> Iterator[_Evaluated]:
@@ -167,29 +174,34 @@ def _evaluated(trained: Trained, options: EvaluationOptions) -> Iterator[_Evalua
         yield _Evaluated(None, 0, 0)
         return
     for which in trained.checkpoints.list() if options.all_checkpoints else (options.checkpoint,):
-        opened = trained.open(str(which), parts=["weights"])
+        plans = options.agent == "planner"
+        opened = trained.open_with_world(str(which)) if plans else trained.open(str(which), parts=["weights"])
         env_steps = int(opened.metrics.get("env_steps", 0))
-        yield _Evaluated(Weights(**opened.read("weights")), opened.learner_step, env_steps)
+        world = opened.read("world") if plans else None
+        yield _Evaluated(Weights(**opened.read("weights")), opened.learner_step, env_steps, world)
 
 
 def _grid(experiment: Experiment, options: EvaluationOptions) -> list[Cell]:
     """Returns what is played of each checkpoint."""
-    if options.agent == "policy":
-        return cells(experiment.section, experiment.env, options.temperatures, options.noops)
-    return [replace(cell, how="random") for cell in cells(experiment.section, experiment.env, (), options.noops)]
+    found = cells(experiment.section, experiment.env, options.temperatures, options.noops)
+    match options.agent:
+        case "random":
+            return [replace(cell, how="random") for cell in found]
+        case "planner":
+            return [replace(cell, how=f"planner_{cell.how}") for cell in found]
+    return found
 
 
 def _job(algorithm: str, cell: Cell, opened: _Evaluated, options: EvaluationOptions, seed: int, folder: Path) -> Job:
     batch = min(options.episodes, MOST_ENVIRONMENTS)
     context = PolicyContext(cell.section, spec(cell.env), seed, num_environments=batch)
-    make_policy = registry.get_algorithm(algorithm, "rlsys eval").make_policy
     media = options.film_folder or folder / "media"
     films = {
         index: media / f"evaluation-{opened.learner_step:09d}-{cell.name}-{index}.mp4"
         for index in range(min(options.films, options.episodes))
     }
     return Job(
-        make_policy if opened.weights is not None else RandomPolicy,
+        _make_policy(algorithm, context, opened, options.planning or Planning()),
         context,
         cell.env,
         opened.weights,
@@ -198,6 +210,19 @@ def _job(algorithm: str, cell: Cell, opened: _Evaluated, options: EvaluationOpti
         options.max_steps,
         films,
     )
+
+
+def _make_policy(
+    algorithm: str, context: PolicyContext, opened: _Evaluated, planning: Planning
+) -> Callable[[PolicyContext], Policy]:
+    found = registry.get_algorithm(algorithm, "rlsys eval")
+    if opened.weights is None:
+        return RandomPolicy
+    if opened.world is None:
+        return found.make_policy
+    assert found.make_world is not None, f"{algorithm} saves a world model and must be able to build it"
+    world = WorldContext(context.config, context.env, opened.world, context.seed, device=fastest_device())
+    return MakePlanningPolicy(found.make_policy, found.make_world, world, planning)
 
 
 def _watched(options: EvaluationOptions) -> Watched:
@@ -233,7 +258,11 @@ def _check(options: EvaluationOptions) -> None:
 
 
 def _check_agent(options: EvaluationOptions) -> None:
-    """Refuses what means nothing to random actions."""
+    """Refuses what means nothing to the agent."""
+    if options.planning is not None and options.agent != "planner":
+        raise ConfigError(
+            f"planning with agent = {options.agent}; only the planner tries in a model. Use agent planner."
+        )
     others = ["temperatures"] if options.temperatures else []
     others += ["all_checkpoints"] if options.all_checkpoints else []
     others += list(_changes(options))
@@ -270,7 +299,8 @@ def _with_options(experiment: Experiment, options: EvaluationOptions) -> Experim
 
 def _label(options: EvaluationOptions, cell: Cell, learner_step: int) -> str:
     words: dict[str, Any] = {"step": learner_step} if options.all_checkpoints else {}
-    words |= {"random": True} if options.agent == "random" else {"temperature": temperature_of(cell.section)}
+    words |= {} if options.agent == "policy" else {options.agent: True}
+    words |= {} if options.agent == "random" else {"temperature": temperature_of(cell.section)}
     words |= {"noops": cell.max_noops} if options.noops else {}
     words |= {"max_steps": options.max_steps} if options.max_steps else {}
     words |= _changes(options)

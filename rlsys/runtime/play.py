@@ -11,10 +11,10 @@ from rlsys import registry
 from rlsys.api import Algorithm, Policy, PolicyContext, WorldContext
 from rlsys.config import Experiment
 from rlsys.envs.make import spec
-from rlsys.errors import CheckpointError, ConfigError
+from rlsys.errors import ConfigError
 from rlsys.runtime.episodes import play_episodes
 from rlsys.runtime.exports.find import Trained, find, give_weights
-from rlsys.runtime.process import prepare, use_threads
+from rlsys.runtime.process import fastest_device, prepare, use_threads
 from rlsys.types import Array, EnvSpec, Weights
 from rlsys.viewer.film import Film
 from rlsys.viewer.game import Game, ImaginedGame
@@ -27,7 +27,6 @@ from rlsys.viewer.window import Window, has_screen
 _WATCH_FPS = 30.0
 _PLAY_FPS = 20.0
 _ZOOM = 4.0
-_WORLD = "world"
 _QUIT: Legend = (("Q", "quit"),)
 
 
@@ -142,15 +141,10 @@ def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     env = spec(experiment.env)
     check_observation(env)
     keys = ActionKeys(env)
-    opened = trained.open(options.checkpoint, parts=["weights", _WORLD])
-    if _WORLD not in opened.parts:
-        raise CheckpointError(
-            f"checkpoint {opened.learner_step} of {trained.name} holds no world model; it was "
-            "written without one. Name another with --checkpoint, or use --watch."
-        )
+    opened = trained.open_with_world(options.checkpoint)
     seed = experiment.run.seed if options.seed is None else options.seed
     world = algorithm.make_world(
-        WorldContext(experiment.section, env, opened.read(_WORLD), seed, device=_fastest_device())
+        WorldContext(experiment.section, env, opened.read("world"), seed, device=fastest_device())
     )
     policy = _policy(algorithm, experiment, env, Weights(**opened.read("weights")), seed)
     game = Game(experiment.env, seed, num_context=world.num_context, num_stack=env.num_stack, noop=keys.noop)
@@ -211,9 +205,3 @@ def _policy(algorithm: Algorithm, experiment: Experiment, env: EnvSpec, weights:
     policy = algorithm.make_policy(PolicyContext(experiment.section, env, seed))
     give_weights(policy, weights)
     return policy
-
-
-def _fastest_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

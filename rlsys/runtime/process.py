@@ -38,6 +38,13 @@ def use_threads(count: int) -> None:
         sys.modules["torch"].set_num_threads(count)
 
 
+def fastest_device() -> str:
+    """Returns the torch name of a GPU, where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _has_token() -> bool:
     file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
     return "RAY_AUTH_TOKEN" in os.environ or file.is_file()

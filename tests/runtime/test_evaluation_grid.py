@@ -1,5 +1,6 @@
 """Evaluation in a grid: what each cell plays, how it is called, and where its results go."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,13 @@ from test_evaluation import COUNTING, SEARCHING, evaluation_of, making_runs, pla
 
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make, max_noops, with_max_noops
-from rlsys.errors import ConfigError
+from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.metrics.tracking import Tracker, read_metrics
 from rlsys.runtime.plan import check
+from rlsys.runtime.planning_policy import Planning
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.workers.evaluator import evaluate
@@ -108,6 +110,24 @@ def test_every_kept_checkpoint_is_a_row_at_its_own_step(run: Callable[..., Path]
     found = evaluation_of(folder)
     assert [result["label"] for result in found["results"]] == ["step 10, temperature 0", "step 20, temperature 0"]
     assert [row["learner_step"] for row in read_metrics(folder)] == [10, 20]
+
+
+def test_the_planner_plays_with_the_model_of_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = EvaluationOptions("simple-catch", episodes=3, agent="planner", planning=Planning(3, 2), max_steps=5)
+    evaluate_run(dataclasses.replace(options, parallel=2))
+    [row] = json.loads((tmp_path / "runs/exports/simple-catch/eval.json").read_text())["results"]
+    assert row["label"] == "planner, temperature 0, max_steps 5"
+    assert row["lengths"] == [5, 5, 5]
+    names = [f"mean_reward/eval/planner_sampling_temp_0.0_max_noops_0_{kind}" for kind in ("unclipped", "clipped")]
+    assert [*row["metrics"]] == names
+
+
+def test_a_planner_without_a_model_is_refused(run: Callable[..., Path]) -> None:
+    with pytest.raises(CheckpointError, match="holds no world model; it was written without one"):
+        evaluate_run(EvaluationOptions(str(run("searching", COUNTING)), agent="planner"))
+    with pytest.raises(ConfigError, match="planning with agent = policy; only the planner tries"):
+        evaluate_run(EvaluationOptions(str(run("searching", COUNTING)), planning=Planning(3, 2)))
 
 
 def test_random_actions_need_no_checkpoint_and_have_names_of_their_own(

@@ -54,6 +54,20 @@ class Trained:
             return self.checkpoints.open(which, parts)
         return self.checkpoints.open(self.step, parts)
 
+    def open_with_world(self, which: str) -> Opened:
+        """Opens a checkpoint's weights and its world model, "world".
+
+        Raises:
+          CheckpointError: there is no such checkpoint, it is damaged, or it has no world model.
+        """
+        opened = self.open(which, ["weights", "world"])
+        if "world" not in opened.parts:
+            raise CheckpointError(
+                f"checkpoint {opened.learner_step} of {self.name} holds no world model; it was written without one. "
+                "Name another with --checkpoint, or do without: 'rlsys play --watch', 'rlsys eval --agent policy'."
+            )
+        return opened
+
 
 def find(source: str, directory: str = "runs") -> Trained:
     """Finds what was trained; an export elsewhere is fetched.
