@@ -14,15 +14,14 @@ one for IMPALA. PPO, ours and RLlib's, learns from each decision in three epochs
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from common import append_rows, json_option
 
 from rlsys import config
 from rlsys.runtime.metrics.tracking import read_metrics
@@ -174,13 +173,6 @@ def _rows_per_update(name: str, task: str) -> int:
     return section.batch_size * section.unroll_length if hasattr(section, "unroll_length") else 0
 
 
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} × {models[0] if models else platform.machine()}"
-
-
 def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -188,9 +180,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90.0, help="of training in each run (default: 90)")
     parser.add_argument("--turns", type=int, default=3, help="runs of each system on each task (default: 3)")
     parser.add_argument("--tasks", nargs="+", choices=_ENVIRONMENTS, default=list(_ENVIRONMENTS), help="default: all")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line"
-    )
+    json_option(parser)
     options = parser.parse_args()
     rows = measure(_SYSTEMS[options.ours], options.tasks, options.seconds, options.turns)
     print(f"{'':8} {'':12} {'workers':>9} {'decisions/s':>12} {'ratio':>6} {'rows/s':>9} {'ratio':>6}")
@@ -199,12 +189,9 @@ def main() -> None:
             f"{row.task:8} {row.system:12} {row.workers:3} × {row.environments:3} {row.decisions_per_s:12,.0f} "
             f"{row.decisions_ratio:6.2f} {row.rows_per_s:9,.0f} {row.rows_ratio:6.2f}"
         )
-    if options.json is not None:
-        command = f"python benchmarks/baselines.py --ours {options.ours} --seconds {options.seconds:g}"
-        command += f" --turns {options.turns} --tasks {' '.join(options.tasks)}"
-        origin = {"command": command, "machine": _machine(), "python": platform.python_version()}
-        with options.json.open("a") as file:
-            file.writelines(json.dumps(asdict(row) | origin) + "\n" for row in rows)
+    command = f"python benchmarks/baselines.py --ours {options.ours} --seconds {options.seconds:g}"
+    command += f" --turns {options.turns} --tasks {' '.join(options.tasks)}"
+    append_rows(options.json, map(asdict, rows), command=command)
 
 
 if __name__ == "__main__":

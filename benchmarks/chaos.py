@@ -35,6 +35,7 @@ from statistics import mean, median
 from typing import Any
 
 import psutil
+from common import append_rows, json_option
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster as Raylets
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
@@ -410,7 +411,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=float, default=10.0, help="mean seconds from a recovery to the next fault")
     parser.add_argument("--experiment", choices=sorted(_OF), default="muzero-cartpole")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
+    json_option(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
     told = [f"--minutes {options.minutes:g}", f"--seed {options.seed}", f"--experiment {options.experiment}"]
@@ -437,11 +438,8 @@ def main() -> None:
         table.add_row(*(str(value) for value in row.values()))
     Console(width=140).print(table)
     print(f"{len(chaos.faults)} faults, {run.resumes} resumes; {last.learner_steps} updates, {last.env_steps} steps")
-    if options.json is not None:
-        with options.json.open("a") as file:
-            for row in rows:
-                tags = {"what": f"chaos, {options.experiment}", "state": cluster.state, "command": command}
-                file.write(json.dumps({**tags, **row}) + "\n")
+    tags = {"what": f"chaos, {options.experiment}", "state": cluster.state}
+    append_rows(options.json, ({**tags, **row} for row in rows), command=command)
 
 
 if __name__ == "__main__":

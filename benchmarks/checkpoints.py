@@ -15,7 +15,6 @@ shards, did nothing else than copy what is to be written.
 import argparse
 import asyncio
 import json
-import platform
 import shutil
 import tempfile
 import threading
@@ -27,6 +26,8 @@ from typing import Any
 
 import numpy as np
 import ray
+from common import append_rows, json_option
+from segments import random_segment
 
 from rlsys import config, registry
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
@@ -36,7 +37,7 @@ from rlsys.runtime.metrics.timing import mean_row
 from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.workers.shard import ReplayShard
-from rlsys.types import Segment, Source
+from rlsys.types import Source
 
 _ITEMS = 500
 _SEGMENT_ROWS = 515
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--run", help="an experiment to launch instead")
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--json", type=Path, help="append the rows to this file")
+    json_option(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
     if options.run:
@@ -62,14 +63,9 @@ def main() -> None:
     else:
         rows = measure_shards(options.gigabytes, options.shards)
         command = f"python benchmarks/checkpoints.py --gigabytes {options.gigabytes:g} --shards {options.shards}"
-    machine = {"command": " ".join([command, *options.overrides]), "machine": _machine()}
     for row in rows:
         print(json.dumps(row))
-        if options.json:
-            with options.json.open("a") as file:
-                file.write(
-                    json.dumps({**row, **machine, "python": platform.python_version()}, ensure_ascii=False) + "\n"
-                )
+    append_rows(options.json, rows, command=" ".join([command, *options.overrides]))
 
 
 def measure_shards(gigabytes: float, num_shards: int) -> list[dict[str, Any]]:
@@ -83,14 +79,14 @@ def measure_shards(gigabytes: float, num_shards: int) -> list[dict[str, Any]]:
     try:
         shards = [_start(plan, index) for index in range(num_shards)]
         per_shard = num_items // num_shards // _ITEMS
-        _fill(shards, range(per_shard))
+        _fill(plan, shards, range(per_shard))
         checkpoints = Checkpoints(folder, keep=2)
         with _asking(shards) as longest:
             time.sleep(_IDLE_S)
         rows = [{"what": "shards, no checkpoint", "seconds": _IDLE_S, **_waits(shards, longest)}]
         for step, what in ((1, "shards, first checkpoint"), (2, "shards, second, 5 % of rows replaced")):
             if step == 2:
-                _fill(shards, range(per_shard, per_shard + per_shard // 20))
+                _fill(plan, shards, range(per_shard, per_shard + per_shard // 20))
             with _asking(shards) as longest:
                 started, before = time.monotonic(), checkpoints.latest()
                 draft = checkpoints.begin(step)
@@ -185,45 +181,18 @@ def _waits(shards: list[Any], longest: list[float]) -> dict[str, float]:
     return {"longest_answer_ms": round(1e3 * longest[0], 1), "longest_turn_ms": round(1e3 * max(turns), 1)}
 
 
-def _fill(shards: list[Any], sequence: range) -> None:
+def _fill(plan: Plan, shards: list[Any], sequence: range) -> None:
     """Inserts segments into every shard."""
     rng = np.random.default_rng(1)
     for first in range(sequence.start, sequence.stop, _SEGMENTS_PER_CALL):
         numbers = range(first, min(first + _SEGMENTS_PER_CALL, sequence.stop))
-        segments = [_segment(rng, number) for number in numbers]
+        segments = [random_segment(rng, plan.stored_env, plan.segments, Source(0, 0, number)) for number in numbers]
         assert set(ray.get([shard.insert.remote(segments, 10.0) for shard in shards])) == {""}
-
-
-def _segment(rng: np.random.Generator, sequence: int) -> Segment:
-    rows = _SEGMENT_ROWS
-    return Segment(
-        observation=rng.integers(0, 256, (rows + 1, 128), np.uint8),
-        action=rng.integers(0, 4, rows),
-        reward=rng.random(rows, np.float32),
-        terminated=np.zeros(rows, bool),
-        truncated=np.zeros(rows, bool),
-        extras={
-            "visit_probabilities": rng.random((rows + 1, 4), np.float32),
-            "root_value": rng.random(rows + 1, np.float32),
-        },
-        first_item=0,
-        num_items=_ITEMS,
-        priority=rng.random(_ITEMS),
-        weights_version=0,
-        source=Source(0, 0, sequence),
-    )
 
 
 def _links(folder: Path, step: int, path: str) -> int:
     """Returns 1 for a file that no other checkpoint has."""
     return (folder / f"{step:09d}" / path).stat().st_nlink
-
-
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
 
 
 if __name__ == "__main__":

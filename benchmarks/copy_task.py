@@ -17,7 +17,6 @@ Examples never repeat. An accuracy of bits of one half is chance.
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import append_rows, json_option
 from matplotlib.figure import Figure
 
 from rlsys.nets.elstm import ELSTMCore
@@ -174,9 +174,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--forget-bias", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=45.0, help="CPU time per run")
     parser.add_argument("--evaluations", type=int, default=15)
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line"
-    )
+    json_option(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the rows of the JSON file, or else of this run")
     return parser.parse_args()
 
@@ -208,16 +206,8 @@ def main() -> None:
                 f"{row.bits:7.2%} {row.sequences:9.2%}",
                 flush=True,
             )
-            origin = {
-                "command": _command(options, method, seed),
-                "wall_s": round(time.monotonic() - start, 1),
-                "machine": platform.machine(),
-                "torch": torch.__version__,
-            }
-            rows.append(asdict(row) | asdict(task) | origin)
-            if options.json is not None:
-                with options.json.open("a") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
+            rows.append(asdict(row) | asdict(task) | {"wall_s": round(time.monotonic() - start, 1)})
+            append_rows(options.json, rows[-1:], command=_command(options, method, seed), torch=torch.__version__)
     if options.plot is not None:
         if options.json is not None:
             rows = [json.loads(line) for line in options.json.read_text().splitlines()]

@@ -10,16 +10,14 @@ sides take turns, and each figure is the best of its turns: whatever else a mach
 """
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import cv2
 import gymnasium
 import numpy as np
+from common import append_rows, json_option
 
 from rlsys.config import EnvConfig
 from rlsys.envs.atari import AtariGame
@@ -156,17 +154,10 @@ def measure() -> list[Row]:
     ]
 
 
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
-
-
 def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append rows to this file, one JSON object a line")
+    json_option(parser)
     path = parser.parse_args().json
     cv2.setNumThreads(1)
     rows = measure()
@@ -175,10 +166,7 @@ def main() -> None:
             f"{row.what:30} x {row.environments:2} {row.steps_per_s:>11,.0f} steps/s   "
             f"{row.bare:21} {row.bare_steps_per_s:>11,.0f}   share {row.share:6.2f}"
         )
-    if path is not None:
-        origin = {"command": _COMMAND, "machine": _machine(), "python": platform.python_version()}
-        with path.open("a") as file:
-            file.writelines(json.dumps(asdict(row) | origin) + "\n" for row in rows)
+    append_rows(path, map(asdict, rows), command=_COMMAND)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,12 @@ included. Precision is bfloat16 where the device multiplies it. Works take turns
 """
 
 import argparse
-import json
-import platform
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from clock import shortest_s
+from common import append_rows, json_option
 from rtrl import PreparedReplay
 
 from rlsys.algorithms.impala.config import ImpalaConfig
@@ -33,7 +30,7 @@ _KINDS = {
 }
 _SIZES = {"cpu": (8, 32), "cuda": (32, 512)}
 """Unrolls of a batch, and environments decided for at once."""
-_LENGTH, _TURNS, _WARM = 50, 4, 2
+_LENGTH, _TURNS = 50, 6
 
 
 @dataclass(frozen=True)
@@ -44,21 +41,6 @@ class Row:
     device: str
     per_s: float
     call_ms: float
-
-
-def _best_s(work: Callable[[], object], device: str) -> float:
-    """Returns the shortest of several calls."""
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    for _ in range(_WARM):
-        work()
-    best = float("inf")
-    for _ in range(_TURNS):
-        start = clock()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, clock() - start)
-    return best
 
 
 def measure(stem: str, kind: str, device: str) -> list[Row]:
@@ -80,8 +62,8 @@ def measure(stem: str, kind: str, device: str) -> list[Row]:
     policy.set_weights(Weights(0, 0, learner.weights()))
     observation = np.random.default_rng(0).integers(0, 256, (num_environments, 4, 84, 84)).astype(np.uint8)
     state = policy.initial_state(num_environments)
-    update_s = _best_s(lambda: learner.step(replay), device)
-    decision_s = _best_s(lambda: policy.act(observation, state, explore=True), device)
+    update_s = shortest_s(lambda: learner.step(replay), device, _TURNS)
+    decision_s = shortest_s(lambda: policy.act(observation, state, explore=True), device, _TURNS)
     name = f"{stem} stem, {kind}"
     return [
         Row(
@@ -95,19 +77,14 @@ def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line"
-    )
+    json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for stem in ("nature", "deep"):
         for kind in _KINDS:
             for row in measure(stem, kind, options.device):
                 print(f"{row.what:62} {row.per_s:12,.0f} per second {row.call_ms:9.2f} ms")
-                if options.json is not None:
-                    with options.json.open("a") as file:
-                        origin = {"command": "python benchmarks/impala.py", "machine": platform.machine()}
-                        file.write(json.dumps(asdict(row) | origin) + "\n")
+                append_rows(options.json, [asdict(row)], command="python benchmarks/impala.py")
 
 
 if __name__ == "__main__":

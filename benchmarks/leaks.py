@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import ray
+from common import append_rows, json_option
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from rlsys.config import load
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("family", choices=_FAMILIES)
     parser.add_argument("--workers", type=int, default=48)
     parser.add_argument("--minutes", type=float, default=120.0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the row to this file")
+    json_option(parser)
     parser.add_argument("--data", type=Path, metavar="FILE", help="write every sample to this file")
     options = parser.parse_args()
     name, *settings = _FAMILIES[options.family]
@@ -135,14 +136,11 @@ def main() -> None:
         "mib_per_hour": slopes(watch.samples),
         "mib_after_warm_up": {kind: round(size, 1) for kind, size in first.items() if kind != "minutes"},
         "samples": len(watch.samples),
-        "command": f"python benchmarks/leaks.py {options.family} --workers {options.workers} "
-        f"--minutes {options.minutes:g}",
     }
+    command = f"python benchmarks/leaks.py {options.family} --workers {options.workers} --minutes {options.minutes:g}"
     print(json.dumps(row, indent=1))
-    for path, text in ((options.json, json.dumps(row)), (options.data, json.dumps(watch.samples))):
-        if path is not None:
-            with path.open("a") as file:
-                file.write(text + "\n")
+    append_rows(options.json, [row], command=command)
+    append_rows(options.data, watch.samples)
 
 
 if __name__ == "__main__":

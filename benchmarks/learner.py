@@ -11,15 +11,13 @@ learner, 25.5 updates/s in fp32.
 
 import argparse
 import functools
-import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from common import append_rows, json_option
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.learner import MuZeroLearner
@@ -55,8 +53,6 @@ class Row:
     bound: float
     share: float
     peer: str
-    machine: str
-    command: str
 
 
 class _PreparedReplay:
@@ -157,7 +153,6 @@ def matrix_products(dtype: torch.dtype) -> Callable[[], None]:
 def measure() -> list[Row]:
     """Measures both precisions."""
     torch.set_num_threads(1)
-    machine = platform.processor() or platform.machine()
     rows = []
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         config = MuZeroConfig(learning_precision=precision)
@@ -173,8 +168,6 @@ def measure() -> list[Row]:
                 bound=round(1.0 / bound_s, 1),
                 share=round(bound_s / update_s, 3),
                 peer="upstream (model-based-rl) 25.5",
-                machine=machine,
-                command=_COMMAND,
             )
         )
     return rows
@@ -195,9 +188,9 @@ def _best_seconds(works: list[Callable[[], object]], repetitions: int = 40, call
 
 
 def main() -> None:
-    """Prints a line per row; `--json FILE` writes them as JSON lines, too."""
+    """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file, one JSON object a line")
+    json_option(parser)
     path = parser.parse_args().json
     rows = measure()
     for row in rows:
@@ -205,8 +198,7 @@ def main() -> None:
             f"{row.what:55} {row.value:>7.1f} {row.unit}/s   to reach {row.target:.0f}   "
             f"{row.share:.0%} of the products' bound {row.bound:.1f}   {row.peer}"
         )
-    if path is not None:
-        path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    append_rows(path, map(asdict, rows), command=_COMMAND)
 
 
 if __name__ == "__main__":

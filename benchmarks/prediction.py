@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scaling import cpu_seconds, memory_mib
+from common import append_rows, json_option
+from processes import cpu_seconds, memory_mib
 
 from rlsys.runtime.metrics.tracking import read_metrics
 
@@ -147,14 +148,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=list(_CASES), default=list(_CASES), metavar="NAME")
     parser.add_argument("--minutes", type=float, default=0.75)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
+    json_option(parser)
     options = parser.parse_args()
     for name in options.cases:
         for row in compare(name, options.minutes):
             print(f"{row['what']:60} {row['predicted']:12,.1f} {row['measured']:12,.1f}  × {row['ratio']}", flush=True)
-            if options.json is not None:
-                with options.json.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+            append_rows(options.json, [row])
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ equally often, so that short games are not preferred.
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import numpy as np
+from common import append_rows, json_option
 
 from rlsys import config
 from rlsys.envs.vector import BatchedEnv
@@ -37,7 +36,7 @@ def main() -> None:
     parser.add_argument("experiment")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--episodes", type=int, default=2_000, help="at least (default: 2,000)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the row to this file")
+    json_option(parser)
     options = parser.parse_intermixed_args()
     env = config.load(options.experiment, overrides=options.overrides).experiment.env
     returns = play(env, options.episodes)
@@ -53,9 +52,7 @@ def main() -> None:
         "command": " ".join([*words, *options.overrides]),
     }
     print(f"{row['what']}: {row['mean']} {row['interval']} over {row['episodes']} games")
-    if options.json is not None:
-        with options.json.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+    append_rows(options.json, [row])
 
 
 if __name__ == "__main__":

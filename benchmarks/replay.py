@@ -9,18 +9,17 @@ figure is the best of several repetitions: whatever else a machine does only tak
 
 import argparse
 import itertools
-import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
+from common import append_rows, json_option
+from segments import random_segment
 
 from rlsys.api import SegmentSpec, TableSpec
 from rlsys.replay.table import Table
-from rlsys.types import ArraySpec, EnvSpec, Segment, Source
+from rlsys.types import ArraySpec, EnvSpec, Source
 
 _ENV = EnvSpec("ALE/Breakout-v5 (ram)", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), num_actions=4)
 _EXTRAS = {"visit_probabilities": ArraySpec((4,), "float32"), "root_value": ArraySpec((), "float32")}
@@ -52,26 +51,6 @@ class Row:
     peer_value: float
 
 
-def _segment(rng: np.random.Generator, sequence: int) -> Segment:
-    num_rows = _LENGTH + _SEGMENTS.overlap
-    return Segment(
-        observation=rng.integers(0, 256, (num_rows + 1, 128), np.uint8),
-        action=rng.integers(0, 4, num_rows),
-        reward=rng.random(num_rows, np.float32),
-        terminated=np.zeros(num_rows, bool),
-        truncated=np.zeros(num_rows, bool),
-        extras={
-            "visit_probabilities": rng.random((num_rows + 1, 4), np.float32),
-            "root_value": rng.random(num_rows + 1, np.float32),
-        },
-        first_item=0,
-        num_items=_LENGTH,
-        priority=rng.random(_LENGTH),
-        weights_version=0,
-        source=Source(0, 0, sequence),
-    )
-
-
 def _per_second(work: Callable[[], object], amount: float, repetitions: int = 7, seconds: float = 0.3) -> float:
     """Returns `amount` per call, per CPU-second of this process, in the best repetition."""
     work()
@@ -88,7 +67,7 @@ def _per_second(work: Callable[[], object], amount: float, repetitions: int = 7,
 def measure() -> list[Row]:
     """Fills a table and measures four kinds of work on it."""
     rng = np.random.default_rng(0)
-    segments = [_segment(rng, sequence) for sequence in range(32)]
+    segments = [random_segment(rng, _ENV, _SEGMENTS, Source(0, 0, sequence)) for sequence in range(32)]
     table = Table(_TABLE, _ENV, _SEGMENTS)
     inserts, updates = itertools.count(), itertools.count()
 
@@ -119,17 +98,10 @@ def measure() -> list[Row]:
     ]
 
 
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
-
-
 def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append rows to this file, one JSON object a line")
+    json_option(parser)
     path = parser.parse_args().json
     rows = measure()
     for row in rows:
@@ -137,10 +109,7 @@ def main() -> None:
             f"{row.what:36} {row.value:>12,.0f} {row.unit:12}  to reach {row.target:>9,.0f}  "
             f"{row.peer} {row.peer_value:,.0f}"
         )
-    if path is not None:
-        origin = {"command": _COMMAND, "machine": _machine(), "python": platform.python_version()}
-        with path.open("a") as file:
-            file.writelines(json.dumps(asdict(row) | origin) + "\n" for row in rows)
+    append_rows(path, map(asdict, rows), command=_COMMAND)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import append_rows, json_option
 
 from rlsys.runtime.metrics.tracking import read_metrics
 
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=9_000, help="learner steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the runs are to be kept")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the row to this file")
+    json_option(parser)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
     settings = [f"run.seed={options.seed}", *options.settings]
@@ -107,9 +108,7 @@ def main() -> None:
         ]
     )
     print(json.dumps(row, indent=1))
-    if options.json is not None:
-        with options.json.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+    append_rows(options.json, [row])
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ The workers are those that run in a cluster, without Ray around them; weights ar
 """
 
 import argparse
-import json
 import time
-from pathlib import Path
 
 import torch
+from common import append_rows, json_option
 
 from rlsys import config, registry
 from rlsys.api import LearnerContext
@@ -59,7 +58,6 @@ def measure(
         "environments_share": round(report.spent["env"] / measured, 3),
         "decisions_share": round(report.spent["act"] / measured, 3),
         "segments_share": round(report.spent["write"] / measured, 3),
-        "command": _COMMAND,
     }
 
 
@@ -67,16 +65,14 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU time of each case")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
+    json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for case in _CASES:
         row = measure(*case, options.seconds)
         shares = ", ".join(f"{name} {row[f'{name}_share']:.0%}" for name in ("environments", "decisions", "segments"))
         print(f"{row['what']:70} {row['value']:10,.0f} {row['unit']}: {shares}")
-        if options.json is not None:
-            with options.json.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+        append_rows(options.json, [row], command=_COMMAND)
 
 
 if __name__ == "__main__":

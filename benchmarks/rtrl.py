@@ -17,15 +17,13 @@ agree.
 
 import argparse
 import functools
-import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from common import append_rows, json_option
 from torch import Tensor
 
 from rlsys.algorithms.impala.config import ImpalaConfig
@@ -213,29 +211,17 @@ def measure() -> list[Row]:
     ]
 
 
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
-
-
 def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line"
-    )
+    json_option(parser)
     path = parser.parse_args().json
     rows = measure()
     print(f"{'':9} {'':28} {'ours':>9} {'other':>11}    ratio  to reach")
     for row in rows:
         target = "" if row.target is None else f"{'≤' if row.what == 'update' else '≥'} {row.target:g}"
         print(f"{row.what:9} {row.setting:28} {row.ours_ms:6.2f} ms {row.other_ms:8.2f} ms {row.ratio:8.2f}  {target}")
-    if path is not None:
-        origin = {"command": _COMMAND, "machine": _machine(), "python": platform.python_version()}
-        with path.open("a") as file:
-            file.writelines(json.dumps(asdict(row) | origin) + "\n" for row in rows)
+    append_rows(path, map(asdict, rows), command=_COMMAND)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,9 @@ import numpy as np
 import psutil
 import ray
 import rich.console
+from common import append_rows, json_option
+from processes import cpu_seconds, memory_mib
+from segments import random_segment
 
 from rlsys import registry
 from rlsys.api import Algorithm
@@ -63,8 +66,6 @@ from rlsys.types import ArraySpec, Segment, Source
 Arguments = Callable[[int], tuple[Any, ...]]
 """Of the n-th call."""
 
-_OURS = ("Host", "ParameterServer")
-"""How the processes of our workers are called."""
 _SLEEP_S = 0.01
 _WARM_UP_S = 5.0
 _START_PATIENCE_S = 300.0
@@ -190,36 +191,6 @@ def _work(supervisor: Supervisor, seconds: float) -> float:
     return time.monotonic() - began
 
 
-def processes(pid: int) -> Iterator[tuple[str, psutil.Process]]:
-    """Yields a driver and all that it started: what it is in a run, and the process."""
-    driver = psutil.Process(pid)
-    yield "driver", driver
-    for process in driver.children(recursive=True):
-        try:
-            title = " ".join(process.cmdline())
-        except psutil.NoSuchProcess:
-            continue
-        name = title.removeprefix("ray::").split(".")[0].strip()
-        yield (name if title.startswith("ray::") and name.endswith(_OURS) else "Ray itself"), process
-
-
-def cpu_seconds(pid: int) -> dict[str, float]:
-    """Returns a driver's CPU seconds so far, and those of what it started, by kind of process."""
-    sums: dict[str, float] = defaultdict(float)
-    for kind, process in processes(pid):
-        times = process.cpu_times()
-        sums[kind] += times.user + times.system
-    return sums
-
-
-def memory_mib(pid: int) -> dict[str, float]:
-    """Returns the proportional set size of one process of each kind; of Ray itself, of all together."""
-    sizes: dict[str, list[float]] = defaultdict(list)
-    for kind, process in processes(pid):
-        sizes[kind].append(process.memory_full_info().pss / 2**20)
-    return {kind: sum(each) if kind == "Ray itself" else float(np.median(each)) for kind, each in sizes.items()}
-
-
 class Reporter:
     """Many rollout workers that only report."""
 
@@ -303,7 +274,7 @@ def calls(seconds: float) -> Iterator[dict[str, object]]:
             section = CheckingConfig(sampling_ratio=None, window_size=2_000)
             plan = replace(small, section=section, env_spec=replace(small.env_spec, observation=observation))
             shard = ray.remote(ShardHost).options(num_cpus=0, max_concurrency=1000).remote(plan, 0)
-            segment = _segment(plan)
+            segment = random_segment(np.random.default_rng(0), plan.stored_env, plan.segments, Source(0, 0, 0))
             size = f"{len(pickle.dumps(segment)) / 1e3:,.0f} kB"
             inserts = [_inserts(segment, worker) for worker in range(4)]
             yield from _loaded(clients, shard, f"ShardHost.insert, {size}", "insert", inserts, seconds)
@@ -317,24 +288,6 @@ def calls(seconds: float) -> Iterator[dict[str, object]]:
 def _inserts(segment: Segment, worker: int) -> Arguments:
     """Returns arguments that insert the same rows each time as new ones."""
     return lambda n: ([replace(segment, source=Source(worker, 0, n))], 0.5)
-
-
-def _segment(plan: Plan) -> Segment:
-    rows = plan.segments.length
-    shape = plan.env_spec.observation.shape
-    return Segment(
-        observation=np.ones((rows + 1, *shape), np.float32),
-        action=np.zeros(rows, np.int64),
-        reward=np.zeros(rows, np.float32),
-        terminated=np.zeros(rows, np.bool_),
-        truncated=np.zeros(rows, np.bool_),
-        extras={"seen": np.ones((rows + 1, *shape), np.float32), "value": np.zeros(rows + 1, np.float32)},
-        first_item=0,
-        num_items=rows,
-        priority=np.ones(rows),
-        weights_version=0,
-        source=Source(0, 0, 0),
-    )
 
 
 def _loaded(
@@ -370,7 +323,7 @@ def main() -> None:
     parser.add_argument("--torch", action="store_true", help="a policy that needs torch")
     parser.add_argument("--tick", type=float, default=1.0, metavar="S", help="runtime.tick_s")
     parser.add_argument("--seconds", type=float, default=20.0, help="measured time of each count, or of each call")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
+    json_option(parser)
     options = parser.parse_args()
     if options.here:
         count, times = options.counts[0], {"tick_s": options.tick, "seconds": options.seconds}
@@ -385,9 +338,7 @@ def main() -> None:
     rows = calls(min(options.seconds, 3.0)) if options.what == "calls" else _runs(options)
     for row in rows:
         print(json.dumps(row, indent=1), flush=True)
-        if options.json is not None:
-            with options.json.open("a") as file:
-                file.write(json.dumps({**row, "command": command, "load": os.getloadavg()[0]}) + "\n")
+        append_rows(options.json, [row], command=command, load=os.getloadavg()[0])
 
 
 def _runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -11,15 +11,13 @@ which are best compared with the rows of their own batch size and number of acti
 """
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from common import append_rows, json_option
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.inference import Inference, make_inference
@@ -147,19 +145,10 @@ def measure() -> list[Row]:
     ]
 
 
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
-
-
 def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line"
-    )
+    json_option(parser)
     path = parser.parse_args().json
     rows = measure()
     print(f"{'':10} roots actions       simulations/s   to reach   network alone  share  peers")
@@ -170,10 +159,7 @@ def main() -> None:
             f"{row.what:10} {row.num_roots:5} {row.num_actions:7} {row.precision:4} {row.value:14,.0f} {target:>10} "
             f"{network:>22}  {row.peers}"
         )
-    if path is not None:
-        origin = {"command": _COMMAND, "machine": _machine(), "python": platform.python_version()}
-        with path.open("a") as file:
-            file.writelines(json.dumps(asdict(row) | origin) + "\n" for row in rows)
+    append_rows(path, map(asdict, rows), command=_COMMAND)
 
 
 if __name__ == "__main__":

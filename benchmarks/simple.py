@@ -10,16 +10,14 @@ that of the same number of multiplications in one large matrix product of the sa
 """
 
 import argparse
-import json
-import platform
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from clock import shortest_s
+from common import append_rows, json_option
 
 from rlsys.algorithms.ppo.updates import Experience
 from rlsys.algorithms.simple.config import SimpleConfig
@@ -57,25 +55,13 @@ class Row:
     roofline: float | None
 
 
-def _seconds(work: Callable[[], object], device: str, turns: int) -> float:
-    """Returns the shortest of several calls."""
-    clock, best = (time.process_time if device == "cpu" else time.perf_counter), float("inf")
-    for _ in range(turns):
-        start = clock()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, clock() - start)
-    return best
-
-
 def peak_flops(device: str, precision: str) -> float:
     """Returns what one large matrix product reaches, in multiplications and additions per second."""
     size = _MATRIX[device]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     matrix = torch.randn(size, size, device=device, dtype=dtype)
     torch.mm(matrix, matrix)
-    return 2 * size**3 / _seconds(lambda: torch.mm(matrix, matrix), device, 5)
+    return 2 * size**3 / shortest_s(lambda: torch.mm(matrix, matrix), device, 5)
 
 
 def make(model: str, how: str, device: str) -> SimpleLearner:
@@ -127,7 +113,7 @@ def measure(model: str, device: str) -> list[Row]:
                 "policy": lambda learner=learner, into=experience: learner._policy.learn(_stretched(into[0]), 1e-4, 1),
             }
             for name, work in works.items():
-                seconds = _seconds(work, device, 1)
+                seconds = shortest_s(work, device, turns=1)
                 if turn:  # the first one compiles
                     best[name, how] = min(seconds, best.get((name, how), float("inf")))
     rows = []
@@ -149,19 +135,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--models", nargs="+", choices=_GFLOP, default=list(_GFLOP))
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="append the rows to this file, one JSON object a line"
-    )
+    json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for model in options.models:
         for row in measure(model, options.device):
             share = "" if row.roofline is None else f"{row.roofline:6.0%} of the roofline"
             print(f"{row.what:44} {row.how:12} {row.per_s:12,.3f} per second {share}")
-            if options.json is not None:
-                with options.json.open("a") as file:
-                    origin = {"command": f"python benchmarks/simple.py --device {options.device}"}
-                    file.write(json.dumps(asdict(row) | origin | {"machine": platform.machine()}) + "\n")
+            command = f"python benchmarks/simple.py --device {options.device}"
+            append_rows(options.json, [asdict(row)], command=command)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ import argparse
 import json
 import os
 import time
-from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
-import psutil
 import ray
+from common import append_rows, json_option
+from processes import cpu_seconds
+from segments import random_segment
 
 from rlsys import config, registry
 from rlsys.api import LearnerContext, ReplayNotReady
@@ -31,7 +31,7 @@ from rlsys.runtime.workers.parameter_server import ParameterServer
 from rlsys.runtime.workers.remote import Handle, RemoteOutlet, RemoteReplay
 from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
 from rlsys.runtime.workers.weights import echo, pack
-from rlsys.types import Segment, Source
+from rlsys.types import Source
 
 _TEN_MEGABYTES = ("impala.network=lstm", "impala.hidden_size=512", "impala.fc_size=560")
 _ASKS_PER_S = 100
@@ -70,7 +70,8 @@ class Inserting:
 
     def __init__(self, plan: Plan, index: int, shards: list[Handle]) -> None:
         self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
-        self._segment = _segment(plan, index)
+        rng = np.random.default_rng(index)
+        self._segment = random_segment(rng, plan.stored_env, plan.segments, Source(index, 0, 0))
         self._sequence = 0
         self._index = index
 
@@ -127,12 +128,12 @@ def measure_shards(num_shards: int) -> dict[str, object]:
     replay = RemoteReplay(shards, plan.table, rank=0, num_ranks=1, in_flight=3, seed=0)
     batch_size = plan.table.batch_size
     _draw(replay, batch_size, _WARM_UP_S, [writer.run.remote(_WARM_UP_S) for writer in writers])
-    before, started = _cpu_seconds(), time.monotonic()
+    before, started = cpu_seconds(os.getpid()), time.monotonic()
     running = [writer.run.remote(_SECONDS) for writer in writers]
     windows = _draw(replay, batch_size, _SECONDS, [])
     rows = sum(ray.get(running))
     wall = time.monotonic() - started
-    used = {kind: round((spent - before.get(kind, 0.0)) / wall, 2) for kind, spent in _cpu_seconds().items()}
+    used = {kind: round((spent - before.get(kind, 0.0)) / wall, 2) for kind, spent in cpu_seconds(os.getpid()).items()}
     for handle in [*writers, *shards]:
         ray.kill(handle)
     return {
@@ -156,46 +157,13 @@ def _draw(replay: RemoteReplay, batch_size: int, seconds: float, running: list[r
     return windows
 
 
-def _segment(plan: Plan, seed: int) -> Segment:
-    rng = np.random.default_rng(seed)
-    num_rows = plan.segments.length + plan.segments.overlap
-    return Segment(
-        observation=rng.integers(0, 256, (num_rows + 1, *plan.stored_env.observation.shape), np.uint8),
-        action=rng.integers(0, plan.env_spec.num_actions, num_rows),
-        reward=rng.random(num_rows, np.float32),
-        terminated=np.zeros(num_rows, bool),
-        truncated=np.zeros(num_rows, bool),
-        extras={
-            name: rng.random((num_rows + 1, *spec.shape)).astype(spec.dtype)
-            for name, spec in plan.segments.extras.items()
-        },
-        first_item=0,
-        num_items=plan.segments.length,
-        priority=rng.random(plan.segments.length),
-        weights_version=0,
-        source=Source(seed, 0, 0),
-    )
-
-
-def _cpu_seconds() -> dict[str, float]:
-    """Returns CPU seconds so far by kind of process."""
-    sums: dict[str, float] = defaultdict(float)
-    driver = psutil.Process()
-    for process in [driver, *driver.children(recursive=True)]:
-        times = process.cpu_times()
-        title = " ".join(process.cmdline()) or process.name()
-        kind = title.removeprefix("ray::").partition(".")[0].strip() if title.startswith("ray::") else "Ray itself"
-        sums["reader" if process == driver else kind] += times.user + times.system
-    return sums
-
-
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("weights", "shards"))
     parser.add_argument("--workers", type=int, nargs="+", default=[8, 48])
     parser.add_argument("--shards", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the rows to this file")
+    json_option(parser)
     options = parser.parse_args()
     prepare()
     connect(config.RuntimeConfig())
@@ -204,9 +172,7 @@ def main() -> None:
         row = measure_weights(count) if options.what == "weights" else measure_shards(count)
         row["cores"] = os.cpu_count()
         print(json.dumps(row))
-        if options.json is not None:
-            with options.json.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+        append_rows(options.json, [row])
 
 
 if __name__ == "__main__":

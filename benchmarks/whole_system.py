@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
+from common import append_rows, json_option
+from processes import cpu_seconds
 
 from rlsys.runtime.metrics.tracking import read_metrics
 
@@ -30,10 +31,10 @@ def measure(seconds: float, overrides: list[str]) -> dict[str, object]:
         folder = Path(directory) / "muzero-breakout" / "here"
         while not ((folder / "metrics.jsonl").exists() and _last(folder)["learner_step"] > 50):
             time.sleep(1)
-        first, cpu = _last(folder), _cpu_seconds(run.pid)
+        first, cpu = _last(folder), cpu_seconds(run.pid)
         started = time.monotonic()
         time.sleep(seconds)
-        last, spent = _last(folder), _cpu_seconds(run.pid)
+        last, spent = _last(folder), cpu_seconds(run.pid)
         wall = time.monotonic() - started
         run.send_signal(signal.SIGINT)
         run.wait()
@@ -57,36 +58,16 @@ def _last(folder: Path) -> dict[str, float]:
     return rows[-1] if rows else {"learner_step": 0}
 
 
-def _cpu_seconds(pid: int) -> dict[str, float]:
-    """Returns CPU seconds so far by kind of process."""
-    sums: dict[str, float] = {}
-    driver = psutil.Process(pid)
-    for process in [driver, *driver.children(recursive=True)]:
-        times = process.cpu_times()
-        title = " ".join(process.cmdline()) or process.name()
-        kind = (
-            title.split(".")[0].strip()
-            if title.startswith("ray::")
-            else "driver"
-            if process == driver
-            else "ray itself"
-        )
-        sums[kind] = sums.get(kind, 0.0) + times.user + times.system
-    return sums
-
-
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=40.0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the row to this file")
+    json_option(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
     row = measure(options.seconds, options.overrides)
     print(json.dumps(row, indent=1))
-    if options.json is not None:
-        with options.json.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+    append_rows(options.json, [row])
 
 
 if __name__ == "__main__":
