@@ -6,6 +6,7 @@ Shape legend: B batch, C channels, H height, W width, D features.
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlsys.nets.pixels import FlattenPixels
 from rlsys.nets.residual import conv3x3
 
 _DEEP_CHANNELS = (16, 32, 32)
@@ -33,7 +34,7 @@ class DeepStem(nn.Module):
         for width_of_section in _DEEP_CHANNELS:
             sections.append(_Section(num_channels, width_of_section * conv_scale))
             num_channels, height, width = width_of_section * conv_scale, -(-height // 2), -(-width // 2)
-        self.features = nn.Sequential(*sections, nn.ReLU(), nn.Flatten())
+        self.features = nn.Sequential(*sections, nn.ReLU(), FlattenPixels())
         self.fc = nn.Linear(num_channels * height * width, num_features)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class NatureStem(nn.Module):
         for num_out, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             layers += [nn.Conv2d(num_channels, num_out, kernel, stride), nn.ReLU()]
             num_channels, height, width = num_out, (height - kernel) // stride + 1, (width - kernel) // stride + 1
-        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.features = nn.Sequential(*layers, FlattenPixels())
         self.fc = nn.Linear(num_channels * height * width, num_features)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlsys.nets.elstm import ELSTMCore
+from rlsys.nets.pixels import FlattenPixels
 from rlsys.nets.stems import DeepStem, DenseStem, NatureStem
 
 
@@ -44,7 +45,7 @@ def deep_features(stem: DeepStem, x_BCHW: Tensor) -> Tensor:
         x = functional.max_pool2d(conv(x), 3, stride=2, padding=1)
         for _ in range(2):
             x = x + conv(conv(x.relu()).relu())
-    return functional.linear(x.relu().flatten(1), next(found), next(found)).relu()
+    return functional.linear(x.relu().movedim(1, -1).flatten(1), next(found), next(found)).relu()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -81,3 +82,14 @@ def test_every_stem_is_made_of_features_and_fc() -> None:
         torch.testing.assert_close(stem(x_BCHW), activation(stem.fc(stem.features(x_BCHW))))
         prefixes = {name.partition(".")[0] for name, _ in stem.named_parameters()}
         assert prefixes == {"features", "fc"}
+
+
+def test_pictures_that_lie_channels_last_are_flattened_without_copies_and_so_are_their_gradients() -> None:
+    x_BCHW = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    flat = FlattenPixels()(x_BCHW)
+    assert flat.data_ptr() == x_BCHW.data_ptr()
+    assert torch.equal(flat[1, 3:6], x_BCHW[1, :, 0, 1])
+    layouts = []
+    x_BCHW.register_hook(lambda gradient: layouts.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+    flat.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert layouts == [True]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.requirements import network_of
+from rlsys.nets.pixels import FlattenPixels
 from rlsys.nets.same import SameConv
 from rlsys.nets.scaling import ObservationInput
 from rlsys.nets.stems import NatureStem
@@ -83,7 +84,7 @@ def _small_cnn(shape: tuple[int, ...]) -> tuple[nn.Sequential, int]:
     """Returns two convolutions that halve height and width, and the number of their features."""
     first = SameConv(prod(shape[:-2]), _CHANNELS, _KERNEL, _STRIDE, (shape[-2], shape[-1]))
     second = SameConv(_CHANNELS, _CHANNELS, _KERNEL, _STRIDE, first.size)
-    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten()), _CHANNELS * prod(second.size)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), FlattenPixels()), _CHANNELS * prod(second.size)
 
 
 def _nature_cnn(shape: tuple[int, ...]) -> tuple[nn.Sequential, int]:
