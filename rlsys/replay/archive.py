@@ -142,32 +142,18 @@ class EpisodeArchive:
         batch_size: int,
         length: int,
         *,
+        by_episode: bool = False,
         held_out: bool = False,
         epoch: int | None = None,
     ) -> Windows:
-        """Draws windows, uniformly over where they can begin.
+        """Draws windows, uniformly over where they can begin, or first over episodes, however long these are.
 
         Raises:
           ReplayError: no episode is long enough.
         """
         starts = self._known_starts(length, held_out, epoch)
-        return self.gather(starts[rng.integers(len(starts), size=batch_size)], length)
-
-    def draw_by_episode(
-        self,
-        rng: np.random.Generator,
-        batch_size: int,
-        length: int,
-        *,
-        held_out: bool = False,
-        epoch: int | None = None,
-    ) -> Windows:
-        """Draws windows from episodes drawn uniformly, however long these are.
-
-        Raises:
-          ReplayError: no episode is long enough.
-        """
-        starts = self._known_starts(length, held_out, epoch)
+        if not by_episode:
+            return self.gather(starts[rng.integers(len(starts), size=batch_size)], length)
         first = np.flatnonzero(np.diff(self._episode[starts], prepend=-1))  # of each episode's starts
         num = np.diff(first, append=len(starts))
         episode = rng.integers(len(first), size=batch_size)

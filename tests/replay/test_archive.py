@@ -110,7 +110,7 @@ def test_an_environment_that_begins_again_begins_an_episode() -> None:
 
 def test_draws_by_episode_do_not_favour_long_ones() -> None:
     archive = filled(collect(1))
-    windows = archive.draw_by_episode(np.random.default_rng(0), 4_000, 2, epoch=0)
+    windows = archive.draw(np.random.default_rng(0), 4_000, 2, by_episode=True, epoch=0)
     episodes = [tuple(key) for key in windows.frame[:, 0, :2].astype(int)]
     counts = np.array([episodes.count(key) for key in set(episodes)])
     assert counts.max() / counts.min() < 1.6

@@ -169,7 +169,7 @@ class SimpleLearner(Learner):
         first = archive.first(INPUT_FRAMES, epoch=newest).frame
         if not config.simulation_random_starts:
             return self._frames(np.repeat(first, size, axis=0))
-        frames = archive.draw_by_episode(self._rng, size, INPUT_FRAMES, epoch=newest).frame
+        frames = archive.draw(self._rng, size, INPUT_FRAMES, by_episode=True, epoch=newest).frame
         if config.simulation_flip_first_random_for_beginning:
             frames[0] = first[0]
         return self._frames(frames)
