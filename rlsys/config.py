@@ -119,8 +119,9 @@ class RuntimeConfig(Section):
     """Where learners compute; auto takes a GPU where the cluster has one."""
     learner_gpus: float = Field(1.0, gt=0.0)
     """GPUs that Ray reserves per learner when it computes on one; below 1 learners share a GPU."""
-    learner_threads: int | Literal["auto"] = "auto"
-    """torch threads of a learner on a CPU; auto: all cores of the machine, shared by the learners."""
+    learner_threads: int | Literal["auto"] = 1
+    """torch threads of a learner on a CPU; auto: all cores of the machine, shared by the learners, which pays for large
+    networks where rollout workers rest meanwhile; small ones it makes slower."""
     inference_workers: int | Literal["auto"] = 0
     """Processes that decide for the rollout workers, batched; 0: each decides itself; auto: one if there is a GPU."""
     inference_device: Literal["auto", "cpu", "cuda"] = "auto"
