@@ -7,7 +7,8 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-from rlsys.api import Algorithm, Baseline
+from rlsys.api import Algorithm
+from rlsys.baseline import Baseline
 from rlsys.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).parent

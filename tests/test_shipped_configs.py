@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from rlsys import catalogue, config, registry
-from rlsys.api import Baseline
+from rlsys.baseline import Baseline
 from rlsys.config import RuntimeConfig
 from rlsys.runtime.plan import resolve
 from rlsys.testing import deepmind_lab

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlsys.api import Baseline, BaselineContext, BaselineReport, BaselineRun
+from rlsys.baseline import Baseline, BaselineContext, BaselineReport, BaselineRun
 from rlsys.config import Loaded
 from rlsys.envs import make
 from rlsys.envs.vector import GameResult

@@ -261,7 +261,7 @@ def _check_agent(options: EvaluationOptions) -> None:
     """Refuses what means nothing to the agent."""
     if options.planning is not None and options.agent != "planner":
         raise ConfigError(
-            f"planning with agent = {options.agent}; only the planner tries in a model. Use agent planner."
+            f"rollouts or horizon with agent = {options.agent}; only the planner has them. Use agent planner."
         )
     others = ["temperatures"] if options.temperatures else []
     others += ["all_checkpoints"] if options.all_checkpoints else []

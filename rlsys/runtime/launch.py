@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from rlsys import registry
-from rlsys.api import Algorithm, Baseline
+from rlsys.api import Algorithm
+from rlsys.baseline import Baseline
 from rlsys.config import Loaded, override
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder

@@ -20,7 +20,7 @@ import rich.console
 
 import rlsys
 from rlsys import config, registry
-from rlsys.api import Baseline, BaselineContext, BaselineReport
+from rlsys.baseline import Baseline, BaselineContext, BaselineReport
 from rlsys.baselines.rllib.config import RllibConfig
 from rlsys.baselines.rllib.environment import RllibVectorEnv
 from rlsys.config import EnvConfig, RuntimeConfig

@@ -126,7 +126,7 @@ def test_the_planner_plays_with_the_model_of_the_checkpoint(tmp_path: Path, monk
 def test_a_planner_without_a_model_is_refused(run: Callable[..., Path]) -> None:
     with pytest.raises(CheckpointError, match="holds no world model; it was written without one"):
         evaluate_run(EvaluationOptions(str(run("searching", COUNTING)), agent="planner"))
-    with pytest.raises(ConfigError, match="planning with agent = policy; only the planner tries"):
+    with pytest.raises(ConfigError, match="rollouts or horizon with agent = policy; only the planner"):
         evaluate_run(EvaluationOptions(str(run("searching", COUNTING)), planning=Planning(3, 2)))
 
 

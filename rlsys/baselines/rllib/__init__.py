@@ -5,7 +5,7 @@ https://arxiv.org/abs/1912.00167; PPO: Schulman et al. 2017, https://arxiv.org/a
 neither torch nor Ray; they come with `check`.
 """
 
-from rlsys.api import Baseline, BaselineContext, BaselineRun
+from rlsys.baseline import Baseline, BaselineContext, BaselineRun
 from rlsys.baselines.rllib.config import RllibConfig
 
 

@@ -15,7 +15,7 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_TRAINED,
 )
 
-from rlsys.api import BaselineReport
+from rlsys.baseline import BaselineReport
 
 _GAMES = "rlsys_games"
 _MOST_GAMES = 100_000

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 from ray.exceptions import RayError
 
-from rlsys.api import BaselineContext, BaselineReport
+from rlsys.baseline import BaselineContext, BaselineReport
 from rlsys.baselines.rllib.metrics import Counters
 from rlsys.baselines.rllib.settings import build
 from rlsys.errors import WorkerError
 
 
 class RllibRun:
-    """RLlib's algorithm with its runners and learners; see `rlsys.api.BaselineRun`."""
+    """RLlib's algorithm with its runners and learners; see `rlsys.baseline.BaselineRun`."""
 
     def __init__(self, context: BaselineContext) -> None:
         settings = build(context)

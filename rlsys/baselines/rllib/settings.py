@@ -13,7 +13,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import register_env
 
-from rlsys.api import BaselineContext
+from rlsys.baseline import BaselineContext
 from rlsys.baselines.rllib.config import RllibConfig
 from rlsys.baselines.rllib.environment import RllibVectorEnv, is_picture
 from rlsys.baselines.rllib.metrics import GamesCallback
