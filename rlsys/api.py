@@ -382,6 +382,8 @@ class Algorithm:
       is_reactive: each row of `Policy.act` depends on that row alone, and not on which environment it is, so that
         inference workers may decide for the environments of many rollout workers at once.
       make_world: builds the world model that a learner saved, for play and for evaluation; None without one.
+      environments: the section's field that says how many environments all rollout workers share, where that decides
+        what is learned; empty where each has runtime.environments_per_worker.
     """
 
     name: str
@@ -394,3 +396,4 @@ class Algorithm:
     debug: Mapping[str, Any] = field(default_factory=dict)
     is_reactive: bool = False
     make_world: Callable[[WorldContext], World] | None = None
+    environments: str = ""

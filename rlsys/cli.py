@@ -21,7 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_DEFAULT_PROFILE = "laptop"
 _BOARDS = ("grafana", "wandb")
 
 Overrides = Annotated[
@@ -32,7 +31,10 @@ Overrides = Annotated[
 ]
 Profile = Annotated[
     str | None,
-    typer.Option(help=f"How many workers: a file in launch/, {_DEFAULT_PROFILE} if not given.", show_default=False),
+    typer.Option(
+        help="How many workers: a file in launch/, over the experiment; without it laptop is beneath.",
+        show_default=False,
+    ),
 ]
 Run = Annotated[str, typer.Argument(help="A run's folder, <experiment>/<run-id>, or an experiment for its latest run.")]
 
@@ -122,12 +124,12 @@ def launch(
         raise ConfigError("no experiment; name one, or a run with --resume RUN. 'rlsys list' shows all experiments.")
     if submit and inline:
         raise ConfigError("--submit with --inline; a job trains on a cluster. Leave one of them out.")
-    loaded = config.load(name, profile or _DEFAULT_PROFILE, given) if name is not None else None
+    loaded = config.load(name, profile, given) if name is not None else None
     if submit:
         from rlsys.runtime.submit import Order
         from rlsys.runtime.submit import submit as hand_over
 
-        typer.echo(hand_over(Order(name, profile or _DEFAULT_PROFILE, resume, given), loaded))
+        typer.echo(hand_over(Order(name, profile, resume, given), loaded))
         raise typer.Exit
 
     from rlsys.runtime.launch import launch as run
@@ -156,9 +158,7 @@ def plan(
 
     if machines is not None and address is not None:
         raise ConfigError(f"--machines {machines} with --address {address}; a run is on one or the other. Give one.")
-    loaded = config.load(
-        name, profile or _DEFAULT_PROFILE, [*(overrides or ()), f"runtime.address={address or 'null'}"]
-    )
+    loaded = config.load(name, profile, [*(overrides or ()), f"runtime.address={address or 'null'}"])
     show_outlook(loaded, machines, seconds, as_json=as_json)
 
 
@@ -247,7 +247,7 @@ def show(
     from rlsys import config
     from rlsys.terminal import as_text, print_table
 
-    loaded = config.load(name, profile or _DEFAULT_PROFILE, overrides or ())
+    loaded = config.load(name, profile, overrides or ())
     rows = [
         (field.path, as_text(field.value), field.layer, as_text(field.default), field.meaning)
         for field in config.describe(loaded)

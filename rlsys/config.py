@@ -3,8 +3,9 @@
 Layers, later ones win; `Loaded.origin` remembers which one set each field:
 
     default      the field's default in its model
+    profile      launch/laptop.yaml, where no profile is named: it fills in what the experiment leaves open
     experiment   configs/<name>.yaml
-    profile      launch/<profile>.yaml
+    profile      launch/<profile>.yaml, where one is named
     debug        what `debug=true` shrinks: see `_DEBUG` and `Algorithm.debug`
     override     KEY=VALUE on the command line, dotted: `muzero.num_simulations=50`
 
@@ -15,7 +16,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import pydantic
@@ -24,7 +25,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, create_
 from rlsys import registry
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.fields import described_fields, explain
-from rlsys.yaml_tree import at, format_yaml, leaves, merge, parse_overrides
+from rlsys.yaml_tree import Tree, at, format_yaml, leaves, merge, parse_overrides
 from rlsys.yaml_tree import read_yaml as read_yaml  # noqa: PLC0414 - part of this module's interface
 
 
@@ -100,13 +101,19 @@ class EnvConfig(Section):
         return self
 
 
+ENVIRONMENTS_PER_WORKER = 32
+"""What runtime.environments_per_worker = auto stands for, where nothing else says how many environments there are."""
+
+
 class RuntimeConfig(Section):
     """How many workers of each kind, where they run and how they are bounded; a launch profile sets these."""
 
-    rollout_workers: int | Literal["auto"] = "auto"
-    """Processes that step environments; auto: one per CPU core of the cluster."""
-    environments_per_worker: int = Field(32, ge=1)
-    """Environments that one rollout worker steps in lockstep, acting once for all of them."""
+    rollout_workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Processes that step environments; auto: one per CPU core of the cluster. Where all of them share a number of
+    environments that the algorithm sets, there are at most so many: the most that can share them equally."""
+    environments_per_worker: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Environments that one rollout worker steps in lockstep, acting once for all of them; auto: 32, or an equal share
+    of those that the algorithm sets (ppo.num_environments, simple.real_batch_size), which then has to stay auto."""
     rollout_cpus: float = Field(1.0, ge=0.0)
     """CPU cores that Ray reserves per rollout worker (0: any number fits on one machine)."""
     rollout_threads: int = Field(1, ge=1)
@@ -303,26 +310,29 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in data_folder("launch").glob("*.yaml"))
 
 
-def load(name: str, profile: str = "laptop", overrides: Iterable[str] = ()) -> Loaded:
+def load(name: str, profile: str | None = None, overrides: Iterable[str] = ()) -> Loaded:
     """Merges configs/<name>.yaml, launch/<profile>.yaml and KEY=VALUE overrides.
 
     Args:
       name: an experiment's name, or the path of a YAML file.
-      profile: a launch profile's name, or the path of a YAML file.
+      profile: a launch profile's name, or the path of a YAML file, which wins over the experiment; None takes
+        `DEFAULT_PROFILE`, over which the experiment wins.
       overrides: `section.field=value` strings; the value is read as YAML.
 
     Raises:
       ConfigError: an unknown name or key, a wrong type, or values that exclude each other.
     """
-    experiment_file, profile_file = _find(name, "configs", "experiment"), _find(profile, "launch", "profile")
+    experiment_file = _find(name, "configs", "experiment")
+    profile_file = _find(profile or DEFAULT_PROFILE, "launch", "profile")
     overriding = parse_overrides(overrides)
     debug = overriding.pop("debug", False)
     if not isinstance(debug, bool):
         raise ConfigError(f"debug = {debug!r}; it must be true or false. Write debug=true.")
     layers = {"experiment": read_yaml(experiment_file), "profile": read_yaml(profile_file)}
+    if profile is None:
+        layers = dict(reversed(layers.items()))
     if debug:
-        algorithm = overriding.get("algorithm", layers["experiment"].get("algorithm"))
-        layers["debug"] = merge(_DEBUG, {str(algorithm): dict(registry.get(str(algorithm)).debug)})
+        layers["debug"] = _debug(str(overriding.get("algorithm", layers["experiment"].get("algorithm"))))
     layers["override"] = overriding
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -338,7 +348,7 @@ def load(name: str, profile: str = "laptop", overrides: Iterable[str] = ()) -> L
     where = {path: places[layer] for path, layer in origin.items()}
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     experiment = build(merged, str(experiment_file), where)
-    return Loaded(stem, profile, experiment, origin)
+    return Loaded(stem, profile or DEFAULT_PROFILE, experiment, origin)
 
 
 def override(loaded: Loaded, overrides: Iterable[str]) -> Loaded:
@@ -406,8 +416,9 @@ def dump(experiment: Experiment) -> str:
     return format_yaml(experiment.model_dump(mode="json"))
 
 
+DEFAULT_PROFILE = "laptop"
 _DEBUG: dict[str, Any] = {
-    "runtime": {"rollout_workers": 1, "environments_per_worker": 4, "tick_s": 0.2},
+    "runtime": {"rollout_workers": 1, "tick_s": 0.2},
     "run": {
         "training_steps": 20,
         "evaluate_every_learner_steps": 10,
@@ -417,9 +428,19 @@ _DEBUG: dict[str, Any] = {
     },
 }
 """What `debug=true` sets beneath the other overrides, together with `Algorithm.debug`."""
+_DEBUG_ENVIRONMENTS = 4
 
 
 _COMMAND_LINE = "on the command line"
+
+
+def _debug(algorithm: str) -> Tree:
+    """Returns what shrinks an experiment of this algorithm to seconds."""
+    found = registry.get(algorithm)
+    tree = merge(_DEBUG, {algorithm: dict(found.debug)})
+    if not getattr(found, "environments", ""):
+        tree["runtime"] = {**tree["runtime"], "environments_per_worker": _DEBUG_ENVIRONMENTS}
+    return tree
 
 
 def _find(name: str, kind: Literal["configs", "launch"], noun: str) -> Path:

@@ -64,11 +64,24 @@ def test_later_layers_win_and_the_origin_names_the_winner() -> None:
     loaded = config.load("checking-cartpole", overrides=["run.minutes=2", "checking.batch_size=64"])
     experiment = loaded.experiment
     assert (experiment.run.seed, loaded.origin["run.seed"]) == (3, "experiment")
-    assert (experiment.run.evaluation_episodes, loaded.origin["run.evaluation_episodes"]) == (5, "profile")
+    assert (experiment.run.evaluation_episodes, loaded.origin["run.evaluation_episodes"]) == (7, "experiment")
     assert (experiment.runtime.rollout_workers, loaded.origin["runtime.rollout_workers"]) == (4, "profile")
     assert (experiment.run.minutes, loaded.origin["run.minutes"]) == (2.0, "override")
     assert (experiment.section.batch_size, loaded.origin["checking.batch_size"]) == (64, "override")
     assert (experiment.section.length, "checking.length" in loaded.origin) == (5, False)
+
+
+def test_an_experiment_wins_over_the_default_profile_and_loses_against_one_that_is_named(
+    folders: Callable[[str, str], Path],
+) -> None:
+    mine = str(folders("mine", "algorithm: checking\nruntime: {rollout_workers: 1}"))
+    layers = {profile: config.load(mine, profile) for profile in (None, "laptop")}
+    found = {
+        profile: (loaded.experiment.runtime.rollout_workers, loaded.origin["runtime.rollout_workers"])
+        for profile, loaded in layers.items()
+    }
+    assert found == {None: (1, "experiment"), "laptop": (4, "profile")}
+    assert {loaded.experiment.runtime.environments_per_worker for loaded in layers.values()} == {8}, "left open"
 
 
 def test_a_later_override_of_the_same_key_wins() -> None:

@@ -40,8 +40,22 @@ def test_every_experiment_fits_every_profile(experiment: str, profile: str, monk
     if isinstance(algorithm, Baseline):
         return  # it settles its own workers: tests/baselines
     plan = resolve(loaded, algorithm, num_cpus=48, num_gpus=1)
-    assert plan.num_rollout_workers == 48
+    shared = algorithm.environments and getattr(plan.section, algorithm.environments)
+    assert plan.num_rollout_workers == min(48, shared or 48)
     assert plan.runtime.learner_device == "cuda"
+
+
+@pytest.mark.parametrize("experiment", [name for name in config.experiment_names() if not name.startswith("rllib-")])
+def test_what_is_learned_from_does_not_depend_on_the_number_of_cores(
+    experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "deepmind_lab", deepmind_lab)
+    loaded = config.load(experiment)
+    algorithm = registry.get_algorithm(loaded.experiment.algorithm, "this test")
+    plans = [resolve(loaded, algorithm, num_cpus=cores, num_gpus=0) for cores in (1, 2, 3, 4, 48)]
+    assert len({(repr(plan.table), repr(plan.segments)) for plan in plans}) == 1
+    if plans[0].segments.on_policy:
+        assert len({plan.num_environments for plan in plans}) == 1
 
 
 def test_the_list_says_something_about_everything() -> None:

@@ -46,6 +46,6 @@ def _play(plan: Plan, weights: Weights, final: FinalEvaluation, repetition: int)
     policy.set_weights(weights)
     env = changed_env(plan.env, final.env, f"run.final_evaluation '{final.name}'")
     seed = plan.run.seed + repetition * _SEEDS_PER_REPETITION
-    most = plan.runtime.environments_per_worker
+    most = plan.environments_per_worker
     explore = plan.run.evaluation_explore
     return play_episodes(policy, env, final.episodes, seed, explore=explore, max_environments=most)

@@ -257,7 +257,7 @@ class InlineRun:
     def _sync(self, *, force: bool) -> None:
         """Hands the newest weights to each worker whose turn is over, or which has made its decisions with the last."""
         for index, worker in enumerate(self._workers):
-            self._steps_since_sync[index] += self._plan.runtime.environments_per_worker
+            self._steps_since_sync[index] += self._plan.environments_per_worker
             due = worker.awaits_weights
             if not self._plan.segments.on_policy:
                 due = self._steps_since_sync[index] >= self._plan.runtime.weight_sync_frequency

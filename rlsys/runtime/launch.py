@@ -105,6 +105,11 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
         if step is not None:
             tracker.rewind(step)
         recorder = Recorder(plan, progress, tracker, console, presence)
+        if plan.num_rollout_workers != loaded.experiment.runtime.rollout_workers != "auto":
+            console.message(
+                f"runtime.rollout_workers = {loaded.experiment.runtime.rollout_workers}: {plan.num_rollout_workers} of "
+                f"them share the {plan.num_environments} environments of the {plan.algorithm.name} section equally"
+            )
         desk = Desk(plan.folder, scaled=lambda workers: run_folder.note_workers(plan.folder, workers))
         with (
             _runner(plan, inline, progress, recorder, checkpoints) as runner,

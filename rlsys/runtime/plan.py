@@ -10,7 +10,7 @@ import numpy as np
 import pydantic
 
 from rlsys.api import Algorithm, PolicyContext, SegmentSpec, TableSpec
-from rlsys.config import EnvConfig, Loaded, RunConfig, RuntimeConfig
+from rlsys.config import ENVIRONMENTS_PER_WORKER, EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs import make
 from rlsys.errors import ConfigError, RlsysError, did_you_mean
 from rlsys.replay.limiter import RateLimiter
@@ -79,7 +79,13 @@ class Plan:
     @property
     def num_environments(self) -> int:
         """Environments of all rollout workers."""
-        return self.num_rollout_workers * self.runtime.environments_per_worker
+        return self.num_rollout_workers * self.environments_per_worker
+
+    @property
+    def environments_per_worker(self) -> int:
+        """Environments of one rollout worker, resolved."""
+        assert isinstance(self.runtime.environments_per_worker, int)
+        return self.runtime.environments_per_worker
 
     @property
     def checkpoints(self) -> str:
@@ -112,7 +118,7 @@ class Plan:
 
     def policy_context(self, worker: int, incarnation: int) -> PolicyContext:
         """Returns what the policy of one rollout worker is built from."""
-        size = self.runtime.environments_per_worker
+        size = self.environments_per_worker
         seed = self.seeds("policy", worker, incarnation)[0]
         return PolicyContext(self.section, self.env_spec, seed, worker * size, size)
 
@@ -152,14 +158,7 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
     """
     experiment = loaded.experiment
     runtime = experiment.runtime
-    settled: dict[str, Any] = {}
-    if runtime.rollout_workers == "auto":
-        settled["rollout_workers"] = max(1, num_cpus)
-    elif runtime.rollout_workers < 1:
-        raise ConfigError(
-            f"runtime.rollout_workers = {runtime.rollout_workers}; it must be at least 1, or auto. "
-            "Without rollout workers nothing would be learned from."
-        )
+    settled = _share_environments(experiment, algorithm, num_cpus)
     if runtime.learner_device == "auto":
         settled["learner_device"] = "cuda" if num_gpus else "cpu"
     if runtime.inference_workers == "auto":
@@ -190,6 +189,40 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
         plan = replace(plan, runtime=runtime.model_copy(update={"replay_shards": runtime.learners}))
     check(plan)
     return plan
+
+
+def _share_environments(experiment: Experiment, algorithm: Algorithm, num_cpus: int) -> dict[str, Any]:
+    """Returns how many rollout workers there are, and how many environments each has.
+
+    Where the algorithm says how many environments there are, as a batch has rows of all of them, what is learned must
+    not depend on the number of workers: there are as many as can share the environments equally.
+    """
+    runtime = experiment.runtime
+    workers = max(1, num_cpus) if runtime.rollout_workers == "auto" else runtime.rollout_workers
+    if not algorithm.environments:
+        auto = runtime.environments_per_worker == "auto"
+        size = ENVIRONMENTS_PER_WORKER if auto else runtime.environments_per_worker
+        return {"rollout_workers": workers, "environments_per_worker": size}
+    total, where = getattr(experiment.section, algorithm.environments), f"{algorithm.name}.{algorithm.environments}"
+    if runtime.environments_per_worker != "auto":
+        raise ConfigError(
+            f"runtime.environments_per_worker = {runtime.environments_per_worker} with {where} = {total}, which all "
+            f"rollout workers share equally. Leave it out, or set {where}."
+        )
+    if total % runtime.learners:
+        raise ConfigError(
+            f"{where} = {total} cannot be divided among runtime.learners = {runtime.learners}; each rank learns from "
+            "an equal share. Change either."
+        )
+    if runtime.rollout_workers == "auto":
+        workers = max(workers, runtime.learners)
+    fitting = [count for count in range(1, min(workers, total) + 1) if total % count == 0 == count % runtime.learners]
+    if not fitting:
+        raise ConfigError(
+            f"runtime.rollout_workers = {workers} with runtime.learners = {runtime.learners}; {algorithm.name} needs "
+            "the same number of workers for each. Raise rollout_workers."
+        )
+    return {"rollout_workers": fitting[-1], "environments_per_worker": total // fitting[-1]}
 
 
 def check(plan: Plan) -> None:

@@ -28,13 +28,13 @@ class Order:
 
     Attributes:
       name: the experiment: a name or a YAML file; None to resume.
-      profile: a name or a YAML file.
+      profile: a name or a YAML file; None if none was named.
       resume: the run to go on with; None for a new one.
       overrides: KEY=VALUE.
     """
 
     name: str | None
-    profile: str
+    profile: str | None
     resume: str | None
     overrides: Sequence[str]
 
@@ -91,7 +91,9 @@ def _files(order: Order) -> Iterator[tuple[list[str], str | None]]:
     with tempfile.TemporaryDirectory() as folder:
         if order.resume is None and order.name is not None:
             experiment, profile = Path(folder, "configs"), Path(folder, "launch")
-            command += [_word(order.name, experiment), "--profile", _word(order.profile, profile)]
+            command.append(_word(order.name, experiment))
+            if order.profile is not None:
+                command += ["--profile", _word(order.profile, profile)]
         yield command, folder if any(Path(folder).iterdir()) else None
 
 

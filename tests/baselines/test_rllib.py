@@ -120,7 +120,6 @@ def test_every_shipped_experiment_is_one_that_rllib_takes(name: str, overrides: 
         ({"section": {"algorithm": "ppo", "train_batch_size": 64}}, "minibatch_size"),
         ({"runtime": {"rollout_cpus": 1}, "section": {"env_runners": 5}}, "cluster's 4 CPU cores"),
         ({"runtime": {"learner_device": "cuda"}, "num_gpus": 0}, "has no GPU"),
-        ({"runtime": {"rollout_workers": 0}}, "at least 1"),
     ],
 )
 def test_what_rllib_cannot_do_is_refused_in_one_line(wrong: dict[str, Any], message: str) -> None:

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from test_program import MakePlan, MakeRecorder, started
 
+from rlsys import config
+from rlsys.algorithms import ppo
 from rlsys.api import SegmentSpec
 from rlsys.errors import ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.inline import InlineRun, LocalQueue
-from rlsys.runtime.plan import Plan, check
+from rlsys.runtime.plan import Plan, check, resolve
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.workers import learning
 from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.rollout import RolloutWorker
-from rlsys.runtime.workers.weights import unpack
+from rlsys.runtime.workers.weights import Packed, unpack
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 from rlsys.types import Weights
 
@@ -111,6 +113,44 @@ def test_a_turn_is_as_long_however_many_environments_share_it(num_environments: 
     assert (spec.length, spec.on_policy) == shared
     assert spec.length * spec.on_policy * num_environments >= 3_200
     assert SegmentSpec(length=7, on_policy=3).shared_out(num_environments).length == 7
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 9])
+def test_an_iteration_of_ppo_learns_from_the_same_rows_whatever_the_number_of_workers(workers: int) -> None:
+    overrides = ["debug=true", f"runtime.rollout_workers={workers}"]
+    plan = resolve(config.load("ppo-cartpole", overrides=overrides), ppo.ALGORITHM, num_cpus=1, num_gpus=0)
+    published: list[Packed] = []
+    queue = LocalQueue(plan)
+    learner = LearnerWorker(plan, queue, published.append)
+    learner.publish()
+    for index in range(plan.num_rollout_workers):
+        worker = RolloutWorker(plan, index)
+        worker.set_weights(unpack(published[-1]))
+        while not worker.awaits_weights:
+            for block in worker.step():
+                queue.insert(block)
+    batch = queue.sample(plan.table.batch_size, plan.segments.length)
+    assert batch.reward.shape == (4, 10)
+    assert len(np.unique(batch.environment)) == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["runtime.environments_per_worker=8"],
+            r"environments_per_worker = 8 with ppo.num_environments = 16, which",
+        ),
+        (["runtime.learners=3"], r"ppo.num_environments = 16 cannot be divided among runtime.learners = 3"),
+        (
+            ["runtime.learners=2", "runtime.rollout_workers=1"],
+            r"rollout_workers = 1 with runtime.learners = 2; ppo needs",
+        ),
+    ],
+)
+def test_environments_that_cannot_be_shared_as_asked_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(config.load("ppo-cartpole", overrides=overrides), ppo.ALGORITHM, num_cpus=1, num_gpus=0)
 
 
 def test_an_inline_run_takes_turns_and_resumes(make_plan: MakePlan, make_recorder: MakeRecorder) -> None:

@@ -29,6 +29,7 @@ ALGORITHM = Algorithm(
     segments=segments,
     table=table,
     check=check,
-    debug={"epoch_length": 10, "optimization_batch_size": 5, "hidden_size": 16},
+    debug={"num_environments": 4, "epoch_length": 10, "optimization_batch_size": 5, "hidden_size": 16},
+    environments="num_environments",
 )
 """PPO as the runtime sees it."""

@@ -21,6 +21,9 @@ class PPOConfig(Section):
     use_epochs: bool = False
     """Tell the network by an embedding in which epoch of a simulation it learns, or that it acts for real (SimPLe)."""
 
+    num_environments: int = Field(16, ge=1)
+    """Environments that all rollout workers share equally, so that an iteration is as large on every machine: it has
+    num_environments × unrolls × epoch_length rows (upstream: batch_size)."""
     unrolls: int = Field(1, ge=1)
     """Unrolls of each environment in an iteration (upstream: effective_num_agents, of one environment)."""
     epoch_length: int = Field(50, ge=2)

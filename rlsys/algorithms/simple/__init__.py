@@ -47,6 +47,7 @@ ALGORITHM = Algorithm(
         "ppo_epochs_num": 2,
         "simulated_rollout_length": 5,
         "simulated_batch_size": 2,
+        "real_batch_size": 4,
         "real_unrolls": 2,
         "real_unroll_length": 16,
         "wm_eval_batch_size": 2,
@@ -66,5 +67,6 @@ ALGORITHM = Algorithm(
         "ppo": {"learning_rate": 1e-4, "use_epochs": True, "hidden_size": 16, "optimization_batch_size": 4},
     },
     make_world=_make_world,
+    environments="real_batch_size",
 )
 """SimPLe as the runtime sees it."""

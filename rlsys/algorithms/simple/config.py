@@ -112,10 +112,12 @@ class SimpleConfig(Section):
 
     learn_from_real: bool = True
     """Train the policy on what was collected, too, as upstream does; false: inside the world model only."""
+    real_batch_size: int = Field(1, ge=1)
+    """Real environments that all rollout workers share equally."""
     real_unrolls: int = Field(16, ge=1)
     """Unrolls of real environments in an iteration of PPO (upstream: real_ppo_effective_num_agents)."""
     real_unroll_length: int = Field(200, ge=2)
-    """Rows of these (upstream: real_ppo_epoch_length is 16 · 200); with more environments they are shorter."""
+    """Rows of these (upstream: real_ppo_epoch_length is 16 · 200); with more than real_unrolls environments fewer."""
 
     eval_world_model: bool = True
     """Compare the world model with held-out episodes after each epoch."""

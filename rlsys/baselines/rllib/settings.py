@@ -18,7 +18,7 @@ from rlsys.baselines.rllib.config import RllibConfig
 from rlsys.baselines.rllib.environment import RllibVectorEnv, is_picture
 from rlsys.baselines.rllib.metrics import GamesCallback
 from rlsys.baselines.rllib.networks import PixelCatalog
-from rlsys.config import EnvConfig
+from rlsys.config import ENVIRONMENTS_PER_WORKER, EnvConfig
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.types import EnvSpec
 
@@ -91,8 +91,10 @@ def num_env_runners(context: BaselineContext) -> int:
 
 def environments_per_runner(context: BaselineContext) -> int:
     """Returns how many environments each of them steps."""
-    wanted = context.config.environments_per_runner
-    return int(context.runtime.environments_per_worker if wanted == "auto" else wanted)
+    for wanted in (context.config.environments_per_runner, context.runtime.environments_per_worker):
+        if wanted != "auto":
+            return int(wanted)
+    return ENVIRONMENTS_PER_WORKER
 
 
 def _check_extra(config: RllibConfig) -> None:
@@ -125,8 +127,6 @@ def _check_network(config: RllibConfig, env: EnvSpec) -> None:
 def _check_workers(context: BaselineContext) -> None:
     """Refuses what RLlib would wait for without an end."""
     runners, cpus = num_env_runners(context), context.runtime.rollout_cpus
-    if runners < 1:
-        raise ConfigError(f"runtime.rollout_workers = {runners}; it must be at least 1, or auto. Set it to 1 or more.")
     if runners * cpus > context.num_cpus:
         raise ConfigError(
             f"{runners} environment runners with runtime.rollout_cpus = {cpus:g} need more than the cluster's "

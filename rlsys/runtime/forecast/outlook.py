@@ -84,7 +84,7 @@ def _memory_rows(prediction: Prediction) -> list[tuple[str, ...]]:
 
 
 def _rows(plan: Plan, prediction: Prediction, costs: Costs) -> list[tuple[str, str]]:
-    acting, size = costs.acting, plan.runtime.environments_per_worker
+    acting, size = costs.acting, plan.environments_per_worker
     step = f"simulators {_milliseconds(acting.env_s)}, deciding {_milliseconds(acting.act_s)}"
     step += f", segments {_milliseconds(acting.write_s)}, waiting {_milliseconds(acting.sleep_s)}"
     device = plan.runtime.learner_device

@@ -150,7 +150,7 @@ class _Bounds:
         ratio = 1.0 if plan.segments.unroll else plan.table.samples_per_insert
         self.updates_per_env_step = (ratio or 0.0) * acting.items_per_env_step / batch_items
         self._knows_learner = costs.learning.device == runtime.learner_device
-        size = runtime.environments_per_worker
+        size = plan.environments_per_worker
         inserts = acting.items_per_env_step / acting.items_per_insert
         insert_bytes = inserts * acting.insert_bytes * _COPY_S
         pulls = 1.0 / runtime.weight_sync_frequency
@@ -188,7 +188,7 @@ class _Bounds:
     def all(self) -> list[Bound]:
         """Returns every bound; of a learner on a device that is not here there is none."""
         plan, acting = self._plan, self._costs.acting
-        runtime, size = plan.runtime, plan.runtime.environments_per_worker
+        runtime, size = plan.runtime, plan.environments_per_worker
         own_s = sum(self._rollout_s.values()) * size
         waits_s = acting.sleep_s + (_CALL_S + _SERVE_S + acting.act_s if self._decides_elsewhere else 0.0)
         bounds = [
@@ -214,7 +214,7 @@ class _Bounds:
 
     def _part_of_rollouts(self) -> str:
         acting = self._costs.acting
-        size = self._plan.runtime.environments_per_worker
+        size = self._plan.environments_per_worker
         environment_s = self._rollout_s["environments"] * size + acting.sleep_s
         return "the environments" if environment_s >= self._rollout_s["acting"] * size else "acting"
 

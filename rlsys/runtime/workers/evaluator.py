@@ -66,7 +66,7 @@ def _play(plan: Plan, cell: Cell, weights: Weights, on_frame: OnFrame | None) ->
         plan.run.evaluation_episodes,
         seed,
         explore=plan.run.evaluation_explore,
-        max_environments=min(plan.run.evaluation_episodes, plan.runtime.environments_per_worker),
+        max_environments=min(plan.run.evaluation_episodes, plan.environments_per_worker),
         on_frame=on_frame,
     )
     return echo(weights.version, policy.weights()), statistics

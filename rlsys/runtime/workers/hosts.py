@@ -58,7 +58,7 @@ class RolloutHost:
         self._worker = RolloutWorker(plan, index, incarnation, policy)
         self._outlet: Outlet
         if plan.segments.unroll:
-            self._outlet = QueueOutlet(shards[index % len(shards)], plan.runtime.environments_per_worker)
+            self._outlet = QueueOutlet(shards[index % len(shards)], plan.environments_per_worker)
         else:
             self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
         self._weights = policy or RemoteWeights(server)

@@ -85,7 +85,7 @@ class RolloutWorker:
     def __init__(self, plan: Plan, index: int, incarnation: int = 0, policy: Policy | None = None) -> None:
         """Builds environments and, unless one is given that decides elsewhere, a policy."""
         self._plan = plan
-        self._size = plan.runtime.environments_per_worker
+        self._size = plan.environments_per_worker
         self._env = BatchedEnv(plan.env, plan.seeds("environment", index, incarnation, count=self._size))
         self._policy = policy or plan.algorithm.make_policy(plan.policy_context(index, incarnation))
         self._state = self._policy.initial_state(self._size)
