@@ -237,6 +237,7 @@ class InlineRun:
         return is_best
 
     def _checkpoint(self, *, extra: bool = False) -> None:
+        self._recorder.check()
         try:
             with self._checkpoints.begin(self._progress.learner_steps, extra=extra) as draft:
                 draft.write("progress", self._progress.save())

@@ -25,7 +25,7 @@ from rlsys.runtime.hardware import of_cluster, this_machine
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.metrics.report import write_report
-from rlsys.runtime.metrics.tracking import Tracker
+from rlsys.runtime.metrics.tracking import Tracker, log_warning
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.process import prepare, use_threads
@@ -65,10 +65,19 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
       RlsysError: what the user can resolve; nothing was overwritten.
     """
     prepare(exact=inline)
+    with contextlib.ExitStack() as led:
+        return _launch(loaded, inline=inline, resume=resume, overrides=overrides, led=led)
+
+
+def _launch(
+    loaded: Loaded | None, *, inline: bool, resume: str | None, overrides: Sequence[str], led: contextlib.ExitStack
+) -> int:
+    """Launches; `led` is closed when the run is led no more, however that ends."""
     step, folder, presence = None, None, None
     if resume is not None:
         folder = find_run(resume)
-        presence = Presence(folder)  # before anything is read that its other leader may be replacing
+        # before anything is read that its other leader may be replacing
+        presence = led.enter_context(contextlib.closing(Presence(folder, say=log_warning)))
         saved = run_folder.load(folder)
         registry.get_algorithm(saved.experiment.algorithm, f"--resume {resume}")
         loaded = override(saved, overrides)
@@ -82,9 +91,10 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
     _check_storage(loaded)
     plan = _plan(loaded, found, inline)
     plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded))
-    presence = presence or Presence(plan.folder)
+    presence = presence or led.enter_context(contextlib.closing(Presence(plan.folder)))
     progress = Progress(plan.run)
     checkpoints = Checkpoints(plan.checkpoints, keep=plan.run.keep_checkpoints)
+    checkpoints.check_writable()
     if step is not None:
         opened = checkpoints.open(step, parts=["progress"])
         progress.load(opened.read("progress"))
@@ -115,18 +125,26 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
             _runner(plan, inline, progress, recorder, checkpoints) as runner,
             stops_on_signals(lambda: runner.stop("interrupted; a checkpoint was written")) as received,
         ):
+            presence.on_move(lambda moved: _follow(moved, plan, checkpoints, runner))
             runner.start(step)
             progress.begin()
             reason = runner.run(desk)
             presence.end("ending", reason)
             recorder.finish()
-        if plan.run.final_evaluation and not received:
+        if plan.run.final_evaluation and not received and presence.folder == plan.folder:
             console.message(f"{reason}; the final evaluation begins")
             evaluate_finally(plan, checkpoints, progress, tracker)
-        write_report(plan.folder)
+        write_report(presence.folder)
         presence.end("done", reason)
-        console.finish(f"{reason}. Continue with: rlsys launch --resume {plan.name}/{plan.folder.name}")
+        run = f"{plan.name}/{plan.folder.name}" if presence.folder == plan.folder else presence.folder
+        console.finish(f"{reason}. Continue with: rlsys launch --resume {run}")
     return 130 if received else 0
+
+
+def _follow(folder: Path, plan: Plan, checkpoints: Checkpoints, runner: Runner) -> None:
+    """Ends a run whose folder was moved while it trained, with a checkpoint there: workers know the old place only."""
+    checkpoints.move_to(checkpoints_of(plan.run, folder))
+    runner.stop(f"its folder was moved to {folder}; a checkpoint was written there")
 
 
 @contextlib.contextmanager

@@ -7,15 +7,17 @@ cluster: so nothing has to listen on a port, and a run's privacy is that of its 
 import contextlib
 import json
 import os
-import socket
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from rlsys.errors import CheckpointError, RlsysError
+from rlsys.errors import CheckpointError, RlsysError, WorkerError
+from rlsys.runtime.lease import BEAT_S, Holder, Lease
 from rlsys.runtime.metrics.roster import WorkerRow
 from rlsys.runtime.status import Status
 
@@ -23,10 +25,7 @@ State = Literal["starting", "training", "ending", "done", "failed", "lost"]
 
 _FILE = "status.json"
 _WORKERS_FILE = "workers.json"
-_BEAT_S = 2.0
 _LOST_AFTER_S = 60.0
-_REUSED_AFTER_S = 3600.0
-"""A process of that number is somebody else's by then; a final evaluation may be silent for long."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class Sighting:
 
     Attributes:
       folder: of the run.
-      state: starting, training, ending, done, failed, or lost: it said nothing for a minute, or its process is gone.
+      state: starting, training, ending, done, failed, or lost: its process is gone, or, where that cannot be looked at,
+        it said nothing for a minute.
       reason: why it ended, or what it waits for.
       host, pid: of the process that leads it.
       seen: Unix time of its last sign of life.
@@ -62,40 +62,93 @@ class Sighting:
 
 
 class Presence:
-    """Says in a run's folder that the run is there, for as long as the context lasts."""
+    """Leads a run, and says in its folder that it is there, for as long as the context lasts.
 
-    def __init__(self, folder: Path) -> None:
-        """Looks whether somebody else leads this run.
+    Signs of life come from a thread of its own, whatever the run is busy with. It also looks whether the folder is
+    still where it was: a run whose folder is moved goes on writing in it, as far as that is open, and ends.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
+        """Claims the run; looking and claiming are one act.
+
+        Args:
+          folder: of the run.
+          say: shows what is waited for, if somebody may still lead it who cannot be looked at from here.
 
         Raises:
           CheckpointError: it is being trained already; two would overwrite each other's checkpoints.
         """
+        self._lease = Lease.claim(folder, signs=lambda: _last_sign(folder), say=say)
         self._folder = folder
-        before = look(folder)
-        if before is not None and before.is_alive:
-            raise CheckpointError(
-                f"{before.name} is being trained by process {before.pid} on {before.host}. Follow it with "
-                f"'rlsys attach {before.name}', or end it first with 'rlsys stop {before.name}'."
-            )
+        self._directory = os.open(folder, os.O_RDONLY)
         self._state: State = "starting"
         self._reason = ""
         self._status: Status | None = None
         self._workers: Callable[[], Sequence[WorkerRow]] = tuple
+        self._moved: Callable[[Path], None] = lambda folder: None
+        self._is_gone = False
+        self._beats = 0
         self._written = 0.0
+        self._writing = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="signs of life", daemon=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's folder is now."""
+        return self._folder
 
     def __enter__(self) -> "Presence":
         self._write()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
         if error is not None:
             text = " ".join(str(error).split())
             self._state = "failed"
             self._reason = text if isinstance(error, RlsysError) and text else f"{type(error).__name__}: {text}"
         with contextlib.suppress(OSError):  # a full disk must not hide why the run ended
             self._write()
+        self.close()
+
+    def close(self) -> None:
+        """Gives the run back, without a word; does nothing the second time."""
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+            self._lease.release()
+
+    def on_move(self, moved: Callable[[Path], None]) -> None:
+        """Calls `moved`, from another thread, with the place to which the run's folder is moved under it."""
+        self._moved = moved
+
+    def check(self) -> None:
+        """Makes sure that this process still leads the run; called before it writes what others could write, too.
+
+        Raises:
+          WorkerError: another process leads it, because this one was silent for so long that it seemed lost.
+          CheckpointError: the folder is gone.
+        """
+        with contextlib.suppress(OSError):
+            self._look_for_folder()
+        successor = self._lease.successor()
+        if self._is_gone:
+            raise CheckpointError(
+                f"{self._folder} is gone; nothing of this run can be written any more. It ends here: put the folder "
+                "back, if it was moved from another machine, and continue with --resume."
+            )
+        if successor is not None:
+            name = f"{self._folder.parent.name}/{self._folder.name}"
+            raise WorkerError(
+                f"process {successor.pid} on {successor.host} leads {name} now, for this one was silent for so long "
+                f"that it seemed lost. It ends, and writes nothing more: follow the other with 'rlsys attach {name}'."
+            )
 
     def update(self, status: Status) -> None:
         """Notes how the run stands."""
@@ -109,8 +162,9 @@ class Presence:
         self._workers = workers
 
     def beat(self) -> None:
-        """Gives a sign of life if the last is two seconds old; a disk that is full is passed over."""
-        if time.monotonic() - self._written >= _BEAT_S:
+        """Tells how the run stands if that is two seconds ago; a disk that is full is passed over. See `check`."""
+        if time.monotonic() - self._written >= BEAT_S:
+            self.check()
             with contextlib.suppress(OSError):
                 self._write()
 
@@ -120,32 +174,101 @@ class Presence:
         with contextlib.suppress(OSError):
             self._write()
 
+    def _live(self) -> None:
+        """Gives signs of life until the run has ended."""
+        while not self._ended.wait(BEAT_S):
+            with contextlib.suppress(OSError):
+                self._look_for_folder()
+                self._give_sign()
+
+    def _look_for_folder(self) -> None:
+        """Finds out whether the folder lies where it did, or else where it went."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self._folder.stat(), os.fstat(self._directory)):
+                return
+        with self._writing, contextlib.suppress(OSError):
+            moved = Path(f"/proc/self/fd/{self._directory}").readlink()
+            if os.path.samestat(moved.stat(), os.fstat(self._directory)):
+                self._folder = moved
+                self._moved(moved)
+                return
+        self._is_gone = True
+
     def _write(self) -> None:
-        status = None if self._status is None else asdict(self._status)
-        tree = {
-            "state": self._state,
-            "reason": self._reason,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "seen": time.time(),
-            "status": status,
-        }
-        _replace(self._folder / _FILE, tree)
-        _replace(self._folder / _WORKERS_FILE, [asdict(row) for row in self._workers()])
+        self._give_sign()
+        if not self._is_gone and self._lease.successor() is None:
+            _replace(self._folder / _WORKERS_FILE, [asdict(row) for row in self._workers()])
         self._written = time.monotonic()
 
+    def _give_sign(self) -> None:
+        with self._writing:
+            if self._is_gone or self._lease.successor() is not None:
+                return
+            self._beats += 1
+            tree = {
+                "state": self._state,
+                "reason": self._reason,
+                **asdict(self._lease.holder),
+                "beats": self._beats,
+                "seen": time.time(),
+                "status": None if self._status is None else asdict(self._status),
+            }
+            _replace(self._folder / _FILE, tree)
 
-def look(folder: Path) -> Sighting | None:
-    """Returns how a run was last seen; None if it never said anything, or what it said cannot be read."""
+
+def look(folder: Path, now: Callable[[], float] | None = None) -> Sighting | None:
+    """Returns how a run was last seen; None if it never said anything, or what it said cannot be read.
+
+    Args:
+      folder: of the run.
+      now: time by the clock that stamps the files there, in Unix seconds; by default one is touched to find out.
+    """
     try:
-        tree: dict[str, Any] = json.loads((folder / _FILE).read_text())
+        data = (folder / _FILE).read_bytes()
+        written = (folder / _FILE).stat().st_mtime
+        tree: dict[str, Any] = json.loads(data)
         status = None if tree["status"] is None else Status(**tree["status"])
-        sighting = Sighting(folder, tree["state"], tree["reason"], tree["host"], tree["pid"], tree["seen"], status)
+        holder = Holder.of(tree)
+        sighting = Sighting(folder, tree["state"], tree["reason"], holder.host, holder.pid, tree["seen"], status)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if sighting.is_alive and not _is_there(sighting):
-        return Sighting(folder, "lost", "no sign of life", sighting.host, sighting.pid, sighting.seen, status)
-    return sighting
+    if not sighting.is_alive:
+        return sighting
+    is_there = holder.is_there()
+    if is_there is None:  # its clock, the file system's and ours may all differ: only those of files are compared
+        silent_s = (now or clock_of(folder))() - written
+        is_there, sighting = silent_s < _LOST_AFTER_S, replace(sighting, seen=time.time() - silent_s)
+    return sighting if is_there else replace(sighting, state="lost", reason="no sign of life")
+
+
+def clock_of(folder: Path) -> Callable[[], float]:
+    """Returns a clock that runs as the one by which the files of a folder are stamped, looked at once."""
+
+    def offset() -> float:
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                return os.fstat(file.fileno()).st_mtime - time.time()
+        except OSError:  # not ours to write: then by our own clock
+            return 0.0
+
+    known: list[float] = []
+
+    def now() -> float:
+        if not known:
+            known.append(offset())
+        return time.time() + known[0]
+
+    return now
+
+
+def _last_sign(folder: Path) -> tuple[Holder | None, bytes]:
+    """Returns who gives signs of life, None if whoever did has said that it ended, and the last sign."""
+    try:
+        data = (folder / _FILE).read_bytes()
+        tree: Mapping[str, Any] = json.loads(data)
+        return (Holder.of(tree) if tree["state"] in ("starting", "training", "ending") else None), data
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, b""
 
 
 def workers(folder: Path) -> list[WorkerRow]:
@@ -158,7 +281,8 @@ def workers(folder: Path) -> list[WorkerRow]:
 
 def sightings(directory: Path) -> Iterator[Sighting]:
     """Yields all runs below a directory that ever said something, the last seen first."""
-    found = [look(path.parent) for path in directory.glob(f"*/*/{_FILE}")]
+    now = clock_of(directory)
+    found = [look(path.parent, now) for path in directory.glob(f"*/*/{_FILE}")]
     yield from sorted((one for one in found if one is not None), key=lambda one: one.seen, reverse=True)
 
 
@@ -166,18 +290,3 @@ def _replace(path: Path, tree: Any) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     aside.write_text(json.dumps(tree))
     aside.replace(path)
-
-
-def _is_there(sighting: Sighting) -> bool:
-    silent_s = time.time() - sighting.seen
-    if sighting.host != socket.gethostname():
-        return silent_s < _LOST_AFTER_S
-    if silent_s > _REUSED_AFTER_S:
-        return False
-    try:
-        os.kill(sighting.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -97,18 +97,25 @@ def test_a_run_whose_process_is_gone_is_lost_and_one_that_trains_is_not_trained_
         with pytest.raises(CheckpointError, match=f"being trained by process {os.getpid()} .*rlsys stop checking/here"):
             Presence(folder)
         alive = json.loads((folder / "status.json").read_text())
-    for changes in ({"pid": 2**22 - 1}, {"host": "elsewhere", "seen": time.time() - 120}):
-        (folder / "status.json").write_text(json.dumps({**alive, **changes}))
-        seen = look(folder)
-        assert seen is not None
-        assert seen.state == "lost"
-    Presence(folder)
-    (folder / "status.json").write_text(json.dumps({**alive, "host": "elsewhere", "seen": time.time() - 20}))
-    seen = look(folder)
-    assert seen is not None
-    assert seen.state == "starting", "another machine's process cannot be looked at, its signs of life can"
+    elsewhere = {**alive, "host": "elsewhere"}
+    (folder / "status.json").write_text(json.dumps({**alive, "pid": 2**22 - 1}))
+    assert state_of(folder) == "lost"
+    (folder / "status.json").write_text(json.dumps({**alive, "started": alive["started"] - 1}))
+    assert state_of(folder) == "lost", "another process has its number now"
+    (folder / "status.json").write_text(json.dumps(elsewhere))
+    hour_ago = time.time() - 3600
+    os.utime(folder / "status.json", (hour_ago, hour_ago))
+    assert state_of(folder) == "lost"
+    (folder / "status.json").write_text(json.dumps({**elsewhere, "seen": time.time() - 70}))
+    assert state_of(folder) == "starting", "its clock is behind; another machine's signs of life can be looked at"
     (folder / "status.json").write_text("{")
     assert look(folder) is None
+
+
+def state_of(folder: Path) -> str:
+    seen = look(folder)
+    assert seen is not None
+    return seen.state
 
 
 def test_requests_are_answered_by_whoever_leads_the_run(folder: Path) -> None:

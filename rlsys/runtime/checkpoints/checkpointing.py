@@ -102,6 +102,7 @@ class Checkpointing:
             self._has_skipped = True
             return False
         self._has_skipped = False
+        self._recorder.check()
         try:
             draft = self._checkpoints.begin(learner_step, extra=extra)
         except CheckpointError as error:
@@ -166,6 +167,7 @@ class Checkpointing:
             else:
                 writing.draft.add(records)
         if not writing.calls:
+            self._recorder.check()
             writing.committing = self._thread.submit(writing.commit)
         return None
 

@@ -71,7 +71,10 @@ class LocalStorage(Storage):
         """See `Storage`."""
         self._recover()
         folder = self._root / f"{_DRAFT}{step:09d}"
-        folder.mkdir(mode=0o700, parents=True)
+        self._root.mkdir(
+            mode=0o700, exist_ok=True
+        )  # in a run's folder that is there: one that was moved is not made anew
+        folder.mkdir(mode=0o700)
         return str(folder)
 
     def discard(self, place: str) -> None:

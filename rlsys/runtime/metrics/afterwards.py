@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlsys.config import Loaded
+from rlsys.errors import CheckpointError
+from rlsys.runtime.lease import Lease
 from rlsys.runtime.metrics.tracking import METRICS_FILE, Tracker, log_warning
 from rlsys.runtime.presence import look
 
@@ -42,6 +44,16 @@ def append_rows(
     """
     if not is_appendable(folder):
         return False
+    try:
+        lease = Lease.claim(folder, "append rows to", watch_s=0.0)
+    except CheckpointError:  # somebody began to train it
+        return False
+    with lease:
+        _append(folder, loaded, rows, warn)
+    return True
+
+
+def _append(folder: Path, loaded: Loaded, rows: Iterable[LateRow], warn: Callable[[str], None]) -> None:
     run = loaded.experiment.run
     had = {
         "tensorboard": run.tensorboard and (folder / "tensorboard").is_dir(),
@@ -54,7 +66,6 @@ def append_rows(
     with contextlib.closing(tracker):
         for row in rows:
             tracker.log(row.metrics, learner_step=row.learner_step, env_steps=row.env_steps)
-    return True
 
 
 def is_appendable(folder: Path) -> bool:

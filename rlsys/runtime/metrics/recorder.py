@@ -135,8 +135,14 @@ class Recorder:
         self._replay = report.replay
         self._lags.append(report.lags)
 
+    def check(self) -> None:
+        """Makes sure that this process still leads the run, before something is written; see `Presence.check`."""
+        if self._presence is not None:
+            self._presence.check()
+
     def evaluation(self, evaluation: Evaluation) -> None:
         """Writes an evaluation at once, at the step it belongs to."""
+        self.check()
         learner_step, statistics = evaluation.learner_step, evaluation.statistics
         if evaluation.vitals is not None:
             self._roster.report("evaluator", 0, evaluation.vitals, does=f"has evaluated step {learner_step:,}")
@@ -206,6 +212,7 @@ class Recorder:
 
     def write(self) -> None:
         """Writes a row and refreshes the terminal."""
+        self.check()
         seconds = max(1e-9, time.monotonic() - self._interval_started)
         self._processes()
         row = self._row(seconds)
@@ -218,6 +225,8 @@ class Recorder:
         self._new_interval()
 
     def _film(self, name: str, stretches: Sequence[Foretold], learner_step: int) -> None:
+        if not self._plan.folder.is_dir():  # moved
+            return
         path = self._plan.folder / "media" / f"{name.replace('/', '-')}-{learner_step:09d}.mp4"
         try:
             write_film(path, film_of(stretches), _FPS)

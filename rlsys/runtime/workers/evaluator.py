@@ -44,7 +44,7 @@ def evaluate(plan: Plan, weights: Weights) -> Evaluation:
             film.append(frame)
 
     grid = plan.evaluation_grid
-    is_filmed = plan.run.video and _can_be_drawn(grid[0].env)
+    is_filmed = plan.run.video and plan.folder.is_dir() and _can_be_drawn(grid[0].env)
     with film:
         played = [_play(plan, cell, weights, show if is_filmed and cell is grid[0] else None) for cell in grid]
     metrics: dict[str, float] = {}
