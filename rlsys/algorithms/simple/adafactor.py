@@ -72,16 +72,3 @@ class Adafactor:
 
 def _rms(x: Tensor) -> Tensor:
     return torch.sqrt(x.square().mean())
-
-
-def learning_rate(schedule: str, constant: float, warmup: int, step: int) -> float:
-    """Returns the rate of update number `step`, from 0: it grows over `warmup` updates, and may fall after.
-
-    Args:
-      schedule: "warmup", or "warmup_rsqrt" for that times 1 / √max(step, warmup).
-      constant: rate at its height, before the root.
-      warmup: updates.
-      step: updates so far.
-    """
-    rate = constant * min(1.0, step / warmup)
-    return rate * max(step, warmup) ** -0.5 if schedule == "warmup_rsqrt" else rate

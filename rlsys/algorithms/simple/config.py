@@ -41,11 +41,11 @@ class WorldModelConfig(Section):
     bottleneck_bits: int = Field(128, ge=8, multiple_of=8)
     """Stochastic: bits that say what will happen."""
     bottleneck_noise: float = Field(0.1, ge=0.0, le=0.5)
-    """Stochastic: chance that a bit is flipped in training; half the deviation of the noise before rounding."""
+    """Stochastic: chance that a bit is flipped in training."""
     discretize_warmup_steps: int = Field(40_000, ge=1)
-    """Stochastic: steps until all bits are rounded in training; their effect grows over half as many."""
+    """Stochastic: steps until all bits are rounded in training."""
     latent_rnn_warmup_steps: int = Field(40_000, ge=1)
-    """Stochastic: steps over which predicted bits are mixed in more and more."""
+    """Stochastic: steps over which predicted bits are mixed in more and more; within half of them examples get any."""
     latent_rnn_max_sampling: float = Field(0.5, ge=0.0, le=1.0)
     """Stochastic: share of bits, at the end of that, that are predicted ones."""
     latent_use_max_probability: float = Field(0.8, ge=0.0, le=1.0)
@@ -62,7 +62,7 @@ class WorldModelConfig(Section):
     learning_rate: float = Field(0.002, gt=0.0)
     """Of Adafactor (upstream: learning_rate_constant)."""
     learning_rate_warmup_steps: int = Field(2_000, ge=1)
-    """Steps until the learning rate is reached."""
+    """Steps until the learning rate is reached; that of the first is 0."""
     clip_grad_norm: float = Field(1.0, gt=0.0)
     """Largest norm of the whole gradient."""
     loss_cutoff: float = Field(0.03, ge=0.0)
@@ -72,7 +72,7 @@ class WorldModelConfig(Section):
     scheduled_sampling: Literal["none", "prediction_only", "prob_inverse_lin", "prob_inverse_exp"] = "prob_inverse_lin"
     """How the model comes to see its own predictions in training: never, always, or more and more."""
     scheduled_sampling_decay_steps: int = Field(40_000, ge=1)
-    """Steps until it sees nothing else."""
+    """Steps until it sees nothing else; with prob_inverse_lin hardly anything of it in the first quarter."""
     scheduled_sampling_max_prob: float = Field(1.0, ge=0.0, le=1.0)
     """Share of examples, in the end, that are continued from predictions."""
     precision: Literal["fp32", "bf16"] = "fp32"

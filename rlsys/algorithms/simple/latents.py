@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlsys.algorithms.simple import warmups
 from rlsys.algorithms.simple.config import WorldModelConfig
-from rlsys.algorithms.simple.layers import Inject, MeanAttention, Timing
+from rlsys.algorithms.simple.layers import Inject, LSTMCell, MeanAttention, Timing
 from rlsys.nets.same import SameConv
 
 _SYMBOL_BITS = 8
 _SYMBOLS = 2**_SYMBOL_BITS
 _DROPOUT = 0.1
+_DEVIATION = 0.2
+"""Of the noise before bits are rounded."""
 
 
 class Read(NamedTuple):
@@ -39,7 +42,7 @@ class Posterior(nn.Module):
 
     def __init__(self, config: WorldModelConfig, num_channels: int, num_features: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self._noise, self._warmup = config.bottleneck_noise, config.discretize_warmup_steps
+        self._config = config
         self.embed = nn.Conv2d(2 * num_channels, config.hidden_size, 1)
         self._timing = Timing(config.hidden_size, *size)
         self._inject = Inject(config.hidden_size, num_features)
@@ -57,10 +60,10 @@ class Posterior(nn.Module):
         x = self._second(functional.relu(x))
         before = self._bits(torch.cat([attended, self._attend_second(x)], dim=1)).float()
         clean = _sign(before.detach())
-        soft = torch.tanh(before + 2.0 * self._noise * _truncated_normal(before))
+        soft = torch.tanh(before + _DEVIATION * _truncated_normal(before))
         hard = soft + (_sign(soft) - soft).detach()
-        hard = hard * torch.where(torch.rand_like(hard) < self._noise, -1.0, 1.0)
-        is_hard = torch.rand_like(hard) < inverse_lin_decay(self._warmup, step)
+        hard = hard * torch.where(torch.rand_like(hard) < self._config.bottleneck_noise, -1.0, 1.0)
+        is_hard = torch.rand_like(hard) < warmups.rounded_bits(self._config, step)
         return Read(torch.where(is_hard, hard, soft), clean)
 
 
@@ -72,8 +75,8 @@ class Predictor(nn.Module):
         size = config.latent_predictor_state_size
         self._num_symbols = config.bottleneck_bits // _SYMBOL_BITS
         self._temperature = config.latent_predictor_temperature
-        self._begin = nn.Linear(num_inputs, 3 * size)
-        self._cell = nn.LSTMCell(size, size)
+        self._begin = nn.ModuleList(nn.Linear(num_inputs, size) for _ in range(3))  # input, cell, hidden state
+        self._cell = LSTMCell(size, size)
         self._embed = nn.Linear(_SYMBOLS, size)
         self._logits = nn.Linear(size, _SYMBOLS)
         self._dropout = nn.Dropout(_DROPOUT)
@@ -81,10 +84,10 @@ class Predictor(nn.Module):
     def loss(self, features: Tensor, clean: Tensor) -> Tensor:
         """Returns the mean cross entropy of the symbols of `[B, D]` bits, each after the true ones before it."""
         symbols_BS = _symbols(clean)
-        x, (hidden, cell) = self._start(features)
+        x, cell, hidden = self._start(features)
         logits = []
         for index in range(self._num_symbols):
-            hidden, cell = self._cell(x, (hidden, cell))
+            hidden, cell = self._cell(x, hidden, cell)
             logits.append(self._logits(self._dropout(hidden)))
             x = self._dropout(self._embedded(symbols_BS[:, index]))
         return functional.cross_entropy(torch.stack(logits, dim=1).flatten(end_dim=1).float(), symbols_BS.flatten())
@@ -92,17 +95,16 @@ class Predictor(nn.Module):
     @torch.no_grad()
     def draw(self, features: Tensor) -> Tensor:
         """Returns `[B, D]` bits, drawn symbol by symbol."""
-        x, (hidden, cell) = self._start(features)
+        x, cell, hidden = self._start(features)
         symbols = []
         for _ in range(self._num_symbols):
-            hidden, cell = self._cell(x, (hidden, cell))
+            hidden, cell = self._cell(x, hidden, cell)
             symbols.append(self._choose(self._logits(hidden).float()))
             x = self._embedded(symbols[-1])
         return _bits(torch.stack(symbols, dim=1))
 
-    def _start(self, features: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        first, cell, hidden = self._begin(features).float().chunk(3, dim=1)
-        return first, (hidden, cell)
+    def _start(self, features: Tensor) -> list[Tensor]:
+        return [layer(features).float() for layer in self._begin]
 
     def _embedded(self, symbol_B: Tensor) -> Tensor:
         return functional.embedding(symbol_B, self._embed.weight.t()) + self._embed.bias
@@ -154,29 +156,14 @@ class Latents(nn.Module):
 
     def read(self, x: Tensor, frame: Tensor, after: Tensor, action: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the picture with the bits of what came after, mixed with predicted ones, and the predictor's loss."""
-        config = self._config
         features = x.flatten(start_dim=1)
         read = self.posterior(frame, after, action, step)
         loss = self.predictor.loss(features, read.clean)
         predicted = self.predictor.draw(features)
-        is_predicted = torch.rand_like(predicted) < config.latent_rnn_max_sampling * inverse_lin_decay(
-            config.latent_rnn_warmup_steps, step
-        )
+        is_predicted = torch.rand_like(predicted) < warmups.predicted_bits(self._config, step)
         bits = torch.where(is_predicted, predicted, read.bits)
-        is_given = torch.rand(len(x), device=x.device) < config.latent_use_max_probability * inverse_lin_decay(
-            config.discretize_warmup_steps / 2, step
-        )
+        is_given = torch.rand(len(x), device=x.device) < warmups.examples_with_bits(self._config, step)
         return torch.where(is_given[:, None, None, None], self.add(x, bits), x), loss
-
-
-def inverse_lin_decay(over: float, step: Tensor) -> Tensor:
-    """Returns 0.01 + 0.99 min(step / over, 1)."""
-    return 0.01 + 0.99 * (step / over).clamp(max=1.0)
-
-
-def inverse_exp_decay(over: float, step: Tensor) -> Tensor:
-    """Returns 0.01 ** (max(over - step, 0) / over)."""
-    return 0.01 ** ((over - step).clamp_min(0.0) / over)
 
 
 def _truncated_normal(like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Layers of the next-frame models. Kaiser et al. 2020, appendix, https://arxiv.org/abs/1903.00374.
 
-Shape legend: B batch, C channels, H W height and width, A actions, E size of an action's embedding.
+Shape legend: B batch, C channels, H W height and width, A actions, E size of an action's embedding, D inputs and N
+units of an LSTM.
 """
 
 import math
@@ -38,19 +39,15 @@ def make_even(x: Tensor) -> Tensor:
 def initialize(module: nn.Module) -> None:
     """Draws kernels uniformly within ± √(3 · 1.3 / mean of the fans), and sets biases to 0, throughout a module.
 
-    Forget gates begin with a bias of 1.
+    Range and Adafactor's moments are those of a whole kernel: what upstream has in one kernel has to be in one here.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.LSTMCell):
-            for name, parameter in layer.named_parameters():
-                if "weight" in name:
-                    fans = sum(nn.init._calculate_fan_in_and_fan_out(parameter)) / 2
-                    limit = math.sqrt(3 * _KERNEL_GAIN / fans)
-                    nn.init.uniform_(parameter, -limit, limit)
-                else:
-                    nn.init.zeros_(parameter)
-        if isinstance(layer, nn.LSTMCell):
-            nn.init.ones_(layer.bias_ih[layer.hidden_size : 2 * layer.hidden_size])
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            fans = sum(nn.init._calculate_fan_in_and_fan_out(layer.weight)) / 2
+            limit = math.sqrt(3 * _KERNEL_GAIN / fans)
+            nn.init.uniform_(layer.weight, -limit, limit)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 class ChannelNorm(nn.Module):
@@ -93,13 +90,14 @@ class Inject(nn.Module):
 
     def __init__(self, num_channels: int, num_features: int) -> None:
         super().__init__()
-        self._both = nn.Linear(num_features, 2 * num_channels)
+        self._scale = nn.Linear(num_features, num_channels)
+        self._shift = nn.Linear(num_features, num_channels)
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
         """Returns `[B, C, H, W]` for that and `[B, E]`."""
-        both: Tensor = self._both(features)
-        scale, shift = both[:, :, None, None].chunk(2, dim=1)
-        return x * torch.sigmoid(scale) + shift
+        scale, shift = self._scale(features).sigmoid(), self._shift(features)
+        moved: Tensor = x * scale[:, :, None, None] + shift[:, :, None, None]
+        return moved
 
 
 class ActionEmbedding(nn.Module):
@@ -115,6 +113,24 @@ class ActionEmbedding(nn.Module):
         """Returns `[B, E]` for `[B]`."""
         embedded: Tensor = self._table(action)
         return embedded * self._scale * (action != 0)[:, None]
+
+
+class LSTMCell(nn.Module):
+    """An LSTM's step with one kernel for what comes in and what is remembered, as TensorFlow has it.
+
+    The forget gate begins open: by a constant rather than a bias, since Adafactor's steps grow with what it moves.
+    """
+
+    def __init__(self, num_inputs: int, num_units: int) -> None:
+        super().__init__()
+        self._gates = nn.Linear(num_inputs + num_units, 4 * num_units)
+
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the next hidden state and cell, float32 `[B, N]`, for inputs `[B, D]` and those before."""
+        gates: Tensor = self._gates(torch.cat([x, hidden], dim=1))
+        admit, candidate, forget, show = gates.float().chunk(4, dim=1)
+        cell = torch.sigmoid(forget + 1.0) * cell + torch.sigmoid(admit) * torch.tanh(candidate)
+        return torch.sigmoid(show) * torch.tanh(cell), cell
 
 
 class MeanAttention(nn.Module):

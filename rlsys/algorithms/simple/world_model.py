@@ -1,7 +1,6 @@
 """Training of a next-frame model on clips of real frames.
 
-Kaiser et al. 2020, section 4 and appendix, https://arxiv.org/abs/1903.00374; scheduled sampling is that of Bengio et
-al. 2015, https://arxiv.org/abs/1506.03099.
+Kaiser et al. 2020, section 4 and appendix, https://arxiv.org/abs/1903.00374.
 
     frame       0    1    2    3    4    5   …         given | seen as it was, or as it was predicted
     predicts    1    2    3    4    5    6   …         internal loss | loss, and that of the rewards
@@ -17,17 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlsys.algorithms.simple.adafactor import Adafactor, learning_rate
+from rlsys.algorithms.simple import warmups
+from rlsys.algorithms.simple.adafactor import Adafactor
 from rlsys.algorithms.simple.config import WorldModelConfig
-from rlsys.algorithms.simple.latents import inverse_exp_decay, inverse_lin_decay
 from rlsys.algorithms.simple.next_frame import INPUT_FRAMES, REWARDS, NextFrame, Prediction
 from rlsys.api import LearnerContext, Saved
 from rlsys.errors import CheckpointError
 from rlsys.nets.flat import FlatParameters
 from rlsys.nets.precision import autocast
 from rlsys.types import EnvSpec
-
-_SAMPLING_WARMUP = 10_000
 
 
 def build(config: WorldModelConfig, env: EnvSpec, device: torch.device) -> NextFrame:
@@ -103,8 +100,7 @@ class WorldModelUpdates:
         values = torch.stack([total, *losses.values(), norm]).detach().cpu().tolist()
         metrics = dict(zip(names, values, strict=True))
         if np.isfinite(values).all():
-            warmup = config.learning_rate_warmup_steps
-            rate = learning_rate(config.optimizer_schedule, config.learning_rate, warmup, self.num_updates + 1)
+            rate = warmups.learning_rate(config, self.num_updates)
             self._optimizer.step(rate)
             metrics["world/learning_rate"] = rate
         self.num_updates += 1
@@ -192,16 +188,7 @@ class WorldModelUpdates:
 
     def _choose(self, real: Tensor, predicted: Tensor, step: Tensor) -> Tensor:
         """Continues some examples from what was predicted, the more the longer the model has learned."""
-        config = self._config
-        if config.scheduled_sampling == "prediction_only":
-            return predicted
-        over = config.scheduled_sampling_decay_steps
-        chance = torch.zeros_like(step)
-        if config.scheduled_sampling == "prob_inverse_lin":
-            chance = inverse_exp_decay(_SAMPLING_WARMUP, step) * inverse_lin_decay(over, step)
-        elif config.scheduled_sampling == "prob_inverse_exp":
-            chance = inverse_exp_decay(over, step)
-        is_predicted = torch.rand(len(real), device=real.device) < chance * config.scheduled_sampling_max_prob
+        is_predicted = torch.rand(len(real), device=real.device) < warmups.predicted_frames(self._config, step)
         return torch.where(is_predicted[:, None, None, None], predicted, real)
 
 

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from rlsys.algorithms.simple.adafactor import Adafactor, learning_rate
+from rlsys.algorithms.simple.adafactor import Adafactor
 from rlsys.algorithms.simple.config import WorldModelConfig
-from rlsys.algorithms.simple.latents import Latents, _bits, _symbols, inverse_exp_decay, inverse_lin_decay
-from rlsys.algorithms.simple.layers import ActionEmbedding, ChannelNorm, belu, make_even, standardize
+from rlsys.algorithms.simple.latents import Posterior, _bits, _symbols
 from rlsys.algorithms.simple.next_frame import NextFrame
 from rlsys.algorithms.simple.simulation import Simulation
 from rlsys.algorithms.simple.world_model import WorldModelUpdates, _clipped
@@ -132,37 +131,6 @@ def test_a_prediction_is_the_likeliest_value_and_reward() -> None:
     assert torch.equal(prediction.reward, prediction.reward_logits.argmax(dim=1).float() - 1.0)
 
 
-def test_layers_are_as_specified() -> None:
-    image = torch.rand(2, 3, 5, 7) * 255
-    standard = standardize(image)
-    np.testing.assert_allclose(standard.mean(dim=(2, 3)), np.zeros((2, 3)), atol=1e-5)
-    np.testing.assert_allclose(standard.std(dim=(2, 3), correction=0), np.ones((2, 3)), rtol=1e-4)
-    assert (standardize(torch.full((1, 1, 4, 4), 7.0)) == 0).all()
-    assert make_even(image).shape == (2, 3, 6, 8)
-    x = torch.linspace(-2, 2, 12).view(1, 4, 1, 3)
-    expected = torch.stack([torch.nn.functional.elu(x[:, c]) * 1.0 for c in range(4)], dim=1)
-    assert torch.equal(belu(x)[:, ::2], expected[:, ::2])
-    assert torch.allclose(belu(x)[:, 1::2], -torch.nn.functional.elu(-x[:, 1::2]))
-    embedding = ActionEmbedding(5, 16)(torch.arange(5))
-    assert (embedding[0] == 0).all()
-    assert (embedding[1:] != 0).any(dim=1).all()
-    normalized = ChannelNorm(3)(image)
-    np.testing.assert_allclose(normalized.mean(dim=1).detach(), np.zeros((2, 5, 7)), atol=1e-5)
-
-
-def test_schedules_are_as_specified() -> None:
-    at = {step: torch.tensor(float(step)) for step in (0, 5_000, 10_000, 20_000, 40_000)}
-    sampling = {
-        step: float(inverse_exp_decay(10_000, value) * inverse_lin_decay(40_000, value)) for step, value in at.items()
-    }
-    expected = {0: 1e-4, 5_000: 0.0134, 10_000: 0.2575, 20_000: 0.505, 40_000: 1.0}
-    assert sampling == pytest.approx(expected, rel=0.01)
-    assert 0.5 * float(inverse_lin_decay(40_000, at[10_000])) == pytest.approx(0.129, abs=1e-3)
-    assert 0.8 * float(inverse_lin_decay(20_000, at[10_000])) == pytest.approx(0.404, abs=1e-3)
-    assert learning_rate("warmup_rsqrt", 1.5, 8_000, 8_000) == pytest.approx(0.01677, rel=1e-3)
-    assert learning_rate("warmup", 0.002, 2_000, 500) == pytest.approx(0.0005)
-
-
 def test_what_is_good_enough_has_no_gradient() -> None:
     loss = torch.tensor([0.029, 0.01, 0.5], requires_grad=True)
     _clipped(loss, 0.03).backward()
@@ -178,19 +146,37 @@ def test_bits_and_symbols_are_the_same_code() -> None:
     assert bits[1, :8].tolist() == [1, -1, -1, -1, -1, -1, -1, -1], "the lowest bit comes first"
 
 
+def posterior(config: WorldModelConfig) -> Posterior:
+    torch.manual_seed(0)
+    return Posterior(config, num_channels=1, num_features=8, size=(20, 16))
+
+
 def test_bits_are_read_rounded_in_the_end_and_pass_gradients() -> None:
-    config = SMALL.model_copy(update={"bottleneck_noise": 0.0})
-    latents = Latents(config, num_channels=1, num_features=8, frame_size=(20, 16), num_top=16, top_size=(5, 4))
+    reader = posterior(SMALL.model_copy(update={"bottleneck_noise": 0.0}))
     frame, after, action = torch.randn(6, 1, 20, 16), torch.randn(6, 1, 20, 16), torch.randn(6, 8)
-    read = latents.posterior(frame, after, action, torch.tensor(40_000.0))
+    soft = reader(frame, after, action, torch.tensor(0.0)).bits
+    assert (soft.abs() < 1).float().mean() > 0.9
+    read = reader(frame, after, action, torch.tensor(40_000.0))
     assert set(read.bits.detach().flatten().tolist()) <= {-1.0, 1.0}
-    assert torch.equal(read.bits.detach(), read.clean)
     read.bits.sum().backward()
-    gradient = latents.posterior.embed.weight.grad
+    gradient = reader.embed.weight.grad
     assert gradient is not None
     assert gradient.abs().sum() > 0
-    soft = latents.posterior(frame, after, action, torch.tensor(0.0)).bits.detach()
-    assert (soft.abs() < 1).float().mean() > 0.9
+    reader._bits.weight.data *= 100  # the noise no longer turns a sign
+    read = reader(frame, after, action, torch.tensor(40_000.0))
+    assert torch.equal(read.bits.detach(), read.clean)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_the_noise_before_rounding_does_not_depend_on_the_share_of_bits_that_are_flipped(share: float) -> None:
+    reader = posterior(SMALL.model_copy(update={"bottleneck_noise": share}))
+    for parameter in reader._bits.parameters():
+        parameter.data.zero_()
+    frames = torch.randn(2, 500, 1, 20, 16)
+    bits = reader(*frames, torch.randn(500, 8), torch.tensor(0.0)).bits.detach()
+    noise = bits[bits.abs() < 1].atanh()
+    assert noise.abs().max() <= 0.4 + 1e-6, "two deviations"
+    assert noise.std() == pytest.approx(0.2 * 0.88, rel=0.05)
 
 
 @pytest.mark.parametrize("config", [SMALL, SMALL_DETERMINISTIC])
@@ -298,3 +284,12 @@ def test_adafactor_follows_its_equations() -> None:
     optimizer.step(0.01)
     again.step(0.01)
     assert all(torch.equal(parameters[name], twins[name]) for name in parameters)
+
+
+def test_the_first_update_of_a_model_moves_nothing() -> None:
+    updates = WorldModelUpdates(SMALL, LearnerContext(None, CATCH, seed=0))
+    before = updates.save()[0]["parameters"]
+    assert updates.step(*clips(2, 7))["world/learning_rate"] == 0.0
+    after = updates.save()[0]["parameters"]
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert updates.step(*clips(2, 7))["world/learning_rate"] == 0.002 / 2_000
