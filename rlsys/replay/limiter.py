@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rlsys.api import Saved, TableSpec
 from rlsys.errors import ConfigError
+from rlsys.json_tree import check_tree
 
 
 class RateLimiter:
@@ -144,5 +145,6 @@ class RateLimiter:
 
     def load(self, saved: Saved) -> None:
         """Takes over what `save` returned."""
-        self.inserted = saved["inserted"]
+        self.inserted = check_tree(saved["inserted"], int)
+        check_tree(saved["sampled"], float)
         self.sampled = saved["sampled"]

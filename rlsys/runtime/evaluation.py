@@ -10,6 +10,7 @@ from rlsys.api import Policy, PolicyContext, Saved, WorldContext
 from rlsys.config import Experiment, build
 from rlsys.envs.make import spec
 from rlsys.errors import ConfigError
+from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.episodes import MOST_ENVIRONMENTS, EpisodeStatistics, bootstrap_interval, play_episodes
 from rlsys.runtime.evaluation_job import Job, Searching, Watched, play_divided
 from rlsys.runtime.exports.find import Trained, find
@@ -176,9 +177,8 @@ def _evaluated(trained: Trained, options: EvaluationOptions) -> Iterator[_Evalua
     for which in trained.checkpoints.list() if options.all_checkpoints else (options.checkpoint,):
         plans = options.agent == "planner"
         opened = trained.open_with_world(str(which)) if plans else trained.open(str(which), parts=["weights"])
-        env_steps = int(opened.metrics.get("env_steps", 0))
         world = opened.read("world") if plans else None
-        yield _Evaluated(Weights(**opened.read("weights")), opened.learner_step, env_steps, world)
+        yield _Evaluated(weights_in(opened), opened.learner_step, opened.env_steps, world)
 
 
 def _grid(experiment: Experiment, options: EvaluationOptions) -> list[Cell]:

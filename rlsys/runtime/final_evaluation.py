@@ -6,6 +6,7 @@ import numpy as np
 
 from rlsys.config import FinalEvaluation
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.episodes import EpisodeStatistics, play_episodes
 from rlsys.runtime.evaluation import result_row
 from rlsys.runtime.metrics import report
@@ -23,7 +24,7 @@ def evaluate_finally(plan: Plan, checkpoints: Checkpoints, progress: Progress, t
     The spread between repetitions goes to the metrics as `final/<name>_std`.
     """
     opened = checkpoints.open("latest", parts=["weights"])
-    weights = Weights(**opened.read("weights"))
+    weights = weights_in(opened)
     rows: list[dict[str, Any]] = []
     metrics: dict[str, float] = {}
     for final in plan.run.final_evaluation:

@@ -138,7 +138,8 @@ class InlineRun:
             self._sync(force=True)
             return
         opened = self._checkpoints.open(step)
-        self._load(opened.read("inline"), opened.read("world") if "world" in opened.parts else None)
+        with opened.loading("inline") as saved:
+            self._load(saved, opened.read("world") if "world" in opened.parts else None)
         if self._learns_when_allowed:
             self._learn()  # the checkpoint may lie between two updates that belong to the same decision
 

@@ -97,7 +97,8 @@ def _launch(
     checkpoints.check_writable()
     if step is not None:
         opened = checkpoints.open(step, parts=["progress"])
-        progress.load(opened.read("progress"))
+        with opened.loading("progress") as saved_progress:
+            progress.load(saved_progress)
     with (
         presence,
         Console(loaded, plan.folder) as console,

@@ -12,6 +12,7 @@ from rlsys.api import Algorithm, Policy, PolicyContext, WorldContext
 from rlsys.config import Experiment
 from rlsys.envs.make import spec
 from rlsys.errors import ConfigError
+from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.episodes import play_episodes
 from rlsys.runtime.exports.find import Trained, find, give_weights
 from rlsys.runtime.process import fastest_device, prepare, use_threads
@@ -116,7 +117,7 @@ def _watch(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     opened = trained.open(options.checkpoint, parts=["weights"])
     seed = experiment.run.seed if options.seed is None else options.seed
     path = options.film or trained.output / "media" / "play.mp4"
-    policy = _policy(algorithm, experiment, spec(experiment.env), Weights(**opened.read("weights")), seed)
+    policy = _policy(algorithm, experiment, spec(experiment.env), weights_in(opened), seed)
     played = f"{experiment.env.id} at learner step {opened.learner_step:,}, seed {seed}"
     fps = options.fps or _WATCH_FPS
     try:
@@ -143,10 +144,9 @@ def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     keys = ActionKeys(env)
     opened = trained.open_with_world(options.checkpoint)
     seed = experiment.run.seed if options.seed is None else options.seed
-    world = algorithm.make_world(
-        WorldContext(experiment.section, env, opened.read("world"), seed, device=fastest_device())
-    )
-    policy = _policy(algorithm, experiment, env, Weights(**opened.read("weights")), seed)
+    with opened.loading("world") as saved:
+        world = algorithm.make_world(WorldContext(experiment.section, env, saved, seed, device=fastest_device()))
+    policy = _policy(algorithm, experiment, env, weights_in(opened), seed)
     game = Game(experiment.env, seed, num_context=world.num_context, num_stack=env.num_stack, noop=keys.noop)
     fps = options.fps or _PLAY_FPS
     records = options.record or trained.output / "media"

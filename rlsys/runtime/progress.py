@@ -5,10 +5,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import BaseModel, Field
 
 from rlsys.api import Saved
 from rlsys.config import RunConfig
 from rlsys.envs.vector import GameResult
+from rlsys.json_tree import check_tree
 from rlsys.runtime.status import Status
 
 _WINDOW = 100
@@ -22,6 +26,26 @@ class Due:
     evaluation: bool = False
     checkpoint: bool = False
     extra: bool = False
+
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Counts(BaseModel):
+    """What is saved of `Progress`."""
+
+    env_steps: Count
+    frames: Count
+    learner_steps: Count
+    episodes: Count
+    elapsed_s: float
+    sessions: Count
+    returns: list[float]
+    lengths: list[float]
+    evaluation_step: Count
+    evaluation_return: float
+    best_return: float
+    seen_env_steps: Count
 
 
 @dataclass
@@ -196,12 +220,9 @@ class Progress:
 
     def load(self, saved: Saved) -> None:
         """Goes on from `save`."""
-        for name in ("env_steps", "frames", "learner_steps", "episodes", "elapsed_s", "sessions"):
-            setattr(self, name, saved[name])
-        for name in ("evaluation_step", "evaluation_return", "best_return", "seen_env_steps"):
-            setattr(self, name, saved[name])
-        self.returns = deque(saved["returns"], maxlen=_WINDOW)
-        self.lengths = deque(saved["lengths"], maxlen=_WINDOW)
+        counts = check_tree(dict(saved), _Counts)
+        for name, value in counts:
+            setattr(self, name, deque(value, maxlen=_WINDOW) if isinstance(value, list) else value)
 
     def _is_late(self) -> bool:
         every_s = self.run.checkpoint_every_s

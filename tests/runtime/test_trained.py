@@ -6,10 +6,10 @@ import pytest
 from rlsys.api import PolicyContext, WorldContext
 from rlsys.envs.make import spec
 from rlsys.registry import get_algorithm
+from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.episodes import play_episodes
 from rlsys.runtime.exports import shipped
 from rlsys.runtime.exports.find import find, give_weights
-from rlsys.types import Weights
 
 BEATEN = {"simple-catch": -1.0}
 """Name -> return that 20 games must exceed; random play in Catch has -2.5."""
@@ -25,7 +25,7 @@ def test_its_policy_plays_better_than_chance(name: str) -> None:
     experiment = trained.loaded.experiment
     context = PolicyContext(experiment.section, spec(experiment.env), seed=0, num_environments=20)
     policy = get_algorithm(experiment.algorithm, "a test").make_policy(context)
-    give_weights(policy, Weights(**trained.open("latest", ["weights"]).read("weights")))
+    give_weights(policy, weights_in(trained.open("latest", ["weights"])))
     assert play_episodes(policy, experiment.env, 20, seed=0).mean > BEATEN[name]
 
 

@@ -5,22 +5,33 @@ files with sizes and SHA-256, and has one of its own. It lies in a folder or in 
 """
 
 import contextlib
+import functools
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rlsys.api import Saved
-from rlsys.errors import CheckpointError
+from rlsys.errors import CheckpointError, RlsysError
+from rlsys.json_tree import parse_json
 from rlsys.runtime.checkpoints import manifest
 from rlsys.runtime.checkpoints.manifest import Manifest
 from rlsys.runtime.checkpoints.part import read_part, write_part
 from rlsys.runtime.checkpoints.storage import Fetched, FileRecord, digest_of, storage_at, writing
 
 _SCORE = "score.json"
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class _Score:
+    """What is in score.json."""
+
+    score: float
 
 
 @dataclass(frozen=True)
@@ -32,12 +43,26 @@ class Opened:
       metrics: what it was committed with.
       records: its files.
       fetched: where they lie on this machine; of an object store only those of the parts that were asked for.
+      damaged: makes the error that says what is wrong with it.
     """
 
     learner_step: int
     metrics: Mapping[str, Any]
     records: Sequence[FileRecord]
     fetched: Fetched
+    damaged: Callable[[str], CheckpointError]
+
+    @property
+    def env_steps(self) -> int:
+        """Decisions of all environments when it was written, as far as it says.
+
+        Raises:
+          CheckpointError: what it says is no number.
+        """
+        count = self.metrics.get("env_steps", 0)
+        if not isinstance(count, int) or count < 0:
+            raise self.damaged(f"{manifest.NAME} says env_steps = {str(count)[:_SHOWN]}, which is no count")
+        return count
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -48,7 +73,7 @@ class Opened:
         """Returns a part; its arrays are the caller's own.
 
         Raises:
-          CheckpointError: the checkpoint has no such part.
+          CheckpointError: the checkpoint has no such part, or its files are not what belongs there.
         """
         if part not in self.parts:
             names = dict.fromkeys(name.partition("/")[0] for name in self.parts)
@@ -56,7 +81,32 @@ class Opened:
                 f"checkpoint {self.learner_step} has no part '{part}'; it has {', '.join(names)}. "
                 "It was written with other settings: resume with those, or start a new run."
             )
-        return read_part(self.fetched.folder, part)
+        try:
+            return read_part(self.fetched.folder, part)
+        except CheckpointError as fact:
+            raise self.damaged(str(fact)) from None
+
+    @contextlib.contextmanager
+    def loading(self, part: str) -> Iterator[dict[str, Any]]:
+        """Reads a part for the one who takes it over inside: what does not fit there is the checkpoint's fault.
+
+            with opened.loading("learner") as saved:
+                learner.load(saved["learner"])
+
+        Raises:
+          CheckpointError: as `read`, and in place of whatever is raised inside that the user cannot resolve.
+        """
+        saved = self.read(part)
+        try:
+            yield saved
+        except RlsysError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
+            raise CheckpointError(
+                f"part '{part}' of checkpoint {self.learner_step} does not fit this run ({reason}). It was written "
+                "with other settings or by another version: resume with those, or start a new run."
+            ) from error
 
 
 class Checkpoints:
@@ -152,15 +202,19 @@ class Checkpoints:
             try:
                 return self._verify(step, parts)
             except CheckpointError as damage:
-                raise CheckpointError(
-                    f"checkpoint {step} in {self.location} is damaged: {damage}. {self._alternative(step, parts)}"
-                ) from None
+                raise self._damaged(step, parts, str(damage)) from None
+
+    def _damaged(self, step: int, parts: Collection[str] | None, fact: str) -> CheckpointError:
+        """Returns what to say of a checkpoint of which a bare fact is known."""
+        return CheckpointError(
+            f"checkpoint {step} in {self.location} is damaged: {fact}. {self._alternative(step, parts)}"
+        )
 
     def _find(self, which: int | str) -> int:
         steps = self.list()
         named = {"latest": self.latest, "best": self.best}
         step = named[which]() if isinstance(which, str) and which in named else which
-        if step is not None and str(step).isdecimal() and int(step) in steps:
+        if step is not None and re.fullmatch("[0-9]{1,18}", str(step)) and int(step) in steps:
             return int(step)
         known = f"there are {', '.join(map(str, steps))}" if steps else "there is none yet"
         advice = "Name one of these, latest or best." if steps else "Let the run write one first."
@@ -173,7 +227,10 @@ class Checkpoints:
         for step in sorted(steps, key=lambda step: (step > damaged, -step)):
             with contextlib.suppress(CheckpointError):
                 if step != damaged:
-                    self._verify(step, parts)
+                    other = self._verify(step, parts)
+                    for record in other.records:
+                        if record.path.endswith(".json") and (parts is None or _is_wanted(record, parts)):
+                            read_part(other.fetched.folder, _part_of(record))
                     return f"Checkpoint {step} is whole: use that one."
         return "No other checkpoint of this run is whole: start a new run."
 
@@ -190,7 +247,7 @@ class Checkpoints:
         for record in wanted:
             if digest_of(fetched.folder / record.path) != record.sha256:
                 raise CheckpointError(f"{record.path} does not match its checksum")
-        return Opened(step, found.metrics, found.files, fetched)
+        return Opened(step, found.metrics, found.files, fetched, functools.partial(self._damaged, step, parts))
 
     def _manifest(self, step: int) -> Manifest:
         try:
@@ -204,9 +261,10 @@ class Checkpoints:
 
     def _score(self, step: int) -> float | None:
         try:
-            return float(json.loads(self._storage.read(step, _SCORE))["score"])
-        except (OSError, ValueError, KeyError, TypeError):
+            score = parse_json(self._storage.read(step, _SCORE), _Score).score
+        except (OSError, CheckpointError):
             return None
+        return score if math.isfinite(score) else None
 
     def _is_extra(self, step: int) -> bool:
         try:

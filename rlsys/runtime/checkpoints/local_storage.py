@@ -18,7 +18,9 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rlsys.content import read_content
 from rlsys.errors import CheckpointError
+from rlsys.json_tree import MOST_BYTES
 from rlsys.runtime.checkpoints.storage import STEP_NAME, Blocks, Fetched, FileRecord, Place, Storage, write_hashed
 
 _DRAFT = ".tmp-"
@@ -111,7 +113,7 @@ class LocalStorage(Storage):
 
     def read(self, step: int, name: str) -> bytes:
         """See `Storage`."""
-        return (self._path(step) / name).read_bytes()
+        return read_content(self._path(step) / name, MOST_BYTES)
 
     def note(self, step: int, name: str, text: str) -> None:
         """See `Storage`."""
@@ -163,6 +165,10 @@ class LocalStorage(Storage):
 
 def _sizes(folder: Path, records: Sequence[FileRecord]) -> list[int | None]:
     paths = [folder / record.path for record in records]
+    inside = folder.resolve()
+    for path, record in zip(paths, records, strict=True):
+        if not path.resolve().is_relative_to(inside):
+            raise CheckpointError(f"{record.path} is a link to a file outside of the checkpoint")
     return [path.stat().st_size if path.is_file() else None for path in paths]
 
 

@@ -2,16 +2,30 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rlsys.errors import CheckpointError
+from rlsys.json_tree import parse_json
 from rlsys.runtime.checkpoints.saved import decode, encode
-from rlsys.runtime.checkpoints.storage import FileRecord
+from rlsys.runtime.checkpoints.storage import FILE_NAME, SOURCE_NAME, FileRecord
 
 NAME = "manifest.json"
 _VERSION = 2
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A manifest as it is written."""
+
+    version: int
+    learner_step: int
+    extra: bool
+    metrics: dict[str, Any]
+    files: tuple[FileRecord, ...]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -22,7 +36,7 @@ class Manifest:
       learner_step: updates done when it was written.
       metrics: counters and other scalars.
       extra: whether it stays for good.
-      files: what it consists of.
+      files: what it consists of; each is named once, and none lies elsewhere than where checkpoints have files.
     """
 
     learner_step: int
@@ -46,21 +60,41 @@ class Manifest:
         """Reads what `format` returned.
 
         Raises:
-          CheckpointError: it is damaged, of another format, or of another step: the bare fact.
+          CheckpointError: it is damaged, of another format or step, or names files that no checkpoint has: the bare
+            fact.
         """
         try:
-            body = json.loads(text)
-            if body.pop("sha256") != _digest(body):
-                raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise CheckpointError(f"{NAME} does not match its checksum") from None
-        if body["version"] != _VERSION or body["learner_step"] != learner_step:
+            body = parse_json(text, dict[str, Any])
+            is_whole = body.pop("sha256", None) == _digest(body)
+        except (CheckpointError, RecursionError):
+            is_whole = False
+        if not is_whole:
+            raise CheckpointError(f"{NAME} does not match its checksum")
+        if body.get("version") != _VERSION or body.get("learner_step") != learner_step:
             raise CheckpointError(
-                f"{NAME} is of format {body['version']} and step {body['learner_step']}, "
+                f"{NAME} is of format {body.get('version')} and step {body.get('learner_step')}, "
                 f"expected format {_VERSION} and step {learner_step}"
             )
-        files = tuple(FileRecord(**entry) for entry in body["files"])
-        return cls(learner_step, decode(body["metrics"], {}), body["extra"], files)
+        try:
+            stored = parse_json(text, _Stored)
+            metrics = decode(stored.metrics, {})
+        except CheckpointError as error:
+            raise CheckpointError(f"{NAME} {error}") from None
+        _check_files(stored.files)
+        return cls(learner_step, metrics, stored.extra, stored.files)
+
+
+def _check_files(files: Sequence[FileRecord]) -> None:
+    """Refuses what would be read from, or written to, anywhere else."""
+    for path, count in Counter(record.path for record in files).items():
+        if count > 1:
+            raise CheckpointError(f"{NAME} names {path} {count} times")
+    for record in files:
+        record.check()
+        if not FILE_NAME.fullmatch(record.path):
+            raise CheckpointError(f"{NAME} names a file outside of the checkpoint: {record.path!r}")
+        if record.source and not SOURCE_NAME.fullmatch(record.source):
+            raise CheckpointError(f"{NAME} names an object outside of the checkpoints: {record.source!r}")
 
 
 def _digest(body: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ several manifests. What no manifest names is removed when the next checkpoint ha
 the environment of each process, as its provider's own tools find them.
 """
 
-import json
+import errno
 import re
 import secrets
 import tempfile
@@ -20,7 +20,10 @@ from pathlib import Path
 from pyarrow import ArrowException, fs
 
 from rlsys.errors import CheckpointError
+from rlsys.json_tree import MOST_BYTES
+from rlsys.runtime.checkpoints.manifest import Manifest
 from rlsys.runtime.checkpoints.storage import (
+    STEP_NAME,
     Blocks,
     Fetched,
     FileRecord,
@@ -32,7 +35,7 @@ from rlsys.runtime.checkpoints.storage import (
 )
 
 _PARTS = "parts"
-_MANIFEST_NAME = re.compile(r"(\d{9,})\.manifest\.json")
+_MANIFEST_NAME = re.compile(rf"({STEP_NAME.pattern})\.manifest\.json")
 _BLOCK_BYTES = 8 << 20
 _ADVICE = (
     "Check that the bucket exists, that its endpoint answers, and that the credentials in the environment may write "
@@ -101,7 +104,10 @@ class ObjectStorage(Storage):
     def read(self, step: int, name: str) -> bytes:
         """See `Storage`."""
         with self._filesystem.open_input_stream(self._note(step, name)) as stream:
-            return bytes(stream.read())
+            content = bytes(stream.read(MOST_BYTES + 1))
+        if len(content) > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"{name} of step {step} has more than {MOST_BYTES:,} bytes")
+        return content
 
     def note(self, step: int, name: str, text: str) -> None:
         """See `Storage`."""
@@ -153,10 +159,10 @@ class ObjectStorage(Storage):
     def _sweep(self) -> None:
         """Removes what no manifest names; nothing, if it cannot be known what a damaged one did name."""
         try:
-            manifests = [json.loads(self.read(step, "manifest.json")) for step in self.steps()]
-            named = {file["source"] for manifest in manifests for file in manifest["files"]}
-        except (ValueError, KeyError, TypeError):
+            manifests = [Manifest.parse(self.read(step, "manifest.json"), step) for step in self.steps()]
+        except CheckpointError:
             return
+        named = {record.source for manifest in manifests for record in manifest.files}
         unnamed = self._objects().keys() - named
         in_use = {_draft_of(source) for source in named}
         for draft in {_draft_of(source) for source in unnamed} - in_use:

@@ -7,7 +7,6 @@ Reading a part parses JSON and copies bytes: it never runs code.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +17,14 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from rlsys.api import Saved
+from rlsys.content import read_content
+from rlsys.errors import CheckpointError
+from rlsys.json_tree import MOST_BYTES, parse_json
 from rlsys.runtime.checkpoints.saved import PLAIN_DTYPES, decode, encode
-from rlsys.runtime.checkpoints.storage import FileRecord, place_at, writing
+from rlsys.runtime.checkpoints.storage import FILE_NAME, FileRecord, place_at, writing
 from rlsys.types import Array
 
-_PART_NAME = re.compile(r"(?!(manifest|score)$)[\w-]+(/[\w-]+)?")
+_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Part:
         Raises:
           TypeError: something in `saved` is no array, JSON scalar, list or dict with string keys.
         """
-        assert _PART_NAME.fullmatch(name), f"'{name}' cannot name a part of a checkpoint"
+        assert FILE_NAME.fullmatch(f"{name}.json"), f"'{name}' cannot name a part of a checkpoint"
         arrays: dict[str, Array] = {}
         text = json.dumps(encode(saved, arrays, half=half), allow_nan=False, separators=(",", ":"))
         return cls(name, text, {key: array.copy() for key, array in arrays.items()} if copy else arrays)
@@ -77,11 +79,34 @@ def write_part(place: str, name: str, saved: Saved) -> list[FileRecord]:
 
 
 def read_part(folder: Path, name: str) -> dict[str, Any]:
-    """Reads a part; its arrays are the caller's own."""
+    """Reads a part; its arrays are the caller's own.
+
+    Raises:
+      CheckpointError: a file is not what `Part.write` writes: the bare fact, with the file's name.
+    """
     tensors = folder / f"{name}.safetensors"
-    arrays = load_file(tensors) if tensors.exists() else {}
-    decoded: dict[str, Any] = decode(json.loads((folder / f"{name}.json").read_text()), arrays)
+    arrays = _read_arrays(tensors, f"{name}.safetensors") if tensors.exists() else {}
+    try:
+        tree = parse_json(read_content(folder / f"{name}.json", MOST_BYTES), dict[str, Any])
+        decoded: dict[str, Any] = decode(tree, arrays)
+    except OSError as error:
+        raise CheckpointError(f"{name}.json cannot be read: {error.strerror or error}") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}.json {error}") from None
+    if not isinstance(decoded, dict):
+        raise CheckpointError(f"{name}.json is not what belongs there: it should be a dictionary")
     return decoded
+
+
+def _read_arrays(path: Path, name: str) -> dict[str, Array]:
+    try:
+        arrays: dict[str, Array] = load_file(path)
+    except Exception as error:  # noqa: BLE001 - the format's own library says in many types what is wrong with a file
+        raise CheckpointError(f"{name} is no whole safetensors file: {' '.join(str(error).split())[:_SHOWN]}") from None
+    strange = next((array.dtype for array in arrays.values() if array.dtype.str not in PLAIN_DTYPES), None)
+    if strange is not None:
+        raise CheckpointError(f"{name} holds an array of dtype {strange}, which no part has")
+    return arrays
 
 
 class PartsOnTheirWay:

@@ -1,13 +1,39 @@
-"""Weights of another run, for learners that begin with a part of them."""
+"""Weights and world models as they lie in checkpoints: of the run itself, and of others that learners begin with."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from pydantic import BaseModel
+
 from rlsys.api import Saved
-from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.json_tree import check_tree
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Opened
 from rlsys.runtime.exports.find import find
-from rlsys.types import Array
+from rlsys.types import Array, Weights
+
+
+class _Stored(BaseModel):
+    """What the part "weights" holds."""
+
+    version: int
+    learner_step: int
+    arrays: dict[str, Any]
+
+
+def weights_in(opened: Opened) -> Weights:
+    """Returns the weights in a checkpoint.
+
+    Raises:
+      CheckpointError: it has none, or what is there are no weights.
+    """
+    with opened.loading("weights") as saved:
+        stored = check_tree(saved, _Stored)
+        strange = [name for name, array in stored.arrays.items() if not isinstance(array, np.ndarray)]
+        if strange:
+            raise TypeError(f"'{strange[0]}' is no array")
+    return Weights(stored.version, stored.learner_step, stored.arrays)
 
 
 def read_weights(source: str) -> Mapping[str, Array]:
@@ -20,8 +46,7 @@ def read_weights(source: str) -> Mapping[str, Array]:
     Raises:
       RlsysError: there is no such run or checkpoint, or it is damaged.
     """
-    weights: Mapping[str, Array] = _read(source, "weights")["arrays"]
-    return weights
+    return weights_in(_open(source, "weights")).arrays
 
 
 def read_world(source: str) -> Saved:
@@ -33,13 +58,11 @@ def read_world(source: str) -> Saved:
     Raises:
       RlsysError: there is no such run or checkpoint, it has no world model, or it is damaged.
     """
-    return _read(source, "world")
+    return _open(source, "world").read("world")
 
 
-def _read(source: str, part: str) -> dict[str, Any]:
+def _open(source: str, part: str) -> Opened:
     path, parts = Path(source), (part,)
     if (path / "manifest.json").is_file():
-        opened = Checkpoints(path.parent, keep=1).open(path.name, parts)
-    else:
-        opened = find(source).open("latest", parts)
-    return opened.read(part)
+        return Checkpoints(path.parent, keep=1).open(path.name, parts)
+    return find(source).open("latest", parts)

@@ -6,11 +6,13 @@ bits; a key that begins with "$" gets a second one.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from rlsys.errors import CheckpointError
 from rlsys.types import Array
 
 PLAIN_DTYPES = {
@@ -28,6 +30,9 @@ PLAIN_DTYPES = {
     "<f8": "F64",
 }
 """What a safetensors file holds as it is, and its name there; arrays of another dtype are stored as bytes."""
+_DTYPE = re.compile(r"[<>|=][biufcSUmM][0-9]{1,9}(?:\[[a-zA-Z0-9]{1,8}\])?")
+"""`dtype.str` of numbers, times and text; nothing that holds objects or fields."""
+_SHOWN = 100
 
 
 def encode(value: Any, arrays: dict[str, Array], path: str = "", *, half: bool = False) -> Any:
@@ -61,19 +66,57 @@ def encode(value: Any, arrays: dict[str, Array], path: str = "", *, half: bool =
 
 
 def decode(tree: Any, arrays: Mapping[str, Array]) -> Any:
-    """Returns what `encode` made `tree` and `arrays` of; the arrays are not copied."""
+    """Returns what `encode` made `tree` and `arrays` of; the arrays are not copied.
+
+    Raises:
+      CheckpointError: `encode` makes nothing like this: the bare fact.
+    """
     if isinstance(tree, list):
         return [decode(item, arrays) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    if "$float" in tree:
-        return float(tree["$float"])
-    if "$array" in tree:
-        array = arrays[tree["$array"]]
-        if "cast" in tree:
-            return array.astype(tree["cast"])
-        return array.view(np.dtype(tree["dtype"])).reshape(tree["shape"]) if "dtype" in tree else array
+    if isinstance(tree, dict):
+        tags = [key for key in tree if key.startswith("$") and not key.startswith("$$")]
+        return _decode_tagged(tree, arrays) if tags else _decode_mapping(tree, arrays)
+    if isinstance(tree, float) and not math.isfinite(tree):
+        raise CheckpointError(f"holds a bare {tree}")
+    return tree
+
+
+def _decode_mapping(tree: dict[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
     return {key.removeprefix("$"): decode(item, arrays) for key, item in tree.items()}
+
+
+def _decode_tagged(tree: dict[str, Any], arrays: Mapping[str, Array]) -> Any:
+    match tree:
+        case {"$float": "nan" | "inf" | "-inf" as text, **others} if not others:
+            return float(text)
+        case {"$array": str(name), **others} if name in arrays:
+            return _decode_array(arrays[name], others)
+    raise CheckpointError(f"holds a value that no version writes: {str(tree)[:_SHOWN]}")
+
+
+def _decode_array(array: Array, others: dict[str, Any]) -> Array:
+    match others:
+        case {"cast": "<f4", **more} if not more and array.dtype == np.float16:
+            return array.astype(np.float32)
+        case {"dtype": str(text), "shape": list(shape), **more} if not more and array.dtype == np.uint8:
+            dtype = _plain_dtype(text)
+            sizes = [size for size in shape if type(size) is int and size >= 0]
+            if dtype is not None and sizes == shape and math.prod(shape) * dtype.itemsize == array.size:
+                return np.ndarray(tuple(sizes), dtype, array)
+        case {}:
+            if not others:
+                return array
+    raise CheckpointError(f"holds {array.size:,} numbers of {array.dtype} that cannot be {str(others)[:_SHOWN]}")
+
+
+def _plain_dtype(text: str) -> np.dtype | None:
+    """Returns a dtype whose items are numbers, times or text of a fixed size; None for any other name."""
+    if not _DTYPE.fullmatch(text):
+        return None
+    try:
+        return np.dtype(text)
+    except (TypeError, ValueError):
+        return None
 
 
 def _encode_array(array: Array, arrays: dict[str, Array], path: str) -> dict[str, Any]:

@@ -18,7 +18,12 @@ from rlsys.errors import CheckpointError
 
 Blocks = Iterable[bytes | memoryview]
 """A file's bytes, one block after the other."""
-STEP_NAME = re.compile(r"\d{9,}")
+STEP_NAME = re.compile(r"[0-9]{9,18}")
+FILE_NAME = re.compile(r"(?!(?:manifest|score)\.)[A-Za-z0-9_-]{1,100}(?:/[A-Za-z0-9_-]{1,100})?\.(?:json|safetensors)")
+"""What a file of a checkpoint can be called: a part of it, or below one; never anything outside."""
+SOURCE_NAME = re.compile(rf"parts/{STEP_NAME.pattern}-[0-9a-f]{{8}}/{FILE_NAME.pattern}")
+"""Where such a file can lie in an object store."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,13 @@ class FileRecord:
     size: int
     sha256: str
     source: str = ""
+
+    def check(self) -> None:
+        """Refuses what can be true of no file. Raises CheckpointError with the bare fact."""
+        if self.size < 0 or not _DIGEST.fullmatch(self.sha256):
+            raise CheckpointError(
+                f"{self.path!r} has size {self.size} and sha256 {self.sha256[:64]!r}, which no file has"
+            )
 
 
 @dataclass(frozen=True)

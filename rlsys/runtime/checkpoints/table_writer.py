@@ -77,13 +77,12 @@ class TableWriter:
         self._drafted = _Files(step, {number: files[number] for number in snapshot.lasting})
         return records + [record for written in files.values() for record in written]
 
-    def read(self, opened: Opened, table: Table) -> Saved:
-        """Fills a new table from a checkpoint; returns what was saved with it.
+    def load(self, saved: Saved, opened: Opened, table: Table) -> None:
+        """Fills a new table from a checkpoint, of which `saved` is this writer's part.
 
         Raises:
           CheckpointError: it is of another table.
         """
-        saved = opened.read(self._name)
         files: dict[int, list[FileRecord]] = {}
 
         def chunks() -> Iterator[Saved]:
@@ -96,7 +95,6 @@ class TableWriter:
 
         table.load({**saved["table"], "chunks": chunks()})
         self._committed = _Files(opened.learner_step, files)
-        return saved
 
     def _settle(self, snapshot: Snapshot) -> bool:
         with self._timed():

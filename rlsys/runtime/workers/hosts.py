@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import RayError
 
 from rlsys.api import Decision
+from rlsys.json_tree import check_tree
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.part import Part, PartsOnTheirWay
 from rlsys.runtime.checkpoints.storage import FileRecord
@@ -83,7 +84,8 @@ class RolloutHost:
         """Goes on from the worker's part of a checkpoint, if it has one there."""
         opened = Checkpoints(checkpoints, keep=1).open(step, parts=[self._name])
         if self._name in opened.parts:
-            self._worker.load(opened.read(self._name))
+            with opened.loading(self._name) as saved:
+                self._worker.load(saved)
 
     def pid(self) -> int:
         """Returns the process id."""
@@ -249,9 +251,9 @@ class LearnerHost:
         self._worker = LearnerWorker(self._plan, self._replay, self._publisher, self._ranks, is_resumed=is_resumed)
         if step is not None:
             opened = Checkpoints(checkpoints, keep=1).open(step, parts=["learner", "world"])
-            saved = opened.read("learner")
-            self._worker.load(saved["worker"], opened.read("world") if "world" in opened.parts else None)
-            self._replay.sampled = saved["sampled"]
+            with opened.loading("learner") as saved:
+                self._worker.load(saved["worker"], opened.read("world") if "world" in opened.parts else None)
+                self._replay.sampled = check_tree(saved["sampled"], int)
         self._worker.version = max(self._worker.version, after_version, self._published_version())
         self._worker.publish()
         return self._worker.learner_step

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from rlsys.api import LearnerContext, Replay, ReplayNotReady, Saved
+from rlsys.json_tree import check_tree
 from rlsys.runtime.checkpoints.pretrained import read_weights, read_world
 from rlsys.runtime.metrics.timing import Stopwatch
 from rlsys.runtime.metrics.vitals import Vitals
@@ -267,9 +268,9 @@ class LearnerWorker:
     def load(self, saved: Saved, world: Saved | None) -> None:
         """Goes on from `save`."""
         self._learner.load(saved["learner"] if world is None else {**saved["learner"], "world": world})
-        self._repeated_turns = saved["repeated_turns"]
-        self.learner_step = saved["learner_step"]
-        self.version = saved["version"]
+        self._repeated_turns = check_tree(saved["repeated_turns"], int)
+        self.learner_step = check_tree(saved["learner_step"], int)
+        self.version = check_tree(saved["version"], int)
 
     def _asked_turn(self) -> int:
         """Returns the newest turn that the learner asked for; one that is asked for again counts as another."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rlsys.api import ReplayNotReady
+from rlsys.json_tree import check_tree
 from rlsys.replay.limiter import RateLimiter
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Opened
 from rlsys.runtime.checkpoints.part import write_part
@@ -214,9 +215,11 @@ class ReplayShard(Shard):
 
     def load(self, opened: Opened) -> None:
         """See `Shard`."""
-        saved = self._writer.read(opened, self._table)
-        self._limiter.load(saved["limiter"])
-        self._sampled_by_rank = {int(rank): count for rank, count in saved["sampled_by_rank"].items()}
+        with opened.loading(self.name) as saved:
+            self._writer.load(saved, opened, self._table)
+            self._limiter.load(saved["limiter"])
+            counts = check_tree(saved["sampled_by_rank"], dict[str, int])
+            self._sampled_by_rank = {int(rank): count for rank, count in counts.items()}
 
     def _note_sampled(self, rank: int, sampled: int) -> None:
         if self._sampled_by_rank.get(rank) != sampled:
@@ -274,7 +277,8 @@ class QueueShard(Shard):
 
     def load(self, opened: Opened) -> None:
         """See `Shard`."""
-        self._queue.load(opened.read(self.name)["queue"])
+        with opened.loading(self.name) as saved:
+            self._queue.load(saved["queue"])
 
     def _insert_waits_for(self, item: Segment | Unrolls) -> str:
         return "" if self._queue.has_room() else f"room in the queue of {self._queue.num_items:,} unrolls"
