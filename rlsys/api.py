@@ -384,6 +384,8 @@ class Algorithm:
       make_world: builds the world model that a learner saved, for play and for evaluation; None without one.
       environments: the section's field that says how many environments all rollout workers share, where that decides
         what is learned; empty where each has runtime.environments_per_worker.
+      kept: the section's fields that a resumed run cannot change although all that is saved would have the same shapes,
+        because it would mean something else. What changes a shape is found without being named.
     """
 
     name: str
@@ -397,3 +399,4 @@ class Algorithm:
     is_reactive: bool = False
     make_world: Callable[[WorldContext], World] | None = None
     environments: str = ""
+    kept: tuple[str, ...] = ()

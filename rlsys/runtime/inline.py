@@ -284,10 +284,12 @@ class InlineRun:
         self._learner.load(saved["learner"], world)
         self._replay.load(saved["replay"])
         self._newest = _load_packed(saved["newest"])
-        self._steps_since_sync = list(saved["steps_since_sync"])
         for index, worker in enumerate(self._workers):
-            worker.load(saved["workers"][index])
-            acting = _load_packed(saved["acting"][index])
+            acting = self._newest  # of a worker that is new
+            if index < len(saved["workers"]):
+                worker.load(saved["workers"][index])
+                self._steps_since_sync[index] = saved["steps_since_sync"][index]
+                acting = _load_packed(saved["acting"][index])
             same = self._newest if self._newest and acting and acting.version == self._newest.version else acting
             self._acting[index] = same
             if same is not None:

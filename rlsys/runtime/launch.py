@@ -17,6 +17,7 @@ from rlsys.runtime.baseline import launch_baseline
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.storage import checkpoints_of
 from rlsys.runtime.console import Console
+from rlsys.runtime.continuation import check_continues
 from rlsys.runtime.control import Desk
 from rlsys.runtime.exports.find import find_run
 from rlsys.runtime.final_evaluation import evaluate_finally
@@ -31,6 +32,7 @@ from rlsys.runtime.presence import Presence
 from rlsys.runtime.process import prepare, use_threads
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.signals import stops_on_signals
+from rlsys.yaml_tree import parse_overrides
 
 
 class Runner(Protocol):
@@ -73,13 +75,14 @@ def _launch(
     loaded: Loaded | None, *, inline: bool, resume: str | None, overrides: Sequence[str], led: contextlib.ExitStack
 ) -> int:
     """Launches; `led` is closed when the run is led no more, however that ends."""
-    step, folder, presence = None, None, None
+    step, folder, presence, saved = None, None, None, None
     if resume is not None:
         folder = find_run(resume)
         # before anything is read that its other leader may be replacing
         presence = led.enter_context(contextlib.closing(Presence(folder, say=log_warning)))
         saved = run_folder.load(folder)
         registry.get_algorithm(saved.experiment.algorithm, f"--resume {resume}")
+        _check_algorithm(saved, overrides)
         loaded = override(saved, overrides)
         _check_same(saved, loaded)
         step = _checkpoint_to_resume(loaded, folder)
@@ -89,6 +92,9 @@ def _launch(
     if isinstance(found, Baseline):
         return launch_baseline(loaded, found, inline=inline)
     _check_storage(loaded)
+    if saved is not None and folder is not None and step is not None:
+        opened = Checkpoints(checkpoints_of(loaded.experiment.run, folder), keep=1).open(step, parts=["progress"])
+        check_continues(saved, loaded, found, opened, inline=inline)
     plan = _plan(loaded, found, inline)
     plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded))
     presence = presence or led.enter_context(contextlib.closing(Presence(plan.folder)))
@@ -185,17 +191,25 @@ def _plan(loaded: Loaded, algorithm: Algorithm, inline: bool) -> Plan:
     return plan
 
 
+def _check_algorithm(saved: Loaded, overrides: Sequence[str]) -> None:
+    """Refuses to resume with another algorithm, whose section the run does not even have."""
+    before = saved.experiment.algorithm
+    if (now := parse_overrides(overrides).get("algorithm", before)) != before:
+        raise _other("algorithm", before, now)
+
+
 def _check_same(saved: Loaded, loaded: Loaded) -> None:
-    """Refuses to resume with another environment or algorithm than the checkpoint was made with."""
-    before, now = saved.experiment, loaded.experiment
-    pairs = {"algorithm": (before.algorithm, now.algorithm)}
-    pairs |= {f"env.{name}": (value, getattr(now.env, name)) for name, value in before.env}
-    for name, (old, new) in pairs.items():
-        if old != new:
-            raise CheckpointError(
-                f"{name} = {new} is not the {old} that the checkpoint was made with; a resumed run keeps its algorithm "
-                "and its environment. Leave the override out, or launch a new run."
-            )
+    """Refuses to resume with another environment than the checkpoint was made with."""
+    for name, before in saved.experiment.env:
+        if (now := getattr(loaded.experiment.env, name)) != before:
+            raise _other(f"env.{name}", before, now)
+
+
+def _other(name: str, before: object, now: object) -> CheckpointError:
+    return CheckpointError(
+        f"{name} = {now} is not the {before} that the checkpoint was made with; a resumed run keeps its algorithm "
+        "and its environment. Leave the override out, or launch a new run."
+    )
 
 
 def _checkpoint_to_resume(loaded: Loaded, folder: Path) -> int:

@@ -224,14 +224,23 @@ class RolloutWorker:
     def load(self, saved: Saved) -> None:
         """Goes on from `save`, once it is given weights.
 
-        Where simulators cannot be restored, new episodes begin and unfinished ones are lost.
+        Where simulators cannot be restored, or the worker had another number of them, or a policy with another memory,
+        new episodes begin and unfinished ones are lost.
         """
+        if not self._fits(saved):
+            return
         self._policy.load(saved["policy"])
         self._steps_since_sync = saved["steps_since_sync"]
         self._turn.load(saved["turn"])
         if self._env.load(saved["env"]).all():
             self._writer.load(saved["writer"])
             self._state = {name: np.array(value) for name, value in saved["state"].items()}
+
+    def _fits(self, saved: Saved) -> bool:
+        state = {name: np.shape(value) for name, value in saved["state"].items()}
+        return saved["env"]["num_environments"] == self._size and state == {
+            name: np.shape(value) for name, value in self._state.items()
+        }
 
     def close(self) -> None:
         """Closes the environments."""
