@@ -57,7 +57,7 @@ class EnvConfig(Section):
     episode_life: bool = False
     """Atari: losing a life (Pong: a point) terminates the episode for learning while the game goes on."""
     fire_reset: bool = False
-    """Atari: press FIRE after a reset in games that need it."""
+    """Atari: press FIRE after a reset, in games that have it: some wait for it."""
     frame_size: tuple[int, int] = (96, 96)
     """Atari by pixels: height and width to which frames are shrunk (area interpolation)."""
     grayscale: bool = True

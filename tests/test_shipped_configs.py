@@ -8,11 +8,22 @@ import pytest
 from rlsys import catalogue, config, registry
 from rlsys.baseline import Baseline
 from rlsys.config import RuntimeConfig
+from rlsys.envs.make import make
+from rlsys.envs.wrappers import NOOP
 from rlsys.runtime.plan import resolve
 from rlsys.testing import deepmind_lab
 
 FAMILIES = {"r2ac": "impala"}
 """First words of experiments that are not their algorithm's name."""
+FIRES = {
+    "r2ac": True,  # torchbeast's wrappers press it in every game that has it
+    "impala": True,
+    "rllib": True,  # yardsticks of impala's
+    "muzero": {"muzero-breakout", "muzero-breakout-pixels"},  # --fire_reset in upstream's command for Breakout only
+    "ppo": False,  # tensor2tensor has no such wrapper
+    "simple": False,
+}
+"""Which experiments with Atari games press FIRE after a reset, as upstream does."""
 PAIRS = list(itertools.product(config.experiment_names(), config.profile_names()))
 
 
@@ -56,6 +67,29 @@ def test_what_is_learned_from_does_not_depend_on_the_number_of_cores(
     assert len({(repr(plan.table), repr(plan.segments)) for plan in plans}) == 1
     if plans[0].segments.on_policy:
         assert len({plan.num_environments for plan in plans}) == 1
+
+
+ATARI = [name for name in config.experiment_names() if "NoFrameskip" in config.load(name).experiment.env.id]
+
+
+@pytest.mark.parametrize("experiment", ATARI)
+def test_fire_is_pressed_after_a_reset_where_upstream_does(experiment: str) -> None:
+    fires = FIRES[experiment.partition("-")[0]]
+    expected = experiment in fires if isinstance(fires, set) else fires
+    assert config.load(experiment).experiment.env.fire_reset == expected
+
+
+@pytest.mark.parametrize("experiment", [name for name in ATARI if config.load(name).experiment.env.fire_reset])
+def test_any_game_goes_on_by_itself_in_experiments_that_press_fire(experiment: str) -> None:
+    own = config.load(experiment).experiment.env
+    ram = "-ram" if "-ram" in own.id else ""
+    breakout = make(own.model_copy(update={"id": f"Breakout{ram}NoFrameskip-v4"}), seed=0, training=False)
+    for _ in range(2):  # the second time, where lives end episodes, the game goes on
+        breakout.reset()
+        lives = [breakout.step(NOOP)[4]["lives"] for _ in range(100)]
+        assert min(lives) < max(lives), "the ball is served, and lost"
+    pacman = make(own.model_copy(update={"id": f"MsPacman{ram}NoFrameskip-v4"}), seed=0, training=False)
+    pacman.reset()
 
 
 def test_the_list_says_something_about_everything() -> None:

@@ -117,14 +117,13 @@ def _make(config: EnvConfig, seed: int, training: bool, render_mode: str | None)
     family = _family(config.id)
     _check_settings(config, family)
     env, frames_per_step = _simulator(family, config, seed, render_mode)
-    _check_fire(config, env)
     if config.sticky_actions > 1:
         env = ActionRepeat(env, config.sticky_actions)
         frames_per_step *= config.sticky_actions
     env = GameRecord(env)
     if config.episode_life:
         env = EpisodeLife(env, lost_point_ends="Pong" in config.id)
-    if config.fire_reset:
+    if config.fire_reset and _has_fire(env):
         env = FireReset(env)
     if training and config.avoid_repeat:
         env = AvoidRepeat(env, _num_actions(config, env), frames_per_step)
@@ -179,15 +178,10 @@ def _check_settings(config: EnvConfig, family: Family) -> None:
                 raise EnvError(f"env.{name} = {value} with '{config.id}'; only {other.name} have it. Leave it out.")
 
 
-def _check_fire(config: EnvConfig, env: gymnasium.Env) -> None:
-    if config.fire_reset:
-        assert isinstance(env.unwrapped, atari.AtariGame), "other families do not have the setting"
-        meanings = env.unwrapped.get_action_meanings()
-        if len(meanings) < 3 or meanings[1] != "FIRE":
-            raise EnvError(
-                f"env.fire_reset = True with '{config.id}', whose actions are {', '.join(meanings)}; it needs FIRE as "
-                "the second of at least three. Set env.fire_reset=false."
-            )
+def _has_fire(env: gymnasium.Env) -> bool:
+    """Tells whether a game has FIRE among its actions; where it has, that is the second of at least three."""
+    assert isinstance(env.unwrapped, atari.AtariGame), "other families do not have the setting"
+    return "FIRE" in env.unwrapped.get_action_meanings()
 
 
 def _num_actions(config: EnvConfig, env: gymnasium.Env) -> int:

@@ -101,7 +101,7 @@ class MuZeroConfig(Section):
     lr_decay_steps: int = Field(100_000, ge=1)
     """Learner steps until that factor is reached."""
     lr_warmup_steps: int = Field(5_000, ge=1)
-    """Learner steps over which WarmUpLR rises from 0 to lr_init."""
+    """Learner steps over which WarmUpLR rises to lr_init; the first two are made with its first step above 0."""
     learning_precision: Literal["fp32", "bf16"] = "fp32"
     """Numbers in products while learning, likewise; weights and the optimizer stay fp32. Not upstream's."""
 

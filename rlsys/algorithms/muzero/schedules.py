@@ -10,7 +10,7 @@ def learning_rate(config: MuZeroConfig, learner_step: int) -> float:
 
         MuZeroLR       lr_init · lr_decay_rate^(step / lr_decay_steps)
         ExponentialLR  the same in stairs, one every lr_decay_steps
-        WarmUpLR       lr_init · min(1, (step + 1) / lr_warmup_steps)
+        WarmUpLR       lr_init · min(1, max(1, step) / lr_warmup_steps)
 
     Args:
       config: names the schedule.
@@ -23,14 +23,14 @@ def learning_rate(config: MuZeroConfig, learner_step: int) -> float:
         case "ExponentialLR":
             return config.lr_init * math.pow(config.lr_decay_rate, math.floor(progress))
         case "WarmUpLR":
-            return config.lr_init * min(1.0, (learner_step + 1) / config.lr_warmup_steps)
+            return config.lr_init * min(1.0, max(1, learner_step) / config.lr_warmup_steps)
         case _:
             return config.lr_init
 
 
 def beta(config: MuZeroConfig, learner_step: int) -> float:
-    """Returns the exponent of the importance weights of an update; it grows linearly to 1."""
-    return min(1.0, config.beta + config.beta_increment_per_sampling * learner_step)
+    """Returns the exponent of the importance weights of an update; it grows linearly to 1, first before the first."""
+    return min(1.0, config.beta + config.beta_increment_per_sampling * (learner_step + 1))
 
 
 def visit_temperature(config: MuZeroConfig, learner_step: int) -> float:

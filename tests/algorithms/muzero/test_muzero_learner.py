@@ -49,7 +49,8 @@ def naive_loss(learner: MuZeroLearner, config: MuZeroConfig, replay: FakeReplay)
         num_steps=config.td_steps,
         discount=config.discount,
     )
-    weight_B = (windows.num_items * windows.probability[:count]) ** -config.beta
+    beta = min(1.0, config.beta + config.beta_increment_per_sampling)
+    weight_B = (windows.num_items * windows.probability[:count]) ** -beta
     weight_B = torch.tensor(weight_B / weight_B.max(), dtype=torch.float32)
 
     def cross_entropy(logits: Tensor, target: np.ndarray) -> Tensor:
@@ -272,7 +273,7 @@ def test_read_only_arrays_are_accepted() -> None:
 def test_the_learning_rate_follows_its_schedule() -> None:
     learner = make_learner(lr_scheduler="WarmUpLR", lr_warmup_steps=4)
     rates = [learner.step(FakeReplay())["learner/learning_rate"] for _ in range(6)]
-    assert rates == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 8e-4, 8e-4])
+    assert rates == pytest.approx([2e-4, 2e-4, 4e-4, 6e-4, 8e-4, 8e-4])
     assert rates == [schedules.learning_rate(learner._config, step) for step in range(6)]
 
 

@@ -20,7 +20,8 @@ def test_the_exponential_schedule_goes_down_in_stairs() -> None:
 
 def test_warming_up_is_linear_and_then_constant() -> None:
     config = MuZeroConfig(lr_scheduler="WarmUpLR", lr_init=2.0, lr_warmup_steps=4)
-    assert [schedules.learning_rate(config, step) for step in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    upstreams = [0.5, 0.5, 1.0, 1.5, 2.0, 2.0]  # set at the beginning, and by each update for the next one
+    assert [schedules.learning_rate(config, step) for step in range(6)] == upstreams
 
 
 def test_without_a_schedule_the_learning_rate_is_constant() -> None:
@@ -29,7 +30,8 @@ def test_without_a_schedule_the_learning_rate_is_constant() -> None:
 
 def test_beta_grows_to_one() -> None:
     config = MuZeroConfig(beta=0.4, beta_increment_per_sampling=0.1)
-    assert [schedules.beta(config, step) for step in (0, 3, 6, 60)] == pytest.approx([0.4, 0.7, 1.0, 1.0])
+    assert [schedules.beta(config, step) for step in (0, 2, 5, 60)] == pytest.approx([0.5, 0.7, 1.0, 1.0])
+    assert schedules.beta(MuZeroConfig(), 0) == 1.0
 
 
 def test_temperatures_change_after_their_last_step() -> None:
