@@ -24,7 +24,7 @@ from pathlib import Path
 from common import append_rows, json_option
 
 from rlsys import config
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 
 _WORKERS = 2
 _ENVIRONMENTS = {"cartpole": 64, "pong": 16, "breakout": 16}

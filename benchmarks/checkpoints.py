@@ -33,8 +33,8 @@ from rlsys import config, registry
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.cluster import connect
 from rlsys.runtime.launch import launch
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.metrics.timing import mean_row
-from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.workers.shard import ReplayShard
 from rlsys.types import Source

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 
 _RESULTS = Path(__file__).parent / "results" / "learning"
 _POINTS = 200

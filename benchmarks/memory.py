@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 
 _RESULTS = Path(__file__).parent / "results" / "learning"
 _DELAYS, _UNROLLS, _GRADIENTS = (3, 8, 20), (5, 10, 50), ("rtrl", "tbptt")

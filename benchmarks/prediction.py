@@ -24,7 +24,7 @@ from typing import Any
 from common import append_rows, json_option
 from processes import cpu_seconds, memory_mib
 
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 
 _SLEEPING = ("env.id=rlsys/Sleeping-v0", "runtime.environments_per_worker=1", "runtime.inference_workers=0")
 _CASES: dict[str, tuple[str, tuple[str, ...]]] = {

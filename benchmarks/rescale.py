@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from common import append_rows, json_option
 
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 
 _EXPERIMENT = "muzero-cartpole"
 _COMMAND = (sys.executable, "-c", "from rlsys.cli import main; main()")

@@ -19,7 +19,7 @@ from pathlib import Path
 from common import append_rows, json_option
 from processes import cpu_seconds
 
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 
 
 def measure(seconds: float, overrides: list[str]) -> dict[str, object]:

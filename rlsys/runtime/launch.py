@@ -26,7 +26,8 @@ from rlsys.runtime.hardware import of_cluster, this_machine
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.metrics.report import write_report
-from rlsys.runtime.metrics.tracking import Tracker, log_warning
+from rlsys.runtime.metrics.rows import log_warning
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.process import prepare, use_threads
@@ -141,7 +142,7 @@ def _launch(
         if plan.run.final_evaluation and not received and presence.folder == plan.folder:
             console.message(f"{reason}; the final evaluation begins")
             evaluate_finally(plan, checkpoints, progress, tracker)
-        write_report(presence.folder)
+        write_report(presence.folder, console.message if resume is None else lambda text: None)  # or it was said before
         presence.end("done", reason)
         run = f"{plan.name}/{plan.folder.name}" if presence.folder == plan.folder else presence.folder
         console.finish(f"{reason}. Continue with: rlsys launch --resume {run}")

@@ -31,7 +31,8 @@ from rlsys.runtime.baseline import BaselineDriver
 from rlsys.runtime.console import Console
 from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
 from rlsys.runtime.launch import launch
-from rlsys.runtime.metrics.tracking import Tracker, read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.play import PlayOptions, play_run
 from rlsys.runtime.progress import Progress
 

@@ -11,7 +11,7 @@ from rlsys.runtime.checkpoints.checkpoint import Opened
 from rlsys.runtime.checkpoints.storage import Fetched, FileRecord
 from rlsys.runtime.continuation import check_continues
 from rlsys.runtime.launch import launch
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 
 SETTINGS = ("debug=true", "run.final_evaluation=[]", "run.wandb=disabled", "run.tensorboard=false", "run.run_tag=here")
 

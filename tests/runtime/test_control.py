@@ -18,7 +18,7 @@ from rlsys.runtime import follow
 from rlsys.runtime.console import Status
 from rlsys.runtime.control import Desk, ask
 from rlsys.runtime.follow import scale_run, show_run, show_runs
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.presence import Presence, look, sightings
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 

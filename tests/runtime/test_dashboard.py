@@ -17,8 +17,8 @@ from rlsys.runtime.metrics import dashboard
 from rlsys.runtime.metrics.prometheus import series_name
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.metrics.roster import KINDS, WorkerRow
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.metrics.timing import by_kind
-from rlsys.runtime.metrics.tracking import read_metrics
 from rlsys.runtime.presence import Presence, workers
 
 SHIPPED = Path(__file__).parents[2] / "cluster" / "grafana" / "rlsys.json"

@@ -17,7 +17,8 @@ from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
 from rlsys.runtime.inline import InlineRun
-from rlsys.runtime.metrics.tracking import Tracker, read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import check
 from rlsys.runtime.planning_policy import Planning
 from rlsys.runtime.presence import Presence

@@ -11,7 +11,8 @@ from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.final_evaluation import evaluate_finally
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.metrics.recorder import Recorder
-from rlsys.runtime.metrics.tracking import Tracker, read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.workers.evaluator import evaluate

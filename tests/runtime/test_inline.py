@@ -9,7 +9,7 @@ from rlsys.errors import CheckpointError, WorkerError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.metrics.recorder import Recorder
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
 

@@ -14,7 +14,7 @@ from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.launch import launch
 from rlsys.runtime.lease import Holder
 from rlsys.runtime.metrics.recorder import Recorder
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.presence import Presence, look
 
 SETTINGS = (

@@ -11,7 +11,7 @@ import pytest
 from rlsys.errors import WorkerError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.metrics.recorder import Recorder
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
 from rlsys.testing.object_store import serving

@@ -10,7 +10,7 @@ from test_program import MakePlan, MakeRecorder, started
 from rlsys.errors import ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.inline import InlineRun
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.progress import Progress
 from rlsys.testing.unrolls import CHECKING_UNROLLS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rlsys.runtime.metrics.recorder import Recorder
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.workers.learning import LearnerReport

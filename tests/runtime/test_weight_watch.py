@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_program import MakePlan, MakeRecorder, started
 
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.weight_watch import WeightWatch
 from rlsys.runtime.workers.remote_weights import RemotePublisher
 from rlsys.runtime.workers.weights import NOTHING, Echo, digest, pack

@@ -9,7 +9,8 @@ from pathlib import Path
 from rlsys.config import Loaded
 from rlsys.errors import CheckpointError
 from rlsys.runtime.lease import Lease
-from rlsys.runtime.metrics.tracking import METRICS_FILE, Tracker, log_warning
+from rlsys.runtime.metrics.rows import METRICS_FILE, log_warning
+from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.presence import look
 
 
@@ -40,7 +41,7 @@ def append_rows(
       Whether they were written.
 
     Raises:
-      RlsysError: metrics.jsonl is damaged or cannot be written.
+      RlsysError: metrics.jsonl cannot be written.
     """
     if not is_appendable(folder):
         return False

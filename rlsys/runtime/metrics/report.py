@@ -2,14 +2,14 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlsys.errors import CheckpointError
 from rlsys.runtime.metrics.roster import time_rows
+from rlsys.runtime.metrics.rows import METRICS_FILE, log_warning, read_metrics
 from rlsys.runtime.metrics.timing import mean_row, shares_in
-from rlsys.runtime.metrics.tracking import METRICS_FILE, read_metrics
 from rlsys.runtime.presence import look
 from rlsys.terminal import print_table
 from rlsys.viewer.report import Table, render_report
@@ -48,14 +48,16 @@ def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
         ) from None
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, warn: Callable[[str], None] = log_warning) -> Path:
     """Writes report.html from what lies in a run's folder: metrics, configuration, versions and the last evaluation.
+
+    Lines of metrics.jsonl that cannot be read are left out; `warn` is told how many.
 
     Raises:
       RlsysError: one of these files is damaged.
     """
     evaluation, versions = folder / EVALUATION_FILE, folder / "versions.json"
-    rows = read_metrics(folder) if (folder / METRICS_FILE).exists() else []
+    rows = read_metrics(folder, warn) if (folder / METRICS_FILE).exists() else []
     sighting = look(folder)
     page = render_report(
         f"{folder.parent.name}/{folder.name}",

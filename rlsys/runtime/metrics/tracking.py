@@ -5,13 +5,12 @@ metrics.jsonl is the source of truth. One row is one line:
     {"learner_step": 1200, "env_steps": 38400, "time_s": 61.5, "loss/value": 0.31, "episodes/return": null}
 
 A number that is not finite is null. When a run goes on from a checkpoint, the rows of the steps it will repeat stay in
-the file; the line {"rewound_to": 1000, "time_s": 61.5} says so, and `read_metrics` leaves them out.
+the file; the line {"rewound_to": 1000, "time_s": 61.5} says so, twice, and `rows.read_metrics` leaves them out.
 """
 
 import contextlib
 import errno
 import json
-import logging
 import math
 import os
 import time
@@ -20,20 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from rlsys.config import Loaded
-from rlsys.errors import CheckpointError, ConfigError, WorkerError
+from rlsys.errors import ConfigError, WorkerError
 from rlsys.runtime.metrics.prometheus import Prometheus
+from rlsys.runtime.metrics.rows import METRICS_FILE, Rows, log_warning
 from rlsys.runtime.metrics.sinks import Row, Sink, TensorBoard, Wandb, wandb_mode
 from rlsys.types import Array
 
-METRICS_FILE = "metrics.jsonl"
-
 _MOST_LATE = 100_000
 """Rows that are kept in memory while the disk is full: days of them."""
-
-
-def log_warning(text: str) -> None:
-    """Sends a line to Python's logging."""
-    logging.getLogger(__name__).warning(text)
 
 
 class Tracker:
@@ -111,7 +104,8 @@ class Tracker:
     def rewind(self, learner_step: int) -> None:
         """Notes that the run goes on from a checkpoint of `learner_step`: later rows count no more."""
         time_s = round(self._clock() - self._started, 3)
-        self._file.append({"rewound_to": learner_step, "time_s": time_s})
+        for _ in range(2):  # a row of which a bit flips is missing; without this line, rows would count twice
+            self._file.append({"rewound_to": learner_step, "time_s": time_s})
         self._each(lambda sink: sink.rewind(learner_step))
 
     def close(self) -> None:
@@ -141,36 +135,6 @@ class Tracker:
                     sink.close()
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             self._warn(f"{name} is left out from here on ({reason[:200]}); metrics.jsonl goes on.")
-
-
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Reads a run's rows back, oldest first, without those that were repeated after a rewind.
-
-    Args:
-      folder: the run's folder; the run may still be writing.
-
-    Returns:
-      Rows with "learner_step", "env_steps", "time_s" and metrics; null has become NaN.
-
-    Raises:
-      CheckpointError: there is no such file, or a line in the middle of it is damaged.
-    """
-    path = folder / METRICS_FILE
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}. Is {folder} the folder of a run?") from None
-    rows: list[dict[str, float]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise CheckpointError(f"{path} is damaged in line {number}. Remove that line.") from None
-        if "rewound_to" in row:
-            rows = [earlier for earlier in rows if earlier["learner_step"] <= row["rewound_to"]]
-        else:
-            rows.append({name: math.nan if value is None else value for name, value in row.items()})
-    return rows
 
 
 class _MetricsFile:
@@ -242,16 +206,12 @@ class _MetricsFile:
 
     def _repair(self) -> None:
         data = self._path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            os.truncate(self._path, whole)
-        lines = data[:whole].splitlines()
-        self._number = len(lines)
-        if lines:
-            try:
-                self.last_time_s = float(json.loads(lines[-1])["time_s"])
-            except (ValueError, KeyError, TypeError):
-                raise CheckpointError(f"{self._path} is damaged in line {len(lines)}. Remove that line.") from None
+        found = Rows.of(data)
+        if found.num_bytes < len(data):
+            os.truncate(self._path, found.num_bytes)
+        if warning := found.warning(self._path):
+            self._warn(warning)
+        self._number, self.last_time_s = found.num_lines, found.last_time_s
 
     def _unwritable(self, error: OSError) -> WorkerError:
         reason = error.strerror or str(error)
