@@ -367,6 +367,25 @@ class LearnerContext:
 
 
 @dataclass(frozen=True)
+class ValueSpec:
+    """What an algorithm's values are of: the discounted rewards of the episode from here on, as it counts them.
+
+    Attributes:
+      discount: per decision.
+      extra: name of the extra that holds the policy's value of each observation, in units of rewards.
+      reward_bound: rewards count as clamped to ± this; None counts them as they are stored.
+    """
+
+    discount: float
+    extra: str
+    reward_bound: float | None = None
+
+    def learned(self, reward: Array) -> Array:
+        """Returns stored rewards as they count."""
+        return reward if self.reward_bound is None else reward.clip(-self.reward_bound, self.reward_bound)
+
+
+@dataclass(frozen=True)
 class Algorithm:
     """An algorithm as the runtime sees it: a record of functions.
 
@@ -378,6 +397,7 @@ class Algorithm:
       table: the replay table, likewise.
       check: raises ConfigError where the section cannot work with (config, env spec, number of environments in all
         rollout workers, number of learner ranks); called before any worker starts.
+      values: what its values are of, from the section.
       debug: overrides of the section that shrink it to seconds (`debug=true`).
       is_reactive: each row of `Policy.act` depends on that row alone, and not on which environment it is, so that
         inference workers may decide for the environments of many rollout workers at once.
@@ -395,6 +415,7 @@ class Algorithm:
     segments: Callable[[Any, EnvSpec], SegmentSpec]
     table: Callable[[Any, EnvSpec], TableSpec]
     check: Callable[[Any, EnvSpec, int, int], None]
+    values: Callable[[Any], ValueSpec]
     debug: Mapping[str, Any] = field(default_factory=dict)
     is_reactive: bool = False
     make_world: Callable[[WorldContext], World] | None = None

@@ -28,6 +28,7 @@ from gymnasium.wrappers import AtariPreprocessing, TransformObservation
 
 from rlsys.config import EnvConfig
 from rlsys.envs.family import Family
+from rlsys.envs.snapshot import Restorable
 from rlsys.envs.wrappers import NoopReset
 from rlsys.errors import EnvError
 
@@ -36,7 +37,7 @@ _TWO_PLAYERS = frozenset({"combat", "joust", "maze_craze", "warlords"})
 _RANDOM_SKIP = (2, 5)
 
 
-class AtariGame(AtariEnv):
+class AtariGame(AtariEnv, Restorable):
     """ALE's environment, seeded when it is built (loading the ROM again for a seed takes 80 ms), with snapshots.
 
     A `blind` one returns an empty picture: gymnasium's preprocessing reads the screen itself, after two frames of a
@@ -58,6 +59,10 @@ class AtariGame(AtariEnv):
 
     def _get_obs(self) -> Any:
         return self._nothing if self._blind else super()._get_obs()
+
+    def count_lives(self) -> int:
+        """Returns the lives that are left."""
+        return self.ale.lives()
 
     def get_state(self) -> dict[str, Any]:
         """Returns the emulator with its random state; the game must not be over (reset first)."""

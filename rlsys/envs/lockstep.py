@@ -24,11 +24,11 @@ class Lockstep:
       observation: `[E, *policy_observation]`, where each environment is now.
     """
 
-    def __init__(self, simulator: Simulator, config: EnvConfig, spec: EnvSpec, *, training: bool) -> None:
+    def __init__(self, simulator: Simulator, config: EnvConfig, spec: EnvSpec) -> None:
         self.action_space = simulator.action_space
         self.can_snapshot = simulator.can_snapshot
         self._simulator = simulator
-        self._clip = training and config.clip_rewards
+        self._clip = config.clip_rewards
         self._frames_per_step = spec.frames_per_step
         self._action_dtype = spec.action.dtype
         self._stacked = spec.num_stack > 1

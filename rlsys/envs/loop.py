@@ -1,14 +1,13 @@
 """gymnasium environments as a batch: stepped one after another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from rlsys.envs import snapshot
-from rlsys.envs.step import GameResult, StepResult
-from rlsys.envs.wrappers import NEW_GAME
+from rlsys.envs.step import GameResult, StepResult, action_of
+from rlsys.envs.wrappers import Environment, Reset
 from rlsys.errors import EnvError
 from rlsys.types import Array, EnvSpec
 
@@ -22,12 +21,11 @@ class Loop:
       observation: `[E, *policy_observation]`, where each environment is now.
     """
 
-    def __init__(self, envs: Sequence[gymnasium.Env], spec: EnvSpec) -> None:
+    def __init__(self, envs: Sequence[Environment], spec: EnvSpec) -> None:
         self.action_space = envs[0].action_space
         self.can_snapshot = snapshot.can_snapshot(envs[0])
         self._envs = envs
         self._spec = spec
-        self._finished_games = [env.get_wrapper_attr("finished_games") for env in envs]
         policy_observation = spec.policy_observation
         self.observation = np.zeros((len(envs), *policy_observation.shape), policy_observation.dtype)
         self._last_observation = np.zeros_like(self.observation)
@@ -35,7 +33,7 @@ class Loop:
     def reset(self) -> None:
         """Begins a new game in each environment; games that were running leave no result."""
         for index, env in enumerate(self._envs):
-            self._reset(index, env, NEW_GAME)
+            self._reset(index, env.begin_game)
 
     def step(self, action_E: Array) -> StepResult:
         """Steps each environment once and begins ended episodes again."""
@@ -77,33 +75,32 @@ class Loop:
         for env in self._envs:
             env.close()  # type: ignore[no-untyped-call]
 
-    def _step(self, index: int, env: gymnasium.Env, result: StepResult) -> None:
-        action = result.action[index]
+    def _step(self, index: int, env: Environment, result: StepResult) -> None:
         try:
-            observation, reward, terminated, truncated, info = env.step(action if action.ndim else int(action))
+            observation, reward, terminated, truncated, _ = env.step(action_of(result.action, index))
         except Exception as error:
             raise self._failure(index, f"raised {type(error).__name__} in step: {error}") from error
         self._put(result.observation, index, observation)
         result.reward[index] = reward
-        result.raw_reward[index] = info["raw_reward"]
-        result.action[index] = info.get("action", action)
+        result.raw_reward[index] = env.record.raw_reward
+        result.action[index] = env.executed(result.action[index])
         if terminated or truncated:
             result.terminated[index] = terminated
             result.truncated[index] = truncated and not terminated
-            self._reset(index, env, None)
-            result.games.extend(self._take_games(index))
+            self._reset(index, env.reset)
+            result.games.extend(self._take_games(index, env))
         else:
             self.observation[index] = result.observation[index]
 
-    def _reset(self, index: int, env: gymnasium.Env, options: dict[str, Any] | None) -> None:
+    def _reset(self, index: int, reset: Callable[[], Reset]) -> None:
         try:
-            observation, _ = env.reset(options=options)
+            observation, _ = reset()
         except Exception as error:
             raise self._failure(index, f"raised {type(error).__name__} in reset: {error}") from error
         self._put(self.observation, index, observation)
 
-    def _take_games(self, index: int) -> list[GameResult]:
-        finished = self._finished_games[index]
+    def _take_games(self, index: int, env: Environment) -> list[GameResult]:
+        finished = env.record.finished_games
         games = [
             GameResult(index, episode_return, steps, steps * self._spec.frames_per_step)
             for episode_return, steps in finished

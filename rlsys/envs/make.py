@@ -2,17 +2,18 @@
 
 A simulator comes from the first family in the table that knows the id; around it, from the inside out:
 
-    ActionRepeat → GameRecord → EpisodeLife → FireReset → AvoidRepeat* → FrameStackObservation → sign of the reward*
+    ActionRepeat → GameRecord → EpisodeLife → FireReset → AvoidRepeat* → FrameStackObservation → sign of the reward
 
-What is marked * is there while training only. Lives end episodes in evaluation, too, so that FIRE is pressed as it was
-in training, but whoever evaluates resets and plays on until the game is over.
+What is marked * is there while training only. All else a policy is told in evaluations as it was in training: lives end
+episodes, FIRE is pressed, rewards are those that it learned from. Scores count raw rewards (`GameRecord`), and whoever
+evaluates resets and plays on until the game is over.
 
 A new environment is one file with a `Family` and one row in the table.
 """
 
 import difflib
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import SupportsFloat
 
 import gymnasium
@@ -24,7 +25,15 @@ from rlsys.config import EnvConfig
 from rlsys.envs import atari, catch, classic, dmlab, memory, procgen
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Simulator
-from rlsys.envs.wrappers import ActionRepeat, AvoidRepeat, EpisodeLife, FireReset, GameRecord
+from rlsys.envs.wrappers import (
+    ActionRepeat,
+    AvoidRepeat,
+    Environment,
+    EpisodeLife,
+    FireReset,
+    GameRecord,
+    OwnObservation,
+)
 from rlsys.errors import EnvError
 from rlsys.types import ArraySpec, EnvSpec
 
@@ -40,17 +49,17 @@ FAMILIES: tuple[Family, ...] = (
 """All environments; the first family that knows an id makes it."""
 
 
-def make(config: EnvConfig, seed: int, *, training: bool = True, render_mode: str | None = None) -> gymnasium.Env:
+def make(config: EnvConfig, seed: int, *, training: bool = True, render_mode: str | None = None) -> Environment:
     """Makes one environment; its first `reset()` begins the first episode of the seed.
 
     Args:
       config: id and wrappers.
       seed: of everything random in it; reset without one.
-      training: False leaves out what changes rewards or actions for learning (clip_rewards, avoid_repeat).
+      training: False leaves out what replaces a policy's actions for learning (avoid_repeat).
       render_mode: "rgb_array" makes `render()` return frames.
 
     Returns:
-      An environment whose steps report `raw_reward` (and, with avoid_repeat, the executed `action`) in their info.
+      The environment. Its rewards are those to learn from; its `record` has the raw ones.
 
     Raises:
       EnvError: an unknown id, a missing package, or settings that the environment cannot have.
@@ -113,25 +122,28 @@ def with_max_noops(config: EnvConfig, decisions: int) -> EnvConfig:
     return config.model_copy(update={"noop_reset": True, "noop_max": decisions * per_step})
 
 
-def _make(config: EnvConfig, seed: int, training: bool, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+def _make(config: EnvConfig, seed: int, training: bool, render_mode: str | None) -> tuple[Environment, int]:
     family = _family(config.id)
     _check_settings(config, family)
     env, frames_per_step = _simulator(family, config, seed, render_mode)
     if config.sticky_actions > 1:
         env = ActionRepeat(env, config.sticky_actions)
         frames_per_step *= config.sticky_actions
-    env = GameRecord(env)
+    env = record = GameRecord(env)
+    life = avoid_repeat = None
     if config.episode_life:
-        env = EpisodeLife(env, lost_point_ends="Pong" in config.id)
+        assert isinstance(env.unwrapped, atari.AtariGame), "other families do not have the setting"
+        pong = "Pong" in config.id
+        env = life = EpisodeLife(env, count_lives=env.unwrapped.count_lives, lost_point_ends=pong)
     if config.fire_reset and _has_fire(env):
         env = FireReset(env)
     if training and config.avoid_repeat:
-        env = AvoidRepeat(env, _num_actions(config, env), frames_per_step)
+        env = avoid_repeat = AvoidRepeat(env, record, _num_actions(config, env), frames_per_step, seed)
     if config.stack_states > 1:
-        env = FrameStackObservation(env, config.stack_states)
-    if training and config.clip_rewards:
+        env = FrameStackObservation(OwnObservation(env), config.stack_states)
+    if config.clip_rewards:
         env = TransformReward(env, _sign)
-    return env, frames_per_step
+    return Environment(env, record, life, avoid_repeat), frames_per_step
 
 
 def _simulator(family: Family, config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
@@ -201,7 +213,6 @@ def _describe(config: EnvConfig, env: gymnasium.Env, frames_per_step: int) -> En
     observation = ArraySpec(space.shape[1:] if stacked else space.shape, str(space.dtype))
     action, num_actions = _describe_actions(config, env)
     low, high = _bounds(config, observation)
-    meanings: Iterable[str] = getattr(env.unwrapped, "get_action_meanings", tuple)()
     return EnvSpec(
         id=config.id,
         observation=observation,
@@ -211,9 +222,19 @@ def _describe(config: EnvConfig, env: gymnasium.Env, frames_per_step: int) -> En
         frames_per_step=frames_per_step,
         observation_low=low,
         observation_high=high,
-        action_meanings=tuple(meanings),
+        action_meanings=_action_meanings(env, num_actions),
         clips_rewards=config.clip_rewards,
     )
+
+
+def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
+    """Returns what ALE's method says; nothing where an environment has none, or one that means something else."""
+    method = getattr(env.unwrapped, "get_action_meanings", None)
+    try:
+        names = tuple(method()) if callable(method) else ()
+    except Exception:  # noqa: BLE001 - whatever it is, it names no actions
+        return ()
+    return names if len(names) == num_actions and all(isinstance(name, str) for name in names) else ()
 
 
 def _describe_actions(config: EnvConfig, env: gymnasium.Env) -> tuple[ArraySpec, int]:

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.utils import seeding
 
+from rlsys.envs.snapshot import Restorable
 from rlsys.envs.wrappers import Reset, Step
 from rlsys.errors import EnvError
 from rlsys.types import Array
@@ -157,7 +158,7 @@ class ArraySimulator(abc.ABC):
         """Frees what the game holds."""
 
 
-class SimulatorEnv(gymnasium.Env):
+class SimulatorEnv(gymnasium.Env, Restorable):
     """One environment that a simulator of one plays, as gymnasium's wrappers, the viewer and evaluations want it.
 
     The simulator begins ended episodes itself, so that the reset after an end only shows what has begun.
@@ -172,11 +173,7 @@ class SimulatorEnv(gymnasium.Env):
         self.np_random = np.random.default_rng([seed, 1])  # wrappers draw from it; the simulator has its own
         self._simulator = simulator
         self._begun = False
-
-    @property
-    def can_snapshot(self) -> bool:
-        """Whether `get_state` is all that the future depends on."""
-        return self._simulator.can_snapshot
+        self.can_snapshot = simulator.can_snapshot
 
     def get_action_meanings(self) -> tuple[str, ...]:
         """Returns a word per action, or nothing."""
@@ -190,7 +187,7 @@ class SimulatorEnv(gymnasium.Env):
         """
         if seed is not None:
             raise EnvError(f"'{self._simulator.id}' cannot be seeded again: seed = {seed}. Make a new one.")
-        if not self._begun or (options or {}).get("new_game", False):
+        if not self._begun:
             self._simulator.reset()
         self._begun = False
         return self._simulator.observation[0].copy(), {}

@@ -1,12 +1,13 @@
 """Saves and restores running environments, so that a copy made with another seed goes on identically.
 
 A state is a dictionary, class name of a layer -> that layer's own state: arrays and JSON scalars, nothing pickled. Our
-wrappers and simulators save themselves (`get_state`, `set_state`); gymnasium's are in a table here. An environment can
-be saved if every layer of it can: Atari and CartPole can, LunarLander cannot (Box2D has no copy of its world).
+wrappers and simulators save themselves (`Restorable`); gymnasium's are in a table here. An environment can be saved if
+every layer of it can: Atari and CartPole can, LunarLander cannot (Box2D has no copy of its world). One whose methods
+merely have the same names cannot: what they return is anybody's guess.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -25,22 +26,30 @@ from rlsys.errors import EnvError
 State = dict[str, Any]
 
 
-@runtime_checkable
-class Restorable(Protocol):
-    """A layer that saves itself."""
+class Restorable:
+    """A layer that saves itself.
+
+    Attributes:
+      can_snapshot: whether its state is all that its future depends on.
+    """
+
+    can_snapshot: bool = True
 
     def get_state(self) -> State:
-        """Returns the layer's own state."""
+        """Returns the layer's own state: arrays and JSON scalars."""
+        raise NotImplementedError
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what `get_state` returned."""
+        raise NotImplementedError
 
 
 def can_snapshot(env: gymnasium.Env) -> bool:
     """Tells whether every layer of the environment can be saved, and has a name of its own."""
     layers = list(_layers(env))
-    restorable = all(isinstance(layer, Restorable) or type(layer) in _GYMNASIUM for layer in layers)
-    restorable = restorable and getattr(layers[-1], "can_snapshot", True)
+    restorable = all(
+        layer.can_snapshot if isinstance(layer, Restorable) else type(layer) in _GYMNASIUM for layer in layers
+    )
     return restorable and len({type(layer).__name__ for layer in layers}) == len(layers)
 
 

@@ -1,10 +1,17 @@
 """What a step of E environments led to."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from rlsys.types import Array
+
+
+def action_of(action_E: Array, index: int) -> Any:
+    """Returns what one environment is given: a number, or an array of its own, which it may change."""
+    action = action_E[index]
+    return np.array(action) if action.ndim else int(action)
 
 
 @dataclass(frozen=True)

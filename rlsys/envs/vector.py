@@ -64,7 +64,7 @@ class BatchedEnv:
         self._batch: _Batch = (
             Loop([make(config, seed, training=training) for seed in seeds], self.spec)
             if simulator is None
-            else Lockstep(simulator, config, self.spec, training=training)
+            else Lockstep(simulator, config, self.spec)
         )
         self.can_snapshot = self._batch.can_snapshot
         self.observation = self._batch.observation

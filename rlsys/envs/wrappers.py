@@ -1,24 +1,28 @@
 """Wrappers that gymnasium does not have: repeated actions, whole games, lives, no-ops, FIRE and broken loops.
 
-From the inside out: NoopReset, ActionRepeat, GameRecord, EpisodeLife, FireReset, AvoidRepeat. No-ops are simulator
-frames, FIRE presses are decisions, and what stands outside of EpisodeLife sees each life as an episode.
+From the inside out: NoopReset, ActionRepeat, GameRecord, EpisodeLife, FireReset, AvoidRepeat, OwnObservation. No-ops
+are simulator frames, FIRE presses are decisions, and what stands outside of EpisodeLife sees each life as an episode.
+
+Wrappers tell each other what they know by attributes. `info` and the options of a reset are the environment's: they are
+passed on as they are, and no key of them means anything here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat
 
 import gymnasium
+import numpy as np
+
+from rlsys.envs.snapshot import Restorable
 
 Reset = tuple[Any, dict[str, Any]]
 Step = tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]
 
 NOOP = 0
 FIRE = 1
-NEW_GAME = {"new_game": True}
-"""Options of a reset that begins a new game although lives are left."""
 
 
-class Layer(gymnasium.Wrapper):
+class Layer(gymnasium.Wrapper, Restorable):
     """A wrapper whose memory can be saved; by default it has none."""
 
     def get_state(self) -> dict[str, Any]:
@@ -68,9 +72,8 @@ class ActionRepeat(Layer):
 class GameRecord(Layer):
     """Keeps the score of whole games, whatever the wrappers around it call an episode.
 
-    Each step's info gains `raw_reward`; each step's and reset's info `game_steps`, the steps of the game so far.
-
     Attributes:
+      raw_reward: of the last step.
       finished_games: (raw return, steps) of games that have ended; who reads them removes them. Steps that other
         wrappers took (NOOP after a lost life, FIRE) count, since they are part of the game.
     """
@@ -78,6 +81,7 @@ class GameRecord(Layer):
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         self.finished_games: list[tuple[float, int]] = []
+        self.raw_reward = 0.0
         self._return = 0.0
         self._steps = 0
 
@@ -91,20 +95,17 @@ class GameRecord(Layer):
         observation, info = self.env.reset(seed=seed, options=options)
         self._return = 0.0
         self._steps = 0
-        info["game_steps"] = 0
         return observation, info
 
     def step(self, action: Any) -> Step:
         """Steps and keeps the score."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        raw_reward = float(reward)
-        self._return += raw_reward
+        self.raw_reward = float(reward)
+        self._return += self.raw_reward
         self._steps += 1
-        info["raw_reward"] = raw_reward
-        info["game_steps"] = self._steps
         if terminated or truncated:
             self.finished_games.append((self._return, self._steps))
-        return observation, raw_reward, terminated, truncated, info
+        return observation, self.raw_reward, terminated, truncated, info
 
     def get_state(self) -> dict[str, Any]:
         """Returns the running score."""
@@ -120,33 +121,38 @@ class GameRecord(Layer):
 class EpisodeLife(Layer):
     """Ends the episode, for learning, with each lost life while the game goes on.
 
-    A reset after a lost life is one step of NOOP; a real one comes after the end of the game, with a seed, or with the
-    option `new_game`. Games without lives are told by `lost_point_ends`: there a lost point ends the episode.
+    A reset after a lost life is one step of NOOP; a real one comes after the end of the game, with a seed, or once the
+    game has been abandoned. Games without lives are told by `lost_point_ends`: there a lost point ends the episode.
     """
 
-    def __init__(self, env: gymnasium.Env, *, lost_point_ends: bool) -> None:
+    def __init__(self, env: gymnasium.Env, *, count_lives: Callable[[], int], lost_point_ends: bool) -> None:
         super().__init__(env)
+        self._count_lives = count_lives
         self._lost_point_ends = lost_point_ends
         self._lives = 0
         self._game_over = True
 
+    def abandon(self) -> None:
+        """Makes the next reset begin a new game although lives are left."""
+        self._game_over = True
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Goes on with the game after a lost life, else begins a new one."""
-        if not (self._game_over or seed is not None or (options or {}).get("new_game", False)):
+        if not (self._game_over or seed is not None):
             observation, _, terminated, truncated, info = self.env.step(NOOP)
             if not (terminated or truncated):
-                self._lives = info["lives"]
+                self._lives = self._count_lives()
                 return observation, info
         observation, info = self.env.reset(seed=seed, options=options)
         self._game_over = False
-        self._lives = info["lives"]
+        self._lives = self._count_lives()
         return observation, info
 
     def step(self, action: Any) -> Step:
         """Steps; a life lost while others are left counts as termination."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._game_over = terminated or truncated
-        lives = info["lives"]
+        lives = self._count_lives()
         life_lost = 0 < lives < self._lives or (self._lost_point_ends and float(reward) < 0.0)
         self._lives = lives
         return observation, reward, terminated or life_lost, truncated, info
@@ -177,43 +183,105 @@ class FireReset(Layer):
 class AvoidRepeat(Layer):
     """Replaces 5 % of the actions by uniformly random ones once a game has gone 500 frames without a reward.
 
-    `info["action"]` is the action that was executed. Discrete actions only.
+    Discrete actions only.
+
+    Attributes:
+      executed: the action of the last step, as it was executed.
     """
 
     PATIENCE_FRAMES = 500
     PROBABILITY = 0.05
 
-    def __init__(self, env: gymnasium.Env, num_actions: int, frames_per_step: int) -> None:
+    def __init__(
+        self, env: gymnasium.Env, record: GameRecord, num_actions: int, frames_per_step: int, seed: int
+    ) -> None:
+        """Wraps an environment.
+
+        Args:
+          env: the environment.
+          record: keeps the score of its games, further inside.
+          num_actions: how many there are.
+          frames_per_step: frames that one step takes.
+          seed: of its own draws.
+        """
         super().__init__(env)
+        self.executed = 0
+        self._record = record
         self._num_actions = num_actions
         self._frames_per_step = frames_per_step
+        self._rng = np.random.default_rng([seed, 2])
         self._steps = 0
         self._rewarded_at = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Resets; a game that goes on after a lost life keeps its count."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._steps = info["game_steps"]
+        _, self._steps = self._record.running_game
         self._rewarded_at = min(self._rewarded_at, self._steps)
         return observation, info
 
     def step(self, action: Any) -> Step:
         """Steps with the action or a random one."""
         stuck = (self._steps - self._rewarded_at) * self._frames_per_step > self.PATIENCE_FRAMES
-        if stuck and self.np_random.random() < self.PROBABILITY:
-            action = int(self.np_random.integers(self._num_actions))
+        if stuck and self._rng.random() < self.PROBABILITY:
+            action = int(self._rng.integers(self._num_actions))
+        self.executed = action
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._steps = info["game_steps"]
-        if info["raw_reward"] != 0.0:
+        _, self._steps = self._record.running_game
+        if self._record.raw_reward != 0.0:
             self._rewarded_at = self._steps
-        info["action"] = action
         return observation, reward, terminated, truncated, info
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the steps of the game, and at which of them the last reward came."""
-        return {"steps": self._steps, "rewarded_at": self._rewarded_at}
+        """Returns the steps of the game, at which of them the last reward came, and the random state."""
+        return {
+            "steps": self._steps,
+            "rewarded_at": self._rewarded_at,
+            "rng": self._rng.bit_generator.state,
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over the count."""
         self._steps = state["steps"]
         self._rewarded_at = state["rewarded_at"]
+        self._rng.bit_generator.state = state["rng"]
+
+
+class OwnObservation(Layer):
+    """Copies observations: an environment may write the next one into the same array, and a stack keeps several."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Resets."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return np.array(observation), info
+
+    def step(self, action: Any) -> Step:
+        """Steps."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return np.array(observation), reward, terminated, truncated, info
+
+
+class Environment(Layer):
+    """What `rlsys.envs.make.make` returns: an environment in its wrappers, and what those know of its games.
+
+    Attributes:
+      record: the score of whole games, in raw rewards.
+    """
+
+    def __init__(
+        self, env: gymnasium.Env, record: GameRecord, life: EpisodeLife | None, avoid_repeat: AvoidRepeat | None
+    ) -> None:
+        super().__init__(env)
+        self.record = record
+        self._life = life
+        self._avoid_repeat = avoid_repeat
+
+    def begin_game(self) -> Reset:
+        """Resets to a new game, although lives may be left."""
+        if self._life is not None:
+            self._life.abandon()
+        return self.reset()
+
+    def executed(self, action: Any) -> Any:
+        """Returns what the last step executed when it was asked for an action."""
+        return action if self._avoid_repeat is None else self._avoid_repeat.executed

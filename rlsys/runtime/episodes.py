@@ -1,24 +1,21 @@
 """Whole episodes on fixed seeds, with raw rewards, played in lockstep."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rlsys.api import Decision, Policy
+from rlsys.actor import Actor
+from rlsys.api import Policy
 from rlsys.config import EnvConfig
-from rlsys.envs.make import make, spec
-from rlsys.runtime.workers.states import restart
-from rlsys.types import Array, State
+from rlsys.envs.make import spec
+from rlsys.runtime.episode import Episode, OnStep
+from rlsys.types import Array
 from rlsys.viewer.trace import Trace
 
 OnFrame = Callable[[Array], None]
 """Takes a picture of the first episode, `[H, W, 3]` uint8."""
-
-OnStep = Callable[[Array, float], None]
-"""Takes a picture as above and the raw reward of the step that led to it, 0 for the first."""
 
 OnDecision = Callable[[int, int], None]
 """Takes (decision, row): the policy has just decided for the first episode, which is that row of the batch."""
@@ -37,6 +34,7 @@ class EpisodeStatistics:
       lengths: `[N]` decisions, those that wrappers take after a reset (FIRE) included.
       frames: `[N]` simulator frames.
       traces: one per episode if they were asked for.
+      troubles: a sentence for each thing that could not be shown; none where all could.
     """
 
     returns: Array
@@ -44,6 +42,7 @@ class EpisodeStatistics:
     lengths: Array
     frames: Array
     traces: tuple[Trace, ...] = ()
+    troubles: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -70,6 +69,10 @@ class EpisodeStatistics:
         """Mean length in decisions."""
         return float(self.lengths.mean())
 
+    def with_troubles(self, troubles: Iterable[str]) -> "EpisodeStatistics":
+        """Returns the same with more that could not be shown; what is empty does not count."""
+        return replace(self, troubles=tuple(dict.fromkeys(filter(None, (*self.troubles, *troubles)))))
+
     def then(self, others: "EpisodeStatistics") -> "EpisodeStatistics":
         """Returns these episodes followed by others."""
         return EpisodeStatistics(
@@ -78,6 +81,7 @@ class EpisodeStatistics:
             np.concatenate([self.lengths, others.lengths]),
             np.concatenate([self.frames, others.frames]),
             self.traces + others.traces,
+            tuple(dict.fromkeys(self.troubles + others.troubles)),
         )
 
 
@@ -125,132 +129,62 @@ def play_episodes(
 
     Args:
       policy: acts for up to `max_environments` episodes at once; it has its weights already.
-      env_config: the environment, played without what changes rewards or ends for learning.
+      env_config: the environment. The policy is told of it what it is told in training; what is counted are raw
+        rewards of whole games.
       episodes: how many.
       seed: episode g is played in a new environment of seed + g.
       explore: act as while collecting.
       max_environments: episodes in lockstep; at most what the policy was built for.
       max_steps: decisions after which an episode is cut, and counts with what it has earned; None cuts none.
       traces: keep rewards and extras of every step.
-      on_frame: is shown the first episode, if the environment can be drawn.
+      on_frame: is shown the first episode. What cannot be drawn is played all the same: `troubles` says why.
       on_steps: index of an episode -> what is shown it, likewise, with its rewards.
       on_decision: is told of each decision in the first episode.
 
     Raises:
-      EnvError: the environment cannot be made, or not be drawn.
+      EnvError: the environment cannot be made.
     """
-    frames_per_step = spec(env_config).frames_per_step
+    env = spec(env_config)
     waiting = iter(range(episodes))
-    finished: dict[int, _Episode] = {}
+    finished: dict[int, Episode] = {}
     shown = {index: [show] for index, show in (on_steps or {}).items()}
     if on_frame is not None:
         shown.setdefault(0, []).append(lambda picture, reward: on_frame(picture))
 
-    def start(count: int) -> list[_Episode]:
+    def start(count: int) -> list[Episode]:
         return [
-            _Episode(env_config, seed, index, shown.get(index, ()), traces, max_steps)
+            Episode(env_config, seed, index, shown.get(index, ()), traced=traces, max_steps=max_steps)
             for index in itertools.islice(waiting, count)
         ]
 
     running = start(min(episodes, max_environments))
-    state = policy.initial_state(len(running))
+    actor = Actor(policy, len(running))
     while running:
-        decision = policy.act(np.stack([episode.observation for episode in running]), state, explore=explore)
+        decision = actor.decide(np.stack([episode.observation for episode in running]), explore=explore)
         if on_decision is not None and running[0].index == 0:
             on_decision(running[0].length, 0)
-        reward = np.array([episode.step(decision, row) for row, episode in enumerate(running)], np.float32)
-        state = policy.after_step(decision.state, decision.action, reward)
-        state = restart(policy, state, [row for row, episode in enumerate(running) if episode.lost_life])
+        action = np.array(decision.action, env.action.dtype)
+        for row, episode in enumerate(running):
+            episode.step(decision, action, row)
+        actor.observe(
+            action,
+            np.array([episode.reward for episode in running], np.float32),
+            np.array([episode.first for episode in running], np.bool_),
+        )
         ended = [row for row, episode in enumerate(running) if episode.ended]
-        finished.update({running[row].index: running[row] for row in ended})
-        fresh = start(len(ended))
-        kept = [row for row in range(len(running)) if row not in ended]
-        state = _continue_state(policy, state, kept, len(fresh))
-        running = [running[row] for row in kept] + fresh
+        if ended:
+            finished.update({running[row].index: running[row] for row in ended})
+            fresh = start(len(ended))
+            kept = [row for row in range(len(running)) if row not in ended]
+            actor.keep(kept, len(fresh))
+            running = [running[row] for row in kept] + fresh
     in_order = [finished[index] for index in range(episodes)]
     lengths = np.array([episode.game[1] for episode in in_order], np.int64)
     return EpisodeStatistics(
         returns=np.array([episode.game[0] for episode in in_order], np.float64),
         clipped=np.array([episode.clipped for episode in in_order], np.float64),
         lengths=lengths,
-        frames=lengths * frames_per_step,
+        frames=lengths * env.frames_per_step,
         traces=tuple(episode.trace() for episode in in_order) if traces else (),
+        troubles=tuple(dict.fromkeys(episode.trouble for episode in in_order if episode.trouble)),
     )
-
-
-class _Episode:
-    """One episode that is being played.
-
-    Attributes:
-      index: its number.
-      observation: what the policy sees next.
-      length: decisions so far.
-      lost_life: whether the last step ended an episode as learning knows it, but not the game.
-      ended: whether it is over.
-      clipped: sum of the signs of its rewards so far.
-      game: its return and length, once it is over.
-    """
-
-    def __init__(
-        self,
-        config: EnvConfig,
-        seed: int,
-        index: int,
-        on_step: Sequence[OnStep],
-        traced: bool,
-        max_steps: int | None,
-    ) -> None:
-        self.index = index
-        self.length = 0
-        self.clipped = 0.0
-        self.lost_life = False
-        self.ended = False
-        self.game: tuple[float, int] = (0.0, 0)
-        render_mode = "rgb_array" if on_step else None
-        self._env: Any = make(config, seed + index, training=False, render_mode=render_mode)
-        self._on_step = on_step
-        self._max_steps = max_steps
-        self._traced = traced
-        self._rewards: list[float] = []
-        self._extras: dict[str, list[Array]] = {}
-        self.observation, _ = self._env.reset()
-        self._show(0.0)
-
-    def step(self, decision: Decision, row: int) -> float:
-        """Takes the action of one row of a decision and returns the raw reward."""
-        action = decision.action[row]
-        observation, reward, terminated, truncated, _ = self._env.step(action if action.ndim else int(action))
-        self.observation = observation
-        self.length += 1
-        self.clipped += float(np.sign(reward))
-        self._show(float(reward))
-        if self._traced:
-            self._rewards.append(float(reward))
-            for name, value in decision.extras.items():
-                self._extras.setdefault(name, []).append(np.array(value[row]))
-        finished_games = self._env.get_wrapper_attr("finished_games")
-        self.lost_life = bool((terminated or truncated) and not finished_games)
-        if self.lost_life:
-            self.observation, _ = self._env.reset()  # a life was lost: the game goes on, with FIRE where it needs that
-        if finished_games or self.length == self._max_steps:
-            self.ended = True
-            self.game = finished_games[0] if finished_games else self._env.get_wrapper_attr("running_game")
-            self._env.close()
-        return float(reward)
-
-    def trace(self) -> Trace:
-        """Returns what was kept of each step."""
-        return Trace(np.array(self._rewards), {name: np.stack(values) for name, values in self._extras.items()})
-
-    def _show(self, reward: float) -> None:
-        if self._on_step:
-            picture = self._env.render()
-            for show in self._on_step:
-                show(picture, reward)
-
-
-def _continue_state(policy: Policy, state: State, kept: Sequence[int], num_fresh: int) -> State:
-    fresh = policy.initial_state(num_fresh) if num_fresh else {}
-    return {
-        name: np.concatenate([value[list(kept)], *([fresh[name]] if fresh else [])]) for name, value in state.items()
-    }

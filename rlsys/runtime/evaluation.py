@@ -1,6 +1,7 @@
 """Evaluation of a run's checkpoints: what `rlsys eval` does."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +18,12 @@ from rlsys.runtime.exports.find import Trained, find
 from rlsys.runtime.grid import Cell, cells, temperature_of
 from rlsys.runtime.metrics import report
 from rlsys.runtime.metrics.afterwards import LateRow, append_rows
-from rlsys.runtime.planning_policy import MakePlanningPolicy, Planning
+from rlsys.runtime.planning_policy import VALUE, MakePlanningPolicy, Planning
 from rlsys.runtime.process import fastest_device, prepare, use_threads
 from rlsys.runtime.random_policy import RandomPolicy
 from rlsys.types import Weights
 from rlsys.viewer import plots
-from rlsys.viewer.trace import mean_of_extras
+from rlsys.viewer.trace import Trace, mean_of_extras
 
 __all__ = [
     "EpisodeStatistics",
@@ -108,7 +109,8 @@ def evaluate_run(options: EvaluationOptions) -> int:
     grid = _grid(experiment, options)
     rows: list[dict[str, Any]] = []
     late_rows: list[LateRow] = []
-    traces = {}
+    traces: dict[str, Sequence[Trace]] = {}
+    troubles: list[str] = []
     for opened in _evaluated(trained, options):
         metrics: dict[str, float] = {}
         for cell in grid:
@@ -117,6 +119,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
             watched = None if rows else _watched(options)
             statistics = play_divided(job, options.parallel, watched)
             traces[label] = statistics.traces
+            troubles += statistics.troubles
             metrics |= cell.metrics(statistics)
             rows.append({**result_row(label, statistics), **_row_of(cell, opened, statistics)})
         late_rows.append(LateRow(opened.learner_step, opened.env_steps, metrics))
@@ -130,11 +133,27 @@ def evaluate_run(options: EvaluationOptions) -> int:
     if trained.is_run:
         append_rows(trained.output, trained.loaded, late_rows)
     if options.plot is not None:
-        discount = getattr(experiment.section, "discount", None)
-        plots.save(plots.plot_episodes(traces, discount=discount), options.plot)
+        troubles += _plot(options, experiment, traces)
     if trained.is_run:
         report.write_report(trained.output)
+    for trouble in dict.fromkeys(troubles):
+        sys.stdout.write(f"{trouble}.\n")
     return 0
+
+
+def _plot(options: EvaluationOptions, experiment: Experiment, traces: Mapping[str, Sequence[Trace]]) -> list[str]:
+    """Draws what was played; returns what went wrong, if anything did."""
+    assert options.plot is not None
+    values = registry.get_algorithm(experiment.algorithm, "rlsys eval").values(experiment.section)
+    if options.agent == "planner":
+        values = replace(values, discount=(options.planning or Planning()).discount, extra=VALUE)
+    try:
+        figure = plots.plot_episodes(traces, values=values, actions=spec(experiment.env).action_meanings)
+        plots.save(figure, options.plot)
+    except Exception as error:  # noqa: BLE001 - the results are there; a picture of them is only a picture
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        return [f"the plot {options.plot} is left out: {reason}"]
+    return []
 
 
 def result_row(label: str, statistics: EpisodeStatistics) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import numpy as np
 from rlsys.api import Policy, PolicyContext
 from rlsys.config import EnvConfig
 from rlsys.errors import ConfigError
-from rlsys.runtime.episodes import EpisodeStatistics, OnDecision, OnFrame, OnStep, play_episodes
+from rlsys.runtime.episode import OnStep
+from rlsys.runtime.episodes import EpisodeStatistics, OnFrame, play_episodes
 from rlsys.runtime.exports.find import give_weights
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film
@@ -115,12 +116,11 @@ def _play(job: Job, watched: Watched) -> EpisodeStatistics:
     policy = job.make_policy(job.context)
     if job.weights is not None:
         give_weights(policy, job.weights)
+    trees = _Trees(policy, watched.trees, job.context) if watched.trees else None
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(Film(path)) for path in watched.films]
-        debugging = {
-            index: _debug(stack.enter_context(Film(path, _DEBUG_FPS))) for index, path in job.debug_films.items()
-        }
-        return play_episodes(
+        debugging = {index: stack.enter_context(Film(path, _DEBUG_FPS)) for index, path in job.debug_films.items()}
+        statistics = play_episodes(
             policy,
             job.env,
             job.episodes,
@@ -128,9 +128,12 @@ def _play(job: Job, watched: Watched) -> EpisodeStatistics:
             max_steps=job.max_steps,
             traces=True,
             on_frame=_show(writers) if writers else None,
-            on_steps=debugging,
-            on_decision=_draw_trees(policy, watched.trees, job.context) if watched.trees else None,
+            on_steps={index: _debug(film) for index, film in debugging.items()},
+            on_decision=trees,
         )
+    films = (*writers, *debugging.values())
+    troubles = [f"the film {film.path} is left out: {film.trouble}" for film in films if film.trouble]
+    return statistics.with_troubles([*troubles, trees.trouble if trees else ""])
 
 
 def _show(films: Sequence[Film]) -> OnFrame:
@@ -153,14 +156,31 @@ def _debug(film: Film) -> OnStep:
     return show
 
 
-def _draw_trees(policy: Policy, folder: Path, context: PolicyContext) -> OnDecision:
-    if not isinstance(policy, Searching):
-        raise ConfigError(
-            f"save_mcts = {folder}, but {type(policy).__name__} does not search; only a search has trees. Leave it out."
-        )
+class _Trees:
+    """Draws the search behind each decision of the first episode, for as long as that works.
 
-    def draw(decision: int, row: int) -> None:
-        tree = SearchTree.from_arrays(policy.search_tree(row))
-        draw_search_tree(tree, folder / f"{decision:06d}.png", actions=context.env.action_meanings)
+    Attributes:
+      trouble: one sentence about why there are no more pictures; empty while nothing has gone wrong.
+    """
 
-    return draw
+    def __init__(self, policy: Policy, folder: Path, context: PolicyContext) -> None:
+        if not isinstance(policy, Searching):
+            raise ConfigError(
+                f"save_mcts = {folder}, but {type(policy).__name__} does not search; only a search has trees. "
+                "Leave it out."
+            )
+        self.trouble = ""
+        self._policy = policy
+        self._folder = folder
+        self._actions = context.env.action_meanings
+
+    def __call__(self, decision: int, row: int) -> None:
+        if self.trouble:
+            return
+        tree = SearchTree.from_arrays(self._policy.search_tree(row))
+        path = self._folder / f"{decision:06d}.png"
+        try:
+            draw_search_tree(tree, path, actions=self._actions)
+        except Exception as error:  # noqa: BLE001 - Graphviz and matplotlib fail in any way, and the game goes on
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            self.trouble = f"search trees are left out from {path} on: {reason}"

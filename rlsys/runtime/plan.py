@@ -130,7 +130,7 @@ def changed_env(env: EnvConfig, changes: Mapping[str, Any], where: str) -> EnvCo
       ConfigError: there is no such field, or it cannot have that value; `where` names the setting.
     """
     try:
-        return EnvConfig.model_validate({**env.model_dump(), **changes})
+        changed = EnvConfig.model_validate({**env.model_dump(), **changes})
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "values"
@@ -138,6 +138,12 @@ def changed_env(env: EnvConfig, changes: Mapping[str, Any], where: str) -> EnvCo
             f"{where}: {field}: {first['msg']}.{did_you_mean(field, EnvConfig.model_fields)} Only fields of the env "
             "section can differ there."
         ) from None
+    if changed.clip_rewards != env.clip_rewards:
+        raise ConfigError(
+            f"{where}: clip_rewards = {changed.clip_rewards}; evaluations count raw rewards, and tell a policy of them "
+            "as it learned from them. Leave it out."
+        )
+    return changed
 
 
 def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: int | None) -> Plan:

@@ -16,7 +16,7 @@ from rlsys.envs.imagined import ImaginedEnv
 from rlsys.errors import ConfigError
 from rlsys.types import Array, EnvSpec, State, Weights
 
-_VALUE = "value"
+VALUE = "value"
 """The extra by which a policy tells what it expects from here on; without one nothing is expected."""
 _FRAMES, _ACTIONS, _KNOWN = _HISTORY = "planner/frames", "planner/actions", "planner/known"
 
@@ -101,17 +101,16 @@ class PlanningPolicy(Policy):
 
         The extra "value" is that mean.
         """
-        own = {name: value for name, value in state.items() if name not in _HISTORY}
-        decision = self._policy.act(observation, own, explore=explore)
+        decision = self._policy.act(observation, _own(state), explore=explore)
         frames = self._remembered(observation, state)
         action, value = self._plan(frames, state[_ACTIONS], decision.state)
         history = {_FRAMES: frames, _ACTIONS: state[_ACTIONS], _KNOWN: np.ones(len(observation), np.bool_)}
-        return Decision(action, {**decision.state, **history}, {_VALUE: value})
+        return Decision(action, {**decision.state, **history}, {VALUE: value})
 
     def after_step(self, state: State, action: Array, reward: Array) -> State:
         """Remembers the action."""
         actions = np.concatenate([state[_ACTIONS][:, 1:], np.asarray(action, np.int64)[:, None]], axis=1)
-        return {**self._policy.after_step(state, action, reward), _ACTIONS: actions}
+        return {**state, **self._policy.after_step(_own(state), action, reward), _ACTIONS: actions}
 
     def set_weights(self, weights: Weights) -> None:
         """Gives them to the policy."""
@@ -155,8 +154,13 @@ class PlanningPolicy(Policy):
                 break
             decision = self._policy.act(observation, self._policy.after_step(inner, action, reward), explore=False)
             inner, action = decision.state, decision.action
-        if weight.any() and _VALUE in decision.extras:
-            total += weight * decision.extras[_VALUE]
+        if weight.any() and VALUE in decision.extras:
+            total += weight * decision.extras[VALUE]
         sums = np.stack([np.bincount(self._first_N, row) for row in total.reshape(size, -1)])
         means = sums / np.bincount(self._first_N)
         return means.argmax(axis=1), means.max(axis=1).astype(np.float32)
+
+
+def _own(state: State) -> State:
+    """Returns what the policy itself remembers."""
+    return {name: value for name, value in state.items() if name not in _HISTORY}

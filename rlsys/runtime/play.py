@@ -133,7 +133,9 @@ def _watch(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
             statistics = play_episodes(policy, experiment.env, 1, seed, on_frame=on_frame)
     except WindowClosed:
         return f"{played}: the window was closed. The film so far: {path}"
-    return f"{played}: return {statistics.mean:,g} in {statistics.lengths[0]:,} decisions. Film: {path}"
+    troubles = statistics.with_troubles([film.trouble]).troubles
+    shown = f"No film: {'; '.join(troubles)}." if troubles else f"Film: {path}"
+    return f"{played}: return {statistics.mean:,g} in {statistics.lengths[0]:,} decisions. {shown}"
 
 
 def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:

@@ -21,6 +21,7 @@ from rlsys.api import (
     Saved,
     SegmentSpec,
     TableSpec,
+    ValueSpec,
 )
 from rlsys.config import Section
 from rlsys.errors import ConfigError, WorkerError
@@ -175,5 +176,6 @@ CHECKING = Algorithm(
     segments=_segments,
     table=_table,
     check=_check,
+    values=lambda config: ValueSpec(1.0, "value"),
 )
 """The record; it is handed to the runtime directly, since it is no folder of rlsys/algorithms."""

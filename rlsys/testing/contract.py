@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rlsys.actor import Actor
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, ReplayNotReady, SegmentSpec, TableSpec
 from rlsys.config import EnvConfig
 from rlsys.envs.vector import BatchedEnv
@@ -107,11 +108,12 @@ def _collect(policy: Policy, env: BatchedEnv, segments: SegmentSpec, spec: Table
         RateLimiter(spec).check(spec.batch_size, segments.length + segments.overlap)
         table = Table(spec, env.spec, segments)
         writer = SegmentWriter(segments, env.spec, 0, 0, _ENVIRONMENTS)
-    state = policy.initial_state(_ENVIRONMENTS)
-    _check_state(state, segments.state)
+    actor = Actor(policy, _ENVIRONMENTS)
+    _check_state(actor.state, segments.state)
     for _ in range(_STEPS):
         observation = env.observation.copy()
-        decision = policy.act(observation, state, explore=True)
+        state = actor.state
+        decision = actor.decide(observation, explore=True)
         _check_decision(decision, segments.extras, env)
         result = env.step(decision.action)
         step: dict[str, Any] = {
@@ -136,10 +138,8 @@ def _collect(policy: Policy, env: BatchedEnv, segments: SegmentSpec, spec: Table
             )
         for completed in writer.append_batch(**step):
             table.insert(completed)
-        state = dict(policy.after_step(decision.state, result.action, result.reward))
-        _check_state(state, segments.state)
-        for name, value in policy.initial_state(_ENVIRONMENTS).items():
-            state[name] = np.where(result.first.reshape(-1, *[1] * (value.ndim - 1)), value, state[name])
+        actor.observe(result.action, result.reward, result.first)
+        _check_state(actor.state, segments.state)
     return table
 
 

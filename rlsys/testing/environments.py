@@ -14,6 +14,7 @@ from gymnasium.spaces import Box, Discrete
 
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make
+from rlsys.envs.snapshot import Restorable
 from rlsys.envs.vector import BatchedEnv, StepResult
 from rlsys.envs.wrappers import Reset, Step
 from rlsys.types import Array, EnvSpec
@@ -22,7 +23,7 @@ _SEED_MODULUS = 2**16
 _IMAGE_SIZE = 64
 
 
-class CountingEnv(gymnasium.Env):
+class CountingEnv(gymnasium.Env, Restorable):
     """Observes (seed modulo 65,536, episode, step) as float32; the n-th step of an episode is rewarded with n.
 
     Episodes and steps count from 0. Each episode terminates after a length that is drawn uniformly from
@@ -142,8 +143,8 @@ def check_environment(config: EnvConfig, num_steps: int = 200) -> None:
     """Asserts that an environment keeps the contract of `rlsys.envs`.
 
     What comes out has the shapes and types of its spec and is finite; an ended episode begins again in the same step;
-    equal seeds and actions give equal games; a snapshot continues identically where there are any; evaluation does not
-    change rewards; it can be drawn.
+    equal seeds and actions give equal games; a snapshot continues identically where there are any; evaluation tells of
+    rewards as training does; it can be drawn.
 
     Args:
       config: the environment.
@@ -242,7 +243,8 @@ def _check_evaluation(config: EnvConfig, actions: Sequence[Array]) -> None:
     env = BatchedEnv(config, [0] * len(actions[0]), training=False)
     for action in actions:
         result = env.step(action)
-        assert np.array_equal(result.reward, result.raw_reward), "evaluation sees raw rewards"
+        learned = np.sign(result.raw_reward) if config.clip_rewards else result.raw_reward
+        assert np.array_equal(result.reward, learned), "evaluation tells of rewards as they were learned from"
         assert np.array_equal(result.action, action), "evaluation executes what the policy chose"
         assert len(result.games) == result.first.sum(), "evaluation plays whole games"
     env.close()

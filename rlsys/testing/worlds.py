@@ -25,6 +25,7 @@ from rlsys.api import (
     Saved,
     SegmentSpec,
     TableSpec,
+    ValueSpec,
     WorldContext,
 )
 from rlsys.config import Section
@@ -230,6 +231,7 @@ DOTS = Algorithm(
     segments=_segments,
     table=_table,
     check=_check,
+    values=lambda config: ValueSpec(1.0, "value"),
     make_world=make_dot_world,
 )
 """The record; it is handed to the runtime directly, since it is no folder of rlsys/algorithms."""

@@ -54,5 +54,5 @@ def film_of(stretches: Iterable[Foretold], zoom: float = 1.0) -> Iterator[Array]
             ]
             picture = compose(columns, zoom, _BAR)
             yield picture
-        for _ in range(_BLACK_FRAMES):
-            yield np.zeros_like(picture)
+        if len(stretch.reward):
+            yield from [np.zeros_like(picture)] * _BLACK_FRAMES

@@ -9,7 +9,6 @@ from rlsys.api import World
 from rlsys.config import EnvConfig
 from rlsys.envs.imagined import ImaginedEnv, latest
 from rlsys.envs.make import make
-from rlsys.envs.wrappers import NEW_GAME
 from rlsys.types import Array, EnvSpec
 from rlsys.viewer.comparison import Tally
 
@@ -75,11 +74,11 @@ class Game:
 
     def step(self, action: int) -> GameStep:
         """Takes an action."""
-        frame, reward, terminated, truncated, info = self._env.step(action)
+        frame, reward, terminated, truncated, _ = self._env.step(action)
         self._frames.append(np.array(frame))
         self._actions.append(action)
         self.tally.add(float(reward))
-        return GameStep(float(reward), float(info["raw_reward"]), bool(terminated), bool(truncated))
+        return GameStep(float(reward), self._env.record.raw_reward, bool(terminated), bool(truncated))
 
     def history(self) -> tuple[Array, Array]:
         """Returns what one copy of a model begins from: frames `[1, R, *frame]` and actions `[1, R - 1]`."""
@@ -95,7 +94,7 @@ class Game:
         self._env.close()  # type: ignore[no-untyped-call]
 
     def _begin(self, new_game: bool) -> None:
-        frame, _ = self._env.reset(options=NEW_GAME if new_game else None)
+        frame, _ = self._env.begin_game() if new_game else self._env.reset()
         self._frames.clear()
         self._actions.clear()
         self._frames.append(np.array(frame))

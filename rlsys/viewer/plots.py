@@ -7,13 +7,16 @@ Shape legend: T decisions of an episode, A actions.
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rlsys.api import ValueSpec
 from rlsys.types import Array
 from rlsys.viewer.trace import PREDICTED_REWARD, Trace
 
@@ -24,6 +27,9 @@ ENDINGS = (".png", ".svg", ".pdf")
 """What a figure can be saved as."""
 
 _MOST_POINTS = 1_000
+_MOST_NAMED, _NAMES_PER_COLUMN = 40, 9
+_EXPECTED = "--"
+"""How lines are drawn of what the policy expected, beside what came."""
 
 
 def plot_learning(rows: Sequence[Row]) -> Figure:
@@ -50,30 +56,36 @@ def plot_learning(rows: Sequence[Row]) -> Figure:
 
 
 def plot_episodes(
-    groups: Mapping[str, Sequence[Trace]], *, discount: float | None = None, bounds: bool = True, smooth: int = 1
+    groups: Mapping[str, Sequence[Trace]],
+    *,
+    values: ValueSpec | None = None,
+    actions: Sequence[str] = (),
+    bounds: bool = True,
+    smooth: int = 1,
 ) -> Figure:
     """Draws what happened in evaluated episodes above what the policy had expected, one axis below the other.
 
-    The axes are the return, the predicted return (where the policy reports predicted rewards), the true value, each
-    number that the policy reports per decision, and each distribution over actions. A line is the median over episodes;
-    shorter episodes count with their last value.
+    The axes are the return, the predicted return (where the policy reports predicted rewards), the value, each other
+    number that the policy reports per decision, and each distribution over actions, one for each group. A line is the
+    median over episodes; shorter episodes count with their last value.
 
     Args:
       groups: label -> episodes played alike; one colour each.
-      discount: of the true value; None leaves it out.
+      values: what values are of; "value" then shows what really came, and dashed what the policy expected.
+      actions: names of the actions; by default their numbers.
       bounds: shade the range between the quartiles.
       smooth: decisions over which the curves are averaged.
     """
-    panels = _panels([trace for traces in groups.values() for trace in traces], discount)
-    figure = Figure(figsize=(11, 2 * len(panels) + 1), layout="constrained")
-    for axes, (title, series) in zip(figure.subplots(len(panels), 1, squeeze=False).flat, panels.items(), strict=True):
-        for label, traces in groups.items():
-            values = [value for trace in traces if (value := series(trace)) is not None]
-            if values:
-                _draw_quartiles(axes, label, values, bounds, smooth)
-        axes.set(xlabel="decision", ylabel=title)
+    panels = _panels(groups, values, actions)
+    figure = Figure(figsize=(12, 2.2 * len(panels) + 1), layout="constrained")
+    for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False, sharex=True).flat, panels, strict=True):
+        for line in panel.lines:
+            _draw_quartiles(axes, line, bounds, smooth)
+        axes.set(xlabel="decision", ylabel=panel.title)
         axes.label_outer()
-    figure.axes[0].legend(fontsize="small")
+        if len(panel.lines) <= _MOST_NAMED:
+            columns = math.ceil(len(panel.lines) / _NAMES_PER_COLUMN)
+            axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=columns)
     return figure
 
 
@@ -110,31 +122,94 @@ def quartiles(series: Iterable[Array], smooth: int = 1) -> Array:
     return np.stack([np.convolve(row, np.full(width, 1 / width), mode="valid") for row in found])
 
 
-def _panels(traces: Sequence[Trace], discount: float | None) -> dict[str, Callable[[Trace], Array | None]]:
-    panels: dict[str, Callable[[Trace], Array | None]] = {"return": lambda trace: trace.returns}
-    names = {name: value.ndim for trace in traces for name, value in trace.extras.items() if value.ndim <= 2}
-    if PREDICTED_REWARD in names:
-        panels["predicted return"] = lambda trace: np.cumsum(trace.extras[PREDICTED_REWARD])
-    if discount is not None:
-        panels["value"] = lambda trace: trace.value(discount)
-    for name in sorted(names, key=names.__getitem__):
-        if name != PREDICTED_REWARD:
-            panels[name.replace("_", " ")] = lambda trace, name=name: trace.extras.get(name)  # type: ignore[misc]
+@dataclass(frozen=True)
+class _Line:
+    """A line of a panel: its name, a series for each episode, and how it is drawn."""
+
+    label: str
+    series: Sequence[Array]
+    colour: Any
+    style: str = "-"
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One axis of a figure."""
+
+    title: str
+    lines: Sequence[_Line]
+
+
+def _panels(
+    groups: Mapping[str, Sequence[Trace]], values: ValueSpec | None, actions: Sequence[str]
+) -> Sequence[_Panel]:
+    extras = {name: value for traces in groups.values() for trace in traces for name, value in trace.extras.items()}
+    scalars = [name for name, value in extras.items() if value.ndim == 1]
+    panels = [_Panel("return", _lines(groups, lambda trace: trace.returns))]
+    if PREDICTED_REWARD in scalars:
+        scalars.remove(PREDICTED_REWARD)
+        expected = _lines(groups, _extra(PREDICTED_REWARD, np.cumsum))
+        panels.append(_Panel("predicted return", expected))
+    if values is not None:
+        lines = _lines(groups, lambda trace: trace.value(values))
+        if values.extra in scalars:
+            scalars.remove(values.extra)
+            lines += _lines(groups, _extra(values.extra), " expected", _EXPECTED)
+        panels.append(_Panel("value", lines))
+    panels += [_Panel(_words(name), _lines(groups, _extra(name))) for name in scalars]
+    for name in [name for name, value in extras.items() if value.ndim == 2]:
+        for label, traces in groups.items():
+            if distributions := [trace.extras[name] for trace in traces if name in trace.extras]:
+                title = _words(name) + (f"\n{label}" if len(groups) > 1 else "")
+                panels.append(_Panel(title, _lines_of_actions(distributions, actions)))
     return panels
 
 
-def _draw_quartiles(axes: Axes, label: str, values: Sequence[Array], bounds: bool, smooth: int) -> None:
-    """Draws one line per group, or one per group and action."""
-    columns = (
-        [values] if values[0].ndim == 1 else [[value[:, a] for value in values] for a in range(values[0].shape[1])]
-    )
-    for action, column in enumerate(columns):
-        low, middle, high = quartiles(column, smooth)
-        decisions = np.arange(len(middle)) + (smooth - 1) / 2
-        name = label if len(columns) == 1 else f"{label}, action {action}"
-        (line,) = axes.plot(decisions, middle, label=name, linewidth=1)
-        if bounds and len(column) > 1:
-            axes.fill_between(decisions, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+def _lines(
+    groups: Mapping[str, Sequence[Trace]],
+    series: Callable[[Trace], Array | None],
+    suffix: str = "",
+    style: str = "-",
+) -> list[_Line]:
+    """Returns a line for each group whose episodes have such a series; the colour is the group's."""
+    lines = []
+    for index, (label, traces) in enumerate(groups.items()):
+        found = [values for trace in traces if (values := series(trace)) is not None]
+        if found:
+            lines.append(_Line(label + suffix, found, f"C{index}", style))
+    return lines
+
+
+def _lines_of_actions(distributions: Sequence[Array], actions: Sequence[str]) -> list[_Line]:
+    """Returns a line for each action; colours are told apart as far as that is possible, then line styles are."""
+    count = distributions[0].shape[1]
+    named = len(actions) == count
+    colours = matplotlib.colormaps["tab10" if count <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    return [
+        _Line(
+            actions[action] if named else f"action {action}",
+            [values[:, action] for values in distributions],
+            colours[action % len(colours)],
+            ("-", "--", ":", "-.")[action // len(colours) % 4],
+        )
+        for action in range(count)
+    ]
+
+
+def _extra(name: str, change: Callable[[Array], Array] = np.asarray) -> Callable[[Trace], Array | None]:
+    return lambda trace: change(trace.extras[name]) if name in trace.extras else None
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _draw_quartiles(axes: Axes, line: _Line, bounds: bool, smooth: int) -> None:
+    low, middle, high = quartiles(line.series, smooth)
+    decisions = np.arange(len(middle)) + (smooth - 1) / 2
+    axes.plot(decisions, middle, line.style, label=line.label, color=line.colour, linewidth=1)
+    if bounds and len(line.series) > 1:
+        axes.fill_between(decisions, low, high, color=line.colour, alpha=0.2, linewidth=0)
 
 
 def _draw(axes: Axes, rows: Sequence[Row], over: str, names: Sequence[str], scale: float = 1.0) -> None:

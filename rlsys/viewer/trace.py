@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlsys.api import ValueSpec
 from rlsys.types import Array
 
 PREDICTED_REWARD = "predicted_reward"
@@ -13,28 +14,44 @@ PREDICTED_REWARD = "predicted_reward"
 
 @dataclass(frozen=True)
 class Trace:
-    """One whole episode of T decisions.
+    """One whole game of T decisions.
 
     Attributes:
-      reward: `[T]` raw rewards.
+      raw_reward: `[T]` as they are scored.
       extras: name -> `[T, ...]`, what the policy remembered of each decision (`Decision.extras`).
+      reward: `[T]` as the policy is told of them: those that training stores.
+      terminated: `[T]` bool, where an episode ended as learning knows it: with the game, a life or a point.
+      truncated: `[T]` bool, where one was cut short.
     """
 
-    reward: Array
+    raw_reward: Array
     extras: Mapping[str, Array]
+    reward: Array
+    terminated: Array
+    truncated: Array
 
     @property
     def returns(self) -> Array:
         """`[T]` the return so far."""
-        return np.cumsum(self.reward)
+        return np.cumsum(self.raw_reward)
 
-    def value(self, discount: float) -> Array:
-        """Returns `[T]` what a perfect value function would have said: the discounted return from each step on."""
-        value = np.zeros(len(self.reward))
+    def value(self, spec: ValueSpec) -> Array:
+        """Returns `[T]` what a perfect value function would have said, as learning defines values.
+
+        That is the discounted sum of rewards as they count for learning, up to the end of the episode that learning
+        sees. What would have come after an episode that was cut short, nobody knows: as in learning, the policy's own
+        value stands for it.
+        """
+        reward = spec.learned(self.reward)
+        value = np.zeros(len(reward))
         following = 0.0
-        for step in range(len(self.reward) - 1, -1, -1):
-            following = float(self.reward[step]) + discount * following
-            value[step] = following
+        for step in range(len(reward) - 1, -1, -1):
+            if self.truncated[step] and spec.extra in self.extras:
+                following = value[step] = float(self.extras[spec.extra][step])
+                continue
+            if self.terminated[step] or self.truncated[step]:
+                following = 0.0
+            following = value[step] = float(reward[step]) + spec.discount * following
         return value
 
     def scalars(self) -> Iterator[tuple[str, Array]]:

@@ -3,13 +3,13 @@
 import json
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make
 from rlsys.envs.snapshot import can_snapshot, get_state, set_state
+from rlsys.envs.wrappers import Environment
 from rlsys.errors import EnvError
 
 ALL = {
@@ -34,15 +34,15 @@ CONFIGS = {
 }
 
 
-def play(env: gymnasium.Env, actions: np.ndarray) -> list[Any]:
+def play(env: Environment, actions: np.ndarray) -> list[Any]:
     """Plays and returns all that can be seen."""
     seen: list[Any] = []
     for action in actions:
-        observation, reward, terminated, truncated, info = env.step(int(action))
-        seen.append((observation.tobytes(), float(reward), terminated, truncated, info["raw_reward"]))
+        observation, reward, terminated, truncated, _ = env.step(int(action))
+        seen.append((observation.tobytes(), float(reward), terminated, truncated, env.record.raw_reward))
         if terminated or truncated:
-            observation, info = env.reset()
-            seen.append((observation.tobytes(), info["game_steps"]))
+            observation, _ = env.reset()
+            seen.append((observation.tobytes(), env.record.running_game[1]))
     return seen
 
 

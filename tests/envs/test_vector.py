@@ -69,8 +69,8 @@ def test_a_batch_is_its_environments_stepped_one_by_one(name: str) -> None:
     singles = [make(config, seed) for seed in seeds]
     current = []
     for env in singles:
-        env.reset(options={"new_game": True})
-        current.append(env.reset(options={"new_game": True})[0])
+        env.begin_game()
+        current.append(env.begin_game()[0])
     batch.reset_all()
     rng = np.random.default_rng(0)
     num_ends = 0
@@ -80,9 +80,9 @@ def test_a_batch_is_its_environments_stepped_one_by_one(name: str) -> None:
         result = batch.step(action)
         assert np.array_equal(result.action, action)
         for index, env in enumerate(singles):
-            observation, reward, terminated, truncated, info = env.step(int(action[index]))
+            observation, reward, terminated, truncated, _ = env.step(int(action[index]))
             assert np.array_equal(result.observation[index], observation)
-            assert (result.reward[index], result.raw_reward[index]) == (reward, info["raw_reward"])
+            assert (result.reward[index], result.raw_reward[index]) == (reward, env.record.raw_reward)
             assert (result.terminated[index], result.truncated[index]) == (terminated, truncated and not terminated)
             current[index] = env.reset()[0] if terminated or truncated else observation
             num_ends += terminated or truncated

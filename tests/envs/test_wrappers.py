@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlsys.envs.wrappers import (
-    NEW_GAME,
     ActionRepeat,
     AvoidRepeat,
+    Environment,
     EpisodeLife,
     FireReset,
     GameRecord,
@@ -44,22 +44,46 @@ class ScriptedEnv(gymnasium.Env):
         self.script = script
         self.games = -1
         self.frame = 0
+        self.lives = 0
         self.actions: list[int] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         super().reset(seed=seed)
         self.games += 1
         self.frame = 0
-        return self._observation(), {"lives": self.script[0].lives}
+        self.lives = self.script[0].lives
+        return self._observation(), {}
 
     def step(self, action: Any) -> Step:
         self.actions.append(action)
         frame = self.script[self.frame]
         self.frame += 1
-        return self._observation(), frame.reward, frame.terminated, frame.truncated, {"lives": frame.lives}
+        self.lives = frame.lives
+        return self._observation(), frame.reward, frame.terminated, frame.truncated, {}
 
     def _observation(self) -> np.ndarray:
         return np.array([self.games, self.frame], np.float32)
+
+
+def with_lives(env: gymnasium.Env, *, lost_point_ends: bool = False) -> EpisodeLife:
+    """Ends episodes with lives of the scripted environment inside."""
+    base = env.unwrapped
+    assert isinstance(base, ScriptedEnv)
+    return EpisodeLife(env, count_lives=lambda: base.lives, lost_point_ends=lost_point_ends)
+
+
+def avoiding(base: gymnasium.Env, frames_per_step: int) -> AvoidRepeat:
+    record = GameRecord(base)
+    return AvoidRepeat(record, record, num_actions=4, frames_per_step=frames_per_step, seed=0)
+
+
+def executed(env: AvoidRepeat, count: int) -> list[int]:
+    """Asks for action 3 so often; returns what was executed."""
+    actions = []
+    for _ in range(count):
+        env.step(3)
+        actions.append(env.executed)
+    return actions
 
 
 def endless(reward: float = 0.0) -> list[Frame]:
@@ -100,7 +124,7 @@ def test_episode_life_ends_an_episode_exactly_where_a_life_or_a_point_is_lost(
     script: list[Frame], lost_point_ends: bool
 ) -> None:
     base = ScriptedEnv(script)
-    env = EpisodeLife(base, lost_point_ends=lost_point_ends)
+    env = with_lives(base, lost_point_ends=lost_point_ends)
     env.reset(seed=0)
     lives = script[0].lives
     while base.games == 0:
@@ -123,11 +147,12 @@ def test_episode_life_ends_an_episode_exactly_where_a_life_or_a_point_is_lost(
 
 
 def test_a_new_game_can_be_asked_for_while_lives_are_left() -> None:
-    env = EpisodeLife(ScriptedEnv(endless()), lost_point_ends=False)
+    life = with_lives(record := GameRecord(ScriptedEnv(endless())))
+    env = Environment(life, record, life, None)
     env.reset(seed=0)
     env.step(1)
     assert env.reset()[0].tolist() == [0, 2]
-    assert env.reset(options=NEW_GAME)[0].tolist() == [1, 0]
+    assert env.begin_game()[0].tolist() == [1, 0]
     assert env.reset(seed=3)[0].tolist() == [2, 0]
 
 
@@ -136,12 +161,12 @@ def test_a_new_game_can_be_asked_for_while_lives_are_left() -> None:
 def test_the_game_record_is_of_whole_games_whatever_the_episodes_are(script: list[Frame]) -> None:
     base = ScriptedEnv(script)
     record = GameRecord(base)
-    env = EpisodeLife(record, lost_point_ends=True)
+    env = with_lives(record, lost_point_ends=True)
     env.reset(seed=0)
     while base.games < 3:
-        _, _, terminated, truncated, info = env.step(1)
-        assert info["raw_reward"] == script[base.frame - 1].reward
-        assert info["game_steps"] == base.frame
+        _, _, terminated, truncated, _ = env.step(1)
+        assert record.raw_reward == script[base.frame - 1].reward
+        assert record.running_game[1] == base.frame
         if terminated or truncated:
             env.reset()
     total = sum(frame.reward for frame in script)
@@ -162,9 +187,8 @@ def test_noop_reset_draws_every_number_of_noops_from_0_to_noop_max_alike() -> No
 def test_noop_reset_begins_again_where_the_game_ends_meanwhile() -> None:
     env = NoopReset(ScriptedEnv([Frame(), Frame(truncated=True)]), noop_max=30)
     for seed in range(20):
-        observation, info = env.reset(seed=seed)
+        observation, _ = env.reset(seed=seed)
         assert observation[1] < 2, "the last frame of a game is never where an episode begins"
-        assert info["lives"] == 3
 
 
 def test_fire_reset_presses_fire_and_then_the_action_after_it() -> None:
@@ -181,30 +205,28 @@ def test_fire_reset_begins_again_where_the_game_ends_meanwhile() -> None:
 
 def test_avoid_repeat_replaces_one_action_in_twenty_after_500_frames_without_a_reward() -> None:
     base = ScriptedEnv(endless())
-    env = AvoidRepeat(GameRecord(base), num_actions=4, frames_per_step=4)
+    env = avoiding(base, frames_per_step=4)
     env.reset(seed=0)
-    executed = [env.step(3)[4]["action"] for _ in range(8_000)]
-    assert executed == base.actions, "what is reported is what was done"
-    assert executed[:126] == [3] * 126, "500 frames are 125 steps of 4, and they must have passed"
-    replaced = np.mean(np.array(executed[126:]) != 3)
+    actions = executed(env, 8_000)
+    assert actions == base.actions, "what is reported is what was done"
+    assert actions[:126] == [3] * 126, "500 frames are 125 steps of 4, and they must have passed"
+    replaced = np.mean(np.array(actions[126:]) != 3)
     assert abs(replaced - 0.05 * 3 / 4) < 0.007
 
 
 def test_avoid_repeat_never_replaces_where_rewards_keep_coming() -> None:
     base = ScriptedEnv(([Frame()] * 400 + [Frame(reward=-1.0)]) * 20)
-    env = AvoidRepeat(GameRecord(base), num_actions=4, frames_per_step=1)
+    env = avoiding(base, frames_per_step=1)
     env.reset(seed=0)
-    assert {env.step(3)[4]["action"] for _ in range(8_000)} == {3}
+    assert set(executed(env, 8_000)) == {3}
 
 
 @pytest.mark.parametrize("new_game", [False, True])
 def test_avoid_repeat_counts_across_lives_but_not_across_games(new_game: bool) -> None:
-    env = AvoidRepeat(
-        EpisodeLife(GameRecord(ScriptedEnv(endless())), lost_point_ends=False), num_actions=4, frames_per_step=1
-    )
+    life = with_lives(record := GameRecord(ScriptedEnv(endless())))
+    avoid = AvoidRepeat(life, record, num_actions=4, frames_per_step=1, seed=0)
+    env = Environment(avoid, record, life, avoid)
     env.reset(seed=0)
-    for _ in range(495):
-        env.step(3)
-    env.reset(options=NEW_GAME if new_game else None)
-    replaced = [env.step(3)[4]["action"] != 3 for _ in range(450)]
-    assert any(replaced) is not new_game
+    executed(avoid, 495)
+    env.begin_game() if new_game else env.reset()
+    assert (set(executed(avoid, 450)) != {3}) is not new_game

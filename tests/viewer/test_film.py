@@ -51,13 +51,6 @@ def test_an_error_while_filming_still_ends_the_file(tmp_path):
     assert iio.imread(path, plugin="pillow", mode="RGB").shape[-3:] == (400, 330, 3)
 
 
-def test_a_frame_of_another_size_is_a_bug(tmp_path):
-    with Film(tmp_path / "episode.gif") as film:
-        film.append(frames(1, 40, 40)[0])
-        with pytest.raises(AssertionError):
-            film.append(frames(1, 40, 41)[0])
-
-
 def test_other_formats_are_refused_by_name():
     with pytest.raises(ConfigError, match=r"film 'a\.avi' ends in '\.avi'; films are \.gif or \.mp4\."):
         Film(Path("a.avi"))

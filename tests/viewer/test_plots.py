@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from rlsys.api import ValueSpec
 from rlsys.viewer.plots import plot_episodes, plot_learning, quartiles, save, to_svg
 from rlsys.viewer.trace import Trace, mean_of_extras
 
@@ -18,7 +19,14 @@ def trace(length: int, seed: int, num_actions: int = 3) -> Trace:
         "visit_probabilities": rng.dirichlet(np.ones(num_actions), length),
         "embedding": np.zeros((length, 2, 2)),
     }
-    return Trace(rng.normal(size=length), extras)
+    return whole(rng.normal(size=length), extras)
+
+
+def whole(raw_reward: np.ndarray, extras: dict[str, np.ndarray] | None = None, **columns: np.ndarray) -> Trace:
+    """An episode that terminates with its last step, unless columns say something else."""
+    ends = np.arange(len(raw_reward)) == len(raw_reward) - 1
+    given = {"reward": raw_reward, "terminated": ends, "truncated": np.zeros_like(ends), **columns}
+    return Trace(raw_reward, extras or {}, **given)
 
 
 def metric_rows(count: int) -> list[dict[str, float]]:
@@ -33,8 +41,26 @@ def metric_rows(count: int) -> list[dict[str, float]]:
 def test_the_value_of_a_trace_is_the_discounted_return_to_go():
     rewards = np.random.default_rng(0).normal(size=20)
     naive = [sum(0.9**k * rewards[t + k] for k in range(20 - t)) for t in range(20)]
-    assert np.allclose(Trace(rewards, {}).value(0.9), naive)
-    assert np.allclose(Trace(rewards, {}).returns, [sum(rewards[: t + 1]) for t in range(20)])
+    assert np.allclose(whole(rewards).value(ValueSpec(0.9, "v")), naive)
+    assert np.allclose(whole(rewards).returns, [sum(rewards[: t + 1]) for t in range(20)])
+
+
+def test_a_value_ends_with_a_lost_life_and_is_of_rewards_as_they_are_learned_from():
+    raw, told = np.array([3.0, 0.0, 7.0, 2.0, 5.0]), np.array([1.0, 0.0, 1.0, 1.0, 1.0])
+    lost = np.array([False, False, True, False, True])
+    lives = whole(raw, reward=told, terminated=lost)
+    assert lives.returns.tolist() == [3.0, 3.0, 10.0, 12.0, 17.0], "scores are raw, and of the whole game"
+    assert lives.value(ValueSpec(0.5, "v")).tolist() == [1.25, 0.5, 1.0, 1.5, 1.0]
+    assert whole(raw, terminated=lost).value(ValueSpec(0.5, "v", reward_bound=1.0)).tolist() == [
+        1.25, 0.5, 1.0, 1.5, 1.0,
+    ]  # fmt: skip
+
+
+def test_after_an_episode_that_was_cut_short_the_policys_own_value_stands_for_the_rest():
+    reward, never = np.ones(3), np.zeros(3, bool)
+    cut = whole(reward, {"v": np.array([7.0, 8.0, 9.0])}, terminated=never, truncated=np.array([False, False, True]))
+    assert cut.value(ValueSpec(0.5, "v")).tolist() == [1 + 0.5 * 5.5, 1 + 0.5 * 9.0, 9.0]
+    assert cut.value(ValueSpec(0.5, "another")).tolist() == [1.75, 1.5, 1.0], "nothing is known of what would come"
 
 
 def test_the_mean_of_extras_is_over_episodes_and_predicted_rewards_are_summed():
@@ -62,20 +88,40 @@ def test_an_average_wider_than_the_episode_is_the_mean_of_the_episode():
     assert np.allclose(quartiles([np.array([1.0, 2.0, 6.0])], smooth=50), [[3.0], [3.0], [3.0]])
 
 
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
 def test_episodes_get_one_axis_per_thing_reported_and_one_line_per_group_or_action():
-    figure = plot_episodes({"T=0": [trace(9, 0), trace(4, 1)], "T=1": [trace(6, 2)]}, discount=0.9)
+    groups = {"T=0": [trace(9, 0), trace(4, 1)], "T=1": [trace(6, 2)]}
+    figure = plot_episodes(groups, values=ValueSpec(0.9, "root_value"))
     titles = [axes.get_ylabel() for axes in figure.axes]
-    assert titles == ["return", "predicted return", "value", "root value", "visit probabilities"]
-    assert [len(axes.get_lines()) for axes in figure.axes] == [2, 2, 2, 2, 6]
-    assert [len(axes.collections) for axes in figure.axes] == [1, 1, 1, 1, 3], "bounds need more than one episode"
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["T=0", "T=1"]
+    assert titles == [
+        "return", "predicted return", "value", "visit probabilities\nT=0", "visit probabilities\nT=1",
+    ]  # fmt: skip
+    assert [len(axes.get_lines()) for axes in figure.axes] == [2, 2, 4, 3, 3]
+    assert [len(axes.collections) for axes in figure.axes] == [1, 1, 2, 3, 0], "bounds need more than one episode"
+    assert legend(figure.axes[0]) == ["T=0", "T=1"]
+    assert legend(figure.axes[2]) == ["T=0", "T=1", "T=0 expected", "T=1 expected"]
+    assert [line.get_linestyle() for line in figure.axes[2].get_lines()] == ["-", "-", "--", "--"]
     line = figure.axes[0].get_lines()[1]
     assert np.allclose(line.get_ydata(), np.cumsum(trace(6, 2).reward))
 
 
 def test_a_policy_that_reports_nothing_still_gets_its_return_drawn():
-    figure = plot_episodes({"random": [Trace(np.ones(4), {})]}, bounds=False)
+    figure = plot_episodes({"random": [whole(np.ones(4))]}, bounds=False)
     assert [axes.get_ylabel() for axes in figure.axes] == ["return"]
+
+
+@pytest.mark.parametrize("num_actions", [3, 10, 18])
+def test_each_line_of_a_policy_is_named_and_told_apart(num_actions):
+    names = [f"NAME {action}" for action in range(num_actions)]
+    axes = plot_episodes({"a": [trace(5, 0, num_actions)]}, actions=names).axes[-1]
+    assert legend(axes) == names
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
+    assert len(looks) == num_actions
+    unnamed = plot_episodes({"a": [trace(5, 0, num_actions)]}, actions=names[1:]).axes[-1]
+    assert legend(unnamed) == [f"action {action}" for action in range(num_actions)]
 
 
 def test_learning_is_drawn_over_steps_and_hours_without_what_is_not_finite():

@@ -5,7 +5,7 @@ https://arxiv.org/abs/2305.19044. Importing this does not cost torch; it comes w
 """
 
 from rlsys.algorithms.impala.config import ImpalaConfig
-from rlsys.algorithms.impala.requirements import check, segments, table
+from rlsys.algorithms.impala.requirements import check, segments, table, values
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
 
 
@@ -29,6 +29,7 @@ ALGORITHM = Algorithm(
     segments=segments,
     table=table,
     check=check,
+    values=values,
     debug={"batch_size": 4, "unroll_length": 10, "hidden_size": 16, "fc_size": 16},
     is_reactive=True,
 )

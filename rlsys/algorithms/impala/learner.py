@@ -19,7 +19,13 @@ from torch.optim import RMSprop
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.history import CarriedHistory, History
 from rlsys.algorithms.impala.networks import Output, make_network
-from rlsys.algorithms.impala.requirements import LAST_REWARD, LOGITS, carries_sensitivities, state_sizes
+from rlsys.algorithms.impala.requirements import (
+    LAST_REWARD,
+    LOGITS,
+    REWARD_BOUND,
+    carries_sensitivities,
+    state_sizes,
+)
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import ConfigError, WorkerError
 from rlsys.nets.exact import ExactCore
@@ -167,7 +173,8 @@ class ImpalaLearner(Learner):
         logits_BTA = output.logits[:, :-1]
         log_policy_BT = log_probability(logits_BTA, rows.action)
         log_ratio_BT = log_policy_BT.detach() - log_probability(rows.logits, rows.action)
-        reward_BT = rows.reward.clamp(-1.0, 1.0) if config.reward_clipping == "abs_one" else rows.reward
+        is_clamped = config.reward_clipping == "abs_one"
+        reward_BT = rows.reward.clamp(-REWARD_BOUND, REWARD_BOUND) if is_clamped else rows.reward
         traced = vtrace(
             log_ratio_BT=log_ratio_BT,
             discount_BT=config.discounting * ~rows.terminated,

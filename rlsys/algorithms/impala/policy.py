@@ -15,6 +15,7 @@ from rlsys.algorithms.impala.networks import ActorCritic, make_network
 from rlsys.algorithms.impala.requirements import (
     LAST_REWARD,
     LOGITS,
+    VALUE,
     carries_sensitivities,
     sensitivity_name,
     state_sizes,
@@ -52,7 +53,7 @@ class ImpalaPolicy(NetworkPolicy[ActorCritic]):
         if explore and carries_sensitivities(self._config):
             next_state |= self._carry(features, last_reward, memory, state)
         temperature = 1.0 if explore else self._config.eval_temperature
-        extras = {LOGITS: logits} if explore else {LOGITS: logits, "value": output.value.cpu().numpy()}
+        extras = {LOGITS: logits} if explore else {LOGITS: logits, VALUE: output.value.cpu().numpy()}
         encoded = features.cpu().numpy() if self._config.freeze_fc else None
         return Decision(self.choose(logits, temperature), next_state, extras, encoded=encoded)
 

@@ -3,12 +3,16 @@
 from math import prod
 
 from rlsys.algorithms.impala.config import ImpalaConfig
-from rlsys.api import SegmentSpec, TableSpec
+from rlsys.api import SegmentSpec, TableSpec, ValueSpec
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
 
 LOGITS = "behaviour_logits"
 """Extra `[A]` float32: what the acting policy's actions were drawn from."""
+VALUE = "value"
+"""Extra `[]` float32 of evaluations: what was expected."""
+REWARD_BOUND = 1.0
+"""Rewards count as clamped to ± this, unless reward_clipping is none."""
 LAST_REWARD = "last_reward"
 """State `[]` float32: the reward of the last action in the episode, 0 at its beginning."""
 
@@ -96,6 +100,11 @@ def table(config: ImpalaConfig, env: EnvSpec) -> TableSpec:
     """Returns a queue."""
     size = config.max_learner_queue_size or config.batch_size
     return TableSpec(max_size=size, sampler="fifo", batch_size=config.batch_size)
+
+
+def values(config: ImpalaConfig) -> ValueSpec:
+    """Returns what values are of."""
+    return ValueSpec(config.discounting, VALUE, REWARD_BOUND if config.reward_clipping == "abs_one" else None)
 
 
 def check(config: ImpalaConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:

@@ -4,7 +4,7 @@ Importing this costs neither torch nor numba; they come with the first policy or
 """
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.requirements import check, segments, table
+from rlsys.algorithms.muzero.requirements import check, segments, table, values
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
 
 
@@ -28,6 +28,7 @@ ALGORITHM = Algorithm(
     segments=segments,
     table=table,
     check=check,
+    values=values,
     debug={
         "num_simulations": 4,
         "fixed_temperatures": [],

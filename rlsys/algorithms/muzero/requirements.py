@@ -1,7 +1,7 @@
 """What MuZero asks of the runtime: how episodes are cut, what replay keeps, and which settings cannot work."""
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.api import SegmentSpec, TableSpec
+from rlsys.api import SegmentSpec, TableSpec, ValueSpec
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
 
@@ -42,6 +42,11 @@ def table(config: MuZeroConfig, env: EnvSpec) -> TableSpec:
         initial_size=config.window_step or 0,
         batch_size=config.batch_size,
     )
+
+
+def values(config: MuZeroConfig) -> ValueSpec:
+    """Returns what values are of; those of a search are no longer squashed by the target transform."""
+    return ValueSpec(config.discount, ROOT_VALUE)
 
 
 def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:

@@ -5,7 +5,7 @@ Importing this does not cost torch; it comes with the first policy or learner.
 """
 
 from rlsys.algorithms.ppo.config import PPOConfig
-from rlsys.algorithms.ppo.requirements import check, segments, table
+from rlsys.algorithms.ppo.requirements import check, segments, table, values
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
 
 
@@ -29,6 +29,7 @@ ALGORITHM = Algorithm(
     segments=segments,
     table=table,
     check=check,
+    values=values,
     debug={"num_environments": 4, "epoch_length": 10, "optimization_batch_size": 5, "hidden_size": 16},
     environments="num_environments",
 )

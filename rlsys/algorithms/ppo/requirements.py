@@ -1,7 +1,7 @@
 """What PPO asks of the runtime: unrolls collected in turns, and which settings cannot work."""
 
 from rlsys.algorithms.ppo.config import PPOConfig
-from rlsys.api import SegmentSpec, TableSpec
+from rlsys.api import SegmentSpec, TableSpec, ValueSpec
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
 
@@ -34,6 +34,11 @@ def segments(config: PPOConfig, env: EnvSpec) -> SegmentSpec:
 def table(config: PPOConfig, env: EnvSpec) -> TableSpec:
     """Returns a queue, which the runtime gives room for one iteration."""
     return TableSpec(max_size=1, sampler="fifo")
+
+
+def values(config: PPOConfig) -> ValueSpec:
+    """Returns what values are of."""
+    return ValueSpec(config.gae_gamma, VALUE)
 
 
 def check(config: PPOConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:

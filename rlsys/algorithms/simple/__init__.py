@@ -7,7 +7,7 @@ or learner.
 from dataclasses import replace
 
 from rlsys.algorithms.simple.config import SimpleConfig
-from rlsys.algorithms.simple.requirements import check, segments, table
+from rlsys.algorithms.simple.requirements import check, segments, table, values
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, World, WorldContext
 
 
@@ -40,6 +40,7 @@ ALGORITHM = Algorithm(
     segments=segments,
     table=table,
     check=check,
+    values=values,
     debug={
         "epochs": 1,
         "num_real_env_frames": 128,

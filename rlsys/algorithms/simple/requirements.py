@@ -2,7 +2,7 @@
 
 from rlsys.algorithms.ppo import requirements as ppo
 from rlsys.algorithms.simple.config import SimpleConfig
-from rlsys.api import SegmentSpec, TableSpec
+from rlsys.api import SegmentSpec, TableSpec, ValueSpec
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
 
@@ -19,6 +19,11 @@ def segments(config: SimpleConfig, env: EnvSpec) -> SegmentSpec:
 def table(config: SimpleConfig, env: EnvSpec) -> TableSpec:
     """Returns a queue, which the runtime gives room for one turn."""
     return TableSpec(max_size=1, sampler="fifo")
+
+
+def values(config: SimpleConfig) -> ValueSpec:
+    """Returns what values are of: the policy's."""
+    return ppo.values(config.ppo)
 
 
 def check(config: SimpleConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:

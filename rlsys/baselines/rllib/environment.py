@@ -10,7 +10,6 @@ Shape legend: E environments, H height, W width, C channels.
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -18,8 +17,8 @@ from gymnasium.vector.utils import batch_space
 
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make, spec
-from rlsys.envs.step import GameResult
-from rlsys.envs.wrappers import NEW_GAME
+from rlsys.envs.step import GameResult, action_of
+from rlsys.envs.wrappers import Environment
 from rlsys.types import Array, EnvSpec
 
 View = Callable[[Any], Array]
@@ -45,7 +44,7 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
         self.single_action_space = self._make_all([0])[0].action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._envs: list[gymnasium.Env] = []
+        self._envs: list[Environment] = []
         self._ended_E = np.zeros(num_envs, np.bool_)
         self._games: list[GameResult] = []
 
@@ -58,7 +57,7 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
             entropy = [value or 0 for value in seed] if isinstance(seed, list) else seed or 0
             self._envs = self._make_all(np.random.SeedSequence(entropy).generate_state(self.num_envs).tolist())
         self._ended_E[:] = False
-        return self._batch([env.reset(options=NEW_GAME)[0] for env in self._envs]), {}
+        return self._batch([env.begin_game()[0] for env in self._envs]), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Steps each environment once; those whose episode ended with the last step begin the next one instead."""
@@ -70,8 +69,7 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
             if self._ended_E[index]:
                 observation, _ = env.reset()
             else:
-                action = actions[index]
-                observation, reward, terminated, truncated, _ = env.step(action if action.ndim else int(action))
+                observation, reward, terminated, truncated, _ = env.step(action_of(actions, index))
                 reward_E[index], terminated_E[index] = float(reward), terminated
                 truncated_E[index] = truncated and not terminated
             observations.append(observation)
@@ -88,7 +86,7 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
         """Frees the simulators."""
         self._close_all()
 
-    def _make_all(self, seeds: list[int]) -> list[gymnasium.Env]:
+    def _make_all(self, seeds: list[int]) -> list[Environment]:
         return [make(self._config, seed) for seed in seeds]
 
     def _close_all(self) -> None:
@@ -100,8 +98,8 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
         """Returns a new array: RLlib keeps parts of it as they are."""
         return np.stack([self._view(observation) for observation in observations])
 
-    def _take_games(self, index: int, env: gymnasium.Env) -> None:
-        finished = env.get_wrapper_attr("finished_games")
+    def _take_games(self, index: int, env: Environment) -> None:
+        finished = env.record.finished_games
         for episode_return, steps in finished:
             self._games.append(GameResult(index, episode_return, steps, steps * self._frames_per_step))
         finished.clear()

@@ -53,6 +53,7 @@ class Recorder:
         self._replay: dict[str, float] = {}
         self._metrics: dict[str, float] = {}
         self._wrong_weights = 0
+        self._troubles: set[str] = set()
         self._version_lag: int | None = None
         self._pulse = Pulse()
         self._roster = Roster()
@@ -148,6 +149,8 @@ class Recorder:
             self._roster.report("evaluator", 0, evaluation.vitals, does=f"has evaluated step {learner_step:,}")
         if evaluation.film is not None:
             self._tracker.film("evaluation/game", evaluation.film)
+        for trouble in statistics.troubles:
+            self._without(trouble)
         row = {
             "evaluation/return": statistics.mean,
             "evaluation/return_median": statistics.median,
@@ -230,10 +233,16 @@ class Recorder:
         path = self._plan.folder / "media" / f"{name.replace('/', '-')}-{learner_step:09d}.mp4"
         try:
             write_film(path, film_of(stretches), _FPS)
-        except (OSError, RuntimeError) as error:
-            self.message(f"{path} is left out: {error}. Training goes on.")
+        except Exception as error:  # noqa: BLE001 - a picture must not end what it is of
+            self._without(f"the film {name} is left out: {error or type(error).__name__}")
         else:
             self._tracker.film(name, path)
+
+    def _without(self, trouble: str) -> None:
+        """Says once what will not be seen."""
+        if trouble not in self._troubles:
+            self._troubles.add(trouble)
+            self.message(f"{trouble}. Training goes on.")
 
     def _processes(self) -> list[WorkerRow]:
         """Returns a row for each process of the run, this one included."""

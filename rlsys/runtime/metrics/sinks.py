@@ -140,6 +140,7 @@ class Wandb:
         import wandb
 
         self._wandb = wandb
+        self._warn = warn
         try:
             self._run = self._init(folder, loaded, run_id, mode)
         except wandb.errors.Error as error:
@@ -157,7 +158,10 @@ class Wandb:
         for name, array in row.histograms.items():
             data[name] = self._wandb.Histogram(array.ravel().tolist())
         for name, path in row.films.items():
-            data[name] = self._wandb.Video(str(path), format=cast(Any, path.suffix[1:]))
+            try:
+                data[name] = self._wandb.Video(str(path), format=cast(Any, path.suffix[1:]))
+            except Exception as error:  # noqa: BLE001 - a film that cannot be sent is no reason to send nothing more
+                self._warn(f"the film {name} is not sent to Weights & Biases: {error or type(error).__name__}")
         self._choose_axes(data)
         axes = {"learner_step": row.learner_step, "env_steps": row.env_steps, "time_s": row.time_s}
         self._run.log({**data, **axes}, step=row.number)

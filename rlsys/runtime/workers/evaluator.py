@@ -1,13 +1,9 @@
 """Evaluation while a run trains: frozen weights, the same seeds each time, the first game filmed."""
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rlsys.config import EnvConfig
-from rlsys.envs.make import make
-from rlsys.errors import EnvError
 from rlsys.runtime.episodes import EpisodeStatistics, OnFrame, play_episodes
 from rlsys.runtime.grid import Cell
 from rlsys.runtime.metrics.vitals import Vitals
@@ -44,7 +40,7 @@ def evaluate(plan: Plan, weights: Weights) -> Evaluation:
             film.append(frame)
 
     grid = plan.evaluation_grid
-    is_filmed = plan.run.video and plan.folder.is_dir() and _can_be_drawn(grid[0].env)
+    is_filmed = plan.run.video and plan.folder.is_dir()
     with film:
         played = [_play(plan, cell, weights, show if is_filmed and cell is grid[0] else None) for cell in grid]
     metrics: dict[str, float] = {}
@@ -52,6 +48,8 @@ def evaluate(plan: Plan, weights: Weights) -> Evaluation:
         for cell, (_, found) in zip(grid, played, strict=True):
             metrics |= cell.metrics(found)
     acted_with, statistics = played[0]
+    if film.trouble:
+        statistics = statistics.with_troubles([f"the film of an evaluation is left out: {film.trouble}"])
     return Evaluation(weights.learner_step, acted_with, statistics, film.path if film.num_frames else None, metrics)
 
 
@@ -70,10 +68,3 @@ def _play(plan: Plan, cell: Cell, weights: Weights, on_frame: OnFrame | None) ->
         on_frame=on_frame,
     )
     return echo(weights.version, policy.weights()), statistics
-
-
-def _can_be_drawn(config: EnvConfig) -> bool:
-    with contextlib.suppress(EnvError):
-        make(config, 0, training=False, render_mode="rgb_array").close()  # type: ignore[no-untyped-call]
-        return True
-    return False

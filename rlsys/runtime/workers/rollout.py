@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rlsys.actor import Actor
 from rlsys.api import Decision, Policy, Saved
 from rlsys.envs.vector import BatchedEnv, GameResult, StepResult
 from rlsys.replay.unrolls import UnrollWriter
@@ -14,7 +15,6 @@ from rlsys.replay.writer import SegmentWriter
 from rlsys.runtime.metrics.timing import Stopwatch
 from rlsys.runtime.metrics.vitals import Vitals
 from rlsys.runtime.plan import Plan
-from rlsys.runtime.workers.states import restart
 from rlsys.runtime.workers.turn import Turn
 from rlsys.runtime.workers.weights import NOTHING, Echo, echo
 from rlsys.types import Array, Segment, State, Unrolls, Weights
@@ -88,7 +88,7 @@ class RolloutWorker:
         self._size = plan.environments_per_worker
         self._env = BatchedEnv(plan.env, plan.seeds("environment", index, incarnation, count=self._size))
         self._policy = policy or plan.algorithm.make_policy(plan.policy_context(index, incarnation))
-        self._state = self._policy.initial_state(self._size)
+        self._actor = Actor(self._policy, self._size)
         make_writer = UnrollWriter if plan.segments.unroll else SegmentWriter
         self._writer: UnrollWriter | SegmentWriter = make_writer(
             plan.segments, plan.stored_env, index, incarnation, self._size
@@ -120,16 +120,16 @@ class RolloutWorker:
     def step(self) -> Sequence[Segment | Unrolls]:
         """Makes one decision in every environment and returns the segments, or blocks of unrolls, that it completed."""
         with self._watch.part("act"):
-            decision = self._policy.act(self._env.observation, self._state, explore=True)
+            before = self._actor.state
+            decision = self._actor.decide(self._env.observation, explore=True)
         if decision.weights_version is not None:
             self._version = decision.weights_version
         with self._watch.part("env"):
             observation = self._env.observation.copy()
             result = self._env.step(decision.action)
         with self._watch.part("write"):
-            completed = self._write(observation, decision, result)
-            state = self._policy.after_step(decision.state, result.action, result.reward)
-            self._state = restart(self._policy, state, result.first.nonzero()[0])
+            after = self._actor.observe(result.action, result.reward, result.first)
+            completed = self._write(observation, decision, result, before, after)
             for name, value in decision.extras.items():
                 if value.ndim == 1:
                     self._sums[name] = self._sums.get(name, 0.0) + float(value.sum())
@@ -139,7 +139,10 @@ class RolloutWorker:
         self._report.games += result.games
         return completed
 
-    def _write(self, observation: Array, decision: Decision, result: StepResult) -> Sequence[Segment | Unrolls]:
+    def _write(
+        self, observation: Array, decision: Decision, result: StepResult, before: State, after: State
+    ) -> Sequence[Segment | Unrolls]:
+        """Cuts what one step brought; the policy's state is that before the decision, and after the step."""
         if isinstance(self._writer, UnrollWriter):
             next_observation = result.observation
             if decision.encoded is not None:
@@ -155,7 +158,7 @@ class RolloutWorker:
                 terminated=result.terminated,
                 truncated=result.truncated,
                 extras=decision.extras,
-                state=self._state,
+                state=before,
                 weights_version=self._version,
                 next_observation=next_observation,
             )
@@ -169,7 +172,7 @@ class RolloutWorker:
             priority=decision.priority,
             weights_version=self._version,
             next_observation=result.observation,
-            bootstrap_extras=self._bootstrap_extras(result, decision.state),
+            bootstrap_extras=self._bootstrap_extras(result, after),
         )
 
     def collect(self, seconds: float, outlet: Outlet, source: WeightsSource) -> RolloutReport:
@@ -215,7 +218,7 @@ class RolloutWorker:
         return {
             "env": self._env.save(),
             "policy": self._policy.save(),
-            "state": dict(self._state),
+            "state": dict(self._actor.state),
             "writer": self._writer.save(),
             "steps_since_sync": self._steps_since_sync,
             "turn": self._turn.save(),
@@ -234,7 +237,7 @@ class RolloutWorker:
         self._turn.load(saved["turn"])
         if self._env.load(saved["env"]).all():
             self._writer.load(saved["writer"])
-            self._state = {name: np.array(value) for name, value in saved["state"].items()}
+            self._actor.state = {name: np.array(value) for name, value in saved["state"].items()}
 
     def _fits(self, saved: Saved) -> bool:
         state = {name: np.shape(value) for name, value in saved["state"].items()}

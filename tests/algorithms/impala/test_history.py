@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rlsys import registry
+from rlsys.actor import Actor
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.history import History
 from rlsys.algorithms.impala.requirements import LAST_REWARD
@@ -15,7 +16,6 @@ from rlsys.api import Learner, LearnerContext, PolicyContext
 from rlsys.nets.elstm import ELSTMCore
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
-from rlsys.runtime.workers.states import restart
 from rlsys.testing.contract import TableReplay
 from rlsys.types import ArraySpec, Batch, EnvSpec, Weights
 
@@ -147,10 +147,11 @@ def random_batches(config: ImpalaConfig, num_batches: int, seed: int = 0) -> Ite
     policy.set_weights(Weights(0, 0, algorithm.make_learner(LearnerContext(config, ENV, seed=0)).weights()))
     rng = np.random.default_rng(seed)
     size = config.batch_size
-    state, observation = policy.initial_state(size), rng.normal(size=(size, 2)).astype(np.float32)
+    actor, observation = Actor(policy, size), rng.normal(size=(size, 2)).astype(np.float32)
     made = 0
     while made < num_batches:
-        decision = policy.act(observation, state, explore=True)
+        state = actor.state
+        decision = actor.decide(observation, explore=True)
         reward = rng.normal(size=size).astype(np.float32)
         terminated = rng.random(size) < 0.03
         after = rng.normal(size=(size, 2)).astype(np.float32)
@@ -165,8 +166,7 @@ def random_batches(config: ImpalaConfig, num_batches: int, seed: int = 0) -> Ite
             weights_version=0,
             next_observation=after,
         )
-        state = policy.after_step(decision.state, decision.action, reward)
-        state = restart(policy, state, np.flatnonzero(terminated))
+        actor.observe(decision.action, reward, terminated)
         observation = after
         for block in blocks:
             queue.insert(block)

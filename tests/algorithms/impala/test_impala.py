@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rlsys import registry
+from rlsys.actor import Actor
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.networks import make_network
 from rlsys.algorithms.impala.policy import ImpalaPolicy
@@ -17,7 +18,6 @@ from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import ConfigError
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
-from rlsys.runtime.workers.states import restart
 from rlsys.testing.contract import TableReplay, check_algorithm
 from rlsys.types import ArraySpec, EnvSpec, Weights
 
@@ -154,10 +154,11 @@ def test_it_learns_cartpole_in_seconds() -> None:
     learner = algorithm.make_learner(LearnerContext(config, env.spec, seed=0))
     policy = algorithm.make_policy(PolicyContext(config, env.spec, seed=1))
     policy.set_weights(Weights(0, 0, learner.weights()))
-    state, returns = policy.initial_state(16), []
+    actor, returns = Actor(policy, 16), []
     for _ in range(4_000):
         observation = env.observation.copy()
-        decision = policy.act(observation, state, explore=True)
+        state = actor.state
+        decision = actor.decide(observation, explore=True)
         result = env.step(decision.action)
         returns += [game.episode_return for game in result.games]
         blocks = writer.append_batch(
@@ -171,9 +172,7 @@ def test_it_learns_cartpole_in_seconds() -> None:
             weights_version=0,
             next_observation=result.observation,
         )
-        state = restart(
-            policy, policy.after_step(decision.state, result.action, result.reward), result.first.nonzero()[0]
-        )
+        actor.observe(result.action, result.reward, result.first)
         for block in blocks:
             queue.insert(block)
         while queue.num_items >= 16:

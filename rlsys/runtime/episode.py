@@ -1,0 +1,124 @@
+"""One whole game that is being played for its score, and perhaps shown."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rlsys.api import Decision
+from rlsys.config import EnvConfig
+from rlsys.envs.make import make
+from rlsys.envs.step import action_of
+from rlsys.envs.wrappers import Environment
+from rlsys.types import Array
+from rlsys.viewer.picture import to_picture
+from rlsys.viewer.trace import Trace
+
+OnStep = Callable[[Array, float], None]
+"""Takes a picture, `[H, W, 3]` uint8, and the raw reward of the step that led to it, 0 for the first."""
+
+
+class Episode:
+    """A game from its first step to its end, over all lives.
+
+    Attributes:
+      index: its number.
+      observation: what the policy sees next.
+      length: decisions so far.
+      reward: of the last step, as it is learned from.
+      first: whether the last step ended an episode as learning knows it: the game, a life, or a point.
+      ended: whether it is over.
+      clipped: sum of the signs of its raw rewards so far.
+      game: its return and length, once it is over.
+      trouble: one sentence about why it is not shown; empty where it is, or was not to be.
+    """
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        seed: int,
+        index: int,
+        on_step: Sequence[OnStep] = (),
+        *,
+        traced: bool = False,
+        max_steps: int | None = None,
+    ) -> None:
+        """Begins it.
+
+        Args:
+          config: the environment, which is made for this episode.
+          seed: of the first episode; this one has `seed + index`.
+          index: its number.
+          on_step: is shown each step. What goes wrong with drawing is no reason not to play.
+          traced: keep what happens.
+          max_steps: decisions after which it is cut, with what it has earned; None never cuts it.
+        """
+        self.index = index
+        self.length = 0
+        self.reward = 0.0
+        self.first = False
+        self.ended = False
+        self.clipped = 0.0
+        self.game: tuple[float, int] = (0.0, 0)
+        self.trouble = ""
+        self._name = config.id
+        self._on_step = on_step
+        self._max_steps = max_steps
+        self._traced = traced
+        self._rows: list[tuple[float, float, bool, bool]] = []
+        self._extras: dict[str, list[Array]] = {}
+        self._env = self._make(config, seed + index)
+        self.observation, _ = self._env.reset()
+        self._show()
+
+    def step(self, decision: Decision, action_B: Array, row: int) -> None:
+        """Takes the action of one row of a decision."""
+        observation, reward, terminated, truncated, _ = self._env.step(action_of(action_B, row))
+        self.observation, self.reward = observation, float(reward)
+        self.length += 1
+        raw_reward = self._env.record.raw_reward
+        self.clipped += float(np.sign(raw_reward))
+        self._show(raw_reward)
+        self.first = bool(terminated or truncated)
+        games = self._env.record.finished_games
+        if self.first and not games:
+            self.observation, _ = self._env.reset()  # a life was lost: the game goes on, with FIRE where it needs that
+        if games or self.length == self._max_steps:
+            self.ended = True
+            self.game = games[0] if games else self._env.record.running_game
+            self._env.close()  # type: ignore[no-untyped-call]
+        if self._traced:
+            is_cut = (self.ended or truncated) and not terminated
+            self._rows.append((raw_reward, self.reward, bool(terminated), is_cut))
+            for name, value in decision.extras.items():
+                self._extras.setdefault(name, []).append(np.array(value[row]))
+
+    def trace(self) -> Trace:
+        """Returns what was kept of each step."""
+        raw_reward, reward, terminated, truncated = map(np.array, zip(*self._rows, strict=True))
+        extras = {name: np.stack(values) for name, values in self._extras.items()}
+        return Trace(raw_reward, extras, reward, terminated, truncated)
+
+    def _make(self, config: EnvConfig, seed: int) -> Environment:
+        """Makes the environment; it is not shown where it cannot be made to be drawn."""
+        if self._on_step:
+            try:
+                return make(config, seed, training=False, render_mode="rgb_array")
+            except Exception as error:  # noqa: BLE001 - what is wrong with more than drawing comes up again below
+                self._hide(error)
+        return make(config, seed, training=False)
+
+    def _show(self, raw_reward: float = 0.0) -> None:
+        if not self._on_step:
+            return
+        try:
+            picture = to_picture(self._env.render())
+        except Exception as error:  # noqa: BLE001 - an environment may draw with anything, and fail in any way
+            self._hide(error)
+            return
+        for show in self._on_step:
+            show(picture, raw_reward)
+
+    def _hide(self, error: Exception) -> None:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        self.trouble = f"'{self._name}' cannot be shown: {reason}"
+        self._on_step = ()
