@@ -242,7 +242,7 @@ class RolloutWorker:
     def _fits(self, saved: Saved) -> bool:
         state = {name: np.shape(value) for name, value in saved["state"].items()}
         return saved["env"]["num_environments"] == self._size and state == {
-            name: np.shape(value) for name, value in self._state.items()
+            name: np.shape(value) for name, value in self._actor.state.items()
         }
 
     def close(self) -> None:
