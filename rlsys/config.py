@@ -189,6 +189,8 @@ class RunConfig(Section):
     """Decisions between evaluations, for budgets in environment steps (upstream: validate_step_every); 0: none."""
     evaluation_episodes: int = Field(10, ge=1)
     """Episodes of each evaluation, on fixed seeds (upstream: valid_num_episodes × valid_num_runs)."""
+    evaluation_max_steps: int | None = Field(None, ge=1)
+    """Decisions after which a game of an evaluation is cut, and counts with what it has earned; none: at its end."""
     evaluation_explore: bool = False
     """Choose actions in evaluations as while collecting, sampled or with noise, rather than greedily."""
     evaluation_temperatures: tuple[NonNegativeFloat, ...] = ()

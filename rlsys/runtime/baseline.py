@@ -75,13 +75,15 @@ def _train(loaded: Loaded, baseline: Baseline, context: BaselineContext, folder:
     ):
         driver = BaselineDriver(progress, context.env_spec, tracker, console, presence)
         desk = Desk(folder, scaled=lambda rollouts: None)
-        with stops_on_signals(driver.stop) as received, _started(baseline, context) as run:
+        with stops_on_signals() as signals, _started(baseline, context) as run:
+            signals.tell(driver.stop)
             progress.begin()
             reason = driver.run(run, desk)
+        tracker.close()
         write_report(folder)
         presence.end("done", reason)
         console.finish(f"{reason}. Its metrics and report: {folder}")
-    return 130 if received else 0
+    return 130 if signals.received else 0
 
 
 @contextlib.contextmanager

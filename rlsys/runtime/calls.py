@@ -11,7 +11,9 @@ from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 
 from rlsys.runtime.placement import WorkerKey
 
-Kind = Literal["rollout", "successor", "start", "learner", "begin", "evaluator", "shard", "inference", "server"]
+Kind = Literal[
+    "rollout", "successor", "start", "learner", "begin", "snapshot", "evaluator", "shard", "inference", "server"
+]
 
 _STORE_IS_FULL = (
     "Ray's object store on its machine is full, and so is the disk that it would spill to; give it more (free "

@@ -124,6 +124,7 @@ def play_episodes(
     on_frame: OnFrame | None = None,
     on_steps: Mapping[int, OnStep] | None = None,
     on_decision: OnDecision | None = None,
+    on_turn: Callable[[], None] | None = None,
 ) -> EpisodeStatistics:
     """Plays each of `episodes` seeds once, to the end, however long it takes: short games are not favoured.
 
@@ -140,6 +141,7 @@ def play_episodes(
       on_frame: is shown the first episode. What cannot be drawn is played all the same: `troubles` says why.
       on_steps: index of an episode -> what is shown it, likewise, with its rewards.
       on_decision: is told of each decision in the first episode.
+      on_turn: is called before each decision of all; what it raises ends the games.
 
     Raises:
       EnvError: the environment cannot be made.
@@ -160,6 +162,8 @@ def play_episodes(
     running = start(min(episodes, max_environments))
     actor = Actor(policy, len(running))
     while running:
+        if on_turn is not None:
+            on_turn()
         decision = actor.decide(np.stack([episode.observation for episode in running]), explore=explore)
         if on_decision is not None and running[0].index == 0:
             on_decision(running[0].length, 0)

@@ -1,5 +1,8 @@
 """The evaluation at the end of a complete run: the sets of games that the experiment names, with the last weights."""
 
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,43 +13,107 @@ from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.episodes import EpisodeStatistics, play_episodes
 from rlsys.runtime.evaluation import result_row
 from rlsys.runtime.metrics import report
+from rlsys.runtime.metrics.rows import METRICS_FILE, read_metrics
 from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import Plan, changed_env
 from rlsys.runtime.progress import Progress
+from rlsys.runtime.workers.evaluator import EvaluationCut
 from rlsys.types import Weights
 
 _SEEDS_PER_REPETITION = 1_000_000
 
 
-def evaluate_finally(plan: Plan, checkpoints: Checkpoints, progress: Progress, tracker: Tracker) -> None:
-    """Plays every set of `run.final_evaluation`, writes eval.json and prints its table.
+def unplayed(folder: Path, sets: Sequence[FinalEvaluation], learner_step: int) -> list[FinalEvaluation]:
+    """Returns the sets that a run's metrics have no result of, with the weights of a step."""
+    if not sets or not (folder / METRICS_FILE).exists():
+        return list(sets)
+    played = {name for row in read_metrics(folder) if row["learner_step"] == learner_step for name in row}
+    return [final for final in sets if _name(final) not in played]
 
-    The spread between repetitions goes to the metrics as `final/<name>_std`.
+
+def evaluate_finally(
+    plan: Plan,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    tracker: Tracker,
+    on_turn: Callable[[], None] | None = None,
+) -> list[str]:
+    """Plays every set of `run.final_evaluation` that is still to be played, writes eval.json and prints its table.
+
+    The spread between repetitions goes to the metrics as `final/<name>_std`. A set that is cut short has no result: it
+    is named in eval.json, and played when the run is resumed.
+
+    Args:
+      plan: the run's, with the sets.
+      checkpoints: of the run; the latest is played.
+      progress: how far the run is.
+      tracker: takes the row of results.
+      on_turn: is called before every decision; raises EvaluationCut to end early.
+
+    Returns:
+      The names of the sets that are missing.
     """
     opened = checkpoints.open("latest", parts=["weights"])
     weights = weights_in(opened)
-    rows: list[dict[str, Any]] = []
+    waiting = unplayed(plan.folder, plan.run.final_evaluation, opened.learner_step)
+    rows = _earlier(plan, opened.learner_step, {final.name for final in waiting})
     metrics: dict[str, float] = {}
-    for final in plan.run.final_evaluation:
-        parts = [_play(plan, weights, final, repetition) for repetition in range(final.repetitions)]
+    while waiting:
+        final = waiting[0]
+        try:
+            parts = [_play(plan, weights, final, repetition, on_turn) for repetition in range(final.repetitions)]
+        except EvaluationCut:
+            break
+        del waiting[0]
         means = [part.mean for part in parts]
         statistics = parts[0]
         for part in parts[1:]:
             statistics = statistics.then(part)
         rows.append({**result_row(final.name, statistics), "repetition_means": means})
-        metrics[f"final/{final.name}"] = statistics.mean
+        metrics[_name(final)] = statistics.mean
         if len(means) > 1:
-            metrics[f"final/{final.name}_std"] = float(np.std(means, ddof=1))
-    tracker.log(metrics, learner_step=opened.learner_step, env_steps=progress.env_steps)
-    results = {"environment": plan.env.id, "checkpoint": opened.learner_step, "seed": plan.run.seed, "results": rows}
-    report.write_evaluation(plan.folder, results)
+            metrics[f"{_name(final)}_std"] = float(np.std(means, ddof=1))
+    missing = [final.name for final in waiting]
+    if metrics:
+        tracker.log(metrics, learner_step=opened.learner_step, env_steps=progress.env_steps)
+        results = {
+            "environment": plan.env.id,
+            "checkpoint": opened.learner_step,
+            "seed": plan.run.seed,
+            "results": rows,
+            "missing": missing,
+        }
+        report.write_evaluation(plan.folder, results)
+    return missing
 
 
-def _play(plan: Plan, weights: Weights, final: FinalEvaluation, repetition: int) -> EpisodeStatistics:
+def _name(final: FinalEvaluation) -> str:
+    return f"final/{final.name}"
+
+
+def _earlier(plan: Plan, learner_step: int, waiting: set[str]) -> list[dict[str, Any]]:
+    """Returns the rows of eval.json of sets that an earlier session has played with the same weights."""
+    try:
+        found = json.loads((plan.folder / report.EVALUATION_FILE).read_text())
+        rows = list(found["results"]) if found["checkpoint"] == learner_step else []
+        names = {final.name for final in plan.run.final_evaluation} - waiting
+        return [row for row in rows if row["label"] in names]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _play(
+    plan: Plan, weights: Weights, final: FinalEvaluation, repetition: int, on_turn: Callable[[], None] | None
+) -> EpisodeStatistics:
     policy = plan.algorithm.make_policy(plan.policy_context(worker=0, incarnation=0))
     policy.set_weights(weights)
-    env = changed_env(plan.env, final.env, f"run.final_evaluation '{final.name}'")
-    seed = plan.run.seed + repetition * _SEEDS_PER_REPETITION
-    most = plan.environments_per_worker
-    explore = plan.run.evaluation_explore
-    return play_episodes(policy, env, final.episodes, seed, explore=explore, max_environments=most)
+    return play_episodes(
+        policy,
+        changed_env(plan.env, final.env, f"run.final_evaluation '{final.name}'"),
+        final.episodes,
+        plan.run.seed + repetition * _SEEDS_PER_REPETITION,
+        explore=plan.run.evaluation_explore,
+        max_environments=plan.environments_per_worker,
+        max_steps=plan.run.evaluation_max_steps,
+        on_turn=on_turn,
+    )

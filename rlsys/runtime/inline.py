@@ -16,15 +16,17 @@ from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.control import Desk
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.workers.evaluator import evaluate
+from rlsys.runtime.signals import INTERRUPTED, INTERRUPTED_S
+from rlsys.runtime.workers.evaluator import EvaluationCut, evaluate
 from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.rollout import RolloutWorker
 from rlsys.runtime.workers.weights import Packed, pack, unpack
-from rlsys.types import Array, Batch, Segment, Unrolls
+from rlsys.types import Array, Batch, Segment, Unrolls, Weights
 
 
 class LocalQueue:
@@ -129,6 +131,7 @@ class InlineRun:
         self._steps_since_sync = [0] * len(self._workers)
         self._desk: Desk | None = None
         self._breathed_at = time.monotonic()
+        self._interrupted_at: float | None = None
         self.stop_reason = ""
 
     def start(self, step: int | None) -> None:
@@ -140,6 +143,8 @@ class InlineRun:
         opened = self._checkpoints.open(step)
         with opened.loading("inline") as saved:
             self._load(saved, opened.read("world") if "world" in opened.parts else None)
+        self._progress.steps_left = self._learner.steps_left
+        self._make_up()
         if self._learns_when_allowed:
             self._learn()  # the checkpoint may lie between two updates that belong to the same decision
 
@@ -160,15 +165,19 @@ class InlineRun:
             self._sync(force=False)
             self._learn()
             self._recorder.tick()
-        if self._progress.learner_steps != self._checkpoints.latest():
-            self._checkpoint()
+        self._end()
         for worker in self._workers:
             worker.close()
         return self.stop_reason
 
     def stop(self, reason: str) -> None:
-        """Asks the run to end with a checkpoint."""
+        """Asks the run to end with a checkpoint, and with an evaluation of its last weights if it is evaluated."""
         self.stop_reason = self.stop_reason or reason
+
+    def interrupt(self) -> None:
+        """Asks the run to end soon with a checkpoint; what that leaves unevaluated is left to the next session."""
+        self._interrupted_at = time.monotonic()
+        self.stop(INTERRUPTED)
 
     def scale(self, rollouts: int) -> str:
         """Refuses: one process has the workers that it began with."""
@@ -204,10 +213,9 @@ class InlineRun:
             due = self._progress.take_due()
             if due.checkpoint:
                 self._record_learner("")
-                is_best = due.evaluation and self._evaluate()
                 self._checkpoint(extra=due.extra)
-                if is_best:
-                    self._checkpoints.mark_best(self._progress.learner_steps, self._progress.best_return)
+                if due.evaluation:
+                    self._evaluate_now()
             if not self._learns_when_allowed:
                 break
             self._breathe()
@@ -230,28 +238,76 @@ class InlineRun:
         report.replay = self._replay.stats()
         self._recorder.learner(report)
 
-    def _evaluate(self) -> bool:
-        """Evaluates the newest weights; returns whether they are the best so far."""
-        evaluation = evaluate(self._plan, unpack(self._learner.packed()))
-        is_best = self._progress.evaluated(evaluation.learner_step, evaluation.statistics.mean)
-        self._recorder.evaluation(evaluation)
-        return is_best
+    def _end(self) -> None:
+        """Writes the last checkpoint, and evaluates its weights.
+
+        Raises:
+          CheckpointError: it could not be written.
+        """
+        progress, checkpoints = self._progress, self._checkpoints
+        is_due = self._interrupted_at is None and progress.take_last()
+        if progress.learner_steps != checkpoints.latest():
+            self._checkpoint()
+        step, last = progress.learner_steps, checkpoints.latest()
+        if step != last:
+            raise CheckpointError(f"the last checkpoint, of step {step}, could not be written; the newest is of {last}")
+        if is_due:
+            self._evaluate_now()
+
+    def _make_up(self) -> None:
+        """Evaluates what an earlier session left, from its checkpoints."""
+        for step in sorted(self._progress.unevaluated):
+            try:
+                opened = self._checkpoints.open(step, parts=["weights"])
+            except CheckpointError:
+                self._progress.unevaluated.discard(step)
+                continue
+            self._evaluate(weights_in(opened), opened.env_steps)
+
+    def _evaluate_now(self) -> None:
+        self._evaluate(unpack(self._learner.packed()), self._progress.env_steps)
+
+    def _evaluate(self, weights: Weights, env_steps: int) -> None:
+        """Evaluates weights, and notes their score where they have a checkpoint."""
+        step = weights.learner_step
+        self._checkpoints.expect_score(step)
+        try:
+            evaluation = evaluate(self._plan, weights, self._on_turn)
+        except EvaluationCut:
+            self._recorder.message(f"left to the session that goes on with the run: the evaluation of step {step:,}")
+            return
+        score = evaluation.statistics.mean
+        self._progress.evaluated(step, score)
+        self._recorder.evaluation(evaluation, env_steps)
+        try:
+            self._checkpoints.mark_best(step, score)
+        except CheckpointError as error:
+            self._recorder.message(f"the best checkpoint could not be marked: {error}")
+        self._progress.best_return = self._checkpoints.best_score()
+
+    def _on_turn(self) -> None:
+        """Reports and listens while games are played; ends them some seconds after the run was interrupted."""
+        self._breathe()
+        if self._interrupted_at is not None and time.monotonic() - self._interrupted_at > INTERRUPTED_S:
+            raise EvaluationCut
 
     def _checkpoint(self, *, extra: bool = False) -> None:
         self._recorder.check()
+        progress = self._progress
         try:
-            with self._checkpoints.begin(self._progress.learner_steps, extra=extra) as draft:
-                draft.write("progress", self._progress.save())
+            with self._checkpoints.begin(progress.learner_steps, extra=extra) as draft:
+                draft.write("progress", progress.save())
                 draft.write("weights", self._learner.save_weights())
                 saved, world = self._save()
                 draft.write("inline", saved)
                 if world is not None:
                     draft.write("world", world)
-                draft.commit({"learner_steps": self._progress.learner_steps, "env_steps": self._progress.env_steps})
+                draft.commit({"learner_steps": progress.learner_steps, "env_steps": progress.env_steps})
         except CheckpointError as error:
             self._recorder.message(f"checkpoint given up: {error}")
         else:
-            self._recorder.checkpoint(self._progress.learner_steps)
+            progress.best_return = self._checkpoints.best_score()
+            self._recorder.checkpoint(progress.learner_steps)
 
     def _take_weights(self, packed: Packed) -> None:
         self._newest = packed

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from rlsys.runtime.console import Console
 from rlsys.runtime.continuation import check_continues
 from rlsys.runtime.control import Desk
 from rlsys.runtime.exports.find import find_run
-from rlsys.runtime.final_evaluation import evaluate_finally
+from rlsys.runtime.final_evaluation import evaluate_finally, unplayed
 from rlsys.runtime.forecast.capacity import check_memory
 from rlsys.runtime.hardware import of_cluster, this_machine
 from rlsys.runtime.inline import InlineRun
@@ -32,7 +32,8 @@ from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.process import prepare, use_threads
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.signals import stops_on_signals
+from rlsys.runtime.signals import Signals, stops_on_signals
+from rlsys.runtime.workers.evaluator import EvaluationCut, clear_drafts
 from rlsys.yaml_tree import parse_overrides
 
 
@@ -46,7 +47,10 @@ class Runner(Protocol):
         """Works until the run is complete, serving requests at the desk; returns why it ended."""
 
     def stop(self, reason: str) -> None:
-        """Asks the run to end with a checkpoint."""
+        """Asks the run to end with a checkpoint, and with an evaluation of its last weights if it is evaluated."""
+
+    def interrupt(self) -> None:
+        """Asks the run to end soon with a checkpoint; what that leaves unevaluated is left to the next session."""
 
     def scale(self, rollouts: int) -> str:
         """Goes on with another number of rollout workers; says what it did."""
@@ -92,21 +96,29 @@ def _launch(
     found = registry.get(loaded.experiment.algorithm)
     if isinstance(found, Baseline):
         return launch_baseline(loaded, found, inline=inline)
-    _check_storage(loaded)
+    progress = Progress(loaded.experiment.run)
     if saved is not None and folder is not None and step is not None:
         opened = Checkpoints(checkpoints_of(loaded.experiment.run, folder), keep=1).open(step, parts=["progress"])
         check_continues(saved, loaded, found, opened, inline=inline)
+        _go_on(loaded, folder, step, progress, is_changed=bool(overrides))
+        if complete := _complete(loaded, folder, progress):
+            Console(loaded, folder).finish(complete)
+            return 0
+    _check_storage(loaded)
     plan = _plan(loaded, found, inline)
     plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded))
     presence = presence or led.enter_context(contextlib.closing(Presence(plan.folder)))
-    progress = Progress(plan.run)
+    return _train(loaded, plan, progress, presence, step, inline=inline)
+
+
+def _train(
+    loaded: Loaded, plan: Plan, progress: Progress, presence: Presence, step: int | None, *, inline: bool
+) -> int:
+    """Runs a plan, from a checkpoint if a step is given, and all that belongs to its end; returns the exit status."""
     checkpoints = Checkpoints(plan.checkpoints, keep=plan.run.keep_checkpoints)
     checkpoints.check_writable()
-    if step is not None:
-        opened = checkpoints.open(step, parts=["progress"])
-        with opened.loading("progress") as saved_progress:
-            progress.load(saved_progress)
     with (
+        stops_on_signals() as signals,
         presence,
         Console(loaded, plan.folder) as console,
         contextlib.closing(
@@ -114,7 +126,7 @@ def _launch(
                 plan.folder,
                 loaded,
                 plan.folder.name,
-                resume=resume is not None,
+                resume=step is not None,
                 on_ray=not inline,
                 warn=console.message,
             )
@@ -122,6 +134,7 @@ def _launch(
     ):
         if step is not None:
             tracker.rewind(step)
+            checkpoints.go_back(step)
         recorder = Recorder(plan, progress, tracker, console, presence)
         if plan.num_rollout_workers != loaded.experiment.runtime.rollout_workers != "auto":
             console.message(
@@ -129,24 +142,60 @@ def _launch(
                 f"them share the {plan.num_environments} environments of the {plan.algorithm.name} section equally"
             )
         desk = Desk(plan.folder, scaled=lambda workers: run_folder.note_workers(plan.folder, workers))
-        with (
-            _runner(plan, inline, progress, recorder, checkpoints) as runner,
-            stops_on_signals(lambda: runner.stop("interrupted; a checkpoint was written")) as received,
-        ):
+        clear_drafts(plan.folder)
+        with _runner(plan, inline, progress, recorder, checkpoints) as runner:
+            signals.tell(runner.interrupt)
             presence.on_move(lambda moved: _follow(moved, plan, checkpoints, runner))
             runner.start(step)
             progress.begin()
             reason = runner.run(desk)
             presence.end("ending", reason)
             recorder.finish()
-        if plan.run.final_evaluation and not received and presence.folder == plan.folder:
+        clear_drafts(presence.folder)
+        if plan.run.final_evaluation and not signals.received and presence.folder == plan.folder:
             console.message(f"{reason}; the final evaluation begins")
-            evaluate_finally(plan, checkpoints, progress, tracker)
-        write_report(presence.folder, console.message if resume is None else lambda text: None)  # or it was said before
+            if missing := evaluate_finally(plan, checkpoints, progress, tracker, _watching(presence, signals)):
+                reason = f"{reason}; the final evaluation was interrupted: {', '.join(missing)} missing"
+        tracker.close()
+        write_report(presence.folder, console.message if step is None else lambda text: None)  # or it was said before
         presence.end("done", reason)
         run = f"{plan.name}/{plan.folder.name}" if presence.folder == plan.folder else presence.folder
         console.finish(f"{reason}. Continue with: rlsys launch --resume {run}")
-    return 130 if received else 0
+    return 130 if signals.received else 0
+
+
+def _go_on(loaded: Loaded, folder: Path, step: int, progress: Progress, *, is_changed: bool) -> None:
+    """Takes over the counters of a checkpoint, and what is known of scores by now."""
+    checkpoints = Checkpoints(checkpoints_of(loaded.experiment.run, folder), keep=1)
+    checkpoints.go_back(step)
+    with checkpoints.open(step, parts=["progress"]).loading("progress") as saved:
+        progress.load(saved)
+    if is_changed:
+        progress.steps_left = None  # there may be more phases now
+    progress.resumed(checkpoints)
+
+
+def _complete(loaded: Loaded, folder: Path, progress: Progress) -> str:
+    """Returns what to say of a run that has nothing left to do, not even an evaluation; empty if it has."""
+    run, step, reason = loaded.experiment.run, progress.learner_steps, progress.finished()
+    is_scored = not progress.is_evaluated or progress.evaluation_step == step
+    if not reason or not is_scored or progress.unevaluated or unplayed(folder, run.final_evaluation, step):
+        return ""
+    name = f"{loaded.name}/{folder.name}"
+    return (
+        f"{name} is complete: {reason}. To go on with it, add {progress.next_budget} to: rlsys launch --resume {name}"
+    )
+
+
+def _watching(presence: Presence, signals: Signals) -> Callable[[], None]:
+    """Returns what is done at each turn of the final evaluation: a sign of life, and an end after a signal."""
+
+    def on_turn() -> None:
+        presence.beat()
+        if signals.received:
+            raise EvaluationCut
+
+    return on_turn
 
 
 def _follow(folder: Path, plan: Plan, checkpoints: Checkpoints, runner: Runner) -> None:

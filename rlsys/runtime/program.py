@@ -20,7 +20,7 @@
                       is unblocked by inserts.
     ParameterServer   waits for nothing; whoever asks for newer weights than the newest waits inside it.
                       is unblocked by the next publication, or half a minute.
-    Evaluator         waits for nothing; it plays with the newest published weights when it is called.
+    Evaluator         waits for nothing; it plays with the weights that it is given, those of the step that was due.
 
 Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards, inference
 workers and the parameter server are restarted by Ray under the same handle, so that nobody has to look for them: a
@@ -92,7 +92,7 @@ class Program:
         self.evaluator: Handle | None = None
 
     def start_learners(self, step: int | None, after_version: int = -1) -> list[ray.ObjectRef]:
-        """Starts all learner ranks, from a checkpoint if a step is given; the references give their learner steps.
+        """Starts all learner ranks, from a checkpoint if a step is given; the references give their steps left.
 
         Args:
           step: the checkpoint's.
@@ -142,12 +142,17 @@ class Program:
         if index in self.rollouts:
             self._kill([self.rollouts.pop(index)])
 
-    def start_evaluator(self) -> Handle:
-        """Starts (again) the evaluator."""
+    def stop_evaluator(self) -> None:
+        """Ends the evaluator, if it is there."""
         if self.evaluator is not None:
             self._kill([self.evaluator])
+        self.evaluator = None
+
+    def start_evaluator(self) -> Handle:
+        """Starts (again) the evaluator."""
+        self.stop_evaluator()
         options = self._placement.options("evaluator")
-        self.evaluator = _actor(EvaluatorHost, num_cpus=0, **options).remote(self.plan, self.server)
+        self.evaluator = _actor(EvaluatorHost, num_cpus=0, **options).remote(self.plan)
         return self.evaluator
 
     def workers(self) -> Iterator[tuple[WorkerKey, Handle]]:
@@ -182,9 +187,9 @@ class Program:
     def close(self) -> None:
         """Ends all processes."""
         self.machines.close()
-        evaluator = [self.evaluator] if self.evaluator is not None else []
+        self.stop_evaluator()
         acting = [*self.rollouts.values(), *self.successors.values(), *self.inference]
-        self._kill([*acting, *self.learners, *evaluator, *self.shards, self.server])
+        self._kill([*acting, *self.learners, *self.shards, self.server])
         self._remove_learner_group()
 
     def _remove_learner_group(self) -> None:

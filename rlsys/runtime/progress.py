@@ -13,6 +13,7 @@ from rlsys.api import Saved
 from rlsys.config import RunConfig
 from rlsys.envs.vector import GameResult
 from rlsys.json_tree import check_tree
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.status import Status
 
 _WINDOW = 100
@@ -44,8 +45,9 @@ class _Counts(BaseModel):
     lengths: list[float]
     evaluation_step: Count
     evaluation_return: float
-    best_return: float
+    unevaluated: list[Count]
     seen_env_steps: Count
+    steps_left: Count | None
 
 
 @dataclass
@@ -58,7 +60,8 @@ class Progress:
       elapsed_s: wall time of earlier sessions; sessions: how many there were.
       returns, lengths: of the last games, raw and whole.
       evaluation_step, evaluation_return: of the last evaluation.
-      best_return: best mean evaluation return.
+      unevaluated: learner steps that are due to be evaluated and have no result yet.
+      best_return: highest score of a checkpoint that is there; whoever marks scores keeps it up to date.
       seen_env_steps: decisions when it was last asked what is due.
       steps_left: updates after which the learner has nothing left to do; None: it never has.
       checkpoint_at: monotonic time of the last checkpoint that was due.
@@ -76,6 +79,7 @@ class Progress:
     lengths: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     evaluation_step: int = 0
     evaluation_return: float = math.nan
+    unevaluated: set[int] = field(default_factory=set)
     best_return: float = -math.inf
     seen_env_steps: int = 0
     steps_left: int | None = None
@@ -102,6 +106,11 @@ class Progress:
         """Mean length of the last games in decisions; NaN before the first."""
         return sum(self.lengths) / len(self.lengths) if self.lengths else math.nan
 
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether the run is evaluated while it trains."""
+        return bool(self.run.evaluate_every_learner_steps or self.run.evaluate_every_env_steps)
+
     def begin(self) -> None:
         """Starts the session's clock: `minutes` is time to train, not to start processes."""
         self.session_started = time.monotonic()
@@ -115,14 +124,18 @@ class Progress:
             self.returns.append(game.episode_return)
             self.lengths.append(game.length_env_steps)
 
-    def evaluated(self, learner_step: int, mean_return: float) -> bool:
-        """Notes an evaluation; returns True if it is the best so far."""
+    def evaluated(self, learner_step: int, mean_return: float) -> None:
+        """Notes an evaluation."""
+        self.unevaluated.discard(learner_step)
         self.evaluation_step = learner_step
         self.evaluation_return = mean_return
-        if mean_return <= self.best_return:
-            return False
-        self.best_return = mean_return
-        return True
+
+    def rewind(self, learner_step: int) -> None:
+        """Goes back to a checkpoint: what was due after it will be due again."""
+        self.learner_steps = learner_step
+        if self.evaluation_step > learner_step:
+            self.evaluation_step, self.evaluation_return = 0, math.nan
+        self.unevaluated = {step for step in self.unevaluated if step <= learner_step}
 
     def next_stop(self) -> int:
         """Returns the learner step up to which updates may go on before something is due."""
@@ -140,22 +153,47 @@ class Progress:
         checkpoint = evaluation or extra or self._at(run.checkpoint_every_learner_steps) or self._is_late()
         if checkpoint:
             self.checkpoint_at = time.monotonic()
+        if evaluation:
+            self.unevaluated.add(self.learner_steps)
         return Due(evaluation, checkpoint, extra)
+
+    def take_last(self) -> bool:
+        """Returns whether the run's last weights are still to be evaluated, which the end of a run asks once."""
+        if not self.is_evaluated or self.learner_steps in (0, self.evaluation_step, *self.unevaluated):
+            return False
+        self.unevaluated.add(self.learner_steps)
+        return True
 
     def finished(self) -> str:
         """Returns why the run is complete, or the empty string."""
+        return self._end()[0]
+
+    @property
+    def next_budget(self) -> str:
+        """What to set for a complete run to go on."""
+        return self._end()[1]
+
+    def resumed(self, checkpoints: Checkpoints) -> None:
+        """Takes in the scores of the checkpoints, which may have come after the counters were saved."""
+        for step in sorted({*self.unevaluated, self.learner_steps}):
+            if (score := checkpoints.score(step)) is not None:
+                self.evaluated(step, score)
+        self.best_return = checkpoints.best_score()
+
+    def _end(self) -> tuple[str, str]:
+        """Returns why the run is complete and what to set for it to go on; empty if it is not."""
         run = self.run
         if self.steps_left == 0:
-            return "the learner has gone through all its phases"
+            return "the learner has gone through all its phases", "more phases in the section of its algorithm"
         if self.learner_steps >= run.training_steps:
-            return f"{run.training_steps:,} learner steps are done"
+            return f"{run.training_steps:,} learner steps are done", "a higher run.training_steps"
         if run.env_steps is not None and self.env_steps >= run.env_steps:
-            return f"{run.env_steps:,} environment steps are done"
+            return f"{run.env_steps:,} environment steps are done", "a higher run.env_steps"
         if run.minutes is not None and self.session_s >= 60 * run.minutes:
-            return f"{run.minutes:g} minutes have passed"
+            return f"{run.minutes:g} minutes have passed", "a higher run.minutes"
         if run.target_return is not None and self.evaluation_return >= run.target_return:
-            return f"the evaluation return reached {run.target_return:g}"
-        return ""
+            return f"the evaluation return reached {run.target_return:g}", "a higher run.target_return"
+        return "", ""
 
     def time_left_s(self, updates_per_s: float) -> float | None:
         """Returns the seconds until learner steps or minutes are spent, at so many updates per second; or None."""
@@ -214,15 +252,19 @@ class Progress:
             "lengths": list(self.lengths),
             "evaluation_step": self.evaluation_step,
             "evaluation_return": self.evaluation_return,
-            "best_return": self.best_return,
+            "unevaluated": sorted(self.unevaluated),
             "seen_env_steps": self.seen_env_steps,
+            "steps_left": self.steps_left,
         }
 
     def load(self, saved: Saved) -> None:
         """Goes on from `save`."""
         counts = check_tree(dict(saved), _Counts)
         for name, value in counts:
-            setattr(self, name, deque(value, maxlen=_WINDOW) if isinstance(value, list) else value)
+            setattr(self, name, value)
+        self.unevaluated = set(counts.unevaluated)
+        self.returns = deque(counts.returns, maxlen=_WINDOW)
+        self.lengths = deque(counts.lengths, maxlen=_WINDOW)
 
     def _is_late(self) -> bool:
         every_s = self.run.checkpoint_every_s

@@ -13,6 +13,7 @@ from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.checkpointing import Checkpointing
 from rlsys.runtime.control import Desk
 from rlsys.runtime.crew import Crew
+from rlsys.runtime.evaluating import Evaluating
 from rlsys.runtime.hardware import Worker
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.placement import WorkerKey
@@ -21,6 +22,7 @@ from rlsys.runtime.preemption import Preemption
 from rlsys.runtime.program import Program
 from rlsys.runtime.progress import Due, Progress
 from rlsys.runtime.restarts import Restarts
+from rlsys.runtime.signals import INTERRUPTED, INTERRUPTED_S
 from rlsys.runtime.waiting import SILENCE_S, get
 from rlsys.runtime.weight_watch import WeightWatch
 from rlsys.runtime.workers.evaluator import Evaluation
@@ -46,8 +48,9 @@ class Supervisor:
         self._progress = progress
         self._recorder = recorder
         self._checkpoints = checkpoints
-        self._checkpointing = Checkpointing(checkpoints, recorder)
+        self._checkpointing = Checkpointing(checkpoints, progress, recorder)
         self._calls = Calls()
+        self._evaluating = Evaluating(program, self._calls, progress, recorder, checkpoints, self._checkpointing)
         self._restarts = Restarts(plan.runtime.worker_restarts)
         self._attendance = Attendance(program, recorder)
         self._preemption = Preemption(program, recorder.message)
@@ -58,9 +61,10 @@ class Supervisor:
         self._learners_out = 0
         self._head_is_there = True
         self._in_a_hurry = False
+        self._owed: Due | None = None
+        self._interrupted_at: float | None = None
         self._watch_weights = WeightWatch(plan.runtime.max_version_lag)
         self._crew = Crew(program, self._calls, self._restarts, self._watch_weights, progress, recorder)
-        self._published: ray.ObjectRef | None = None
         self._next_ping = 0.0
         self.stop_reason = ""
 
@@ -73,10 +77,12 @@ class Supervisor:
         checkpoints = self._plan.checkpoints
         if step is not None:
             self._get([shard.restore.remote(checkpoints, step) for shard in self._program.shards], "restore the replay")
-        self._get(self._program.start_learners(step), "start the learners")
+        steps_left, *_ = self._get(self._program.start_learners(step), "start the learners")
+        self._progress.steps_left = steps_left
         self._crew.start(step)
-        if self._plan.run.evaluate_every_learner_steps or self._plan.run.evaluate_every_env_steps:
+        if self._progress.is_evaluated:
             self._program.start_evaluator()
+            self._evaluating.make_up()
         self._tick_learners()
 
     def run(self, desk: Desk | None = None) -> str:
@@ -90,7 +96,10 @@ class Supervisor:
                 desk.serve(self)
             self.stop_reason = self.stop_reason or self._progress.finished()
         self._drain()
+        if self._interrupted_at is None and self._progress.take_last():
+            self._evaluating.take()
         self._write_last_checkpoint()
+        self._end_evaluations()
         return self.stop_reason
 
     def work(self) -> None:
@@ -98,6 +107,8 @@ class Supervisor:
         self._serve(timeout_s=0.25)
         if outcome := self._checkpointing.work():
             self._checkpoint_ended(committed=outcome == "committed")
+        self._write_owed()
+        self._evaluating.work()
         if self._program.machines.silent_s < _HEAD_SILENCE_S:  # who starts something waits for the head
             self._start_due()
             self._heed_notices()
@@ -110,8 +121,13 @@ class Supervisor:
         return self._restarts.count((kind, index))
 
     def stop(self, reason: str) -> None:
-        """Asks the run to end with a checkpoint."""
+        """Asks the run to end with a checkpoint, and with an evaluation of its last weights if it is evaluated."""
         self.stop_reason = self.stop_reason or reason
+
+    def interrupt(self) -> None:
+        """Asks the run to end soon with a checkpoint; what that leaves unevaluated is left to the next session."""
+        self._interrupted_at = time.monotonic()
+        self.stop(INTERRUPTED)
 
     def scale(self, rollouts: int) -> str:
         """Goes on with another number of rollout workers; those that are too many end after their present tick.
@@ -130,9 +146,7 @@ class Supervisor:
                 self._ended(call, result)
 
     def _ended(self, call: Call, result: Any) -> None:
-        pid = result.vitals.pid if call.kind == "shard" else None
-        if call.worker is not None and self._attendance.answered(call.worker, pid):
-            self._count_failure(call.worker, WorkerError("its process was killed"))
+        self._answered(call, result)
         match call.kind:
             case "rollout":
                 self._rollout_reported(call.index, result)
@@ -145,6 +159,8 @@ class Supervisor:
             case "begin" if not self._calls.busy("begin"):
                 self._recorder.rewind(self._progress.learner_steps)
                 self._tick_learners()
+            case "snapshot":
+                self._evaluating.taken(call.index, result)
             case "evaluator":
                 self._evaluated(result)
             case "inference":
@@ -156,6 +172,12 @@ class Supervisor:
                 self._recorder.server(result.vitals)
                 if result.version < 0 and not self._calls.busy("begin"):
                     self._program.learners[0].publish.remote()
+
+    def _answered(self, call: Call, result: Any) -> None:
+        """Notes that a worker is there, perhaps again."""
+        pid = result.vitals.pid if call.kind == "shard" else None
+        if call.worker is not None and self._attendance.answered(call.worker, pid):
+            self._count_failure(call.worker, WorkerError("its process was killed"))
 
     def _rollout_reported(self, index: int, report: RolloutReport) -> None:
         self._progress.collected(report.env_steps, self._plan.env_spec.frames_per_step, report.games)
@@ -175,16 +197,14 @@ class Supervisor:
             self._watch_weights.published(report.published)
             due = self._progress.take_due() if advanced else Due()
             if due.evaluation:
-                self._checkpoints.expect_score(report.learner_step)
-                self._published = self._program.learners[0].publish.remote()
+                self._evaluating.take()
             is_urgent = self._in_a_hurry or self._preemption.wants_checkpoint
-            # Who begins may be reading the last one, which a newer one may replace; who waits for a machine is not.
-            is_read = any(call.kind == "start" and call.age_s < SILENCE_S for call in self._calls)
-            if not is_read and (due.checkpoint or (is_urgent and not self._checkpointing.is_writing)):
-                self._begin_checkpoint(extra=due.extra)
+            if due.evaluation or due.extra:
+                self._owed = due
+                self._write_owed()
+            elif not self._is_read() and (due.checkpoint or (is_urgent and not self._checkpointing.is_writing)):
+                self._begin_checkpoint()
         self._tick_learners()
-        if self._published is not None and not self._calls.busy("evaluator"):
-            self._evaluate()
 
     def _tick_learners(self) -> None:
         """Lets the learners work if they are there, and idle.
@@ -194,6 +214,9 @@ class Supervisor:
         """
         is_gone = self._restarts.is_booked(("learner", 0)) or self._calls.busy("begin")
         if self._learners_out or is_gone or self._preemption.holds_learners or self.stop_reason:
+            return
+        if self._owed is not None:
+            self._recorder.waits("learner", "the checkpoint before to be written: this step must have one, too")
             return
         until, last_version = self._progress.next_stop(), self._watch_weights.last_version()
         if last_version is not None and self._watch_weights.newest >= last_version:
@@ -217,21 +240,31 @@ class Supervisor:
                 watch.forget(worker)
         self._recorder.version_lag(watch.lag)
 
-    def _evaluate(self) -> None:
-        """Evaluates the weights that were published for it; the argument makes the call wait until they were."""
-        published, self._published = self._published, None
-        if self._program.evaluator is not None:
-            self._calls.track("evaluator", 0, self._program.evaluator.evaluate.remote(published))
+    def _evaluated(self, evaluation: Evaluation) -> None:
+        try:
+            self._evaluating.ended(evaluation)
+        except WorkerError as wrong:
+            self._recorder.wrong_weights(f"evaluator {wrong}")
+            self._restart(("evaluator", 0), wrong)
 
-    def _evaluated(self, evaluation: Evaluation | None) -> None:
-        if evaluation is None:
+    def _is_read(self) -> bool:
+        """Whether one who begins may be reading the last checkpoint, which a newer one may replace.
+
+        Who waits for a machine is not.
+        """
+        return any(call.kind == "start" and call.age_s < SILENCE_S for call in self._calls)
+
+    def _write_owed(self) -> None:
+        """Begins a checkpoint that must not be left out, as soon as that can be: learners wait for that."""
+        owed = self._owed
+        if owed is None:
             return
-        self._acts("evaluator", 0, evaluation.acted_with)
-        self._watch_weights.forget("evaluator 0")
-        mean = evaluation.statistics.mean
-        if self._progress.evaluated(evaluation.learner_step, mean):
-            self._checkpointing.mark_best(evaluation.learner_step, mean)
-        self._recorder.evaluation(evaluation)
+        if self._checkpointing.is_writing or self._is_read():
+            self._checkpointing.put_off(self._progress.learner_steps)
+            return
+        self._owed = None
+        self._begin_checkpoint(extra=owed.extra)
+        self._tick_learners()
 
     def _begin_checkpoint(self, *, extra: bool = False) -> None:
         """Asks every worker that is there to write its part; an extra one stays for good."""
@@ -267,8 +300,11 @@ class Supervisor:
             self._crew.retire(call.index)
         elif call.kind in ("rollout", "start"):
             self._restart(("rollout", call.index), cause or error)
+        elif call.kind == "snapshot":
+            self._evaluating.taken(call.index, None)
         elif call.kind == "evaluator":
-            self._restart(("evaluator", 0), cause or error)
+            if self._evaluating.failed(error):
+                self._restart(("evaluator", 0), cause or error)
         else:
             self._learners_out = 0
             self._restart(("learner", 0), cause or error)
@@ -291,9 +327,9 @@ class Supervisor:
 
     def _restart(self, worker: WorkerKey, error: BaseException) -> None:
         """Books a restart, within the budget."""
-        if self._restarts.is_booked(worker) or self.stop_reason:
-            return
         kind, index = worker
+        if self._restarts.is_booked(worker) or (self.stop_reason and kind != "evaluator"):
+            return
         self._count_failure(worker, error)
         self._restarts.book(worker)
         self._watch_weights.forget(f"{kind} {index}")
@@ -302,6 +338,7 @@ class Supervisor:
             self._crew.forget(index)
         elif kind == "evaluator":
             self._calls.forget("evaluator")
+            self._program.stop_evaluator()
         else:
             self._calls.forget("learner", "begin")
 
@@ -317,7 +354,10 @@ class Supervisor:
     def _begin_learners(self) -> None:
         """Starts the learners from the last checkpoint; they go on when they are there."""
         step = self._checkpoints.latest()
-        self._progress.learner_steps = step or 0
+        self._owed = None
+        self._progress.rewind(step or 0)
+        self._checkpointing.rewind(step or 0)
+        self._evaluating.rewind(step or 0)
         for rank, reference in enumerate(self._program.start_learners(step, self._watch_weights.newest_possible)):
             self._calls.track("begin", rank, reference)
 
@@ -376,12 +416,24 @@ class Supervisor:
 
     def _write_last_checkpoint(self) -> None:
         self._checkpointing.finish(_LAST_CHECKPOINT_S)
-        if self._progress.learner_steps != self._checkpoints.latest():
-            self._begin_checkpoint()
+        owed, self._owed = self._owed, None
+        if owed is not None or self._progress.learner_steps != self._checkpoints.latest():
+            self._begin_checkpoint(extra=owed is not None and owed.extra)
             self._checkpointing.finish(_LAST_CHECKPOINT_S)
         step, last = self._progress.learner_steps, self._checkpoints.latest()
         if step != last:
             raise CheckpointError(f"the last checkpoint, of step {step}, could not be written; the newest is of {last}")
+
+    def _end_evaluations(self) -> None:
+        """Waits for the evaluations on their way; where the run was interrupted, not for long."""
+        if self._evaluating.steps:
+            self._recorder.message(f"{self.stop_reason}; the run ends when its last evaluation is there")
+        while self._evaluating.steps:
+            if self._interrupted_at is not None and time.monotonic() - self._interrupted_at > INTERRUPTED_S:
+                break
+            self.work()
+        self._evaluating.leave()
+        self._checkpointing.finish(SILENCE_S)
 
     def _abort(self, error: RlsysError) -> NoReturn:
         """Ends the run with an error, after a checkpoint that is being written from before it."""

@@ -5,7 +5,9 @@ saw; the learner asserts that every sampled window is one unbroken run of one ep
 belong to their rows, and that priorities can be written. It uses numpy alone.
 """
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from pydantic import Field
@@ -89,6 +91,38 @@ class CheckingPolicy(Policy):
     def load(self, saved: Saved) -> None:
         """Takes over the random state."""
         self._rng.bit_generator.state = saved["rng"]
+
+
+class RecitingPolicy(CheckingPolicy):
+    """Tells its weights by its greedy actions: on `rlsys/Paying-v0` a game's return is `recited` of them.
+
+    `pause_s` seconds pass in each decision, so that an evaluation can take as long as a test wants.
+    """
+
+    pause_s = 0.0
+
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        """Acts at random while it explores."""
+        decision = super().act(observation, state, explore=explore)
+        if explore:
+            return decision
+        time.sleep(self.pause_s)
+        return replace(decision, action=np.full(len(observation), _recited_action(int(self._weights["steps"][0]))))
+
+
+class SlowlyRecitingPolicy(RecitingPolicy):
+    """A game of it takes a second and a half."""
+
+    pause_s = 0.5
+
+
+def recited(learner_step: int) -> float:
+    """Returns what a game of the weights of a learner step comes to; the weights of step 40 are the best."""
+    return 3.0 * _recited_action(learner_step)
+
+
+def _recited_action(learner_step: int) -> int:
+    return 5_000 - abs(learner_step - 40)
 
 
 class CheckingLearner(Learner):
@@ -179,3 +213,8 @@ CHECKING = Algorithm(
     values=lambda config: ValueSpec(1.0, "value"),
 )
 """The record; it is handed to the runtime directly, since it is no folder of rlsys/algorithms."""
+
+RECITING = replace(CHECKING, make_policy=RecitingPolicy)
+"""The same with a policy whose evaluations say which weights were evaluated."""
+
+SLOWLY_RECITING = replace(CHECKING, make_policy=SlowlyRecitingPolicy)

@@ -83,6 +83,20 @@ class CountingEnv(gymnasium.Env, Restorable):
         return np.array([self._seed, self._episode, self._count], np.float32)
 
 
+class PayingEnv(CountingEnv):
+    """`rlsys/Paying-v0`: a step is rewarded with its action; episodes have three."""
+
+    action_space = Discrete(10_000)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(3, 3, **kwargs)
+
+    def step(self, action: Any) -> Step:
+        """Counts one further."""
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(action), terminated, truncated, info
+
+
 class SleepingEnv(CountingEnv):
     """`rlsys/Sleeping-v0`: a step takes `seconds` and no CPU, as one of a slow simulator elsewhere would.
 

@@ -362,31 +362,56 @@ def test_an_error_inside_the_context_discards_the_draft(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_last_k_the_best_and_the_one_whose_score_is_expected_are_kept(tmp_path):
+def test_the_last_k_the_best_and_those_whose_scores_are_expected_are_kept(tmp_path):
     rng = random.Random(1)
     for trial in range(20):
         keep = rng.randint(1, 3)
         checkpoints = Checkpoints(tmp_path / str(trial), keep)
         scores: dict[int, float] = {}
-        expected: int | None = None
+        expected: set[int] = set()
         alive: set[int] = set()
         for step in range(1, 12):
             write(checkpoints, step)
             alive.add(step)
             best = max(scores, key=lambda s: (scores[s], s)) if scores else None
-            alive = {s for s in alive if s in sorted(alive)[-keep:] or s in (best, expected)}
+            alive = {s for s in alive if s in sorted(alive)[-keep:] or s == best or s in expected}
             scores = {s: value for s, value in scores.items() if s in alive}
             assert checkpoints.list() == tuple(sorted(alive))
             if rng.random() < 0.3:
-                expected = step
+                expected.add(step)
                 checkpoints.expect_score(step)
             if rng.random() < 0.5:
                 scored, score = rng.choice(sorted(alive)), rng.choice([1.0, 2.0, 3.0])
                 scores[scored] = score
-                expected = None if scored == expected else expected
+                expected.discard(scored)
                 best = max(scores, key=lambda s: (scores[s], s))
                 assert checkpoints.mark_best(scored, score) == (scored == best)
                 assert checkpoints.best() == Checkpoints(tmp_path / str(trial), keep).best() == best
+
+
+def test_a_checkpoint_whose_score_is_expected_no_more_goes_with_the_next(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    for step in (1, 2, 3):
+        checkpoints.expect_score(step)
+        write(checkpoints, step)
+    checkpoints.expect_no_score(2)
+    write(checkpoints, 4)
+    assert checkpoints.list() == (1, 3, 4)
+
+
+def test_what_a_run_that_went_back_has_given_up_counts_no_more(tmp_path):
+    before = Checkpoints(tmp_path, keep=9)
+    for step in (5, 7, 8, 9):
+        write(before, step)
+        before.mark_best(step, float(step))
+    checkpoints = Checkpoints(tmp_path, keep=9)
+    checkpoints.go_back(7)
+    assert (checkpoints.latest(), checkpoints.best(), checkpoints.best_score()) == (7, 7, 7.0)
+    assert checkpoints.score(9) is None and not checkpoints.mark_best(9, 99.0)
+    assert checkpoints.list() == (5, 7, 8, 9), "until there is one from here, the way back is open"
+    write(checkpoints, 9)
+    assert checkpoints.list() == (5, 7, 9), "8 was of what was given up"
+    assert checkpoints.score(9) is None, "its score was of other weights"
 
 
 def test_an_extra_checkpoint_is_never_pruned(tmp_path):

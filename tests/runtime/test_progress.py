@@ -1,9 +1,11 @@
 import math
+from pathlib import Path
 
 import pytest
 
 from rlsys.config import RunConfig
 from rlsys.envs.vector import GameResult
+from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.progress import Progress
 
 
@@ -78,13 +80,14 @@ def test_counters_continue_after_loading() -> None:
     first = Progress(RunConfig())
     games = [GameResult(environment=0, episode_return=3.0, length_env_steps=7, length_frames=7)]
     first.collected(10, 2, games)
-    assert first.evaluated(5, 12.0)
-    assert not first.evaluated(6, 11.0)
+    first.unevaluated = {5, 6, 9}
+    first.evaluated(5, 12.0)
+    first.evaluated(6, 11.0)
     second = Progress(RunConfig())
     second.load(first.save())
     assert (second.env_steps, second.frames, second.episodes) == (10, 20, 1)
     assert second.mean_return == 3.0
-    assert (second.evaluation_step, second.evaluation_return, second.best_return) == (6, 11.0, 12.0)
+    assert (second.evaluation_step, second.evaluation_return, second.unevaluated) == (6, 11.0, {9})
     assert second.total_s >= first.elapsed_s
 
 
@@ -105,3 +108,39 @@ def test_a_learner_with_phases_ends_the_run_and_says_how_long_that_will_take() -
     assert progress.time_left_s(updates_per_s=3.0) == pytest.approx(10.0)
     progress.steps_left = 0
     assert progress.finished() == "the learner has gone through all its phases"
+
+
+def test_the_last_weights_are_due_once_unless_they_were_evaluated_or_nothing_is() -> None:
+    progress = Progress(RunConfig(evaluate_every_learner_steps=10))
+    assert not progress.take_last(), "nothing has been learned"
+    progress.learner_steps = 15
+    assert progress.take_last() and not progress.take_last()
+    progress.evaluated(15, 1.0)
+    assert not progress.take_last()
+    progress.learner_steps = 20
+    assert progress.take_due().evaluation
+    assert not progress.take_last(), "it is due anyway"
+    assert not Progress(RunConfig(evaluate_every_learner_steps=0), learner_steps=15).take_last()
+
+
+def test_going_back_forgets_what_was_due_or_evaluated_later() -> None:
+    progress = Progress(RunConfig(evaluate_every_learner_steps=10), learner_steps=30, unevaluated={10, 30})
+    progress.evaluated(20, 5.0)
+    progress.rewind(15)
+    assert (progress.learner_steps, progress.unevaluated, progress.evaluation_step) == (15, {10}, 0)
+    progress.rewind(12)
+    assert math.isnan(progress.evaluation_return)
+
+
+def test_scores_that_came_after_a_checkpoint_are_known_when_it_is_resumed(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for step, score in ((10, 7.0), (20, 9.0), (30, None)):
+        with checkpoints.begin(step) as draft:
+            draft.commit({})
+        if score is not None:
+            checkpoints.mark_best(step, score)
+    checkpoints.go_back(20)
+    progress = Progress(RunConfig(), learner_steps=20, unevaluated={10, 15, 20})
+    progress.resumed(checkpoints)
+    assert (progress.unevaluated, progress.evaluation_step, progress.evaluation_return) == ({15}, 20, 9.0)
+    assert progress.best_return == 9.0

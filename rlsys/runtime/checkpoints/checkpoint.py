@@ -112,9 +112,9 @@ class Opened:
 class Checkpoints:
     """The checkpoints of one run. One process at a time may write them; any number may read.
 
-    Kept are the last `keep`, the best by score, one whose score is still expected, and extra ones. A run that went back
-    to an earlier step gives up, with its first checkpoint from there, those of later steps: its metrics lead to them no
-    more.
+    Kept are the last `keep`, the best by score, those whose score is still expected, and extra ones. A run that went
+    back to an earlier step gives up, with its first checkpoint from there, those of later steps: its metrics lead to
+    them no more.
     """
 
     def __init__(self, location: str | Path, keep: int) -> None:
@@ -127,7 +127,8 @@ class Checkpoints:
         self.location = str(location)
         self._storage = storage_at(location)
         self._keep = keep
-        self._expected: int | None = None
+        self._expected: set[int] = set()
+        self._given_up: set[int] = set()
 
     def move_to(self, location: str | Path) -> None:
         """Goes on with the same checkpoints where they lie now."""
@@ -162,24 +163,42 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """Returns the learner step of the newest checkpoint, None if there is none."""
-        return max(self.list(), default=None)
+        return max(self._valid(), default=None)
 
     def best(self) -> int | None:
         """Returns the learner step of the highest score, the newest of equals; None while there are no scores."""
-        return self._best_of(self.list())
+        return self._best_of(self._valid())
+
+    def score(self, learner_step: int) -> float | None:
+        """Returns the score of a checkpoint; None while it has none, or if there is no such checkpoint."""
+        return self._score(learner_step) if learner_step in self._valid() else None
+
+    def best_score(self) -> float:
+        """Returns the highest score of all checkpoints; minus infinity while there are none."""
+        best = self.best()
+        score = None if best is None else self._score(best)
+        return -math.inf if score is None else score
 
     def expect_score(self, learner_step: int) -> None:
-        """Keeps a checkpoint until `mark_best` names it, or until the score of another one is expected."""
-        self._expected = learner_step
+        """Keeps a checkpoint until `mark_best` or `expect_no_score` names it."""
+        self._expected.add(learner_step)
+
+    def expect_no_score(self, learner_step: int) -> None:
+        """Keeps a checkpoint no longer because its score is expected."""
+        self._expected.discard(learner_step)
+
+    def go_back(self, learner_step: int) -> None:
+        """Counts checkpoints of later steps no more; the first that is committed from here on removes them."""
+        self._given_up = {step for step in self.list() if step > learner_step}
+        self._expected = {step for step in self._expected if step <= learner_step}
 
     def mark_best(self, learner_step: int, score: float) -> bool:
         """Notes a checkpoint's score, higher is better; returns whether it is the best now.
 
         A score that is not finite, or of a checkpoint that is gone, is not noted.
         """
-        if learner_step == self._expected:
-            self._expected = None
-        if learner_step not in self.list() or not math.isfinite(score):
+        self._expected.discard(learner_step)
+        if learner_step not in self._valid() or not math.isfinite(score):
             return False
         with self._writing():
             self._storage.note(learner_step, _SCORE, json.dumps({"score": float(score)}))
@@ -255,6 +274,10 @@ class Checkpoints:
         except FileNotFoundError:
             raise CheckpointError(f"{manifest.NAME} is missing") from None
 
+    def _valid(self) -> tuple[int, ...]:
+        """Returns the learner steps of all checkpoints but those that the run, which went back, has given up."""
+        return tuple(step for step in self.list() if step not in self._given_up)
+
     def _best_of(self, steps: Iterable[int]) -> int | None:
         scores = [(score, step) for step in steps if (score := self._score(step)) is not None]
         return max(scores)[1] if scores else None
@@ -274,15 +297,18 @@ class Checkpoints:
 
     def _commit(self, place: str, new: Manifest) -> None:
         with self._writing():
+            if new.learner_step in self._given_up:  # its score is of other weights
+                self._storage.remove([new.learner_step])
             self._storage.commit(place, new.learner_step, new.format(), new.files)
         with contextlib.suppress(OSError, CheckpointError):  # what cannot be removed now is removed after the next one
             self._prune(new.learner_step)
 
     def _prune(self, learner_step: int) -> None:
         """Removes what is not kept once a checkpoint has been committed."""
+        self._given_up.discard(learner_step)
         steps = self.list()
-        valid = [step for step in steps if step <= learner_step]
-        kept = {*valid[-self._keep :], self._best_of(valid), self._expected}
+        valid = [step for step in self._valid() if step <= learner_step]
+        kept = {*valid[-self._keep :], self._best_of(valid), *tuple(self._expected)}
         kept |= {step for step in valid if step not in kept and self._is_extra(step)}
         self._storage.remove([step for step in steps if step not in kept or step not in valid])
 

@@ -15,6 +15,7 @@ from rlsys.errors import CheckpointError, RlsysError
 from rlsys.runtime.calls import brief
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Draft
 from rlsys.runtime.metrics.recorder import Recorder
+from rlsys.runtime.progress import Progress
 from rlsys.runtime.waiting import SILENCE_S
 from rlsys.runtime.workers.remote import Handle
 
@@ -42,13 +43,14 @@ class _Writing:
     metrics: Mapping[str, Any]
     hosts: Mapping[str, Handle]
     calls: dict[ray.ObjectRef, str] = field(default_factory=dict)
-    committing: Future[None] | None = None
+    committing: Future[float] | None = None
     since: float = field(default_factory=time.monotonic)
 
-    def commit(self) -> None:
-        """Writes what is this process's own."""
+    def commit(self, checkpoints: Checkpoints) -> float:
+        """Writes what is this process's own; returns the best score of all checkpoints that are there then."""
         self.draft.write("progress", self.progress)
         self.draft.commit(self.metrics)
+        return checkpoints.best_score()
 
     def waits_for(self) -> str:
         """Says whose part is missing."""
@@ -60,23 +62,30 @@ class Checkpointing:
 
     A worker copies its state between two ticks and writes it in a thread while it works on; a shard writes while it
     serves; the manifest is written by a thread of this process. If a part cannot be written the checkpoint is given up,
-    and the one before is kept; only rollout workers that are gone, or hang, are done without.
+    and the one before is kept; only rollout workers that are gone, or hang, are done without. What is best among the
+    checkpoints that are there is kept in the run's progress.
     """
 
-    def __init__(self, checkpoints: Checkpoints, recorder: Recorder) -> None:
+    def __init__(self, checkpoints: Checkpoints, progress: Progress, recorder: Recorder) -> None:
         self._checkpoints = checkpoints
+        self._progress = progress
         self._recorder = recorder
         self._thread = ThreadPoolExecutor(max_workers=1)  # it alone changes what has been committed
         self._committed = checkpoints.latest()
         self._writing: _Writing | None = None
         self._has_skipped = False
+        self._put_off: int | None = None
         self._scores: dict[int, float] = {}
-        self._marking: deque[Future[bool]] = deque()
+        self._marking: deque[Future[float]] = deque()
 
     @property
     def is_writing(self) -> bool:
         """Whether a checkpoint is on its way."""
         return self._writing is not None
+
+    def put_off(self, learner_step: int) -> None:
+        """Notes that the checkpoint of this step begins when the one on its way has ended: its score waits for that."""
+        self._put_off = learner_step
 
     def begin(
         self,
@@ -102,6 +111,7 @@ class Checkpointing:
             self._has_skipped = True
             return False
         self._has_skipped = False
+        self._put_off = None
         self._recorder.check()
         try:
             draft = self._checkpoints.begin(learner_step, extra=extra)
@@ -116,6 +126,13 @@ class Checkpointing:
     def mark_best(self, learner_step: int, score: float) -> None:
         """Notes the score of a checkpoint, once that has been committed."""
         self._scores[learner_step] = score
+
+    def rewind(self, learner_step: int) -> None:
+        """Counts what is later than this checkpoint, which the learner goes on from, no more."""
+        self._put_off = None
+        self._scores = {step: score for step, score in self._scores.items() if step <= learner_step}
+        self._checkpoints.go_back(learner_step)
+        self._progress.best_return = self._checkpoints.best_score()
 
     def work(self) -> Outcome | None:
         """Looks what has been written, and commits when that is all; returns how it ended, once it has."""
@@ -168,7 +185,7 @@ class Checkpointing:
                 writing.draft.add(records)
         if not writing.calls:
             self._recorder.check()
-            writing.committing = self._thread.submit(writing.commit)
+            writing.committing = self._thread.submit(writing.commit, self._checkpoints)
         return None
 
     def _give_up(self, writing: _Writing, reason: str) -> Outcome:
@@ -177,10 +194,10 @@ class Checkpointing:
         self._recorder.message(f"checkpoint given up: {reason}; the one before is kept")
         return "given up"
 
-    def _look(self, draft: Draft, committing: Future[None]) -> Outcome:
+    def _look(self, draft: Draft, committing: Future[float]) -> Outcome:
         self._writing = None
         try:
-            committing.result()
+            self._progress.best_return = committing.result()
         except CheckpointError as error:
             self._recorder.message(f"checkpoint given up: {error}")
             return "given up"
@@ -191,10 +208,15 @@ class Checkpointing:
     def _mark(self) -> None:
         """Notes scores of checkpoints that are not being written any more, and looks whether that worked."""
         for step in list(self._scores):
-            if self._writing is None or self._writing.draft.learner_step != step:
-                self._marking.append(self._thread.submit(self._checkpoints.mark_best, step, self._scores.pop(step)))
+            if step != self._put_off and (self._writing is None or self._writing.draft.learner_step != step):
+                self._marking.append(self._thread.submit(self._note, step, self._scores.pop(step)))
         while self._marking and self._marking[0].done():
             try:
-                self._marking.popleft().result()
+                self._progress.best_return = self._marking.popleft().result()
             except CheckpointError as error:
                 self._recorder.message(f"the best checkpoint could not be marked: {error}")
+
+    def _note(self, step: int, score: float) -> float:
+        """Notes a score; returns the best of all checkpoints that are there."""
+        self._checkpoints.mark_best(step, score)
+        return self._checkpoints.best_score()

@@ -141,8 +141,8 @@ class Recorder:
         if self._presence is not None:
             self._presence.check()
 
-    def evaluation(self, evaluation: Evaluation) -> None:
-        """Writes an evaluation at once, at the step it belongs to."""
+    def evaluation(self, evaluation: Evaluation, env_steps: int) -> None:
+        """Writes an evaluation at once, at the learner step and the decisions it belongs to."""
         self.check()
         learner_step, statistics = evaluation.learner_step, evaluation.statistics
         if evaluation.vitals is not None:
@@ -157,7 +157,7 @@ class Recorder:
             "evaluation/length": statistics.mean_length,
             **evaluation.metrics,
         }
-        self._tracker.log(row, learner_step=learner_step, env_steps=self._progress.env_steps)
+        self._tracker.log(row, learner_step=learner_step, env_steps=env_steps)
         self.message(
             f"evaluation at step {learner_step:,}: return {statistics.mean:,.1f} "
             f"[{statistics.interval[0]:,.1f}, {statistics.interval[1]:,.1f}], {len(statistics.returns)} episodes"

@@ -1,6 +1,7 @@
 """Evaluation while a run trains: frozen weights, the same seeds each time, the first game filmed."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rlsys.runtime.workers.weights import Echo, echo
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film
 
+_DRAFT = ".draft-"
 _MOST_FRAMES = 1_800
 """A film ends after a minute at 30 frames a second, however long the game."""
 
@@ -31,9 +33,22 @@ class Evaluation:
     vitals: Vitals | None = None
 
 
-def evaluate(plan: Plan, weights: Weights) -> Evaluation:
-    """Plays `run.evaluation_episodes` whole games of each cell; the same weights always give the same result."""
-    film = Film(plan.folder / "media" / f"evaluation-{weights.learner_step:09d}.mp4")
+class EvaluationCut(Exception):  # noqa: N818 - asked for, and no error
+    """An evaluation is given up before its end: it has no result, and leaves no film."""
+
+
+def evaluate(plan: Plan, weights: Weights, on_turn: Callable[[], None] | None = None) -> Evaluation:
+    """Plays `run.evaluation_episodes` whole games of each cell; the same weights always give the same result.
+
+    The film has its name once the evaluation is whole: one that was begun and not ended is a draft.
+
+    Args:
+      plan: says what is played.
+      weights: what is played with.
+      on_turn: is called before every decision; what it raises ends the evaluation.
+    """
+    path = plan.folder / "media" / f"evaluation-{weights.learner_step:09d}.mp4"
+    film = Film(path.with_name(f"{_DRAFT}{path.name}"))
 
     def show(frame: Array) -> None:
         if film.num_frames < _MOST_FRAMES:
@@ -41,8 +56,17 @@ def evaluate(plan: Plan, weights: Weights) -> Evaluation:
 
     grid = plan.evaluation_grid
     is_filmed = plan.run.video and plan.folder.is_dir()
-    with film:
-        played = [_play(plan, cell, weights, show if is_filmed and cell is grid[0] else None) for cell in grid]
+    try:
+        with film:
+            played = [
+                _play(plan, cell, weights, show if is_filmed and cell is grid[0] else None, on_turn) for cell in grid
+            ]
+    except BaseException:
+        film.path.unlink(missing_ok=True)
+        raise
+    if film.num_frames:
+        with contextlib.suppress(FileNotFoundError):  # the run's folder was moved meanwhile
+            film.path.replace(path)
     metrics: dict[str, float] = {}
     if plan.run.evaluation_temperatures or plan.run.evaluation_noops:
         for cell, (_, found) in zip(grid, played, strict=True):
@@ -50,10 +74,18 @@ def evaluate(plan: Plan, weights: Weights) -> Evaluation:
     acted_with, statistics = played[0]
     if film.trouble:
         statistics = statistics.with_troubles([f"the film of an evaluation is left out: {film.trouble}"])
-    return Evaluation(weights.learner_step, acted_with, statistics, film.path if film.num_frames else None, metrics)
+    return Evaluation(weights.learner_step, acted_with, statistics, path if film.num_frames else None, metrics)
 
 
-def _play(plan: Plan, cell: Cell, weights: Weights, on_frame: OnFrame | None) -> tuple[Echo, EpisodeStatistics]:
+def clear_drafts(folder: Path) -> None:
+    """Removes films of evaluations whose process was killed from a run's folder."""
+    for path in (folder / "media").glob(f"{_DRAFT}*"):
+        path.unlink(missing_ok=True)
+
+
+def _play(
+    plan: Plan, cell: Cell, weights: Weights, on_frame: OnFrame | None, on_turn: Callable[[], None] | None
+) -> tuple[Echo, EpisodeStatistics]:
     context = replace(plan.policy_context(worker=0, incarnation=0), config=cell.section)
     policy = plan.algorithm.make_policy(context)
     policy.set_weights(weights)
@@ -65,6 +97,8 @@ def _play(plan: Plan, cell: Cell, weights: Weights, on_frame: OnFrame | None) ->
         seed,
         explore=plan.run.evaluation_explore,
         max_environments=min(plan.run.evaluation_episodes, plan.environments_per_worker),
+        max_steps=plan.run.evaluation_max_steps,
         on_frame=on_frame,
+        on_turn=on_turn,
     )
     return echo(weights.version, policy.weights()), statistics

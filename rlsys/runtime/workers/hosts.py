@@ -19,6 +19,7 @@ from rlsys.api import Decision
 from rlsys.json_tree import check_tree
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.part import Part, PartsOnTheirWay
+from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.checkpoints.storage import FileRecord
 from rlsys.runtime.metrics.vitals import Pulse
 from rlsys.runtime.plan import Plan
@@ -31,7 +32,7 @@ from rlsys.runtime.workers.remote_queue import QueueOutlet, RemoteQueue
 from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
 from rlsys.runtime.workers.rollout import Outlet, RolloutReport, RolloutWorker
 from rlsys.runtime.workers.shard import QueueShard, ReplayShard
-from rlsys.runtime.workers.weights import Packed, unpack
+from rlsys.runtime.workers.weights import Echo, Packed, unpack
 from rlsys.types import Array, Weights
 
 _FIRST_WEIGHTS_PAUSE_S = 0.05
@@ -238,8 +239,8 @@ class LearnerHost:
             return meet_here()
         return meet_at(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
-    def start(self, meeting: str, checkpoints: str, step: int | None, after_version: int) -> int:
-        """Builds the learner, from a checkpoint if a step is given, and publishes its weights; returns its step.
+    def start(self, meeting: str, checkpoints: str, step: int | None, after_version: int) -> int | None:
+        """Builds the learner, from a checkpoint if a step is given, and publishes its weights; returns its steps left.
 
         Versions go on from those that were published before, so that no two weights share one: from the newest that the
         server has, and from `after_version`, which others know even where the server was lost, too.
@@ -256,7 +257,7 @@ class LearnerHost:
                 self._replay.sampled = check_tree(saved["sampled"], int)
         self._worker.version = max(self._worker.version, after_version, self._published_version())
         self._worker.publish()
-        return self._worker.learner_step
+        return self._worker.steps_left
 
     def _published_version(self) -> int:
         """Asks the server, which may be about to come back on another machine."""
@@ -279,9 +280,14 @@ class LearnerHost:
         return report
 
     def publish(self) -> None:
-        """Publishes the current weights now (before an evaluation); who pulls after that gets them."""
+        """Publishes the current weights now; who pulls after that gets them."""
         self._built().publish()
         self._publisher.flush()
+
+    def snapshot(self) -> tuple[Echo, Packed]:
+        """Returns the current weights, and before them by what they are known: who evaluates them must echo that."""
+        packed = self._built().packed()
+        return Echo(packed.version, packed.digest), packed
 
     def save_to(self, place: str, step: int, committed: int | None) -> None:
         """Begins to write the learner's parts of a checkpoint, its world model's and the weights'; see `saved`.
@@ -324,19 +330,29 @@ def _make_replay(plan: Plan, rank: int, shards: list[Handle]) -> RemoteReplay | 
 
 
 class EvaluatorHost:
-    """Plays whole games with frozen weights, greedily and on the same seeds each time."""
+    """Plays whole games with frozen weights, on the same seeds each time."""
 
-    def __init__(self, plan: Plan, server: Handle) -> None:
+    def __init__(self, plan: Plan) -> None:
         use_threads(plan.runtime.rollout_threads)
         self._plan = plan
-        self._weights = RemoteWeights(server)
         self._pulse = Pulse()
 
-    def evaluate(self, published: None) -> Evaluation | None:
-        """Evaluates the newest weights; None while there are none. `published` only orders the calls."""
-        weights = self._weights.newest()
-        return None if weights is None else replace(evaluate(self._plan, weights), vitals=self._pulse.take())
+    def evaluate(self, packed: Packed) -> Evaluation:
+        """Evaluates the weights of a learner."""
+        return self._evaluate(unpack(packed))
+
+    def evaluate_checkpoint(self, checkpoints: str, step: int) -> Evaluation:
+        """Evaluates the weights of a checkpoint.
+
+        Raises:
+          CheckpointError: there is no such checkpoint, or it is damaged.
+        """
+        opened = Checkpoints(checkpoints, keep=1).open(step, parts=["weights"])
+        return self._evaluate(weights_in(opened))
 
     def pid(self) -> int:
         """Returns the process id."""
         return os.getpid()
+
+    def _evaluate(self, weights: Weights) -> Evaluation:
+        return replace(evaluate(self._plan, weights), vitals=self._pulse.take())
