@@ -60,6 +60,7 @@ def started(plan: Plan, make_recorder: MakeRecorder, step: int | None = None) ->
     run = Run(plan, make_recorder)
     if step is not None:
         run.progress.load(run.checkpoints.open(step).read("progress"))
+        run.progress.resumed(run.checkpoints)
     try:
         run.supervisor.start(step)
         yield run

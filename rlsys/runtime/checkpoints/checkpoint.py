@@ -297,8 +297,8 @@ class Checkpoints:
 
     def _commit(self, place: str, new: Manifest) -> None:
         with self._writing():
-            if new.learner_step in self._given_up:  # its score is of other weights
-                self._storage.remove([new.learner_step])
+            if new.learner_step in self._given_up:  # whose score the new one would take over
+                self._storage.note(new.learner_step, _SCORE, "null")
             self._storage.commit(place, new.learner_step, new.format(), new.files)
         with contextlib.suppress(OSError, CheckpointError):  # what cannot be removed now is removed after the next one
             self._prune(new.learner_step)
