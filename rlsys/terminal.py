@@ -1,9 +1,12 @@
-"""Tables on the terminal: drawn for people, plain and untruncated for pipes."""
+"""The terminal: tables, drawn for people and plain and untruncated for pipes; and going on when it is gone."""
 
+import errno
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -11,6 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 Cells = Sequence[str]
+
+
+def outlast_terminal() -> None:
+    """Lets nothing fail that is written to standard output or error: what trains goes on without a reader.
+
+    A terminal may be closed, a pipe's reader end, the disk below a log be full.
+    """
+    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
 
 
 def print_table(title: str, columns: Cells, rows: Sequence[Cells]) -> None:
@@ -52,3 +63,27 @@ _STYLES = {
     "experiment": "green",
 }
 """Words that a table paints."""
+
+
+class _Lasting(io.FileIO):
+    """A descriptor that takes whatever is written; for good nowhere, once nobody is there to read it."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.EIO):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.fileno())
+                os.close(nowhere)
+            return memoryview(data).nbytes
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    if type(stream) is not io.TextIOWrapper:  # a test's
+        return stream
+    stream.flush()
+    raw = _Lasting(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=raw.isatty() or stream.line_buffering
+    )

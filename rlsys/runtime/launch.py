@@ -34,6 +34,7 @@ from rlsys.runtime.process import prepare, use_threads
 from rlsys.runtime.progress import Progress
 from rlsys.runtime.signals import Signals, stops_on_signals
 from rlsys.runtime.workers.evaluator import EvaluationCut, clear_drafts
+from rlsys.terminal import outlast_terminal
 from rlsys.yaml_tree import parse_overrides
 
 
@@ -71,6 +72,7 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
     Raises:
       RlsysError: what the user can resolve; nothing was overwritten.
     """
+    outlast_terminal()
     prepare(exact=inline)
     with contextlib.ExitStack() as led:
         return _launch(loaded, inline=inline, resume=resume, overrides=overrides, led=led)

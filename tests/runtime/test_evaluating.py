@@ -18,7 +18,7 @@ from rlsys.runtime import inline
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.metrics.recorder import Recorder
-from rlsys.runtime.metrics.tracking import read_metrics
+from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.plan import Plan
 from rlsys.runtime.progress import Progress
 from rlsys.testing.algorithm import RECITING, SLOWLY_RECITING, recited
