@@ -46,6 +46,10 @@ Trained = Annotated[
     ),
 ]
 
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Let an export import the module that its environment comes from.")
+]
+
 
 class Agent(StrEnum):
     """Who plays in an evaluation."""
@@ -314,6 +318,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder for a picture of the search tree of each move.", show_default=False)
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Processes among which the episodes are divided.")] = 1,
+    trust: Trust = False,
 ) -> None:
     """Play episodes with a trained policy, a row per choice: mean, median and bootstrap interval of the return."""
     from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
@@ -342,6 +347,7 @@ def evaluate(
         plot=plot,
         save_mcts=save_mcts,
         parallel=parallel,
+        trust=trust,
     )
     raise typer.Exit(evaluate_run(options))
 
@@ -379,6 +385,7 @@ def play(
     episode_steps: Annotated[
         int | None, typer.Option(min=1, help="Playing: most steps of an episode.", show_default=False)
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Play in a run's world model, beside the real game; of runs without one, film an episode of the policy."""
     from rlsys.runtime.play import PlayOptions, play_run
@@ -396,6 +403,7 @@ def play(
         no_real=no_real,
         zoom=zoom,
         episode_steps=episode_steps,
+        trust=trust,
     )
     typer.echo(play_run(options))
 
@@ -407,11 +415,12 @@ def export(
     to: Annotated[Path, typer.Option(help="A folder, or a .zip file, that does not exist yet.")],
     checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
     half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits, rounded.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Write what play and eval need of a run: its configuration and weights, without optimizer and replay."""
     from rlsys.runtime.exports.export import export_run
 
-    typer.echo(export_run(run, to, checkpoint=checkpoint, half=half))
+    typer.echo(export_run(run, to, checkpoint=checkpoint, half=half, trust=trust))
 
 
 @app.command()

@@ -62,6 +62,7 @@ class EvaluationOptions:
       plot: figure of what was played above what was predicted.
       save_mcts: folder for a picture of each search tree of the first episode.
       parallel: processes among which the episodes are divided.
+      trust: whether an export may have modules imported, of which its environment comes.
     """
 
     run: str
@@ -86,6 +87,7 @@ class EvaluationOptions:
     plot: Path | None = None
     save_mcts: Path | None = None
     parallel: int = 1
+    trust: bool = False
 
 
 def evaluate_run(options: EvaluationOptions) -> int:
@@ -103,7 +105,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
     prepare()
     use_threads(1)  # small batches gain nothing from more
     _check(options)
-    trained = find(options.run)
+    trained = find(options.run, trust=options.trust)
     experiment = _with_options(trained.loaded.experiment, options)
     seed = experiment.run.seed if options.seed is None else options.seed
     grid = _grid(experiment, options)

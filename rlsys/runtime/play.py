@@ -48,6 +48,7 @@ class PlayOptions:
       no_real: play in the model alone.
       zoom: how much frames are enlarged while playing; None: 4.
       episode_steps: steps after which a played episode ends at the latest.
+      trust: whether an export may have modules imported, of which its environment comes.
     """
 
     run: str
@@ -62,6 +63,7 @@ class PlayOptions:
     no_real: bool = False
     zoom: float | None = None
     episode_steps: int | None = None
+    trust: bool = False
 
 
 def play_run(options: PlayOptions) -> str:
@@ -75,7 +77,7 @@ def play_run(options: PlayOptions) -> str:
         or options that do not belong together.
     """
     prepare()
-    trained = find(options.run)
+    trained = find(options.run, trust=options.trust)
     experiment = trained.loaded.experiment
     algorithm = registry.get_algorithm(experiment.algorithm, "rlsys play")
     _check(options, algorithm)

@@ -108,11 +108,6 @@ def change_manifest(checkpoint: Path, change: Callable[[dict[str, Any]], Any]) -
 
 def seal_export(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda body: None) -> None:
     """Writes into export.json the sizes and checksums that its files have now; `change` as above."""
-    for checkpoint in folder.glob("checkpoints/*"):
-        if (checkpoint / "manifest.json").is_file():
-            with_files = json.loads((checkpoint / "manifest.json").read_text())
-            if isinstance(with_files, dict) and isinstance(with_files.get("files"), list):
-                change_manifest(checkpoint, lambda body: None)
     path = folder / "export.json"
     body = json.loads(path.read_text())
     for entry in body["files"]:

@@ -320,7 +320,7 @@ class Checkpoints:
         try:
             yield
         except OSError as error:
-            reason = " ".join((error.strerror or str(error)).split())
+            reason = " ".join((error.strerror or str(error)).split())[:_SHOWN]
             raise CheckpointError(f"cannot read {self.location}: {reason}. {self._storage.advice}") from error
 
 

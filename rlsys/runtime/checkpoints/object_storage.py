@@ -37,6 +37,9 @@ from rlsys.runtime.checkpoints.storage import (
 _PARTS = "parts"
 _MANIFEST_NAME = re.compile(rf"({STEP_NAME.pattern})\.manifest\.json")
 _BLOCK_BYTES = 8 << 20
+_RETRIES = "retry_limit_seconds"
+_PATIENCE_S = 60
+_SHOWN = 300
 _ADVICE = (
     "Check that the bucket exists, that its endpoint answers, and that the credentials in the environment may write "
     "there; or set run.checkpoints to something else."
@@ -180,12 +183,17 @@ def connect(uri: str) -> tuple[fs.FileSystem, str]:
     """Returns the object store of a URI, and the path there.
 
     Raises:
-      CheckpointError: the URI cannot be understood.
+      CheckpointError: the URI cannot be understood, or nobody answers there.
     """
+    bounded = uri
+    if uri.startswith(("gs://", "gcs://")) and _RETRIES not in uri:  # else it tries for a quarter of an hour
+        bounded += f"{'&' if '?' in uri else '?'}{_RETRIES}={_PATIENCE_S}"
     try:
-        filesystem, path = fs.FileSystem.from_uri(uri)
+        filesystem, path = fs.FileSystem.from_uri(bounded)
     except (ArrowException, ValueError) as error:
         raise CheckpointError(
             f"{uri}: {' '.join(str(error).split())}. Write s3://bucket/path or gs://bucket/path."
         ) from None
+    except OSError as error:  # it looks for the bucket's region
+        raise CheckpointError(f"cannot reach {uri}: {' '.join(str(error).split())[:_SHOWN]}. {_ADVICE}") from None
     return filesystem, path

@@ -23,6 +23,7 @@ FILE_NAME = re.compile(r"(?!(?:manifest|score)\.)[A-Za-z0-9_-]{1,100}(?:/[A-Za-z
 """What a file of a checkpoint can be called: a part of it, or below one; never anything outside."""
 SOURCE_NAME = re.compile(rf"parts/{STEP_NAME.pattern}-[0-9a-f]{{8}}/{FILE_NAME.pattern}")
 """Where such a file can lie in an object store."""
+_SHOWN = 300
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -213,5 +214,5 @@ def writing(where: str | Path, advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = " ".join((error.strerror or str(error)).split())
+        reason = " ".join((error.strerror or str(error)).split())[:_SHOWN]
         raise CheckpointError(f"cannot write {where}: {reason}; earlier checkpoints are untouched. {advice}") from error

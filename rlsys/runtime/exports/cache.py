@@ -11,8 +11,6 @@ import hashlib
 import os
 import re
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
@@ -20,11 +18,10 @@ from urllib.parse import urldefrag, urlsplit
 from rlsys.errors import CheckpointError
 from rlsys.runtime.checkpoints.storage import FileRecord, join
 from rlsys.runtime.exports import manifest
+from rlsys.runtime.exports.archive import ENDING, Archive
 from rlsys.runtime.exports.manifest import ExportManifest
-from rlsys.runtime.exports.transport import blocks, check_scheme, shown
+from rlsys.runtime.exports.transport import MOST_BYTES, blocks, check_scheme, shown
 
-ARCHIVE = ".zip"
-_MOST_MANIFEST_BYTES = 4 << 20
 _PIN = re.compile(r"sha256=([0-9a-f]{64})")
 
 _ContentOf = Callable[[FileRecord], Iterable[bytes]]
@@ -51,7 +48,7 @@ def fetch(uri: str) -> Path:
     with _keeping():
         if pin is not None and not _faults(cache_folder() / pin):
             return cache_folder() / pin
-        if urlsplit(location).path.endswith(ARCHIVE):
+        if urlsplit(location).path.endswith(ENDING):
             return _fetch_archive(location, pin)
         text = _at_most(blocks(join(location.rstrip("/"), manifest.NAME)), shown(location))
         return _install(
@@ -71,17 +68,14 @@ def unpack(archive: Path, pin: str | None = None, where: str = "") -> Path:
       CheckpointError: it is no whole archive, no export, or damaged.
     """
     where = where or str(archive)
-    try:
-        with _keeping(), zipfile.ZipFile(archive) as opened:
-            text = _at_most(_members(opened, manifest.NAME, where), where)
-            return _install(text, pin, where, lambda record: _members(opened, record.path, where))
-    except (zipfile.BadZipFile, zlib.error, EOFError):
-        raise CheckpointError(f"{where} is no whole .zip archive. Get the export again.") from None
+    with _keeping(), Archive(archive, where) as opened:
+        text = _at_most(opened.member(manifest.NAME), where)
+        return _install(text, pin, where, lambda record: opened.member(record.path, record.size))
 
 
 def _fetch_archive(uri: str, pin: str | None) -> Path:
     """Downloads an archive aside, unpacks it and removes it."""
-    aside = cache_folder() / f"{hashlib.sha256(uri.encode()).hexdigest()[:32]}{ARCHIVE}.part"
+    aside = cache_folder() / f"{hashlib.sha256(uri.encode()).hexdigest()[:32]}{ENDING}.part"
     with _locked(aside):
         try:
             _write(aside, blocks(uri))
@@ -99,6 +93,11 @@ def _install(text: bytes, pin: str | None, where: str, content_of: _ContentOf) -
             f"{pin}. Leave out #sha256=… only if you trust it."
         )
     found = ExportManifest.parse(text, where)
+    if found.num_bytes > MOST_BYTES:
+        raise CheckpointError(
+            f"{where} has files of {found.num_bytes:,} bytes; what comes from elsewhere has {MOST_BYTES:,} at most. If "
+            "you trust it, fetch and unpack it yourself, and give the folder."
+        )
     folder = cache_folder() / digest
     aside = folder.with_name(f"{digest}.part")
     with _locked(aside):
@@ -148,22 +147,8 @@ def _split(uri: str) -> tuple[str, str | None]:
     return location, pin[1] if pin else None
 
 
-def _members(archive: zipfile.ZipFile, name: str, where: str) -> Iterator[bytes]:
-    """Yields a file of an archive."""
-    try:
-        with archive.open(name) as stream:
-            while block := stream.read(1 << 20):
-                yield block
-    except KeyError:
-        raise CheckpointError(
-            f"{where}: {name} is missing, so it is no export. Make one with 'rlsys export'."
-        ) from None
-    except (zipfile.BadZipFile, zlib.error, EOFError):
-        raise CheckpointError(f"{where}: {name} is damaged; it is not used. Get the export again.") from None
-
-
 def _at_most(content: Iterable[bytes], where: str) -> bytes:
-    return b"".join(_no_more_than(_MOST_MANIFEST_BYTES, content, where))
+    return b"".join(_no_more_than(manifest.MOST_MANIFEST_BYTES, content, where))
 
 
 def _no_more_than(size: int, content: Iterable[bytes], where: str = "") -> Iterator[bytes]:

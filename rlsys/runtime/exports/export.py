@@ -12,9 +12,10 @@ from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Opened
 from rlsys.runtime.checkpoints.part import Part
 from rlsys.runtime.checkpoints.storage import FileRecord, digest_of
 from rlsys.runtime.exports import manifest
-from rlsys.runtime.exports.cache import ARCHIVE
+from rlsys.runtime.exports.archive import ENDING
 from rlsys.runtime.exports.find import find
 from rlsys.runtime.exports.manifest import ExportManifest
+from rlsys.runtime.exports.settings import without_places
 
 PARTS = ("weights", "world")
 """Of a checkpoint: what acting needs, and the world model of algorithms that have one."""
@@ -23,13 +24,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Of all members of an archive, so that the same run always makes the same one."""
 
 
-def export_run(run: str, to: Path, *, checkpoint: str = "latest", half: bool = False) -> str:
+def export_run(run: str, to: Path, *, checkpoint: str = "latest", half: bool = False, trust: bool = False) -> str:
     """Exports one checkpoint, without optimizer and replay.
 
     Args:
       run: as `find` takes it.
       to: a folder, or a .zip file, that does not exist yet.
       checkpoint: "latest", "best" or a learner step.
+      trust: as for `find`.
       half: store weights in 16 bits: half the size, and rounded to eleven bits of precision.
 
     Returns:
@@ -38,7 +40,7 @@ def export_run(run: str, to: Path, *, checkpoint: str = "latest", half: bool = F
     Raises:
       RlsysError: no such run or checkpoint, or the place is taken or cannot be written.
     """
-    source = find(run)
+    source = find(run, trust=trust)
     if to.exists():
         raise CheckpointError(f"{to} exists already, and exports never overwrite. Remove it, or choose another name.")
     opened = source.open(checkpoint, PARTS)
@@ -47,13 +49,13 @@ def export_run(run: str, to: Path, *, checkpoint: str = "latest", half: bool = F
         with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as aside:
             folder = Path(aside) / "export"
             written = _write(folder, source.loaded, opened, half)
-            if to.suffix == ARCHIVE:
+            if to.suffix == ENDING:
                 _pack(folder, Path(aside) / to.name, written)
                 folder = Path(aside) / to.name
             folder.replace(to)
     except OSError as error:
         raise CheckpointError(f"cannot write {to}: {error.strerror or error}. Choose another place.") from None
-    size = to.stat().st_size if to.suffix == ARCHIVE else written.num_bytes
+    size = to.stat().st_size if to.suffix == ENDING else written.num_bytes
     digest = manifest.digest(written.format())
     return (
         f"{source.name} at learner step {opened.learner_step:,} is now in {to}: {size / 1e3:,.0f} kB. "
@@ -85,18 +87,7 @@ def _write(folder: Path, loaded: Loaded, opened: Opened, half: bool) -> ExportMa
 
 def _config(loaded: Loaded, learner_step: int) -> str:
     """Returns config.yaml without the places and names of whoever trained it."""
-    defaults = {
-        "runtime": ("address",),
-        "run": ("directory", "checkpoints", "wandb", "wandb_project", "group_tag", "run_tag"),
-        "env": ("dmlab_level_cache",),
-    }
-    changed = {}
-    for section, names in defaults.items():
-        values = getattr(loaded.experiment, section)
-        fields = type(values).model_fields
-        changed[section] = values.model_copy(update={name: fields[name].default for name in names})
-    experiment = loaded.experiment.model_copy(update=changed)
-    return f"# Exported from {loaded.name} at learner step {learner_step}\n{dump(experiment)}"
+    return f"# Exported from {loaded.name} at learner step {learner_step}\n{dump(without_places(loaded.experiment))}"
 
 
 def _pack(folder: Path, archive: Path, written: ExportManifest) -> None:

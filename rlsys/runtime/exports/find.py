@@ -7,6 +7,7 @@ https://host/exported.zip         … elsewhere; s3:// and gs:// likewise, and f
 pong                              … that ships, unless a run has that name
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +19,15 @@ from rlsys.config import Loaded
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Opened
-from rlsys.runtime.checkpoints.storage import is_uri
+from rlsys.runtime.checkpoints.storage import STEP_NAME, is_uri
 from rlsys.runtime.exports import cache, manifest
+from rlsys.runtime.exports.archive import ENDING
+from rlsys.runtime.exports.settings import check_environments, without_places
 from rlsys.runtime.exports.shipped import folders
 from rlsys.types import Weights
+
+_FOLDER_NAME = re.compile(r"(?!\.)[\w. +-]{1,100}")
+"""Of what is played, as the folder of its results; anything else could be a path."""
 
 
 @dataclass(frozen=True)
@@ -69,24 +75,26 @@ class Trained:
         return opened
 
 
-def find(source: str, directory: str = "runs") -> Trained:
+def find(source: str, directory: str = "runs", *, trust: bool = False) -> Trained:
     """Finds what was trained; an export elsewhere is fetched.
 
     Args:
       source: see the module.
       directory: of all runs.
+      trust: whether an export may have modules imported, of which its environment comes. Runs are one's own.
 
     Raises:
       RlsysError: there is no such thing, it is damaged, or this version cannot read it.
     """
     path = Path(source)
     if is_uri(source):
-        return _export(cache.fetch(source), Path(urlsplit(source).path).stem, directory)
-    if path.suffix == cache.ARCHIVE and path.is_file():
-        return _export(cache.unpack(path), path.stem, directory)
+        return _export(cache.fetch(source), Path(urlsplit(source).path).stem, directory, trust)
+    if path.suffix == ENDING and path.is_file():
+        return _export(cache.unpack(path), path.stem, directory, trust)
     if (path / manifest.NAME).is_file():
-        return _export(path, path.absolute().name, directory)
-    if (path / "manifest.json").is_file() and (path.parent.parent / "config.yaml").is_file():
+        return _export(path, path.absolute().name, directory, trust)
+    is_step = STEP_NAME.fullmatch(path.absolute().name) is not None
+    if is_step and (path / "manifest.json").is_file() and (path.parent.parent / "config.yaml").is_file():
         return replace(_run(path.absolute().parent.parent), step=int(path.absolute().name))
     try:
         return _run(run_folder.find(source, directory))
@@ -94,7 +102,7 @@ def find(source: str, directory: str = "runs") -> Trained:
         shipped = folders().get(source)
         if shipped is None:
             raise
-    return _export(shipped, source, directory)
+    return _export(shipped, source, directory, trust)
 
 
 def find_run(source: str) -> Path:
@@ -104,7 +112,7 @@ def find_run(source: str) -> Path:
       CheckpointError: there is no such run, or it is an export.
     """
     path = Path(source)
-    if is_uri(source) or path.suffix == cache.ARCHIVE or (path / manifest.NAME).is_file():
+    if is_uri(source) or path.suffix == ENDING or (path / manifest.NAME).is_file():
         raise CheckpointError(
             f"'{source}' cannot be resumed: an export has weights, but no optimizer and no replay to go on with. "
             "Resume a run, or launch one that begins with these weights, where the algorithm has a setting for that."
@@ -133,7 +141,8 @@ def _run(folder: Path) -> Trained:
     return Trained(name, run_folder.load(folder), run_folder.checkpoints(folder), None, folder, is_run=True)
 
 
-def _export(folder: Path, name: str, directory: str) -> Trained:
+def _export(folder: Path, name: str, directory: str, trust: bool) -> Trained:
+    name = name if _FOLDER_NAME.fullmatch(name) else "export"
     found = manifest.verify(folder, name)
     try:
         loaded = replace(run_folder.load(folder), name=found.name)
@@ -141,5 +150,8 @@ def _export(folder: Path, name: str, directory: str) -> Trained:
         raise CheckpointError(
             f"export '{name}' was made by rlsys {found.made_by}; this is {__version__}, which cannot read it: {error}"
         ) from None
+    loaded = replace(loaded, experiment=without_places(loaded.experiment))
+    if not trust:
+        check_environments(loaded.experiment, name)
     output = Path(directory).absolute() / "exports" / name
     return Trained(name, loaded, Checkpoints(folder / "checkpoints", keep=1), found.learner_step, output, is_run=False)

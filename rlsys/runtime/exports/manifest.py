@@ -13,14 +13,37 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from rlsys.content import read_content
 from rlsys.errors import CheckpointError
-from rlsys.runtime.checkpoints.storage import FileRecord, digest_of
+from rlsys.json_tree import parse_json
+from rlsys.runtime.checkpoints.storage import FILE_NAME, STEP_NAME, FileRecord, digest_of
 
 NAME = "export.json"
 _VERSION = 1
-_PLAIN_PATH = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*")
-"""Below the folder: no file can be named outside of it."""
+MOST_MANIFEST_BYTES = 4 << 20
+MOST_FILES = 1_000
+_PATH = re.compile(rf"config\.yaml|checkpoints/{STEP_NAME.pattern}/(?:manifest\.json|{FILE_NAME.pattern})")
+"""What a file of an export can be called: none can be outside of it."""
+_SHOWN = 100
+_Line = Annotated[str, Field(pattern=r"^\P{C}{1,200}$")]
+"""Text that can be printed and written into a comment."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A manifest as it is written."""
+
+    version: int
+    name: _Line
+    algorithm: _Line
+    environment: _Line
+    learner_step: Annotated[int, Field(ge=0)]
+    made_by: _Line
+    files: tuple[FileRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -60,23 +83,44 @@ class ExportManifest:
           CheckpointError: it is something else, of another format, or names files that are not below it.
         """
         try:
-            body = json.loads(text)
-            version = body.pop("version")
-            if version != _VERSION:
-                raise CheckpointError(
-                    f"{where} is an export of format {version}, expected {_VERSION}. Use the version of rlsys that "
-                    "made it."
-                )
-            files = tuple(
-                FileRecord(str(file["path"]), int(file["size"]), str(file["sha256"])) for file in body["files"]
+            version = parse_json(text, dict[str, Any]).get("version")
+        except CheckpointError as error:
+            raise _no_export(where, str(error)) from None
+        if version != _VERSION:
+            raise CheckpointError(
+                f"{where} is an export of format {str(version)[:_SHOWN]}, expected {_VERSION}. Use the version of "
+                "rlsys that made it."
             )
-            found = cls(**{**body, "files": files, "learner_step": int(body["learner_step"])})
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise CheckpointError(f"{where} is no export: its {NAME} cannot be read. Export the run again.") from None
-        strange = [record.path for record in files if not _PLAIN_PATH.fullmatch(record.path)]
-        if strange:
-            raise CheckpointError(f"{where} names a file outside of the export: {strange[0]}. Do not use it.")
-        return found
+        try:
+            stored = parse_json(text, _Stored)
+            for record in stored.files:
+                record.check()
+        except CheckpointError as error:
+            raise _no_export(where, str(error)) from None
+        _check_names(stored.files, where)
+        return cls(stored.name, stored.algorithm, stored.environment, stored.learner_step, stored.made_by, stored.files)
+
+
+def _check_names(files: Sequence[FileRecord], where: str) -> None:
+    """Refuses files that no export has, above all those outside of it."""
+    if len(files) > MOST_FILES:
+        raise CheckpointError(
+            f"{where} names {len(files):,} files; an export has {MOST_FILES:,} at most. Do not use it."
+        )
+    paths = [record.path for record in files]
+    strange = next((path for path in paths if not _PATH.fullmatch(path)), None)
+    if strange is not None:
+        raise CheckpointError(f"{where} names a file outside of the export: {_printed(strange)}. Do not use it.")
+    if len(set(paths)) < len(paths):
+        raise CheckpointError(f"{where} names a file twice. Do not use it.")
+
+
+def _printed(path: str) -> str:
+    return path[:_SHOWN].encode("unicode_escape").decode()
+
+
+def _no_export(where: str, fact: str) -> CheckpointError:
+    return CheckpointError(f"{where} is no export: its {NAME} cannot be read ({fact}). Export the run again.")
 
 
 def digest(text: bytes) -> str:
@@ -91,9 +135,11 @@ def read(folder: Path) -> ExportManifest:
       CheckpointError: there is none, or it cannot be understood.
     """
     try:
-        text = (folder / NAME).read_bytes()
-    except OSError:
+        text = read_content(folder / NAME, MOST_MANIFEST_BYTES)
+    except FileNotFoundError:
         raise CheckpointError(f"{folder} has no {NAME}, so it is no export. Make one with 'rlsys export'.") from None
+    except OSError as error:
+        raise CheckpointError(f"{folder / NAME} cannot be read: {error.strerror or error}. Get it again.") from None
     return ExportManifest.parse(text, str(folder))
 
 
@@ -109,6 +155,8 @@ def verify(folder: Path, where: str) -> ExportManifest:
     """
     found = read(folder)
     for record in found.files:
+        if not (folder / record.path).resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(f"{where}: {record.path} is a link to a file outside of the export. Do not use it.")
         wrong = what_is_wrong(folder / record.path, record)
         if wrong:
             raise CheckpointError(f"{where}: {record.path} {wrong}. Get the export again.")
@@ -118,6 +166,8 @@ def verify(folder: Path, where: str) -> ExportManifest:
 def what_is_wrong(path: Path, record: FileRecord) -> str:
     """Returns what is wrong with a file; the empty string if nothing is."""
     try:
+        if not path.is_file():
+            return "is missing"
         size = path.stat().st_size
         if size != record.size:
             return f"has {size:,} bytes, expected {record.size:,}"
