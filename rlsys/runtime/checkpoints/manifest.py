@@ -78,6 +78,8 @@ class Manifest:
         try:
             stored = parse_json(text, _Stored)
             metrics = decode(stored.metrics, {})
+            for record in stored.files:
+                record.check()
         except CheckpointError as error:
             raise CheckpointError(f"{NAME} {error}") from None
         _check_files(stored.files)
@@ -90,7 +92,6 @@ def _check_files(files: Sequence[FileRecord]) -> None:
         if count > 1:
             raise CheckpointError(f"{NAME} names {path} {count} times")
     for record in files:
-        record.check()
         if not FILE_NAME.fullmatch(record.path):
             raise CheckpointError(f"{NAME} names a file outside of the checkpoint: {record.path!r}")
         if record.source and not SOURCE_NAME.fullmatch(record.source):

@@ -46,7 +46,7 @@ class FileRecord:
         """Refuses what can be true of no file. Raises CheckpointError with the bare fact."""
         if self.size < 0 or not _DIGEST.fullmatch(self.sha256):
             raise CheckpointError(
-                f"{self.path!r} has size {self.size} and sha256 {self.sha256[:64]!r}, which no file has"
+                f"says that {self.path!r} has size {self.size} and sha256 {self.sha256[:64]!r}, which no file has"
             )
 
 

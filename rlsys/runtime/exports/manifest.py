@@ -120,7 +120,7 @@ def _printed(path: str) -> str:
 
 
 def _no_export(where: str, fact: str) -> CheckpointError:
-    return CheckpointError(f"{where} is no export: its {NAME} cannot be read ({fact}). Export the run again.")
+    return CheckpointError(f"{where} is no export: its {NAME} cannot be read. It {fact}. Export the run again.")
 
 
 def digest(text: bytes) -> str:
