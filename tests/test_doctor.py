@@ -101,8 +101,12 @@ def test_a_small_machine_is_warned_about(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_numba_cache_that_cannot_be_written_is_warned_about(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert [finding.verdict for finding in doctor.check_numba_cache()] == ["ok"]
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "none"))
-    assert [finding.verdict for finding in doctor.check_numba_cache()] == ["warn"]
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file" / "none"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (found,) = doctor.check_numba_cache()
+    assert (found.verdict, found.found) == ("warn", f"NUMBA_CACHE_DIR = {tmp_path}/file/none cannot be written")
+    assert found.advice.startswith(f"{tmp_path}/cache/rlsys/numba is used instead.")
 
 
 @pytest.mark.parametrize(

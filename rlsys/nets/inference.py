@@ -16,10 +16,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlsys.compiled import njit
 from rlsys.errors import WorkerError
 from rlsys.nets.scaling import MIN_SPAN, min_max_scale
 from rlsys.ops.support import support_mean

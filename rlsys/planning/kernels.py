@@ -9,8 +9,8 @@ Shape legend: B roots, N nodes per root (simulations + 1), A actions, R nodes of
 import math
 
 import numpy as np
-from numba import njit
 
+from rlsys.compiled import njit
 from rlsys.types import Array
 
 EDGE = np.dtype(

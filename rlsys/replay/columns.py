@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Sequence
 
 import lz4.block
-import numba
 import numpy as np
 
 from rlsys.api import Saved
+from rlsys.compiled import njit
 from rlsys.errors import CheckpointError
 from rlsys.types import Array, ArraySpec
 
@@ -217,20 +217,20 @@ def _payload(packed: Sequence[bytes]) -> int:
     return sum(len(row) + _OBJECT_BYTES for row in packed if row)
 
 
-@numba.njit(cache=True, inline="always")
+@njit(cache=True, inline="always")
 def _copy(source: Array, target: Array) -> None:
     # A loop over two slices becomes one vectorised copy; indices computed inside it would not.
     for i in range(len(source)):
         target[i] = source[i]
 
 
-@numba.njit(cache=True, inline="always")
+@njit(cache=True, inline="always")
 def _zero(target: Array) -> None:
     for i in range(len(target)):
         target[i] = 0
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _copy_windows(rows_NX: Array, slots_B: Array, num_valid_B: Array, windows_BLKX: Array) -> None:
     """Copies the valid rows of each window in one piece; K is 1."""
     row_bytes = rows_NX.shape[1]
@@ -244,7 +244,7 @@ def _copy_windows(rows_NX: Array, slots_B: Array, num_valid_B: Array, windows_BL
         _zero(windows_BY[b, num_bytes:])
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _copy_stacks(rows_NX: Array, slots_B: Array, num_valid_B: Array, origin_B: Array, windows_BLKX: Array) -> None:
     """Copies, for each valid row t of each window, the rows t - K + 1 to t, but none from before the origin."""
     batch_size, length, num_stack, _ = windows_BLKX.shape

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
-from numba import njit
 
 from rlsys.api import ReplayNotReady, Saved, SegmentSpec, TableSpec
+from rlsys.compiled import njit
 from rlsys.errors import ConfigError, ReplayError
 from rlsys.replay import schema
 from rlsys.replay.sources import SeenSources

@@ -7,9 +7,9 @@ are seven levels. A node is always recomputed from its children, in one fixed or
 difference: nothing drifts, and equal leaves give equal sums whatever came before.
 """
 
-import numba
 import numpy as np
 
+from rlsys.compiled import njit
 from rlsys.types import Array
 
 _WIDTH = 8
@@ -80,7 +80,7 @@ def _padded(size: int) -> int:
     return -(-max(size, 1) // _WIDTH) * _WIDTH
 
 
-@numba.njit(cache=True, inline="always")
+@njit(cache=True, inline="always")
 def _sum_children(nodes: Array, first: int) -> float:
     total: float = ((nodes[first] + nodes[first + 1]) + (nodes[first + 2] + nodes[first + 3])) + (
         (nodes[first + 4] + nodes[first + 5]) + (nodes[first + 6] + nodes[first + 7])
@@ -88,7 +88,7 @@ def _sum_children(nodes: Array, first: int) -> float:
     return total
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _refresh_range(nodes: Array, offsets: Array, start: int, stop: int) -> None:
     """Recomputes every ancestor of the leaves from `start` to `stop - 1`."""
     if stop <= start:
@@ -101,7 +101,7 @@ def _refresh_range(nodes: Array, offsets: Array, start: int, stop: int) -> None:
             nodes[offsets[level] + node] = _sum_children(nodes, offsets[level - 1] + node * _WIDTH)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _set(nodes: Array, offsets: Array, path: Array, priorities: Array) -> None:
     """Sets the leaves in `path` (overwritten) and recomputes their ancestors, level by level.
 
@@ -121,7 +121,7 @@ def _set(nodes: Array, offsets: Array, path: Array, priorities: Array) -> None:
         count = kept
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _descend(nodes: Array, offsets: Array, positions: Array, leaves: Array) -> None:
     """Walks all positions (overwritten) down together, a level at a time, so that their cache misses overlap."""
     for level in range(len(offsets) - 2, -1, -1):

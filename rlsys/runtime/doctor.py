@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
+from rlsys.compiled_cache import VARIABLE, choose_cache
 from rlsys.config import EnvConfig, RuntimeConfig
 from rlsys.errors import RlsysError
 from rlsys.runtime.metrics.sinks import has_wandb_login
@@ -166,15 +167,18 @@ def check_machine() -> Iterator[Finding]:
 
 def check_numba_cache() -> Iterator[Finding]:
     """Where compiled search and sum trees are kept between processes."""
-    asked = os.environ.get("NUMBA_CACHE_DIR")
-    package = Path(__file__).parent.parent
-    places = [Path(asked)] if asked else [package, Path.home()]
-    place = next((place for place in places if os.access(place, os.W_OK)), None)
-    if place is not None:
-        yield Finding("ok", "numba cache", f"{place} can be written")
+    asked = os.environ.get(VARIABLE)
+    place = choose_cache()
+    if place is None:
+        advice = f"Every process compiles again: set {VARIABLE} to a folder that can be written."
+        yield Finding(
+            "warn", "numba cache", "neither the package, nor home, nor a temporary folder can be written", advice
+        )
+    elif asked and place != Path(asked):
+        advice = f"{place} is used instead. Correct {VARIABLE}, or leave it out."
+        yield Finding("warn", "numba cache", f"{VARIABLE} = {asked} cannot be written", advice)
     else:
-        advice = "Every process compiles again: set NUMBA_CACHE_DIR to a folder that exists and can be written."
-        yield Finding("warn", "numba cache", f"{places[-1]} cannot be written", advice)
+        yield Finding("ok", "numba cache", f"{place} can be written")
 
 
 def check_ffmpeg() -> Iterator[Finding]:

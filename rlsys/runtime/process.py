@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from rlsys.compiled_cache import choose_cache
+
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # idle torch threads sleep rather than spin
     "GOMP_SPINCOUNT": "0",
@@ -22,6 +24,7 @@ def prepare(*, exact: bool = False) -> None:
         to the last bit; MKL's fastest products are not.
     """
     os.umask(0o077)
+    choose_cache()  # numba's, which reads it when it is imported, here and in children
     variables = dict(ENVIRONMENT)
     if exact:
         variables["MKL_CBWR"] = "AVX512,STRICT" if _has_avx512() else "AVX2,STRICT"

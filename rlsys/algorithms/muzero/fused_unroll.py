@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rlsys.algorithms.muzero.networks import DYNAMICS_GRADIENT, HIDDEN_SIZE, FCNetwork, Perceptron, Unroll
+from rlsys.compiled import njit
 from rlsys.nets.scaling import MIN_SPAN
 from rlsys.types import Array
 

@@ -8,13 +8,13 @@ the cache is compared again whenever it is used, so that a damaged file is fetch
 import contextlib
 import fcntl
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
 
+from rlsys import places
 from rlsys.errors import CheckpointError
 from rlsys.runtime.checkpoints.storage import FileRecord, join
 from rlsys.runtime.exports import manifest
@@ -30,7 +30,7 @@ _ContentOf = Callable[[FileRecord], Iterable[bytes]]
 
 def cache_folder() -> Path:
     """Returns where exports are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlsys" / "exports"
+    return places.cache_folder("exports")
 
 
 def fetch(uri: str) -> Path:
