@@ -14,14 +14,15 @@ one for IMPALA. PPO, ours and RLlib's, learns from each decision in three epochs
 """
 
 import argparse
+import itertools
 import statistics
-import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from common import append_rows, json_option
+from live_run import check_limits, run_to_the_end
+from rows import Implausible, json_option, positive, publish
 
 from rlsys import config
 from rlsys.runtime.metrics.rows import read_metrics
@@ -54,6 +55,8 @@ _SETTINGS = (
     "run.video=false",
     "run.run_tag=measured",
 )
+_LEAST_TRAINED = 0.5
+"""Share of its seconds in which a run has to have acted; what is missing went into its start."""
 _MOST_START_S = 300.0
 """Seconds that a run may take to start and to end."""
 
@@ -94,7 +97,7 @@ def train(system: str, task: str, seconds: float) -> Speed:
     """Runs the command line for so many seconds of training and reads its metrics.
 
     Raises:
-      RuntimeError: the run failed; the message is what it printed last.
+      Implausible: the run failed, or ended before so many seconds.
     """
     name = f"{system}-{task}"
     with tempfile.TemporaryDirectory() as directory:
@@ -106,32 +109,35 @@ def train(system: str, task: str, seconds: float) -> Speed:
             f"run.directory={directory}",
             *_ALIKE.get(name, ()),
         ]
-        command = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", name, *overrides]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _MOST_START_S, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{name} ended with status {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
+        run_to_the_end(["launch", name, *overrides], seconds + _MOST_START_S)
         rows = read_metrics(Path(directory) / name / "measured")
-    return speed(rows, _rows_per_update(name, task))
+    return speed(rows, _rows_per_update(name, task), seconds)
 
 
-def speed(rows: list[dict[str, float]], rows_per_update: int) -> Speed:
+def speed(rows: list[dict[str, float]], rows_per_update: int, seconds: float) -> Speed:
     """Returns the speed after the first third of the time that the rows with decisions cover.
 
     Args:
       rows: of metrics.jsonl.
       rows_per_update: that an update takes in; 0 where the rows say what was taken in.
+      seconds: that it was to train.
 
     Raises:
-      RuntimeError: fewer than two rows lie behind the first third.
+      Implausible: the rows cover too little of that, fewer than two lie behind the first third, or nothing was done.
     """
     rows = [row for row in rows if row["env_steps"] > 0]
-    if rows:
-        begin = rows[0]["time_s"] + (rows[-1]["time_s"] - rows[0]["time_s"]) / 3
-        rows = [row for row in rows if row["time_s"] >= begin]
+    trained_s = rows[-1]["time_s"] - rows[0]["time_s"] if rows else 0.0
+    if trained_s < _LEAST_TRAINED * seconds:
+        raise Implausible(
+            f"a run trained for {trained_s:.0f} of {seconds:.0f} s; nothing is kept. Give more --seconds."
+        )
+    rows = [row for row in rows if row["time_s"] >= rows[0]["time_s"] + trained_s / 3]
     if len(rows) < 2:
-        raise RuntimeError("too few rows of metrics to measure; give more --seconds")
+        raise Implausible("a run has too few rows of metrics to be measured; nothing is kept. Give more --seconds.")
     passed = rows[-1]["time_s"] - rows[0]["time_s"]
     decisions = (rows[-1]["env_steps"] - rows[0]["env_steps"]) / passed
+    if decisions <= 0.0:
+        raise Implausible("a run decided nothing after the first third of its time; nothing is kept. Measure again.")
     if rows_per_update:
         return Speed(decisions, (rows[-1]["learner_step"] - rows[0]["learner_step"]) * rows_per_update / passed)
     taken_in = [row["throughput/trained_rows_per_s"] for row in rows[1:]]
@@ -177,21 +183,25 @@ def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ours", choices=_SYSTEMS, default="impala", help="which of ours (default: impala)")
-    parser.add_argument("--seconds", type=float, default=90.0, help="of training in each run (default: 90)")
-    parser.add_argument("--turns", type=int, default=3, help="runs of each system on each task (default: 3)")
+    parser.add_argument("--seconds", type=positive(float), default=90.0, help="of training in each run (default: 90)")
+    parser.add_argument("--turns", type=positive(int), default=3, help="runs of each system on each task (default: 3)")
     parser.add_argument("--tasks", nargs="+", choices=_ENVIRONMENTS, default=list(_ENVIRONMENTS), help="default: all")
     json_option(parser)
     options = parser.parse_args()
+    for system, task in itertools.product(_SYSTEMS[options.ours], options.tasks):
+        check_limits(f"{system}-{task}", _ALIKE.get(f"{system}-{task}", ()), seconds=options.seconds)
     rows = measure(_SYSTEMS[options.ours], options.tasks, options.seconds, options.turns)
-    print(f"{'':8} {'':12} {'workers':>9} {'decisions/s':>12} {'ratio':>6} {'rows/s':>9} {'ratio':>6}")
-    for row in rows:
-        print(
-            f"{row.task:8} {row.system:12} {row.workers:3} × {row.environments:3} {row.decisions_per_s:12,.0f} "
-            f"{row.decisions_ratio:6.2f} {row.rows_per_s:9,.0f} {row.rows_ratio:6.2f}"
-        )
+    header = f"{'':8} {'':12} {'workers':>9} {'decisions/s':>12} {'ratio':>6} {'rows/s':>9} {'ratio':>6}"
     command = f"python benchmarks/baselines.py --ours {options.ours} --seconds {options.seconds:g}"
     command += f" --turns {options.turns} --tasks {' '.join(options.tasks)}"
-    append_rows(options.json, map(asdict, rows), command=command)
+    publish(options.json, rows, _line, header=header, command=command)
+
+
+def _line(row: Row) -> str:
+    return (
+        f"{row.task:8} {row.system:12} {row.workers:3} × {row.environments:3} {row.decisions_per_s:12,.0f} "
+        f"{row.decisions_ratio:6.2f} {row.rows_per_s:9,.0f} {row.rows_ratio:6.2f}"
+    )
 
 
 if __name__ == "__main__":

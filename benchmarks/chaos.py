@@ -35,18 +35,19 @@ from statistics import mean, median
 from typing import Any
 
 import psutil
-from common import append_rows, json_option
+from live_run import check_limits
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster as Raylets
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
-from rich.console import Console
-from rich.table import Table
+from rows import Implausible, json_option, positive, publish
 
 _ROLE = "rlsys.io/role"
 _OBJECT_STORE_BYTES = 300_000_000
 _PAUSE_S = 5.0
 """Longer without progress counts as an interruption."""
 _PATIENCE_S = 300.0
+_FIRST_STEP = 200
+"""Of the learner, from which on there are faults."""
 _MEAN_OF = 5
 """Samples; workers report at different times."""
 _DISK_MIB = 512
@@ -277,7 +278,9 @@ class Chaos:
             for item in [item for item in self._later if item[0] <= time.monotonic()]:
                 self._later.remove(item)
                 item[1]()
-            if self._run.driver.poll() is not None:
+            if (status := self._run.driver.poll()) is not None:
+                if status == 0:
+                    raise Implausible("the run came to its end among the faults; nothing is kept. Give it more steps.")
                 self._run.resume()
             time.sleep(0.2)
 
@@ -407,21 +410,30 @@ def summarise(faults: list[Fault]) -> list[dict[str, Any]]:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--minutes", type=positive(float), default=20.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--every", type=float, default=10.0, help="mean seconds from a recovery to the next fault")
+    parser.add_argument(
+        "--every", type=positive(float), default=10.0, help="mean seconds from a recovery to the next fault"
+    )
     parser.add_argument("--experiment", choices=sorted(_OF), default="muzero-cartpole")
     json_option(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
     told = [f"--minutes {options.minutes:g}", f"--seed {options.seed}", f"--experiment {options.experiment}"]
     command = " ".join(["python benchmarks/chaos.py", *told, *options.overrides])
+    check_limits(
+        options.experiment,
+        [*_SETTINGS, *_OF[options.experiment], *options.overrides],
+        seconds=60.0 * options.minutes,
+        steps=_FIRST_STEP,
+    )
     with _disk() as directory, tempfile.TemporaryDirectory() as state:
         cluster = Cluster(Path(state))
         run = Run(options.experiment, directory, Path(state) / "console.txt", cluster.address, options.overrides)
         try:
-            while (first := run.look()) is None or first.learner_steps < 200:
-                assert run.driver.poll() is None, run.console.read_text()
+            while (first := run.look()) is None or first.learner_steps < _FIRST_STEP:
+                if run.driver.poll() is not None:
+                    raise Implausible("the run ended before the first fault; nothing is kept.")
                 time.sleep(1)
             chaos = Chaos(cluster, run, random.Random(options.seed))
             chaos.rage(options.minutes, options.every)
@@ -433,13 +445,16 @@ def main() -> None:
         last = run.look()
         assert last is not None
     rows = summarise(chaos.faults)
-    table = Table("fault", "times", "not recovered", "median s", "max s", "rows lost", "updates lost", "env steps lost")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console(width=140).print(table)
-    print(f"{len(chaos.faults)} faults, {run.resumes} resumes; {last.learner_steps} updates, {last.env_steps} steps")
     tags = {"what": f"chaos, {options.experiment}", "state": cluster.state}
-    append_rows(options.json, ({**tags, **row} for row in rows), command=command)
+    titles = f"{'fault':40} {'times':>5} {'not back':>8} {'median s':>8} {'max s':>8}  rows, updates, env steps lost"
+    publish(options.json, ({**tags, **row} for row in rows), _line, header=titles, command=command)
+    print(f"{len(chaos.faults)} faults, {run.resumes} resumes; {last.learner_steps} updates, {last.env_steps} steps")
+
+
+def _line(row: dict[str, Any]) -> str:
+    lost = ", ".join(f"{row[f'{name}_lost']:,}" for name in ("rows", "learner_steps", "env_steps"))
+    median_s, max_s = (str(row[name]) for name in ("median_s", "max_s"))
+    return f"{row['fault']:40} {row['times']:5} {row['not_recovered']:8} {median_s:>8} {max_s:>8}  {lost}"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ shards, did nothing else than copy what is to be written.
 
 import argparse
 import asyncio
-import json
 import shutil
 import tempfile
 import threading
@@ -26,7 +25,8 @@ from typing import Any
 
 import numpy as np
 import ray
-from common import append_rows, json_option
+from live_run import check_limits
+from rows import Implausible, json_option, positive, publish
 from segments import random_segment
 
 from rlsys import config, registry
@@ -45,15 +45,17 @@ _ROW_BYTES = 162
 """Observation 128, action 8, reward 4, two flags, visit distribution 16, value 4."""
 _SEGMENTS_PER_CALL = 20
 _IDLE_S = 10.0
+_LEAST_TRAINED = 0.75
+"""Share of its minutes that a run has to have trained."""
 
 
 def main() -> None:
     """Measures one or the other and prints, or appends, its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gigabytes", type=float, default=1.0, help="rows of all shards together")
-    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--gigabytes", type=positive(float), default=1.0, help="rows of all shards together")
+    parser.add_argument("--shards", type=positive(int), default=2)
     parser.add_argument("--run", help="an experiment to launch instead")
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--minutes", type=positive(float), default=5.0)
     json_option(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -63,9 +65,7 @@ def main() -> None:
     else:
         rows = measure_shards(options.gigabytes, options.shards)
         command = f"python benchmarks/checkpoints.py --gigabytes {options.gigabytes:g} --shards {options.shards}"
-    for row in rows:
-        print(json.dumps(row))
-    append_rows(options.json, rows, command=" ".join([command, *options.overrides]))
+    publish(options.json, rows, command=" ".join([command, *options.overrides]))
 
 
 def measure_shards(gigabytes: float, num_shards: int) -> list[dict[str, Any]]:
@@ -114,10 +114,14 @@ def measure_shards(gigabytes: float, num_shards: int) -> list[dict[str, Any]]:
 
 def measure_run(name: str, minutes: float, overrides: list[str]) -> dict[str, Any]:
     """Launches an experiment; returns which share of their time its learner and its shards copied something."""
+    check_limits(name, overrides, seconds=60.0 * minutes)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         settings = [*overrides, f"run.minutes={minutes}", f"run.directory={folder}", "run.wandb=disabled"]
         launch(config.load(name, overrides=settings), inline=False, resume=None, overrides=settings)
         rows = read_metrics(next(Path(folder).glob("*/*")))
+    trained_s = rows[-1]["time_s"] if rows else 0.0
+    if trained_s < _LEAST_TRAINED * 60.0 * minutes:
+        raise Implausible(f"{name} trained for {trained_s:.0f} s of {minutes:g} minutes; nothing is kept.")
     shares = mean_row((1.0, row) for row in rows if "throughput/updates_per_s" in row)
     return {
         "what": f"checkpoints of {name}",

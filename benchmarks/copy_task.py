@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import append_rows, json_option
 from matplotlib.figure import Figure
+from rows import json_option, positive, publish
 
 from rlsys.nets.elstm import ELSTMCore
 from rlsys.nets.lstm import LSTMCore
@@ -34,6 +34,9 @@ from rlsys.testing.copy_learner import CopyLearner, CopyLearnerConfig
 from rlsys.testing.copy_task import NUM_TOKENS, CopyExamples, copy_examples
 
 _METHODS = ("rtrl-online", "rtrl-sequence", "truncated", "full", "lstm")
+_HEADER = (
+    f"{'method':14} {'span':>4} {'seed':>4} {'batches':>8} {'updates':>8} {'CPU s':>7} {'bits':>7} {'sequences':>9}"
+)
 _NUM_HELD_OUT, _HELD_OUT_SEED = 1000, 10**6
 
 
@@ -172,11 +175,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-2)
     parser.add_argument("--forget-bias", type=float, default=0.0)
-    parser.add_argument("--seconds", type=float, default=45.0, help="CPU time per run")
-    parser.add_argument("--evaluations", type=int, default=15)
+    parser.add_argument("--seconds", type=positive(float), default=45.0, help="CPU time per run")
+    parser.add_argument("--evaluations", type=positive(int), default=15)
     json_option(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the rows of the JSON file, or else of this run")
     return parser.parse_args()
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['method']:14} {row['span']:4} {row['seed']:4} {row['batches']:8} {row['updates']:8} {row['cpu_s']:7.1f} "
+        f"{row['bits']:7.2%} {row['sequences']:9.2%}"
+    )
 
 
 def _command(options: argparse.Namespace, method: str, seed: int) -> str:
@@ -194,20 +204,13 @@ def main() -> None:
     torch.set_num_threads(1)
     task = Task(**{name: getattr(options, name) for name in Task.__dataclass_fields__})
     rows: list[dict[str, Any]] = []
-    print(
-        f"{'method':14} {'span':>4} {'seed':>4} {'batches':>8} {'updates':>8} {'CPU s':>7} {'bits':>7} {'sequences':>9}"
-    )
     for seed in options.seeds:
         for method in options.methods:
             start = time.monotonic()
             row = run(method, options.span, task, seed)
-            print(
-                f"{row.method:14} {row.span:4} {row.seed:4} {row.batches:8} {row.updates:8} {row.cpu_s:7.1f} "
-                f"{row.bits:7.2%} {row.sequences:9.2%}",
-                flush=True,
-            )
             rows.append(asdict(row) | asdict(task) | {"wall_s": round(time.monotonic() - start, 1)})
-            append_rows(options.json, rows[-1:], command=_command(options, method, seed), torch=torch.__version__)
+            origin = {"command": _command(options, method, seed), "torch": torch.__version__}
+            publish(options.json, rows[-1:], _line, header="" if len(rows) > 1 else _HEADER, **origin)
     if options.plot is not None:
         if options.json is not None:
             rows = [json.loads(line) for line in options.json.read_text().splitlines()]

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/environments.py [--json FILE]
 
-Actions are uniformly random and the same on both sides. `share` is what is left of the simulator's own rate when its
+Actions are uniformly random and the same on both sides. `ratio` is what is left of the simulator's own rate when its
 steps are checked, its episodes begun again, and its games counted. Bare Atari is the emulator with what the observation
 needs (RAM; or the maximum of two screens, shrunk), bare ProcGen is gym3's `act` and `observe` on the same games. R2AC's
 wrappers wait and press FIRE at the start of an episode, which the bare emulator does not: a tenth of all frames. Both
@@ -12,12 +12,12 @@ sides take turns, and each figure is the best of its turns: whatever else a mach
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import cv2
 import gymnasium
 import numpy as np
-from common import append_rows, json_option
+from rows import json_option, publish
 
 from rlsys.config import EnvConfig
 from rlsys.envs.atari import AtariGame
@@ -39,7 +39,7 @@ class Row:
     steps_per_s: float
     bare: str
     bare_steps_per_s: float
-    share: float
+    ratio: float
 
 
 def _rate(work: Callable[[], None], steps: int) -> float:
@@ -160,13 +160,14 @@ def main() -> None:
     json_option(parser)
     path = parser.parse_args().json
     cv2.setNumThreads(1)
-    rows = measure()
-    for row in rows:
-        print(
-            f"{row.what:30} x {row.environments:2} {row.steps_per_s:>11,.0f} steps/s   "
-            f"{row.bare:21} {row.bare_steps_per_s:>11,.0f}   share {row.share:6.2f}"
-        )
-    append_rows(path, map(asdict, rows), command=_COMMAND)
+    publish(path, measure(), _line, command=_COMMAND)
+
+
+def _line(row: Row) -> str:
+    return (
+        f"{row.what:30} x {row.environments:2} {row.steps_per_s:>11,.0f} steps/s   "
+        f"{row.bare:21} {row.bare_steps_per_s:>11,.0f}   ratio {row.ratio:6.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ included. Precision is bfloat16 where the device multiplies it. Works take turns
 """
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from clock import shortest_s
-from common import append_rows, json_option
+from rows import json_option, publish
 from rtrl import PreparedReplay
 
 from rlsys.algorithms.impala.config import ImpalaConfig
@@ -82,9 +82,11 @@ def main() -> None:
     torch.set_num_threads(1)
     for stem in ("nature", "deep"):
         for kind in _KINDS:
-            for row in measure(stem, kind, options.device):
-                print(f"{row.what:62} {row.per_s:12,.0f} per second {row.call_ms:9.2f} ms")
-                append_rows(options.json, [asdict(row)], command="python benchmarks/impala.py")
+            publish(options.json, measure(stem, kind, options.device), _line, command="python benchmarks/impala.py")
+
+
+def _line(row: Row) -> str:
+    return f"{row.what:62} {row.per_s:12,.0f} per second {row.call_ms:9.2f} ms"
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import ray
-from common import append_rows, json_option
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+from rows import Implausible, json_option, positive, publish
 
 from rlsys.config import load
 from rlsys.runtime.launch import launch
@@ -40,6 +40,9 @@ _FAMILIES = {
     "ppo": ["ppo-cartpole", "run.training_steps=1000000000"],
 }
 _EVERY_S = 60.0
+_LEAST_MINUTES = 8.0
+_LEAST_WATCHED = 0.75
+"""Share of its minutes in which the run has to have been there."""
 _MIB = 2**20
 
 
@@ -117,11 +120,15 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family", choices=_FAMILIES)
-    parser.add_argument("--workers", type=int, default=48)
-    parser.add_argument("--minutes", type=float, default=120.0)
+    parser.add_argument("--workers", type=positive(int), default=48)
+    parser.add_argument("--minutes", type=positive(float), default=120.0)
     json_option(parser)
     parser.add_argument("--data", type=Path, metavar="FILE", help="write every sample to this file")
     options = parser.parse_args()
+    if options.minutes < _LEAST_MINUTES:
+        raise Implausible(
+            f"--minutes {options.minutes:g} have too few samples for a line; give at least {_LEAST_MINUTES:g}."
+        )
     name, *settings = _FAMILIES[options.family]
     with tempfile.TemporaryDirectory() as directory:
         settings += [f"run.directory={directory}", f"run.minutes={options.minutes}", *_SLOW, *_QUIET]
@@ -130,6 +137,9 @@ def main() -> None:
         watch.start()
         launch(load(name, "laptop", settings), inline=False, resume=None, overrides=settings)
         watch.stop()
+    watched = watch.samples[-1]["minutes"] if watch.samples else 0.0
+    if watched < _LEAST_WATCHED * options.minutes:
+        raise Implausible(f"the run was there for {watched:.0f} of {options.minutes:g} minutes; nothing is kept.")
     first = watch.samples[len(watch.samples) // 4]
     row = {
         "what": f"memory of {options.workers} rollout workers over {options.minutes:g} minutes, {options.family}",
@@ -138,9 +148,9 @@ def main() -> None:
         "samples": len(watch.samples),
     }
     command = f"python benchmarks/leaks.py {options.family} --workers {options.workers} --minutes {options.minutes:g}"
-    print(json.dumps(row, indent=1))
-    append_rows(options.json, [row], command=command)
-    append_rows(options.data, watch.samples)
+    publish(options.json, [row], command=command)
+    if options.data is not None:
+        options.data.write_text("".join(json.dumps(sample) + "\n" for sample in watch.samples))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import argparse
 import functools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from common import append_rows, json_option
+from rows import json_option, publish
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.learner import MuZeroLearner
@@ -192,13 +192,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     json_option(parser)
     path = parser.parse_args().json
-    rows = measure()
-    for row in rows:
-        print(
-            f"{row.what:55} {row.value:>7.1f} {row.unit}/s   to reach {row.target:.0f}   "
-            f"{row.share:.0%} of the products' bound {row.bound:.1f}   {row.peer}"
-        )
-    append_rows(path, map(asdict, rows), command=_COMMAND)
+    publish(path, measure(), _line, command=_COMMAND)
+
+
+def _line(row: Row) -> str:
+    return (
+        f"{row.what:55} {row.value:>7.1f} {row.unit}/s   to reach {row.target:.0f}   "
+        f"{row.share:.0%} of the products' bound {row.bound:.1f}   {row.peer}"
+    )
 
 
 if __name__ == "__main__":

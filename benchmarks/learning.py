@@ -16,7 +16,9 @@ from typing import Any
 
 import yaml
 from matplotlib.figure import Figure
+from rows import Implausible, check
 
+from rlsys.runtime import presence
 from rlsys.runtime.metrics.rows import read_metrics
 
 _RESULTS = Path(__file__).parent / "results" / "learning"
@@ -27,7 +29,15 @@ _CURVES = ("episodes/return", "evaluation/return")
 
 
 def summarise(folder: Path) -> dict[str, Any]:
-    """Returns what is worth keeping of one run."""
+    """Returns what is worth keeping of one run.
+
+    Raises:
+      Implausible: it still trains, has failed, or has learned nothing.
+    """
+    seen = presence.look(folder)
+    if seen is None or seen.state != "done":
+        state = "no run" if seen is None else f"'{seen.state}'"
+        raise Implausible(f"{folder} is {state}; a curve is kept of a run that has ended. Nothing is written.")
     rows = read_metrics(folder)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     versions = json.loads((folder / "versions.json").read_text())
@@ -35,7 +45,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     curves = {name: _thin([row for row in rows if row.get(name) is not None], name) for name in _CURVES}
     last = rows[-1]
     words = (folder / "config.yaml").read_text().splitlines()[0].removeprefix("# ").split()
-    return {
+    kept = {
         "command": " ".join(word for word in words if not word.startswith(_OF_NO_INTEREST)),
         "run": f"{folder.parent.name}/{folder.name}",
         "seed": config["run"]["seed"],
@@ -48,6 +58,8 @@ def summarise(folder: Path) -> dict[str, Any]:
         "curves": curves,
         **_comparisons(rows),
     }
+    check({name: kept[name] for name in ("run", "wall_minutes", "env_steps", "learner_steps", "curves")})
+    return kept
 
 
 def _comparisons(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,14 +12,14 @@ import argparse
 import itertools
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from live_run import run_to_the_end
 from matplotlib.figure import Figure
+from rows import Implausible, check, positive
 
 from rlsys.runtime.metrics.rows import read_metrics
 
@@ -58,14 +58,20 @@ def launch(cell: Cell, directory: Path) -> Path:
     folder = directory / "r2ac-tmaze" / f"d{delay}-T{length}-{gradient}-s{seed}"
     if not folder.exists():
         where = [f"run.directory={directory}", f"run.run_tag={folder.name}", "run.wandb=disabled"]
-        command = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", "r2ac-tmaze", "--inline"]
-        subprocess.run([*command, *overrides(cell), *where], check=True, stdout=subprocess.DEVNULL)
+        run_to_the_end(["launch", "r2ac-tmaze", "--inline", *overrides(cell), *where])
     return folder
 
 
 def summarise(cell: Cell, folder: Path) -> dict[str, Any]:
-    """Returns what is worth keeping of one run."""
+    """Returns what is worth keeping of one run.
+
+    Raises:
+      Implausible: it has not come to its end.
+    """
     rows = [row for row in read_metrics(folder) if row.get("episodes/return") is not None]
+    reached = rows[-1]["env_steps"] if rows else 0
+    if reached < _ENV_STEPS:
+        raise Implausible(f"{folder} is at step {reached:,} of {_ENV_STEPS:,}; remove it, and it is run again.")
     delay, length, gradient, seed = cell
     last = [row["episodes/return"] for row in rows if row["env_steps"] > 0.9 * rows[-1]["env_steps"]]
     every = max(1, -(-len(rows) // _POINTS))
@@ -109,7 +115,7 @@ def plot(runs: list[dict[str, Any]]) -> Figure:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=positive(int), default=3)
     parser.add_argument("--directory", type=Path, default=Path("runs"), help="where the runs are, or will be")
     parser.add_argument("--dry", action="store_true", help="only keep what has been run")
     options = parser.parse_args()
@@ -121,8 +127,10 @@ def main() -> None:
         if not options.dry:
             folder = launch(cell, options.directory)
         if (folder / "metrics.jsonl").exists():
-            runs.append(summarise(cell, folder))
+            runs.append(check(summarise(cell, folder)))
             print(f"{folder.name:24} {runs[-1]['final_return']:6.3f} after {runs[-1]['wall_minutes']} minutes")
+    if not runs:
+        raise Implausible(f"no run in {options.directory}; nothing is kept.")
     data = {"name": "r2ac-tmaze", "note": "python benchmarks/memory.py", "runs": runs}
     (_RESULTS / "r2ac-tmaze.json").write_text(json.dumps(data) + "\n")
     plot(runs).savefig(_RESULTS / "r2ac-tmaze.png", dpi=100)

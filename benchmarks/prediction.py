@@ -12,19 +12,15 @@ import argparse
 import json
 import math
 import os
-import signal
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import append_rows, json_option
-from processes import cpu_seconds, memory_mib
-
-from rlsys.runtime.metrics.rows import read_metrics
+from live_run import COMMAND, launched
+from processes import memory_mib
+from rows import Implausible, json_option, positive, publish
 
 _SLEEPING = ("env.id=rlsys/Sleeping-v0", "runtime.environments_per_worker=1", "runtime.inference_workers=0")
 _CASES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -56,7 +52,6 @@ _HOSTS = {
     "driver": "driver",
     "Ray itself": "Ray itself",
 }
-_COMMAND = (sys.executable, "-c", "from rlsys.cli import main; main()")
 
 
 def compare(name: str, minutes: float) -> Iterator[dict[str, object]]:
@@ -64,9 +59,11 @@ def compare(name: str, minutes: float) -> Iterator[dict[str, object]]:
     experiment, overrides = _CASES[name]
     settings = [experiment, *overrides, *_ALWAYS]
     load = os.getloadavg()[0]
-    planned = subprocess.run([*_COMMAND, "plan", *settings, "--json"], check=True, capture_output=True, text=True)
+    planned = subprocess.run([*COMMAND, "plan", *settings, "--json"], check=False, capture_output=True, text=True)
+    if planned.returncode:
+        raise Implausible(f"rlsys plan {experiment} ended with status {planned.returncode}: {planned.stderr.strip()}")
     predicted: dict[str, Any] = json.loads(planned.stdout)
-    measured = _run(settings, minutes)
+    measured = _run(experiment, settings[1:], minutes)
     pairs = {
         "decisions per second": (predicted["env_steps_per_s"], measured["env_steps_per_s"]),
         "updates per second": (predicted["updates_per_s"], measured["updates_per_s"]),
@@ -79,13 +76,13 @@ def compare(name: str, minutes: float) -> Iterator[dict[str, object]]:
         if each:
             pairs[f"MiB of a {kind['kind']}"] = (kind["each_bytes"] / 2**20, each[0])
     for what, (plan, run) in pairs.items():
-        if run and math.isfinite(run):
+        if not math.isnan(run):  # a queue has no items
             yield {
                 "what": f"prediction, {name}: {what}",
                 "predicted": round(plan, 2),
                 "measured": round(run, 2),
-                "ratio": round(plan / run, 3),
-                "within_25_percent": 0.75 <= plan / run <= 1.25,
+                "ratio": round(plan / run, 3) if run else math.inf,
+                "within_25_percent": 0.75 * run <= plan <= 1.25 * run,
                 "binding": predicted["binding"],
                 "load_before": round(load, 2),
                 "command": f"python benchmarks/prediction.py --cases {name} --minutes {minutes:g}",
@@ -107,53 +104,47 @@ def _hosts(kind: str) -> tuple[str, ...]:
     return (hosts,) if isinstance(hosts, str) else hosts
 
 
-def _run(settings: list[str], minutes: float) -> dict[str, Any]:
+def _run(experiment: str, settings: list[str], minutes: float) -> dict[str, Any]:
     """Launches a run and returns what it did."""
+    warm_up_s, seconds = 20 * minutes, 40 * minutes
     with tempfile.TemporaryDirectory() as directory:
-        where = [f"run.directory={directory}", "run.run_tag=here"]
-        run = subprocess.Popen([*_COMMAND, "launch", *settings, *where], stdout=subprocess.DEVNULL)
-        folder = Path(directory) / settings[0] / "here"
-        while not _learning(folder):
-            assert run.poll() is None, "the run ended before it learned"
-            time.sleep(0.5)
-        time.sleep(20 * minutes)
-        first, cpu = _learning(folder)[-1], cpu_seconds(run.pid)
-        time.sleep(40 * minutes)
-        last, spent, memory = _learning(folder)[-1], cpu_seconds(run.pid), memory_mib(run.pid)
-        run.send_signal(signal.SIGINT)
-        run.wait()
-        weights = sum(path.stat().st_size for path in folder.glob("checkpoints/*/weights*.safetensors"))
-    steps = last["env_steps"] - first["env_steps"]
-    cpu_us = {kind: 1e6 * (after - cpu.get(kind, 0.0)) / steps for kind, after in spent.items()}
+        with launched(experiment, settings, Path(directory), seconds=warm_up_s + seconds) as run:
+            run.wait(_learns)
+            run.measure(warm_up_s, _learns)
+            window = run.measure(seconds, _learns)
+            memory = memory_mib(run.process.pid)
+        weights = sum(path.stat().st_size for path in run.folder.glob("checkpoints/*/weights*.safetensors"))
+    steps = window.last["env_steps"] - window.first["env_steps"]
+    cpu_us = {kind: 1e6 * spent / steps for kind, spent in window.cpu.items()}
     cpu_us["shard"] = cpu_us.get("ShardHost", 0.0) + cpu_us.get("QueueHost", 0.0)
-    passed = last["time_s"] - first["time_s"]
-    stored = last.get("replay/bytes", math.nan) / max(1.0, last.get("replay/items", 0.0))
     return {
-        "env_steps_per_s": steps / passed,
+        "env_steps_per_s": window.per_s("env_steps"),
         "cpu_us": cpu_us,
-        "updates_per_s": (last["learner_step"] - first["learner_step"]) / passed,
-        "item_bytes": stored,
+        "updates_per_s": window.per_s("learner_step"),
+        "item_bytes": window.last.get("replay/bytes", math.nan) / max(1.0, window.last.get("replay/items", 0.0)),
         "weights_bytes": weights,
         "pss_mib": memory,
     }
 
 
-def _learning(folder: Path) -> list[dict[str, Any]]:
-    rows = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
-    return [row for row in rows if row["learner_step"] > 0 and "throughput/env_steps_per_s" in row]
+def _learns(row: dict[str, Any]) -> bool:
+    return row["learner_step"] > 0 and "throughput/env_steps_per_s" in row
 
 
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=list(_CASES), default=list(_CASES), metavar="NAME")
-    parser.add_argument("--minutes", type=float, default=0.75)
+    parser.add_argument("--minutes", type=positive(float), default=0.75)
     json_option(parser)
     options = parser.parse_args()
     for name in options.cases:
         for row in compare(name, options.minutes):
-            print(f"{row['what']:60} {row['predicted']:12,.1f} {row['measured']:12,.1f}  × {row['ratio']}", flush=True)
-            append_rows(options.json, [row])
+            publish(options.json, [row], _line)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['what']:60} {row['predicted']:12,.1f} {row['measured']:12,.1f}  × {row['ratio']}"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ def cpu_seconds(pid: int) -> dict[str, float]:
     """Returns a driver's CPU seconds so far, and those of what it started, by kind of process."""
     sums: dict[str, float] = defaultdict(float)
     for kind, process in processes(pid):
-        times = process.cpu_times()
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
         sums[kind] += times.user + times.system
     return sums
 

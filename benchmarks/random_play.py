@@ -9,7 +9,7 @@ equally often, so that short games are not preferred.
 import argparse
 
 import numpy as np
-from common import append_rows, json_option
+from rows import json_option, positive, publish
 
 from rlsys import config
 from rlsys.envs.vector import BatchedEnv
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiment")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--episodes", type=int, default=2_000, help="at least (default: 2,000)")
+    parser.add_argument("--episodes", type=positive(int), default=2_000, help="at least (default: 2,000)")
     json_option(parser)
     options = parser.parse_intermixed_args()
     env = config.load(options.experiment, overrides=options.overrides).experiment.env
@@ -51,8 +51,9 @@ def main() -> None:
         "interval": [round(float(low), 3), round(float(high), 3)],
         "command": " ".join([*words, *options.overrides]),
     }
-    print(f"{row['what']}: {row['mean']} {row['interval']} over {row['episodes']} games")
-    append_rows(options.json, [row])
+    publish(
+        options.json, [row], lambda row: f"{row['what']}: {row['mean']} {row['interval']} over {row['episodes']} games"
+    )
 
 
 if __name__ == "__main__":

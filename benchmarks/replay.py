@@ -11,10 +11,10 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
-from common import append_rows, json_option
+from rows import json_option, publish
 from segments import random_segment
 
 from rlsys.api import SegmentSpec, TableSpec
@@ -103,13 +103,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     json_option(parser)
     path = parser.parse_args().json
-    rows = measure()
-    for row in rows:
-        print(
-            f"{row.what:36} {row.value:>12,.0f} {row.unit:12}  to reach {row.target:>9,.0f}  "
-            f"{row.peer} {row.peer_value:,.0f}"
-        )
-    append_rows(path, map(asdict, rows), command=_COMMAND)
+    publish(path, measure(), _line, command=_COMMAND)
+
+
+def _line(row: Row) -> str:
+    return (
+        f"{row.what:36} {row.value:>12,.0f} {row.unit:12}  to reach {row.target:>9,.0f}  "
+        f"{row.peer} {row.peer_value:,.0f}"
+    )
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ that is complete in the folder of --keep is not run again.
 """
 
 import argparse
-import json
 import os
+import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import append_rows, json_option
+from live_run import COMMAND, check_limits, run_to_the_end
+from rows import Implausible, json_option, positive, publish
 
 from rlsys.runtime.metrics.rows import read_metrics
 
 _EXPERIMENT = "muzero-cartpole"
-_COMMAND = (sys.executable, "-c", "from rlsys.cli import main; main()")
 _ALWAYS = ("run.wandb=disabled", "run.log_every_s=5", "run.target_return=null", "run.evaluate_every_learner_steps=1000")
 _PATIENCE_S = 600.0
 
@@ -39,14 +38,25 @@ def run(
         return read_metrics(folder)
     fixed = (f"run.directory={directory}", f"run.run_tag={tag}", f"run.training_steps={steps}")
     words = [_EXPERIMENT, f"runtime.rollout_workers={workers}", *_ALWAYS, *fixed, *settings]
-    process = subprocess.Popen([*_COMMAND, "launch", *words], stdout=subprocess.DEVNULL)
-    if then != workers:
-        while _learner_step(folder) < steps / 3:
-            assert process.poll() is None, "the run ended too early"
-            time.sleep(1.0)
-        scale = [*_COMMAND, "scale", f"{_EXPERIMENT}/{tag}", f"rollouts={then}", f"--directory={directory}"]
-        subprocess.run(scale, check=True, timeout=_PATIENCE_S)
-    assert process.wait() == 0
+    check_limits(_EXPERIMENT, words[1:], seconds=1.0, steps=steps // 3)
+    process = subprocess.Popen([*COMMAND, "launch", *words], stdout=subprocess.DEVNULL)
+    try:
+        if then != workers:
+            while _learner_step(folder) < steps / 3:
+                if process.poll() is not None:
+                    raise Implausible(f"{_EXPERIMENT} ended before a third of its steps; nothing is kept.")
+                time.sleep(1.0)
+            run_to_the_end(
+                ["scale", f"{_EXPERIMENT}/{tag}", f"rollouts={then}", f"--directory={directory}"], _PATIENCE_S
+            )
+        status = process.wait()
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+    reached = _learner_step(folder)
+    if status or reached < steps:
+        raise Implausible(f"{_EXPERIMENT} ended with status {status} at step {reached} of {steps}; nothing is kept.")
     return read_metrics(folder)
 
 
@@ -91,8 +101,8 @@ def _learner_step(folder: Path) -> int:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rollouts", type=int, nargs=2, default=(2, 48), metavar=("FROM", "TO"))
-    parser.add_argument("--steps", type=int, default=9_000, help="learner steps")
+    parser.add_argument("--rollouts", type=positive(int), nargs=2, default=(2, 48), metavar=("FROM", "TO"))
+    parser.add_argument("--steps", type=positive(int), default=9_000, help="learner steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the runs are to be kept")
     json_option(parser)
@@ -107,8 +117,7 @@ def main() -> None:
             *options.settings,
         ]
     )
-    print(json.dumps(row, indent=1))
-    append_rows(options.json, [row])
+    publish(options.json, [row])
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ The workers are those that run in a cluster, without Ray around them; weights ar
 
 import argparse
 import time
+from typing import Any
 
 import torch
-from common import append_rows, json_option
+from rows import json_option, positive, publish
 
 from rlsys import config, registry
 from rlsys.api import LearnerContext
@@ -64,15 +65,17 @@ def measure(
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0, help="CPU time of each case")
+    parser.add_argument("--seconds", type=positive(float), default=10.0, help="CPU time of each case")
     json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for case in _CASES:
-        row = measure(*case, options.seconds)
-        shares = ", ".join(f"{name} {row[f'{name}_share']:.0%}" for name in ("environments", "decisions", "segments"))
-        print(f"{row['what']:70} {row['value']:10,.0f} {row['unit']}: {shares}")
-        append_rows(options.json, [row], command=_COMMAND)
+        publish(options.json, [measure(*case, options.seconds)], _line, command=_COMMAND)
+
+
+def _line(row: dict[str, Any]) -> str:
+    shares = ", ".join(f"{name} {row[f'{name}_share']:.0%}" for name in ("environments", "decisions", "segments"))
+    return f"{row['what']:70} {row['value']:10,.0f} {row['unit']}: {shares}"
 
 
 if __name__ == "__main__":

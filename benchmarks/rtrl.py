@@ -19,11 +19,11 @@ import argparse
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from common import append_rows, json_option
+from rows import json_option, publish
 from torch import Tensor
 
 from rlsys.algorithms.impala.config import ImpalaConfig
@@ -216,12 +216,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     json_option(parser)
     path = parser.parse_args().json
-    rows = measure()
-    print(f"{'':9} {'':28} {'ours':>9} {'other':>11}    ratio  to reach")
-    for row in rows:
-        target = "" if row.target is None else f"{'≤' if row.what == 'update' else '≥'} {row.target:g}"
-        print(f"{row.what:9} {row.setting:28} {row.ours_ms:6.2f} ms {row.other_ms:8.2f} ms {row.ratio:8.2f}  {target}")
-    append_rows(path, map(asdict, rows), command=_COMMAND)
+    header = f"{'':9} {'':28} {'ours':>9} {'other':>11}    ratio  to reach"
+    publish(path, measure(), _line, header=header, command=_COMMAND)
+
+
+def _line(row: Row) -> str:
+    target = "" if row.target is None else f"{'≤' if row.what == 'update' else '≥'} {row.target:g}"
+    return f"{row.what:9} {row.setting:28} {row.ours_ms:6.2f} ms {row.other_ms:8.2f} ms {row.ratio:8.2f}  {target}"
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ import numpy as np
 import psutil
 import ray
 import rich.console
-from common import append_rows, json_option
 from processes import cpu_seconds, memory_mib
+from rows import Implausible, json_option, positive, publish
 from segments import random_segment
 
 from rlsys import registry
@@ -158,14 +158,18 @@ def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str
         connect(plan.runtime)
         with started(plan, Program(plan)) as (supervisor, progress, recorder):
             while len(recorder.began) < workers:
-                assert time.time() - launched < _START_PATIENCE_S, f"{len(recorder.began)} of {workers} began"
+                if time.time() - launched > _START_PATIENCE_S:
+                    raise Implausible(f"{len(recorder.began)} of {workers} workers began in {_START_PATIENCE_S:g} s")
                 supervisor.work()
             first_step_s, start_cpu_s = time.time() - launched, sum(cpu_seconds(os.getpid()).values())
             _work(supervisor, _WARM_UP_S)
             cpu, updates = cpu_seconds(os.getpid()), progress.learner_steps
             recorder.reports.clear()
             wall_s = _work(supervisor, max(seconds, 5 * tick_s))
-            rate = recorder.env_steps_per_s
+            rate, updated = recorder.env_steps_per_s, progress.learner_steps - updates
+            silent = workers - sum(len(reports) > 1 for reports in recorder.reports.values())
+            if silent:
+                raise Implausible(f"{silent} of {workers} workers did not work all the time; give more --seconds")
             used = {kind: (after - cpu.get(kind, 0.0)) / wall_s for kind, after in cpu_seconds(os.getpid()).items()}
             return {
                 "what": f"{workers} rollout workers on an environment that sleeps 10 ms, {plan.algorithm.name}",
@@ -176,7 +180,7 @@ def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str
                 "share_of_ideal": round(rate * _SLEEP_S / workers, 4),
                 "first_step_of_all_s": round(first_step_s, 1),
                 "cpu_s_until_then": round(start_cpu_s, 1),
-                "updates_per_s": round((progress.learner_steps - updates) / wall_s, 2),
+                "updates_per_s": round(updated / wall_s, 4) if updated else None,  # few workers have few rows
                 "ticks_per_s": round(recorder.ticks / wall_s, 1),
                 "cores_used": {kind: round(share, 4) for kind, share in sorted(used.items())},
                 "pss_mib": {kind: round(size, 1) for kind, size in sorted(memory_mib(os.getpid()).items())},
@@ -318,11 +322,13 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("workers", "supervisor", "calls"))
-    parser.add_argument("--counts", type=int, nargs="+", default=[1, 4, 16, 48, 64])
+    parser.add_argument("--counts", type=positive(int), nargs="+", default=[1, 4, 16, 48, 64])
     parser.add_argument("--here", action="store_true", help="measure the first count in this process, and print it")
     parser.add_argument("--torch", action="store_true", help="a policy that needs torch")
-    parser.add_argument("--tick", type=float, default=1.0, metavar="S", help="runtime.tick_s")
-    parser.add_argument("--seconds", type=float, default=20.0, help="measured time of each count, or of each call")
+    parser.add_argument("--tick", type=positive(float), default=1.0, metavar="S", help="runtime.tick_s")
+    parser.add_argument(
+        "--seconds", type=positive(float), default=20.0, help="measured time of each count, or of each call"
+    )
     json_option(parser)
     options = parser.parse_args()
     if options.here:
@@ -337,8 +343,7 @@ def main() -> None:
     command += f" --tick {options.tick:g}" if options.tick != 1.0 else ""
     rows = calls(min(options.seconds, 3.0)) if options.what == "calls" else _runs(options)
     for row in rows:
-        print(json.dumps(row, indent=1), flush=True)
-        append_rows(options.json, [row], command=command, load=os.getloadavg()[0])
+        publish(options.json, [row], command=command, load=os.getloadavg()[0])
 
 
 def _runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -347,7 +352,10 @@ def _runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     one_s = 0.0  # the rate of one worker
     for count in options.counts:
         command = [sys.executable, __file__, options.what, "--here", f"--counts={count}", *fixed]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr.splitlines() or [""])[-1]
+            raise Implausible(f"{count} workers: status {done.returncode}; nothing is kept. {said}")
         row = json.loads(done.stdout.splitlines()[-1])
         if options.what == "workers" and (one_s := one_s or (row["env_steps_per_s"] if count == 1 else 0.0)):
             row["share_of_linear"] = round(row["env_steps_per_s"] / (count * one_s), 4)

@@ -13,11 +13,11 @@ which are best compared with the rows of their own batch size and number of acti
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from common import append_rows, json_option
+from rows import json_option, publish
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.inference import Inference, make_inference
@@ -150,16 +150,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     json_option(parser)
     path = parser.parse_args().json
-    rows = measure()
-    print(f"{'':10} roots actions       simulations/s   to reach   network alone  share  peers")
-    for row in rows:
-        target = f"{row.target:,.0f}" if row.target else ""
-        network = f"{row.network:,.0f} {row.share:6.1%}" if row.network and row.share else " " * 6
-        print(
-            f"{row.what:10} {row.num_roots:5} {row.num_actions:7} {row.precision:4} {row.value:14,.0f} {target:>10} "
-            f"{network:>22}  {row.peers}"
-        )
-    append_rows(path, map(asdict, rows), command=_COMMAND)
+    header = f"{'':10} roots actions       simulations/s   to reach   network alone  share  peers"
+    publish(path, measure(), _line, header=header, command=_COMMAND)
+
+
+def _line(row: Row) -> str:
+    target = f"{row.target:,.0f}" if row.target else ""
+    network = f"{row.network:,.0f} {row.share:6.1%}" if row.network and row.share else " " * 6
+    return (
+        f"{row.what:10} {row.num_roots:5} {row.num_actions:7} {row.precision:4} {row.value:14,.0f} {target:>10} "
+        f"{network:>22}  {row.peers}"
+    )
 
 
 if __name__ == "__main__":

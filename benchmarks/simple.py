@@ -11,13 +11,13 @@ that of the same number of multiplications in one large matrix product of the sa
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from clock import shortest_s
-from common import append_rows, json_option
+from rows import json_option, publish
 
 from rlsys.algorithms.ppo.updates import Experience
 from rlsys.algorithms.simple.config import SimpleConfig
@@ -139,11 +139,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for model in options.models:
-        for row in measure(model, options.device):
-            share = "" if row.roofline is None else f"{row.roofline:6.0%} of the roofline"
-            print(f"{row.what:44} {row.how:12} {row.per_s:12,.3f} per second {share}")
-            command = f"python benchmarks/simple.py --device {options.device}"
-            append_rows(options.json, [asdict(row)], command=command)
+        command = f"python benchmarks/simple.py --device {options.device}"
+        publish(options.json, measure(model, options.device), _line, command=command)
+
+
+def _line(row: Row) -> str:
+    share = "" if row.roofline is None else f"{row.roofline:6.0%} of the roofline"
+    return f"{row.what:44} {row.how:12} {row.per_s:12,.3f} per second {share}"
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ them. Beside the rates stand the CPU seconds per second of each kind of process:
 """
 
 import argparse
-import json
 import os
 import time
 
 import numpy as np
 import ray
-from common import append_rows, json_option
 from processes import cpu_seconds
+from rows import json_option, positive, publish
 from segments import random_segment
 
 from rlsys import config, registry
@@ -140,7 +139,7 @@ def measure_shards(num_shards: int) -> dict[str, object]:
         "what": f"inserts and samples through Ray, {num_shards} shards",
         "rows_inserted_per_s": round(rows / wall),
         "windows_sampled_per_s": round(windows / wall),
-        "cores_used": {kind: cores for kind, cores in sorted(used.items()) if cores >= 0.02},
+        "cores_used": {kind: cores for kind, cores in sorted(used.items()) if not 0.0 <= cores < 0.02},
         "command": f"python benchmarks/transport.py shards --shards {num_shards}",
     }
 
@@ -161,8 +160,8 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("weights", "shards"))
-    parser.add_argument("--workers", type=int, nargs="+", default=[8, 48])
-    parser.add_argument("--shards", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--workers", type=positive(int), nargs="+", default=[8, 48])
+    parser.add_argument("--shards", type=positive(int), nargs="+", default=[1, 2, 4])
     json_option(parser)
     options = parser.parse_args()
     prepare()
@@ -170,9 +169,7 @@ def main() -> None:
     counts = options.workers if options.what == "weights" else options.shards
     for count in counts:
         row = measure_weights(count) if options.what == "weights" else measure_shards(count)
-        row["cores"] = os.cpu_count()
-        print(json.dumps(row))
-        append_rows(options.json, [row])
+        publish(options.json, [row | {"cores": os.cpu_count()}])
 
 
 if __name__ == "__main__":

@@ -7,67 +7,56 @@ and of all its processes over S seconds, and the decisions and updates that metr
 """
 
 import argparse
-import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
-from common import append_rows, json_option
-from processes import cpu_seconds
+from live_run import launched
+from rows import json_option, positive, publish
 
-from rlsys.runtime.metrics.rows import read_metrics
+_EXPERIMENT = "muzero-breakout"
+_FIRST_STEP = 50
+"""Of the learner, from which on it is measured."""
 
 
 def measure(seconds: float, overrides: list[str]) -> dict[str, object]:
     """Returns the share of all cores that was used, and the rates."""
-    with tempfile.TemporaryDirectory() as directory:
-        settings = [f"run.directory={directory}", "run.run_tag=here", "run.wandb=disabled", "run.log_every_s=2"]
-        command = [sys.executable, "-c", "from rlsys.cli import main; main()", "launch", "muzero-breakout"]
-        run = subprocess.Popen([*command, *settings, *overrides], stdout=subprocess.DEVNULL)
-        folder = Path(directory) / "muzero-breakout" / "here"
-        while not ((folder / "metrics.jsonl").exists() and _last(folder)["learner_step"] > 50):
-            time.sleep(1)
-        first, cpu = _last(folder), cpu_seconds(run.pid)
-        started = time.monotonic()
-        time.sleep(seconds)
-        last, spent = _last(folder), cpu_seconds(run.pid)
-        wall = time.monotonic() - started
-        run.send_signal(signal.SIGINT)
-        run.wait()
-    used = {name: round((spent[name] - cpu.get(name, 0.0)) / wall, 3) for name in spent}
-    passed = last["time_s"] - first["time_s"]
+    settings = ["run.wandb=disabled", "run.log_every_s=2", *overrides]
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        launched(_EXPERIMENT, settings, Path(directory), seconds=seconds, steps=_FIRST_STEP) as run,
+    ):
+        run.wait(_learns)
+        window = run.measure(seconds, _learns)
+    used = {kind: round(spent / window.wall_s, 3) for kind, spent in window.cpu.items()}
     return {
-        "what": "whole system, muzero-breakout" + "".join(f" {override}" for override in overrides),
+        "what": f"whole system, {_EXPERIMENT}" + "".join(f" {override}" for override in overrides),
         "cores": os.cpu_count(),
         "busy_share": round(sum(used.values()) / (os.cpu_count() or 1), 3),
-        "cores_used": {name: share for name, share in sorted(used.items(), key=lambda item: -item[1]) if share > 0.02},
-        "moves_per_s": round((last["env_steps"] - first["env_steps"]) / passed, 1),
-        "updates_per_s": round((last["learner_step"] - first["learner_step"]) / passed, 2),
-        "samples_per_insert": round(last["replay/samples_per_insert"], 2),
-        "learner_idle_share": round(last["learner/idle_share"], 3),
-        "command": "python benchmarks/whole_system.py " + " ".join(overrides),
+        "cores_used": {
+            kind: cores for kind, cores in sorted(used.items(), key=lambda item: -item[1]) if not 0.0 <= cores <= 0.02
+        },
+        "moves_per_s": round(window.per_s("env_steps"), 1),
+        "updates_per_s": round(window.per_s("learner_step"), 2),
+        "samples_per_insert": round(window.last["replay/samples_per_insert"], 2),
+        "learner_idle_share": round(window.last["learner/idle_share"], 3),
     }
 
 
-def _last(folder: Path) -> dict[str, float]:
-    rows = [row for row in read_metrics(folder) if "replay/inserted" in row and "learner/idle_share" in row]
-    return rows[-1] if rows else {"learner_step": 0}
+def _learns(row: dict[str, Any]) -> bool:
+    return row["learner_step"] > _FIRST_STEP and "replay/inserted" in row and "learner/idle_share" in row
 
 
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--seconds", type=positive(float), default=40.0)
     json_option(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
-    row = measure(options.seconds, options.overrides)
-    print(json.dumps(row, indent=1))
-    append_rows(options.json, [row])
+    command = " ".join(["python benchmarks/whole_system.py", *options.overrides])
+    publish(options.json, [measure(options.seconds, options.overrides)], command=command)
 
 
 if __name__ == "__main__":
