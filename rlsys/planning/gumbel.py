@@ -11,6 +11,8 @@ of the node, v, and the values found below it (appendix D, equation 33), where �
 These completed values are scaled to [0, 1] in their node and weighed against logits by σ (equation 8):
 
     σ(q) = (maxvisit_init + max n) value_scale q
+
+A masked action, one whose logit is -inf, has ln π = -inf: it is never taken, and the improved policy never takes it.
 """
 
 import math
@@ -49,10 +51,24 @@ def considered_visits(num_considered: int, num_simulations: int) -> Array:
     return np.array(schedule[:num_simulations])
 
 
-def select(tree: Tree, gumbel_BA: Array, considered_visit: int, maxvisit_init: float, value_scale: float) -> None:
+def schedules(prior_logits_BA: Array, max_considered: int, num_simulations: int) -> Array:
+    """Returns `[num_simulations, B]` int64: `considered_visits` of each root, of as many actions as it has to consider.
+
+    Args:
+      prior_logits_BA: -inf for masked actions, which do not count.
+      max_considered: actions that are considered where there are so many.
+      num_simulations: length of the schedules.
+    """
+    num_valid_B = (prior_logits_BA != -np.inf).sum(axis=1)
+    counts, index_B = np.unique(np.clip(num_valid_B, 1, max_considered), return_inverse=True)
+    table = np.stack([considered_visits(count, num_simulations) for count in counts.tolist()])
+    return np.ascontiguousarray(table[index_B].T)
+
+
+def select(tree: Tree, gumbel_BA: Array, considered_visit_B: Array, maxvisit_init: float, value_scale: float) -> None:
     """Walks down every tree to an edge that was never taken; writes `row`, `action` and `parent_embedding`.
 
-    At the root, of the actions with `considered_visit` visits, the one with the highest gumbel + ln π + σ(q). Below,
+    At the root, of the actions with `considered_visit_B` visits, the one with the highest gumbel + ln π + σ(q). Below,
     the action whose share of the visits lags most behind the improved policy (equation 14): the highest
 
         softmax(ln π + σ(q)) - n / (1 + Σ n)
@@ -60,12 +76,12 @@ def select(tree: Tree, gumbel_BA: Array, considered_visit: int, maxvisit_init: f
     Args:
       tree: as `grow` left it; also gets the depth of its deepest path.
       gumbel_BA: float64, the same in all simulations of a search.
-      considered_visit: from `considered_visits`.
+      considered_visit_B: int64, a row of `schedules`.
       maxvisit_init: c_visit of the paper.
       value_scale: c_scale of the paper.
     """
     arrays = tree.edges, tree.nodes, tree.roots, tree.embedding, tree.row, tree.action, tree.parent_embedding
-    _select(*arrays, gumbel_BA, considered_visit, maxvisit_init, value_scale)
+    _select(*arrays, gumbel_BA, considered_visit_B, maxvisit_init, value_scale)
 
 
 def conclude(tree: Tree, gumbel_BA: Array, maxvisit_init: float, value_scale: float) -> tuple[Array, Array]:
@@ -78,6 +94,12 @@ def conclude(tree: Tree, gumbel_BA: Array, maxvisit_init: float, value_scale: fl
     action_B, policy_BA = np.empty(num_roots, np.int64), np.empty((num_roots, num_actions))
     _conclude(tree.edges, tree.nodes, gumbel_BA, maxvisit_init, value_scale, action_B, policy_BA)
     return action_B, policy_BA
+
+
+@inlined_kernel
+def _log_prior(edge: np.record) -> float:
+    is_masked = edge.q_value == -math.inf
+    return -math.inf if is_masked else math.log(max(np.float64(edge.prior), _TINY))
 
 
 @inlined_kernel
@@ -110,7 +132,7 @@ def _improved_policy(edges_A: Array, value_A: Array) -> None:
     # In place: σ(q) goes in, softmax(ln π + σ(q)) comes out.
     highest, total = -math.inf, 0.0
     for action in range(edges_A.size):
-        value_A[action] += math.log(max(np.float64(edges_A[action].prior), _TINY))
+        value_A[action] += _log_prior(edges_A[action])
         highest = max(highest, value_A[action])
     for action in range(edges_A.size):
         value_A[action] = math.exp(value_A[action] - highest)
@@ -123,7 +145,7 @@ def _improved_policy(edges_A: Array, value_A: Array) -> None:
 def _root_action(edges_A: Array, gumbel_A: Array, value_A: Array, considered_visit: int) -> int:
     best, best_score = 0, -math.inf
     for action in range(edges_A.size):
-        score = gumbel_A[action] + math.log(max(np.float64(edges_A[action].prior), _TINY)) + value_A[action]
+        score = gumbel_A[action] + _log_prior(edges_A[action]) + value_A[action]
         if edges_A[action].visit_count == considered_visit and score > best_score:
             best, best_score = action, score
     return best
@@ -137,7 +159,7 @@ def _inner_action(edges_A: Array, policy_A: Array) -> int:
     best, best_score = 0, -math.inf
     for action in range(edges_A.size):
         score = policy_A[action] - edges_A[action].visit_count / (1.0 + visits)
-        if score > best_score:
+        if edges_A[action].q_value != -math.inf and score > best_score:
             best, best_score = action, score
     return best
 
@@ -152,7 +174,7 @@ def _select(
     action_B: Array,
     parent_embedding_BF: Array,
     gumbel_BA: Array,
-    considered_visit: int,
+    considered_visit_B: Array,
     maxvisit_init: float,
     value_scale: float,
 ) -> None:
@@ -161,7 +183,7 @@ def _select(
         row, depth = index, 1
         edges_A = edges[row]
         _completed_values(edges_A, np.float64(nodes[row].raw_value), maxvisit_init, value_scale, value_A)
-        action = _root_action(edges_A, gumbel_BA[index], value_A, considered_visit)
+        action = _root_action(edges_A, gumbel_BA[index], value_A, considered_visit_B[index])
         while edges_A[action].child != NO_NODE:
             row = edges_A[action].child
             depth += 1

@@ -3,6 +3,8 @@
 They are all in this file because the compiler's cache on disk notices changes of a function's own file alone. Arguments
 are as in `tree.py` and `puct.py`, which call them.
 
+An action whose logit is -inf is masked: it has no prior, its q value is -inf, and so it never has the highest score.
+
 Shape legend: B roots, N nodes per root (simulations + 1), A actions, R nodes of all roots (N * B), F features.
 """
 
@@ -16,7 +18,7 @@ from rlsys.types import Array
 EDGE = np.dtype(
     [
         ("value_sum", np.float64),  # of the child, as seen from the child
-        ("q_value", np.float64),  # reward + discount * mean value of the child, NaN until the edge is first taken
+        ("q_value", np.float64),  # reward + discount * mean value of the child, NaN until taken, -inf where masked
         ("prior", np.float32),
         ("reward", np.float32),
         ("visit_count", np.int32),
@@ -58,8 +60,9 @@ def _softmax(logits_BA: Array) -> Array:
         highest = logits_BA[root, 0]
         for action in range(1, num_actions):
             highest = max(highest, logits_BA[root, action])
+        all_masked = highest == -math.inf  # which says nothing: all are alike
         for action in range(num_actions):
-            out_BA[root, action] = np.float64(logits_BA[root, action]) - highest
+            out_BA[root, action] = 0.0 if all_masked else np.float64(logits_BA[root, action]) - highest
     out = out_BA.reshape(-1)
     for i in range(out.size):
         out[i] = _exp(out[i])
@@ -73,20 +76,39 @@ def _softmax(logits_BA: Array) -> Array:
 
 
 @inlined_kernel
-def _expand(edges: Array, nodes: Array, first_row: int, value_B: Array, prior_BA: Array) -> None:
+def _expand(edges: Array, nodes: Array, first_row: int, value_B: Array, logits_BA: Array, prior_BA: Array) -> None:
     num_roots, num_actions = prior_BA.shape
     for index in range(num_roots):
         node = nodes[first_row + index]
         node.visit_count = 0
         node.raw_value = value_B[index]
+        num_masked = 0
+        for action in range(num_actions):
+            num_masked += logits_BA[index, action] == -math.inf
         for action in range(num_actions):
             edge = edges[first_row + index, action]
             edge.value_sum = 0.0
-            edge.q_value = math.nan
+            is_masked = logits_BA[index, action] == -math.inf and num_masked < num_actions
+            edge.q_value = -math.inf if is_masked else math.nan
             edge.prior = prior_BA[index, action]
             edge.reward = 0.0
             edge.visit_count = 0
             edge.child = NO_NODE
+
+
+@inlined_kernel
+def _mix(prior_A: Array, logits_A: Array, noise_A: Array, fraction: float) -> None:
+    # Of Dirichlet noise, what falls to some of the actions is, in proportion, Dirichlet noise over those.
+    any_masked, total = False, 0.0
+    for action in range(prior_A.size):
+        is_masked = logits_A[action] == -math.inf
+        any_masked = any_masked or is_masked
+        total += 0.0 if is_masked else noise_A[action]
+    share = 0.0 if any_masked and total == 0.0 else fraction  # all of a draw may fall to masked actions
+    scale = 1.0 / total if any_masked and total > 0.0 else 1.0
+    for action in range(prior_A.size):
+        mixed = (1.0 - share) * prior_A[action] + share * (noise_A[action] * scale)
+        prior_A[action] = 0.0 if logits_A[action] == -math.inf else mixed
 
 
 @kernel
@@ -102,9 +124,8 @@ def plant(
         root.depth = 0
     prior_BA = _softmax(logits_BA)
     for index in range(roots.size):
-        for action in range(prior_BA.shape[1]):
-            prior_BA[index, action] = (1.0 - fraction) * prior_BA[index, action] + fraction * noise_BA[index, action]
-    _expand(edges, nodes, 0, value_B, prior_BA)
+        _mix(prior_BA[index], logits_BA[index], noise_BA[index], fraction)
+    _expand(edges, nodes, 0, value_B, logits_BA, prior_BA)
 
 
 @kernel
@@ -128,7 +149,7 @@ def grow(
     for index in range(num_roots):
         for feature in range(leaf_embedding_BF.shape[1]):
             embedding_RF[first_row + index, feature] = leaf_embedding_BF[index, feature]
-    _expand(edges, nodes, first_row, value_B, _softmax(logits_BA))
+    _expand(edges, nodes, first_row, value_B, logits_BA, _softmax(logits_BA))
     for index in range(num_roots):
         leaf_row = first_row + index
         edge = edges[row_B[index], action_B[index]]
@@ -275,4 +296,4 @@ def summarize(
         for action in range(counts_BA.shape[1]):
             edge = edges[index, action]
             counts_BA[index, action] = edge.visit_count
-            q_values_BA[index, action] = edge.q_value
+            q_values_BA[index, action] = edge.q_value if edge.visit_count > 0 else math.nan

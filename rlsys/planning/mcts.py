@@ -6,7 +6,10 @@ arithmetic does not depend on the batch size.
 
 Schrittwieser et al. 2020, appendix B, https://arxiv.org/abs/1911.08265, and Danihelka et al. 2022, "Policy improvement
 by planning with Gumbel", https://openreview.net/forum?id=bERaNdoegnO.
-Shape legend: B roots, N nodes per root (simulations + 1), A actions.
+An action whose prior logit is -inf is masked, at roots and below: no search takes it, noise or not, unless every
+action of a node below a root is masked, whose logits then say nothing.
+
+Shape legend: B roots, N nodes per root (simulations + 1), A actions, S simulations.
 """
 
 import math
@@ -111,7 +114,7 @@ def puct_search(
       workspace: memory to use again; None allocates it.
 
     Raises:
-      WorkerError: the model returned a number that is not finite.
+      WorkerError: the model returned a number that is not finite, or masked every action of a root.
     """
     exploration = puct.exploration_weights(num_simulations, pb_c_base, pb_c_init)
 
@@ -152,14 +155,16 @@ def gumbel_search(
       workspace: memory to use again; None allocates it.
 
     Raises:
-      WorkerError: the model returned a number that is not finite.
+      WorkerError: the model returned a number that is not finite, or masked every action of a root.
     """
     num_roots, num_actions = root.prior_logits.shape
-    schedule = gumbel.considered_visits(min(max_considered_actions, num_actions), num_simulations)
+    schedule_SB = gumbel.schedules(
+        to_array(root.prior_logits), min(max_considered_actions, num_actions), num_simulations
+    )
     noise_BA = np.zeros((num_roots, num_actions)) if gumbel_BA is None else gumbel_BA
 
     def select(tree: Tree, simulation: int) -> None:
-        gumbel.select(tree, noise_BA, int(schedule[simulation]), maxvisit_init, value_scale)
+        gumbel.select(tree, noise_BA, schedule_SB[simulation], maxvisit_init, value_scale)
 
     def grow_and_select(tree: Tree, leaf: int, output: LeafOutput) -> None:
         grow(tree, leaf, *output, discount)
@@ -189,14 +194,24 @@ def _search(
     noise_fraction: float,
     workspace: Workspace | None,
 ) -> Tree:
+    prior_logits_BA = to_array(root.prior_logits)
+    _check_masks(prior_logits_BA)
     tree, model = (workspace or Workspace()).reserve(root, num_simulations)
     embedding_BF = model.reset(root.embedding)
-    plant(tree, to_array(root.value), to_array(root.prior_logits), embedding_BF, noise_BA, noise_fraction)
+    plant(tree, to_array(root.value), prior_logits_BA, embedding_BF, noise_BA, noise_fraction)
     rule.select(tree, 0)
     for leaf in range(1, num_simulations):
         rule.grow_and_select(tree, leaf, model.step(recurrent_fn, leaf))
     grow(tree, num_simulations, *model.step(recurrent_fn, num_simulations), rule.discount)
     return tree
+
+
+def _check_masks(prior_logits_BA: Array) -> None:
+    if prior_logits_BA.min() == -math.inf and (is_closed_B := (prior_logits_BA == -math.inf).all(axis=1)).any():
+        raise WorkerError(
+            f"all {prior_logits_BA.shape[1]} actions of root {int(is_closed_B.argmax())} are masked (their prior "
+            "logits are -inf); at least one must be left. Correct the mask."
+        )
 
 
 def _result(tree: Tree) -> SearchResult:

@@ -206,6 +206,7 @@ class MuZeroPolicy(Policy):
         after = self._model.recurrent(root.embedding.repeat_interleave(num_actions, dim=0), every_action)
         reward_BA = to_array(after.reward).reshape(num_roots, num_actions).astype(np.float64)
         value_BA = reward_BA + self._config.discount * to_array(after.value).reshape(num_roots, num_actions)
+        value_BA[to_array(root.prior_logits) == -np.inf] = -np.inf
         action_B = value_BA.argmax(axis=1)
         rows = np.arange(num_roots)
         return Choice(
