@@ -29,11 +29,27 @@ class GameStep:
     truncated: bool
 
 
+@dataclass(frozen=True)
+class PassedStep:
+    """A step that was made before the player could do anything.
+
+    Attributes:
+      seen: what a policy saw before it.
+      action: what was done.
+      reward: as it is learned from.
+    """
+
+    seen: Array
+    action: int
+    reward: float
+
+
 class Game:
     """The environment of a run as a world model knows it: single frames, rewards as they are learned from.
 
     Attributes:
       tally: since the episode began for the player, which is when a model could begin.
+      passed: the steps of the episode before that.
     """
 
     def __init__(self, config: EnvConfig, seed: int, *, num_context: int, num_stack: int, noop: int = 0) -> None:
@@ -57,6 +73,7 @@ class Game:
         self._frames: deque[Array] = deque(maxlen=max(num_context, num_stack))
         self._actions: deque[int] = deque(maxlen=num_context - 1)
         self.tally = Tally()
+        self.passed: list[PassedStep] = []
 
     @property
     def frame(self) -> Array:
@@ -67,7 +84,9 @@ class Game:
         """Begins an episode, and passes the time until a model can begin; `new_game` although lives are left."""
         self._begin(new_game)
         while len(self._actions) < self._num_context - 1:
+            seen = self.stacked().copy()
             step = self.step(self._noop)
+            self.passed.append(PassedStep(seen, self._noop, step.reward))
             if step.terminated or step.truncated:
                 self._begin(new_game)
         self.tally = Tally()
@@ -97,6 +116,7 @@ class Game:
         frame, _ = self._env.begin_game() if new_game else self._env.reset()
         self._frames.clear()
         self._actions.clear()
+        self.passed.clear()
         self._frames.append(np.array(frame))
 
 

@@ -7,17 +7,18 @@
 A `Player` knows neither windows nor browsers: a `Screen` shows its picture and brings the keys.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rlsys.api import Decision, Policy
+from rlsys.actor import Actor
+from rlsys.api import Policy
 from rlsys.errors import EnvError
-from rlsys.types import Array, EnvSpec, State
+from rlsys.types import Array, EnvSpec
 from rlsys.viewer.columns import compose, is_picture
 from rlsys.viewer.comparison import column, difference_column
-from rlsys.viewer.game import Game, GameStep, ImaginedGame
+from rlsys.viewer.game import Game, GameStep, ImaginedGame, PassedStep
 from rlsys.viewer.keys import ActionKeys
 from rlsys.viewer.recording import PlayedStep, Recording, next_stem
 from rlsys.viewer.screen import KeyEvent, Legend, Screen, WindowClosed
@@ -36,28 +37,31 @@ _COMMANDS: Legend = (
 
 
 class Pilot:
-    """A policy that plays one game, greedily."""
+    """A policy that plays one game, greedily, or follows how somebody else plays it."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.restart()
 
-    def restart(self) -> None:
-        """Forgets what it has seen."""
-        self._state: State = self._policy.initial_state(1)
-        self._decision: Decision | None = None
+    def restart(self, passed: Sequence[PassedStep] = ()) -> None:
+        """Forgets what it has seen, but for the steps of this episode that are past."""
+        self._actor = Actor(self._policy, 1)
+        for step in passed:
+            self.follow(step.seen)
+            self.after_step(step.action, step.reward)
 
     def decide(self, observation: Array) -> int:
         """Returns its action for what it sees, `[*policy_observation]`."""
-        self._decision = self._policy.act(observation[None].copy(), self._state, explore=False)
-        return int(self._decision.action[0])
+        return int(self._actor.decide(observation[None].copy(), explore=False).action[0])
 
-    def after_step(self, reward: float) -> None:
-        """Tells what came of its last decision, if it made the last one."""
-        if self._decision is not None:
-            action = self._decision.action
-            self._state = self._policy.after_step(self._decision.state, action, np.array([reward], np.float32))
-            self._decision = None
+    def follow(self, observation: Array) -> None:
+        """Sees what somebody else decides on; a policy that remembers nothing need not look."""
+        if self._actor.state:
+            self.decide(observation)
+
+    def after_step(self, action: int, reward: float) -> None:
+        """Tells what was done after what it has seen last, by whomever, and what came of it."""
+        self._actor.observe(np.array([action], np.int64), np.array([reward], np.float32), np.zeros(1, np.bool_))
 
 
 class Player:
@@ -150,8 +154,9 @@ class Player:
         elif wants_step and self._is_over:
             self._begin(new_game=False)
         elif wants_step and self._policy_plays:
-            self._step(self._pilot.decide((self._game if self._shows_game else self._model).stacked()))
+            self._step(self._pilot.decide(self._seen()))
         elif wants_step:
+            self._pilot.follow(self._seen())
             self._step(self._keys.noop if action is None else action)
 
     def reset(self) -> None:
@@ -163,6 +168,8 @@ class Player:
         if self._recording is not None:  # not after the episode's end
             self._model.begin(self._game)
             self._restarted = True
+            if not self._shows_game:
+                self._pilot.restart(self._game.passed)
             self._recording.restart(self._model.frame)
             self._draw()
 
@@ -176,20 +183,23 @@ class Player:
         """Whether nothing happens without a key."""
         return self._waits and not self._policy_plays
 
+    def _seen(self) -> Array:
+        """Returns what a policy sees."""
+        return (self._game if self._shows_game else self._model).stacked()
+
     def _toggle_waiting(self) -> None:
         self._waits = not self._waits
         self._draw()
 
     def _toggle_policy(self) -> None:
         self._policy_plays = not self._policy_plays
-        self._pilot.restart()
         self._draw()
 
     def _begin(self, *, new_game: bool) -> None:
         self._end_recording()
         self._game.reset(new_game=new_game)
         self._model.begin(self._game)
-        self._pilot.restart()
+        self._pilot.restart(self._game.passed)
         self._steps = self._pause = 0
         self._is_over = self._restarted = False
         self._draw()
@@ -204,7 +214,7 @@ class Player:
     def _step(self, action: int) -> None:
         real = self._game.step(action) if self._shows_game else None
         self._model.step(action)
-        self._pilot.after_step(self._model.tally.reward if real is None else real.reward)
+        self._pilot.after_step(action, self._model.tally.reward if real is None else real.reward)
         self._steps += 1
         ended = self._model.is_over if real is None else real.terminated or real.truncated
         self._is_over = ended or self._steps == self._episode_steps

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlsys.api import PolicyContext
+from rlsys.api import Policy, PolicyContext
 from rlsys.config import EnvConfig
 from rlsys.envs.make import spec
 from rlsys.testing.worlds import DotsConfig, DotWorld, RightPolicy
@@ -26,6 +26,7 @@ def make_player(tmp_path: Path) -> MakePlayer:
         num_context: int = 4,
         num_stack: int = 1,
         clip_rewards: bool = False,
+        policy: Policy | None = None,
         **options: Any,
     ) -> Player:
         config = EnvConfig(id="rlsys/Dot-v0", stack_states=num_stack, clip_rewards=clip_rewards)
@@ -36,7 +37,7 @@ def make_player(tmp_path: Path) -> MakePlayer:
             keys,
             Game(config, 0, num_context=world.num_context, num_stack=num_stack, noop=keys.noop),
             ImaginedGame(world, env),
-            Pilot(RightPolicy(PolicyContext(DotsConfig(), env, 0))),
+            Pilot(policy or RightPolicy(PolicyContext(DotsConfig(), env, 0))),
             folder=tmp_path,
             **options,
         )

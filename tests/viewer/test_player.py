@@ -1,15 +1,16 @@
 """Playing in a world model, with keys and without a screen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from rlsys.api import Decision, Policy
 from rlsys.errors import EnvError
 from rlsys.testing.worlds import ACTIONS
-from rlsys.types import ArraySpec, EnvSpec
+from rlsys.types import ArraySpec, EnvSpec, State, Weights
 from rlsys.viewer.columns import difference
 from rlsys.viewer.player import Player, check_observation, play
 from rlsys.viewer.screen import KeyEvent, WindowClosed
@@ -189,6 +190,70 @@ def test_the_policy_plays_while_p_is_on_even_in_wait_mode(make_player: MakePlaye
     arrays = recorded(player)
     assert [ACTIONS[action] for action in arrays["action"]] == ["RIGHT"] * 4 + ["DOWN"]
     assert arrays["by_policy"].tolist() == [True] * 4 + [False]
+
+
+class Remembering(Policy):
+    """Goes up, and remembers all frames, actions and rewards of its episode, as numbers."""
+
+    def __init__(self) -> None:
+        self.memory: list[tuple[float, ...]] = []
+
+    def initial_state(self, batch_size: int) -> State:
+        return {"memory": np.zeros((batch_size, 64, 3)), "length": np.zeros(batch_size, np.int64)}
+
+    def act(self, observation: np.ndarray, state: State, *, explore: bool) -> Decision:
+        kept = int(state["length"][0])
+        memory = state["memory"].copy()
+        memory[0, kept, 0] = float(observation.argmax())
+        self.memory = [tuple(row) for row in memory[0, : kept + 1].tolist()]
+        return Decision(np.array([ACTIONS.index("UP")]), {**state, "memory": memory})
+
+    def after_step(self, state: State, action: np.ndarray, reward: np.ndarray) -> State:
+        memory = state["memory"].copy()
+        memory[0, state["length"][0], 1:] = action[0], reward[0]
+        return {"memory": memory, "length": state["length"] + 1}
+
+    def set_weights(self, weights: Weights) -> None:
+        raise AssertionError("it needs none")
+
+    def weights(self) -> Mapping[str, np.ndarray]:
+        return {}
+
+
+@pytest.mark.parametrize("shows_game", [True, False])
+def test_after_p_the_policy_remembers_what_has_happened_so_far(make_player: MakePlayer, shows_game: bool) -> None:
+    policy = Remembering()
+    player = make_player(policy=policy, num_context=3, shows_game=shows_game)
+    for key in ("d", "s", "d"):
+        step(player, key)
+    press(player, "p")
+    player.tick()
+    player.tick()
+    press(player, "p")
+    step(player, "s")
+    press(player, "p")
+    player.tick()
+    arrays = recorded_so_far(player)
+    names = ["NOOP", "NOOP", "RIGHT", "DOWN", "RIGHT", "UP", "UP", "DOWN", "UP"]
+    assert [ACTIONS[int(action)] for _, action, _ in policy.memory[:-1]] == names[:-1]
+    assert [reward for _, _, reward in policy.memory[:-1]] == [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    frames = arrays["observation" if shows_game else "model_observation"]
+    assert [frame for frame, _, _ in policy.memory[2:]] == [frame.argmax() for frame in frames[:-1]]
+
+
+def test_a_new_episode_is_a_new_memory(make_player: MakePlayer) -> None:
+    policy = Remembering()
+    player = make_player(policy=policy, num_context=3)
+    step(player, "d")
+    press(player, "r", "p")
+    player.tick()
+    assert [ACTIONS[int(action)] for _, action, _ in policy.memory[:-1]] == ["NOOP", "NOOP"]
+    player.close()
+
+
+def recorded_so_far(player: Player) -> dict[str, np.ndarray]:
+    player.close()
+    return recorded(player)
 
 
 @pytest.mark.parametrize("num_stack", [1, 3])
