@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 from rlsys import config, registry
+from rlsys.yaml_tree import read_yaml
 
 
 def experiments() -> list[tuple[str, str, str, str]]:
@@ -11,7 +12,7 @@ def experiments() -> list[tuple[str, str, str, str]]:
     rows = []
     for name in config.experiment_names():
         path = config.data_folder("configs") / f"{name}.yaml"
-        tree = config.read_yaml(path)
+        tree = read_yaml(path)
         env = tree.get("env")
         env_id = env.get("id") if isinstance(env, dict) else None
         rows.append((name, str(tree.get("algorithm", "?")), str(env_id or "?"), _first_comment(path)))

@@ -162,7 +162,10 @@ def plan(
 
     if machines is not None and address is not None:
         raise ConfigError(f"--machines {machines} with --address {address}; a run is on one or the other. Give one.")
-    loaded = config.load(name, profile, [*(overrides or ()), f"runtime.address={address or 'null'}"])
+    given = list(overrides or ())
+    if address is not None or not any(text.startswith("runtime.address=") for text in given):
+        given.append(f"runtime.address={address or 'null'}")  # a profile's cluster is not joined to plan
+    loaded = config.load(name, profile, given)
     show_outlook(loaded, machines, seconds, as_json=as_json)
 
 

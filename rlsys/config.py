@@ -13,78 +13,98 @@ An experiment has the sections below and one more, named after its algorithm and
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import pydantic
-from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, create_model
+from pydantic import AfterValidator, BaseModel, Field, create_model
 
 from rlsys import registry
 from rlsys.errors import ConfigError, did_you_mean
-from rlsys.fields import described_fields, explain
-from rlsys.yaml_tree import Tree, at, format_yaml, leaves, merge, parse_overrides
+from rlsys.fields import described_fields, explain, shortened
+from rlsys.quantities import (
+    Cores,
+    Count,
+    Flag,
+    Level,
+    Minutes,
+    Number,
+    Pixels,
+    Probability,
+    Repeats,
+    Seconds,
+    Seed,
+    Steps,
+    Temperature,
+    Text,
+    Threads,
+    Workers,
+)
+from rlsys.values import PartOf, given, read_as, type_at
+from rlsys.yaml_tree import Tree, at, format_yaml, leaves, merge, nested, read_written, scalar, split_override
 from rlsys.yaml_tree import read_yaml as read_yaml  # noqa: PLC0414 - part of this module's interface
 
 
 class Section(BaseModel):
     """Base of all sections: frozen, unknown keys refused, every field described."""
 
-    model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False
-    )
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+_MOST_FEATURES = 100_000
 
 
 class EnvConfig(Section):
     """The environment and its wrappers, innermost first; names are upstream's (model-based-rl)."""
 
-    id: str = "CartPole-v1"
+    id: Text = "CartPole-v1"
     """gymnasium's or ALE's id, an old Atari id ('Breakout-ramNoFrameskip-v4'), 'procgen-chaser', 'tmaze-20', …"""
-    max_episode_steps: int | None = Field(None, ge=1)
+    max_episode_steps: Annotated[Steps, Field(ge=1)] | None = None
     """Raw simulator steps after which an episode is truncated; none keeps the environment's own limit."""
-    noop_reset: bool = False
+    noop_reset: Flag = False
     """Atari: begin each game with 0 to noop_max no-ops, uniformly."""
-    noop_max: int = Field(30, ge=1)
+    noop_max: Repeats = 30
     """Most no-ops of noop_reset."""
-    sticky_actions: int = Field(1, ge=1)
+    sticky_actions: Repeats = 1
     """Simulator steps per decision with the same action; rewards are summed. (Action repeat; not ALE's stickiness.)"""
-    repeat_action_probability: float = Field(0.0, ge=0.0, lt=1.0)
+    repeat_action_probability: Probability = Field(0.0, lt=1.0)
     """Atari: chance that the emulator repeats its previous action (Machado et al. 2018 use 0.25)."""
-    full_action_space: bool = False
+    full_action_space: Flag = False
     """Atari: all 18 actions rather than the game's own."""
-    episode_life: bool = False
+    episode_life: Flag = False
     """Atari: losing a life (Pong: a point) terminates the episode for learning while the game goes on."""
-    fire_reset: bool = False
+    fire_reset: Flag = False
     """Atari: press FIRE after a reset, in games that have it: some wait for it."""
-    frame_size: tuple[int, int] = (96, 96)
+    frame_size: tuple[Pixels, Pixels] = (96, 96)
     """Atari by pixels: height and width to which frames are shrunk (area interpolation)."""
-    grayscale: bool = True
+    grayscale: Flag = True
     """Atari by pixels: one channel rather than three."""
-    frame_skip: int = Field(4, ge=1)
+    frame_skip: Repeats = 4
     """Atari by pixels, DMLab: frames per step with the same action, of which the last two are max-pooled."""
-    num_levels: int = 0
+    num_levels: Level = 0
     """ProcGen: how many levels are played; 0 for all."""
-    start_level: int = 0
+    start_level: Level = 0
     """ProcGen: the first of num_levels consecutive levels."""
     distribution_mode: Literal["easy", "hard", "extreme", "memory", "exploration"] = "hard"
     """ProcGen: how levels are drawn; the last three exist for some games only."""
-    dmlab_size: tuple[int, int] = (72, 96)
+    dmlab_size: tuple[Pixels, Pixels] = (72, 96)
     """DMLab: height and width of frames."""
-    dmlab_level_cache: str | None = None
+    dmlab_level_cache: Text | None = None
     """DMLab: folder that keeps the maps that levels build, for all workers of a machine; none builds each anew."""
     dmlab_renderer: Literal["software", "hardware"] = "software"
     """DMLab: draw on the CPU or on the GPU."""
-    stack_states: int = Field(1, ge=1)
+    stack_states: Annotated[Repeats, Field(le=128)] = 1
     """Consecutive observations that the policy sees at once."""
-    state_range: tuple[float, ...] | None = None
+    state_range: Annotated[tuple[Number, ...], Field(max_length=_MOST_FEATURES)] | None = None
     """lo hi pairs, one for all features or one per feature: the range that norm_states maps to [0, 1]."""
-    norm_states: bool = False
+    norm_states: Flag = False
     """Rescale observations by state_range before the networks; replay keeps raw values."""
-    clip_rewards: bool = False
+    clip_rewards: Flag = False
     """Learn from the sign of the reward; returns are reported unclipped."""
-    avoid_repeat: bool = False
+    avoid_repeat: Flag = False
     """After 500 raw steps without a reward, replace 5 % of the actions by random ones (while exploring)."""
 
     @pydantic.model_validator(mode="after")
@@ -108,128 +128,135 @@ ENVIRONMENTS_PER_WORKER = 32
 class RuntimeConfig(Section):
     """How many workers of each kind, where they run and how they are bounded; a launch profile sets these."""
 
-    rollout_workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    rollout_workers: Workers | Literal["auto"] = "auto"
     """Processes that step environments; auto: one per CPU core of the cluster. Where all of them share a number of
     environments that the algorithm sets, there are at most so many: the most that can share them equally."""
-    environments_per_worker: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    environments_per_worker: Workers | Literal["auto"] = "auto"
     """Environments that one rollout worker steps in lockstep, acting once for all of them; auto: 32, or an equal share
     of those that the algorithm sets (ppo.num_environments, simple.real_batch_size), which then has to stay auto."""
-    rollout_cpus: float = Field(1.0, ge=0.0)
+    rollout_cpus: Cores = 1.0
     """CPU cores that Ray reserves per rollout worker (0: any number fits on one machine)."""
-    rollout_threads: int = Field(1, ge=1)
+    rollout_threads: Threads = 1
     """torch threads of a rollout worker."""
-    replay_shards: int = Field(1, ge=1)
+    replay_shards: Workers = 1
     """Processes that replay is spread over."""
-    learners: int = Field(1, ge=1)
+    learners: Workers = 1
     """Data-parallel learner ranks (torch.distributed: NCCL on GPUs, gloo on CPUs)."""
     learner_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where learners compute; auto takes a GPU where the cluster has one."""
-    learner_gpus: float = Field(1.0, gt=0.0)
+    learner_gpus: Cores = Field(1.0, gt=0.0)
     """GPUs that Ray reserves per learner when it computes on one; below 1 learners share a GPU."""
-    learner_threads: int | Literal["auto"] = 1
+    learner_threads: Threads | Literal["auto"] = 1
     """torch threads of a learner on a CPU; auto: all cores of the machine, shared by the learners, which pays for large
     networks where rollout workers rest meanwhile; small ones it makes slower."""
-    inference_workers: int | Literal["auto"] = 0
+    inference_workers: Annotated[Steps, Field(le=1_024)] | Literal["auto"] = 0
     """Processes that decide for the rollout workers, batched; 0: each decides itself; auto: one if there is a GPU."""
     inference_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where inference workers compute; auto takes a GPU where the cluster has one."""
-    inference_gpus: float = Field(0.5, gt=0.0)
+    inference_gpus: Cores = Field(0.5, gt=0.0)
     """GPUs that Ray reserves per inference worker when it computes on one."""
-    inference_batch_size: int = Field(512, ge=1)
+    inference_batch_size: Count = 512
     """Most environments that are decided for at once (upstream: 512)."""
-    segments_in_flight: int = Field(2, ge=1)
+    segments_in_flight: Repeats = 2
     """Segments that a rollout worker may have on the way to replay before it waits."""
-    batches_in_flight: int = Field(3, ge=1)
+    batches_in_flight: Repeats = 3
     """Batches that a learner asks for in advance (upstream: batches_per_fetch, 15)."""
-    tick_s: float = Field(1.0, gt=0.0)
+    tick_s: Seconds = Field(1.0, gt=0.0)
     """Longest that a worker works before it reports, in seconds."""
-    send_weights_frequency: int = Field(500, ge=1)
+    send_weights_frequency: Steps = Field(500, ge=1)
     """Learner steps between two publications of weights."""
-    weight_sync_frequency: int = Field(1_000, ge=1)
+    weight_sync_frequency: Steps = Field(1_000, ge=1)
     """Decisions of one rollout worker between two looks for newer weights."""
-    max_version_lag: int | None = Field(None, ge=1)
+    max_version_lag: Annotated[Steps, Field(ge=1)] | None = None
     """Versions by which anybody who acts may be behind before the learner waits for them; none: no bound."""
-    worker_restarts: int = Field(5, ge=0)
+    worker_restarts: Annotated[Steps, Field(le=1_000_000)] = 5
     """Restarts of one worker within ten minutes after which the run stops with an error."""
-    rollout_timeout_s: float = Field(300.0, gt=0.0)
+    rollout_timeout_s: Seconds = Field(300.0, gt=0.0)
     """Seconds without a report after which a rollout worker counts as hanging and is restarted."""
-    address: str | None = None
+    address: Text | None = None
     """Ray cluster to join: 'auto' for the one on this machine, or host:port; none starts one here."""
+
+
+_PART_OF_ENV = PartOf(EnvConfig)
+EnvChanges = Annotated[dict[str, Any], _PART_OF_ENV, AfterValidator(_PART_OF_ENV.check)]
+"""Some fields of the env section."""
+NoOps = Annotated[Steps, Field(le=1_000)]
+_MOST_CELLS = 100
 
 
 class FinalEvaluation(Section):
     """One set of games that is played when a run is complete."""
 
-    name: str = Field(pattern=r"^[\w-]+$")
+    name: Text = Field(pattern=r"^[\w-]+$", max_length=100)
     """What the results are called, in metrics as final/<name>."""
-    episodes: int = Field(100, ge=1)
+    episodes: Count = 100
     """Whole games of each repetition."""
-    repetitions: int = Field(1, ge=1)
+    repetitions: Repeats = 1
     """How often, each time on other seeds; the spread of their means is reported."""
-    env: dict[str, Any] = Field(default_factory=dict)
+    env: EnvChanges = Field(default_factory=dict)
     """Fields of the env section that differ, such as start_level."""
 
 
 class RunConfig(Section):
     """Budget, seeds, evaluation, checkpoints and tracking."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything random; workers derive their own from it."""
-    training_steps: int = Field(100_000_000, ge=1)
+    training_steps: Steps = Field(100_000_000, ge=1)
     """Learner steps after which the run is complete (upstream default 1e8)."""
-    env_steps: int | None = Field(None, ge=1)
+    env_steps: Annotated[Steps, Field(ge=1)] | None = None
     """Decisions after which the run is complete; none: no limit."""
-    minutes: float | None = Field(None, gt=0.0)
+    minutes: Minutes | None = None
     """Wall time after which the run is complete, this session; none: no limit."""
-    target_return: float | None = None
+    target_return: Number | None = None
     """Mean evaluation return at which the run is complete; none: no target."""
-    evaluate_every_learner_steps: int = Field(2_000, ge=0)
+    evaluate_every_learner_steps: Steps = 2_000
     """Learner steps between evaluations with frozen weights; 0: none."""
-    evaluate_every_env_steps: int = Field(0, ge=0)
+    evaluate_every_env_steps: Steps = 0
     """Decisions between evaluations, for budgets in environment steps (upstream: validate_step_every); 0: none."""
-    evaluation_episodes: int = Field(10, ge=1)
+    evaluation_episodes: Count = 10
     """Episodes of each evaluation, on fixed seeds (upstream: valid_num_episodes × valid_num_runs)."""
-    evaluation_max_steps: int | None = Field(None, ge=1)
+    evaluation_max_steps: Annotated[Steps, Field(ge=1)] | None = None
     """Decisions after which a game of an evaluation is cut, and counts with what it has earned; none: at its end."""
-    evaluation_explore: bool = False
+    evaluation_explore: Flag = False
     """Choose actions in evaluations as while collecting, sampled or with noise, rather than greedily."""
-    evaluation_temperatures: tuple[NonNegativeFloat, ...] = ()
+    evaluation_temperatures: Annotated[tuple[Temperature, ...], Field(max_length=_MOST_CELLS)] = ()
     """Sampling temperatures of a grid of evaluations; its first cell is the run's return. None: the section's own."""
-    evaluation_noops: tuple[NonNegativeInt, ...] = ()
+    evaluation_noops: Annotated[tuple[NoOps, ...], Field(max_length=_MOST_CELLS)] = ()
     """Atari: most decisions of no-ops at the start, the other side of that grid; none: as the environment has it."""
-    evaluation_env: dict[str, Any] = Field(default_factory=dict)
+    evaluation_env: EnvChanges = Field(default_factory=dict)
     """Fields of the env section that differ in evaluations, such as other levels."""
-    final_evaluation: tuple[FinalEvaluation, ...] = ()
+    final_evaluation: Annotated[tuple[FinalEvaluation, ...], Field(max_length=_MOST_CELLS)] = ()
     """Games played with the last weights when the run is complete."""
-    checkpoint_every_learner_steps: int = Field(1_000, ge=0)
+    checkpoint_every_learner_steps: Steps = 1_000
     """Learner steps between checkpoints (upstream: save_state_frequency); 0: only at the end."""
-    checkpoint_every_s: float = Field(0.0, ge=0.0)
+    checkpoint_every_s: Seconds = 0.0
     """Seconds between checkpoints, for learners whose steps differ in size; 0: by learner steps alone."""
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: Count = 2
     """Latest checkpoints kept, besides the best by evaluation."""
-    save_extra_checkpoint: tuple[int, ...] = ()
+    save_extra_checkpoint: Annotated[tuple[Annotated[Steps, Field(ge=1)], ...], Field(max_length=1_000)] = ()
     """Decisions at which one more checkpoint is written, and kept for good."""
-    log_every_s: float = Field(5.0, gt=0.0)
+    log_every_s: Seconds = Field(5.0, gt=0.0)
     """Seconds between rows of metrics."""
-    log_every_learner_steps: int = Field(0, ge=0)
+    log_every_learner_steps: Steps = 0
     """Learner steps between rows of metrics; 0: by the clock. Rows at fixed steps make --inline runs comparable."""
-    directory: str = "runs"
+    directory: Text = "runs"
     """Folder of all runs; a run lives in <directory>/<experiment>/<run-id>."""
-    checkpoints: str | None = None
+    checkpoints: Text | None = None
     """Folder or URI (s3://bucket/path, gs://…) of all runs' checkpoints; none: each run's are in its own folder."""
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     """Weights & Biases: auto is online with a login, else offline."""
-    wandb_project: str = "rlsys"
+    wandb_project: Text = "rlsys"
     """Weights & Biases project."""
-    group_tag: str = "default"
+    group_tag: Text = "default"
     """Groups runs in tracking (upstream: --group_tag)."""
-    run_tag: str | None = None
+    run_tag: Text | None = None
     """The run's id; none makes one from date and time (upstream: --run_tag)."""
-    tensorboard: bool = True
+    tensorboard: Flag = True
     """Write TensorBoard files."""
-    video: bool = True
+    video: Flag = True
     """Film one episode of each evaluation where the environment can be drawn, and what a world model foretells."""
-    debug_histograms: bool = False
+    debug_histograms: Flag = False
     """Log distributions of weights and gradients (upstream: --debug)."""
 
     @pydantic.field_validator("checkpoints")
@@ -256,7 +283,7 @@ _OBJECT_STORES = ("s3", "gs", "gcs")
 class Experiment(Section):
     """One experiment, merged from its layers. `section` is the algorithm's own part."""
 
-    algorithm: str
+    algorithm: Text
     """Name of a folder in rlsys/algorithms, or in rlsys/baselines."""
     env: EnvConfig = EnvConfig()
     runtime: RuntimeConfig = RuntimeConfig()
@@ -319,23 +346,25 @@ def load(name: str, profile: str | None = None, overrides: Iterable[str] = ()) -
       name: an experiment's name, or the path of a YAML file.
       profile: a launch profile's name, or the path of a YAML file, which wins over the experiment; None takes
         `DEFAULT_PROFILE`, over which the experiment wins.
-      overrides: `section.field=value` strings; the value is read as YAML.
+      overrides: `section.field=value` strings; a text field takes the value verbatim (null is none, where that is
+        allowed), all others read it as YAML.
 
     Raises:
-      ConfigError: an unknown name or key, a wrong type, or values that exclude each other.
+      ConfigError: an unknown name or key, one that is given twice, a wrong type, or values that exclude each other.
     """
     experiment_file = _find(name, "configs", "experiment")
     profile_file = _find(profile or DEFAULT_PROFILE, "launch", "profile")
-    overriding = parse_overrides(overrides)
-    debug = overriding.pop("debug", False)
+    written = dict(_split(overrides))
+    debug = scalar(written.pop("debug", "false"))
     if not isinstance(debug, bool):
-        raise ConfigError(f"debug = {debug!r}; it must be true or false. Write debug=true.")
-    layers = {"experiment": read_yaml(experiment_file), "profile": read_yaml(profile_file)}
+        raise ConfigError(f"debug = {shortened(debug)}; it must be true or false. Write debug=true.")
+    layers = {"experiment": read_written(experiment_file), "profile": read_written(profile_file)}
     if profile is None:
         layers = dict(reversed(layers.items()))
+    algorithm = str(written.get("algorithm", layers["experiment"].get("algorithm")))
     if debug:
-        layers["debug"] = _debug(str(overriding.get("algorithm", layers["experiment"].get("algorithm"))))
-    layers["override"] = overriding
+        layers["debug"] = _debug(algorithm)
+    layers["override"] = _overriding(written, algorithm)
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for layer, tree in layers.items():
@@ -359,7 +388,8 @@ def override(loaded: Loaded, overrides: Iterable[str]) -> Loaded:
     Raises:
       ConfigError: as `load`.
     """
-    tree = parse_overrides(overrides)
+    written = dict(_split(overrides))
+    tree = _overriding(written, written.get("algorithm", loaded.experiment.algorithm))
     paths = dict.fromkeys(leaves(tree), "override")
     where = dict.fromkeys(paths, _COMMAND_LINE)
     experiment = build(merge(loaded.experiment.model_dump(), tree), f"experiment '{loaded.name}'", where)
@@ -393,15 +423,51 @@ def build(tree: Mapping[str, Any], where: str, places: Mapping[str, str] | None 
       ConfigError: an unknown key, a wrong type, or values that exclude each other.
     """
     algorithm = tree.get("algorithm")
-    if not isinstance(algorithm, str):
+    if not isinstance(algorithm, str) or not algorithm:
         raise ConfigError(
             f"{where} has no 'algorithm'; it must name one of {', '.join(registry.names())}. Add algorithm: NAME."
         )
     model = experiment_type(algorithm)
+    typed = read_as(model, dict(tree))
     try:
-        return model.model_validate(dict(tree))
+        return model.model_validate(typed)
     except pydantic.ValidationError as error:
-        raise ConfigError(explain(error, model, tree, f"in {where}", places or {})) from None
+        raise ConfigError(explain(error, model, typed, f"in {where}", places or {})) from None
+
+
+def _split(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yields key and value of each KEY=VALUE; refuses a key that is given twice, of which one would be lost."""
+    seen: dict[str, str] = {}
+    for text in overrides:
+        key, value = split_override(text)
+        if key in seen:
+            raise ConfigError(
+                f"{key} is given twice, as {shortened(seen[key])} and as {shortened(value)}. Leave one of them out."
+            )
+        seen[key] = value
+        yield key, value
+
+
+def _overriding(written: Mapping[str, str], algorithm: str) -> Tree:
+    """Returns nested sections of what was written on the command line."""
+    try:
+        model = experiment_type(algorithm)
+    except ConfigError:  # `build` says so
+        model = Experiment
+    tree: Tree = {}
+    for key, text in written.items():
+        try:
+            value = given(type_at(model, key), text)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{key} = {shortened(text)} is not a YAML value: {error}. Write for example 3, [1, 2] or {{a: 1}}."
+            ) from None
+        added = nested(key, value)
+        for path in leaves(added):
+            if any(f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}.") for other in leaves(tree)):
+                raise ConfigError(f"{path} is given twice, once in what is around it. Leave one of them out.")
+        tree = merge(tree, added)
+    return tree
 
 
 @functools.cache
@@ -448,14 +514,18 @@ def _debug(algorithm: str) -> Tree:
 def _find(name: str, kind: Literal["configs", "launch"], noun: str) -> Path:
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-        if not path.is_file():
-            raise ConfigError(f"no {noun} file '{name}'; there is no such file. 'rlsys list' shows what has a name.")
+        try:
+            path.stat()
+        except (OSError, ValueError):  # it is not there, or no name of a file
+            raise ConfigError(
+                f"no {noun} file {shortened(name)}; there is no such file. 'rlsys list' shows what has a name."
+            ) from None
         return path
     path = data_folder(kind) / f"{name}.yaml"
     known = experiment_names() if kind == "configs" else profile_names()
     if name not in known:
         hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
-        raise ConfigError(f"no {noun} '{name}'.{hint} 'rlsys list' shows all.")
+        raise ConfigError(f"no {noun} {shortened(name)}.{hint} 'rlsys list' shows all.")
     return path
 
 

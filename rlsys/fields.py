@@ -1,5 +1,6 @@
 """What pydantic models say about themselves: their fields with meanings, and one readable line per refused value."""
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,6 +9,11 @@ from pydantic import BaseModel
 
 from rlsys.errors import did_you_mean
 from rlsys.yaml_tree import at
+
+_MOST_LETTERS = 120
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _MOST_LETTERS
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 20
 
 
 def described_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -47,7 +53,20 @@ def explain(
     value = at(tree, key)
     messages = [entry["msg"] for entry in errors if _field_path(model, entry["loc"]) == key]
     allowed = " or ".join(dict.fromkeys(_allowed(message) for message in messages)).replace(" or it must be ", " or ")
-    return f"{key} = {value!r}; {allowed}. Correct it {place}."
+    return f"{key} = {shortened(value)}; {allowed}. Correct it {place}."
+
+
+def shortened(value: Any) -> str:
+    """Returns a value as it is shown in an error: on one line, and not all of what is very long."""
+    text = _REPR.repr(value) if isinstance(value, (list, tuple, dict, str)) else _of_number(value)
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}…"
+
+
+def _of_number(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python does not write integers of thousands of digits
+        return f"{value:#x}"
 
 
 def _submodel(model: type[BaseModel], name: str) -> type[BaseModel] | None:

@@ -1,7 +1,8 @@
-"""Nested dictionaries of settings: read from YAML, parsed from KEY=VALUE, merged; errors name the file or the key."""
+"""Nested dictionaries of settings: read from YAML, merged, written; errors name the file or the key."""
 
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +14,82 @@ Tree = dict[str, Any]
 """Nested sections; what is not a dict is a leaf."""
 
 
+class Plain(str):
+    """A scalar that was written without quotes; what it means depends on what it is for."""
+
+    __slots__ = ()
+
+
 def read_yaml(path: Path) -> Tree:
-    """Reads a YAML mapping.
+    """Reads a YAML mapping whose scalars mean what they look like.
+
+    Raises:
+      ConfigError: as `read_written`.
+    """
+    tree: Tree = _plain_values(read_written(path))
+    return tree
+
+
+def read_written(path: Path) -> Tree:
+    """Reads a YAML mapping whose scalars without quotes are `Plain`.
 
     Raises:
       ConfigError: the file cannot be read, is not YAML, or not a mapping.
     """
     try:
-        tree = _parse(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}. Correct the file.") from None
-    except (OSError, UnicodeDecodeError) as error:
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
+    except ConfigError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}. Correct the file.") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}. Check the path and its permissions.") from None
-    if tree is None:
+    if isinstance(tree, Plain) and not tree:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold a mapping of sections, not {type(tree).__name__}. Correct the file.")
+        raise ConfigError(f"{path} must hold a mapping of sections, not {_kind(tree)}. Correct the file.")
     return tree
 
 
-def parse_overrides(overrides: Iterable[str]) -> Tree:
-    """Turns `section.field=value` strings into nested sections; a later one wins.
+def parse_yaml(text: str) -> Any:
+    """Parses YAML into dicts, lists and texts, `Plain` where they have no quotes.
 
     Raises:
-      ConfigError: a string is not of that form, or its value is not YAML.
+      ConfigError: it is not YAML, or not plain data.
     """
-    tree: Tree = {}
-    for text in overrides:
-        tree = merge(tree, _parse_override(text))
+    try:
+        node = yaml.compose(text, _Loader)
+        return Plain() if node is None else _Reader().value(node)
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split()) if isinstance(error, yaml.YAMLError) else "it is nested too deeply"
+        raise ConfigError(reason) from None
+
+
+def scalar(text: str) -> Any:
+    """Returns what a scalar without quotes means by itself, as in YAML 1.2."""
+    for kind, pattern in _SCALARS.items():
+        if pattern.fullmatch(text):
+            return _CONSTRUCT[kind](text)
+    return str(text)
+
+
+def split_override(text: str) -> tuple[str, str]:
+    """Returns the key, dotted, and the value of KEY=VALUE.
+
+    Raises:
+      ConfigError: it is not of that form.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"override '{text[:80]}' is not KEY=VALUE. Write for example run.seed=1.")
+    if key.count(".") > _MOST_SECTIONS:
+        raise ConfigError(f"override '{text[:80]}' has more than {_MOST_SECTIONS} dots in its key. Correct it.")
+    return key, value
+
+
+def nested(path: str, value: Any) -> Tree:
+    """Returns nested sections with one value, at a dotted path."""
+    for section in reversed(path.split(".")):
+        value = {section: value}
+    tree: Tree = value
     return tree
 
 
@@ -70,64 +119,105 @@ def at(tree: Any, path: str) -> Any:
 
 
 def format_yaml(tree: Tree) -> str:
-    """Returns YAML that `read_yaml` reads back unchanged, keys in their order."""
-    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
+    """Returns YAML in ASCII that `read_yaml` reads back unchanged, keys in their order."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=math.inf)
 
 
-_Resolvers = dict[str, list[tuple[str, re.Pattern[str]]]]
-
-
-def _resolvers() -> _Resolvers:
-    """Returns what tells scalars apart by their first character, as YAML 1.2 does.
-
-    PyYAML follows YAML 1.1, where 1e-3 is text, off is false and 12:30 is 750.
-    """
-    resolvers: _Resolvers = {first: [] for first in "tTfFnN~-+.0123456789"}
+_SCALARS = {
+    kind: re.compile(pattern)
     for kind, pattern in {
+        "null": r"null|Null|NULL|~|",
         "bool": r"true|True|TRUE|false|False|FALSE",
         "int": r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+",
         "float": r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
-        "null": r"null|Null|NULL|~",
-    }.items():
-        for entries in resolvers.values():
-            entries.append((f"tag:yaml.org,2002:{kind}", re.compile(rf"^(?:{pattern})$")))
-    resolvers[""] = [("tag:yaml.org,2002:null", re.compile("^$"))]
-    return resolvers
+    }.items()
+}
+"""What tells scalars apart in YAML 1.2. PyYAML follows 1.1, where 1e-3 is text, off is false and 12:30 is 750."""
+_MOST_DIGITS = 400
+"""More are infinite as a number, and slow to read."""
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that would be read as something else."""
+def _int(text: str) -> int | float:
+    digits = text.replace("_", "")
+    return math.inf if len(digits) > _MOST_DIGITS else int(digits, 16 if digits.startswith("0x") else 10)
+
+
+_CONSTRUCT: dict[str, Callable[[str], Any]] = {
+    "null": lambda text: None,
+    "bool": lambda text: text.lower() == "true",
+    "int": _int,
+    "float": lambda text: float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan")),
+}
+_MOST_VALUES = 100_000
+_MOST_SECTIONS = 10
+_KINDS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "null", "bool", "int", "float", "seq", "map"))
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+    """Only composes nodes."""
 
 
-_Dumper.yaml_implicit_resolvers = _resolvers()
-_Loader.yaml_implicit_resolvers = _resolvers()
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that is not one plain word, and escapes in it what is not ASCII."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
-def _parse(text: str) -> Any:
-    return yaml.load(text, _Loader)
+_WORD = re.compile(r"[A-Za-z_][\w./+-]*", re.ASCII)
 
 
-def _parse_override(text: str) -> Tree:
-    key, equals, value = text.partition("=")
-    if not equals or not all(key.split(".")):
-        raise ConfigError(f"override '{text}' is not KEY=VALUE. Write for example run.seed=1.")
-    try:
-        tree = _parse(value)
-    except yaml.YAMLError:
-        raise ConfigError(
-            f"override '{text}': '{value}' is not a YAML value. Quote it, or write a number or a list."
-        ) from None
-    for section in reversed(key.split(".")):
-        tree = {section: tree}
-    return dict(tree)
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    is_word = _WORD.fullmatch(text) and scalar(text) == text
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_word else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(Plain, lambda dumper, text: _represent_text(dumper, str(text)))
+_Dumper.yaml_implicit_resolvers = {
+    None: [(f"tag:yaml.org,2002:{kind}", re.compile(rf"^(?:{pattern.pattern})$")) for kind, pattern in _SCALARS.items()]
+}
+_Loader.yaml_implicit_resolvers = {}
+
+
+class _Reader:
+    """Turns nodes into data; counts them, since aliases can make much of little."""
+
+    def __init__(self) -> None:
+        self._num_values = 0
+
+    def value(self, node: yaml.Node) -> Any:
+        """Returns the data of a node."""
+        self._num_values += 1
+        if self._num_values > _MOST_VALUES:
+            raise ConfigError(f"it has more than {_MOST_VALUES:,} values")
+        if node.tag not in _KINDS:
+            raise ConfigError(f"{node.tag.removeprefix('tag:yaml.org,2002:')}{_place(node)} is not plain data")
+        if isinstance(node, yaml.ScalarNode):
+            return str(node.value) if node.style else Plain(node.value)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item) for item in node.value]
+        tree: Tree = {}
+        for key, item in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"a key{_place(key)} is not a text")
+            if key.value in tree:
+                raise ConfigError(f"key '{key.value}' is given twice{_place(key)}")
+            tree[str(key.value)] = self.value(item)
+        return tree
+
+
+def _place(node: yaml.Node) -> str:
+    return f" in line {node.start_mark.line + 1}"
+
+
+def _plain_values(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _plain_values(item) for key, item in tree.items()}
+    if isinstance(tree, list):
+        return [_plain_values(item) for item in tree]
+    return scalar(tree) if isinstance(tree, Plain) else tree
+
+
+def _kind(tree: Any) -> str:
+    return "a list" if isinstance(tree, list) else f"'{tree[:40]}'"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,8 @@ from rlsys import config, registry
 from rlsys.config import EnvConfig, Experiment, RunConfig, RuntimeConfig
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.testing.algorithm import CHECKING
-from rlsys.yaml_tree import format_yaml, leaves, merge, parse_overrides, read_yaml
+from rlsys.values import given
+from rlsys.yaml_tree import format_yaml, leaves, merge, read_written, read_yaml
 
 EXPERIMENT = """
 algorithm: checking
@@ -51,7 +53,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
     return write
 
 
-def refusal(name: str = "checking-cartpole", profile: str = "laptop", *overrides: str) -> str:
+def refusal(name: str = "checking-cartpole", profile: str | None = "laptop", *overrides: str) -> str:
     """Returns the line with which an experiment is refused."""
     with pytest.raises(ConfigError) as caught:
         config.load(name, profile, overrides)
@@ -84,8 +86,17 @@ def test_an_experiment_wins_over_the_default_profile_and_loses_against_one_that_
     assert {loaded.experiment.runtime.environments_per_worker for loaded in layers.values()} == {8}, "left open"
 
 
-def test_a_later_override_of_the_same_key_wins() -> None:
-    assert config.load("checking-cartpole", overrides=["run.seed=1", "run.seed=2"]).experiment.run.seed == 2
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["run.seed=1", "run.seed=2"], "run.seed is given twice, as '1' and as '2'"),
+        (["debug=true", "debug=true"], "debug is given twice"),
+        (["run={seed: 1}", "run.seed=2"], "run.seed is given twice, once in what is around it"),
+        (["run=3", "run.seed=2"], "run.seed is given twice, once in what is around it"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(overrides: list[str], message: str) -> None:
+    assert message in refusal("checking-cartpole", None, *overrides)
 
 
 def test_an_experiment_and_a_profile_may_be_files(folders: Callable[[str, str], Path]) -> None:
@@ -135,13 +146,96 @@ def test_overrides_of_a_loaded_experiment_keep_the_rest() -> None:
         ("ALE/Breakout-v5", "ALE/Breakout-v5"),
     ],
 )
-def test_values_of_overrides_are_read_as_yaml(text: str, value: object) -> None:
-    assert parse_overrides([f"x.y={text}"]) == {"x": {"y": value}}
+def test_values_are_read_as_yaml_where_the_field_says_no_more(text: str, value: object) -> None:
+    assert given(Any, text) == value
 
 
-@pytest.mark.parametrize("text", ["run.seed", "=1", "run..seed=1", ".seed=1", "run.seed={a"])
+@pytest.mark.parametrize("text", ["run.seed", "=1", "run..seed=1", ".seed=1", "a.b.c.d.e.f.g.h.i.j.k.l.m=1"])
 def test_what_is_not_key_equals_value_is_refused(text: str) -> None:
-    assert refusal("checking-cartpole", "laptop", text).startswith(f"override '{text}'")
+    assert refusal("checking-cartpole", "laptop", text).startswith(f"override '{text}")
+
+
+@pytest.mark.parametrize("value", ["{a", "[1", "!!python/name:os.system", "&a [*a]", "[" * 3_000, "@"])
+def test_a_value_that_is_no_plain_yaml_is_refused(value: str) -> None:
+    assert " is not a YAML value: " in refusal("checking-cartpole", "laptop", f"run.seed={value}")
+
+
+TEXTS = ["3e563", "1_000", "017", "0o17", "0x1F", "true", "Null", "~", "=", "<<", "2026-01-31", "12:30", " a ", "a: b"]
+TEXTS += [
+    "[1",
+    "'quoted'",
+    "#",
+    "-",
+    "é…",
+    "a\nb",
+    "\t",
+    "1.50",
+    ".inf",
+    "!x",
+    "*y",
+    "&z",
+    "%",
+    "@",
+    "a  b" * 40,
+    "\u2028",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_arrives_verbatim_and_survives_config_yaml(text: str, tmp_path: Path) -> None:
+    loaded = config.load("checking-cartpole", overrides=[f"run.run_tag={text}", f"run.group_tag={text}"])
+    assert (loaded.experiment.run.run_tag, loaded.experiment.run.group_tag) == (text, text)
+    path = tmp_path / "config.yaml"
+    path.write_text(config.dump(loaded.experiment), encoding="utf-8")
+    assert config.build(read_written(path), str(path)) == loaded.experiment
+
+
+@pytest.mark.parametrize("text", ["3e563", "1_000", "017", "true", "2026-01-31", "=", "12:30", "0x1F"])
+def test_a_text_without_quotes_in_a_file_arrives_verbatim(text: str, folders: Callable[[str, str], Path]) -> None:
+    path = folders("mine", f"algorithm: checking\nrun: {{run_tag: {text}, group_tag: {text}}}")
+    run = config.load(str(path)).experiment.run
+    assert (run.run_tag, run.group_tag) == (text, text)
+
+
+def test_null_is_nothing_where_there_may_be_nothing_and_else_a_text() -> None:
+    run = config.load("checking-cartpole", overrides=["run.run_tag=null", "run.group_tag=null"]).experiment.run
+    assert (run.run_tag, run.group_tag) == (None, "null")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.seed=true", "run.seed = True; it must be a valid integer"),
+        ("run.seed='1'", "run.seed = '1'; it must be a valid integer"),
+        ("run.minutes=true", "run.minutes = True; it must be a valid number"),
+        ("run.video=1", "run.video = 1; it must be a valid boolean"),
+        ("run.video=yes", "run.video = 'yes'; it must be a valid boolean"),
+        ("runtime.rollout_workers=true", "runtime.rollout_workers = True; it must be a valid integer or 'auto'"),
+        ("env.frame_size=[true, 84]", "env.frame_size = [True, 84]; it must be a valid integer"),
+        ("run.evaluation_temperatures=[false]", "run.evaluation_temperatures = [False]; it must be a valid number"),
+        ("run.evaluation_env={grayscale: 1}", "grayscale = 1: Input should be a valid boolean"),
+        ("run.evaluation_env.frame_skip=true", "frame_skip = True: Input should be a valid integer"),
+        ("run.evaluation_env={frame_skpi: 2}", "unknown key 'frame_skpi'. Did you mean 'frame_skip'?"),
+        ("run.final_evaluation=[{name: a, env: {num_levels: true}}]", "num_levels = True: Input should be"),
+        ("run.group_tag=a\0b", "it must be a text without NUL characters"),
+        ("env.id=\udcff", "it must be valid UTF-8"),
+        ("run.seed=-1", "it must be greater than or equal to 0"),
+        ("run.seed=2147483648", "it must be less than or equal to 2147483647"),
+        ("run.training_steps=1e21", "it must be less than or equal to 1000000000000"),
+        ("run.minutes=1e308", "it must be less than or equal to 10000000"),
+        (f"run.seed={'9' * 9_000}", "it must be a valid integer"),
+        (f"run.minutes={'9' * 9_000}", "it must be a finite number"),
+    ],
+)
+def test_a_value_of_another_kind_or_size_is_refused(override: str, message: str) -> None:
+    assert message in refusal("checking-cartpole", "laptop", override)
+
+
+def test_texts_within_other_settings_are_texts_too() -> None:
+    overrides = ["run.evaluation_env={id: 1e3}", "run.final_evaluation=[{name: 017, env: {id: true}}]"]
+    run = config.load("checking-cartpole", overrides=overrides).experiment.run
+    assert run.evaluation_env == {"id": "1e3"}
+    assert (run.final_evaluation[0].name, run.final_evaluation[0].env) == ("017", {"id": "true"})
 
 
 def test_numbers_in_scientific_notation_fit_integer_fields() -> None:
@@ -225,7 +319,7 @@ def test_an_experiment_without_an_algorithm_is_refused(folders: Callable[[str, s
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- a\n- b\n", "must hold a mapping of sections, not list"),
+        ("- a\n- b\n", "must hold a mapping of sections, not a list"),
         ("run: {seed: 1", "is not valid YAML"),
         ("run: {seed: 1, seed: 2}", "key 'seed' is given twice"),
     ],
@@ -251,11 +345,11 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
 def test_dump_and_build_are_inverse(tmp_path: Path) -> None:
     experiment = config.load(
         "checking-cartpole",
-        overrides=["env.state_range=[0, 255]", "run.run_tag='1e3'", "run.group_tag='null'", "run.minutes=1e-5"],
+        overrides=["env.state_range=[0, 255]", "run.run_tag=1e3", "run.group_tag=null", "run.minutes=1e-5"],
     ).experiment
     path = tmp_path / "config.yaml"
     path.write_text(config.dump(experiment))
-    assert config.build(config.read_yaml(path), str(path)) == experiment
+    assert config.build(read_written(path), str(path)) == experiment
 
 
 def test_text_that_looks_like_another_type_survives_a_round_trip(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rlsys.envs.make import make
 from rlsys.envs.wrappers import NOOP
 from rlsys.runtime.plan import resolve
 from rlsys.testing import deepmind_lab
+from rlsys.yaml_tree import read_yaml
 
 FAMILIES = {"r2ac": "impala"}
 """First words of experiments that are not their algorithm's name."""
@@ -29,7 +30,7 @@ PAIRS = list(itertools.product(config.experiment_names(), config.profile_names()
 
 @pytest.mark.parametrize("profile", config.profile_names())
 def test_a_profile_sets_nothing_but_the_runtime(profile: str) -> None:
-    tree = config.read_yaml(config.data_folder("launch") / f"{profile}.yaml")
+    tree = read_yaml(config.data_folder("launch") / f"{profile}.yaml")
     assert list(tree) == ["runtime"]
     RuntimeConfig.model_validate(tree["runtime"])
 

@@ -13,7 +13,7 @@ from rlsys.config import Loaded, build, dump, override
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.storage import checkpoints_of
-from rlsys.yaml_tree import at, read_yaml
+from rlsys.yaml_tree import at, read_written
 
 _PACKAGES = ("rlsys", "ray", "torch", "numpy", "gymnasium", "ale-py", "numba", "wandb")
 
@@ -105,7 +105,7 @@ def load(folder: Path) -> Loaded:
       ConfigError: config.yaml was written by another version and no longer fits.
     """
     path = folder / "config.yaml"
-    return Loaded(folder.parent.name, "saved", build(read_yaml(path), where=str(path)), {})
+    return Loaded(folder.parent.name, "saved", build(read_written(path), where=str(path)), {})
 
 
 def checkpoints(folder: Path) -> Checkpoints:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rlsys.config import read_yaml
 from rlsys.errors import ConfigError
+from rlsys.yaml_tree import read_yaml
 
 ROLE = "rlsys.io/role"
 """The label that says what a machine is for."""

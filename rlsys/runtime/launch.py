@@ -35,7 +35,7 @@ from rlsys.runtime.progress import Progress
 from rlsys.runtime.signals import Signals, stops_on_signals
 from rlsys.runtime.workers.evaluator import EvaluationCut, clear_drafts
 from rlsys.terminal import outlast_terminal
-from rlsys.yaml_tree import parse_overrides
+from rlsys.yaml_tree import split_override
 
 
 class Runner(Protocol):
@@ -246,7 +246,7 @@ def _plan(loaded: Loaded, algorithm: Algorithm, inline: bool) -> Plan:
 def _check_algorithm(saved: Loaded, overrides: Sequence[str]) -> None:
     """Refuses to resume with another algorithm, whose section the run does not even have."""
     before = saved.experiment.algorithm
-    if (now := parse_overrides(overrides).get("algorithm", before)) != before:
+    if (now := dict(map(split_override, overrides)).get("algorithm", before)) != before:
         raise _other("algorithm", before, now)
 
 

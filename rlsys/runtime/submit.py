@@ -55,13 +55,14 @@ def submit(order: Order, loaded: Loaded | None) -> str:
     if order.resume is not None:
         folder = find_run(order.resume)
         loaded = override(run_folder.load(folder), order.overrides)
-        words = [*order.overrides, "--resume", str(folder)]
+        words = [*_without(order.overrides, "runtime.address"), "--resume", str(folder)]
     else:
         assert loaded is not None, "neither an experiment nor a run"
         folder = run_folder.path_of(loaded)
         if folder.exists():
             raise run_folder.taken(folder)
-        words = [*order.overrides, f"run.directory={folder.parent.parent}", f"run.run_tag={folder.name}"]
+        kept = _without(order.overrides, "run.directory", "run.run_tag", "run.checkpoints", "runtime.address")
+        words = [*kept, f"run.directory={folder.parent.parent}", f"run.run_tag={folder.name}"]
         if loaded.experiment.run.checkpoints is not None:
             words.append(f"run.checkpoints={loaded.experiment.run.checkpoints}")  # absolute: the job begins elsewhere
     address = loaded.experiment.runtime.address
@@ -82,6 +83,11 @@ def submit(order: Order, loaded: Loaded | None) -> str:
         f"stop it:   rlsys stop {run}{where}\n"
         f"its log:   ray job logs {job} --address {dashboard} --follow"
     )
+
+
+def _without(overrides: Sequence[str], *keys: str) -> list[str]:
+    """Returns the overrides but those of some keys, which the job is given as they are settled here."""
+    return [text for text in overrides if text.partition("=")[0] not in keys]
 
 
 @contextlib.contextmanager

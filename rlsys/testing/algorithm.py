@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from pydantic import Field
 
 from rlsys.api import (
     Algorithm,
@@ -27,31 +26,37 @@ from rlsys.api import (
 )
 from rlsys.config import Section
 from rlsys.errors import ConfigError, WorkerError
+from rlsys.quantities import (
+    Count,
+    Items,
+    Number,
+    Steps,
+)
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec, State, Weights
 
 
 class CheckingConfig(Section):
     """Sizes of the checking algorithm."""
 
-    batch_size: int = Field(16, ge=1)
+    batch_size: Count = 16
     """Windows per update, over all ranks."""
-    length: int = Field(5, ge=1)
+    length: Count = 5
     """Rows per window."""
-    segment_length: int = Field(20, ge=1)
+    segment_length: Count = 20
     """Most new rows per segment."""
-    window_size: int = Field(2_000, ge=1)
+    window_size: Items = 2_000
     """Items kept."""
-    stored_before_train: int = Field(200, ge=1)
+    stored_before_train: Items = 200
     """Items before the first update."""
-    sampling_ratio: float | None = 4.0
+    sampling_ratio: Number | None = 4.0
     """Items sampled per item inserted."""
-    on_policy: int = Field(0, ge=0)
+    on_policy: Steps = 0
     """Of unrolls: how many of each environment make a batch, for which workers wait; 0: nobody waits."""
-    rest_steps: int = Field(0, ge=0)
+    rest_steps: Steps = 0
     """Of turns: steps after each batch in which the learner asks for no data, as one with phases."""
-    batches: int = Field(0, ge=0)
+    batches: Steps = 0
     """Of turns: batches after which the learner has nothing left to do; 0: it never ends by itself."""
-    fail_at_step: int = Field(0, ge=0)
+    fail_at_step: Steps = 0
     """Learner step at which the learner reports a number that is not finite; 0: never."""
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
-from pydantic import Field
 
 from rlsys.api import (
     Algorithm,
@@ -30,6 +29,7 @@ from rlsys.api import (
 )
 from rlsys.config import Section
 from rlsys.envs.wrappers import Reset, Step
+from rlsys.quantities import Steps
 from rlsys.types import Array, EnvSpec, State, Weights
 
 HEIGHT, WIDTH = 30, 40
@@ -147,7 +147,7 @@ def _find_dots(field: Array) -> Array:
 class DotsConfig(Section):
     """Settings of the algorithm below."""
 
-    error_after: int = Field(1_000_000, ge=0)
+    error_after: Steps = 1_000_000
     """Steps after which its world model goes wrong."""
 
 

@@ -59,7 +59,8 @@ def test_a_killed_driver_leaves_nothing_behind_and_resumes_and_an_interrupt_stop
 
 
 def test_a_run_is_seen_scaled_and_stopped_from_another_terminal(tmp_path: Path) -> None:
-    run = start(tmp_path, "launch", "muzero-cartpole", *SETTINGS, "runtime.rollout_workers=1")
+    settings = [text for text in SETTINGS if not text.startswith("runtime.rollout_workers")]
+    run = start(tmp_path, "launch", "muzero-cartpole", *settings, "runtime.rollout_workers=1")
     wait_for(lambda: checkpoints(tmp_path), "checkpoint")
     assert f"process {run.pid}" in rlsys(tmp_path, "status", "muzero-cartpole/here").stdout
     scaled = rlsys(tmp_path, "scale", "muzero-cartpole/here", "rollouts=2")

@@ -58,9 +58,7 @@ def test_a_file_is_submitted_followed_stopped_with_a_checkpoint_and_resumed(
     resumed = rlsys(tmp_path, "launch", "--resume", run, "--submit", "--address", dashboard, "run.training_steps=1")
     assert resumed.returncode == 0, resumed.stderr
     command = client.get_job_info(resumed.stdout.split()[5]).entrypoint
-    assert command.endswith(
-        f"launch run.training_steps=1 runtime.address={dashboard} --resume {folder} runtime.address=auto"
-    )
+    assert command.endswith(f"launch run.training_steps=1 --resume {folder} runtime.address=auto")
 
 
 def test_what_cannot_be_submitted_is_one_line(ray_cluster: None, tmp_path: Path) -> None:

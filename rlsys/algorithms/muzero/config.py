@@ -3,11 +3,25 @@
 README.md in this folder maps every upstream option to its field, here or in another section.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rlsys.config import Section
+from rlsys.quantities import (
+    Atom,
+    Count,
+    Flag,
+    Items,
+    Norm,
+    Number,
+    Probability,
+    Rate,
+    Repeats,
+    Steps,
+    Temperature,
+    Weight,
+)
 
 
 class MuZeroConfig(Section):
@@ -15,105 +29,105 @@ class MuZeroConfig(Section):
 
     architecture: Literal["FCNetwork", "MuZeroNetwork", "TinyNetwork"] = "FCNetwork"
     """Networks: FCNetwork flattens observations; the other two need images, such as 96×96 pixels."""
-    value_support: tuple[int, int] = (-15, 15)
+    value_support: tuple[Atom, Atom] = (-15, 15)
     """First and last atom of the value, after the target transform: ±15 there is about ±247 in returns."""
-    reward_support: tuple[int, int] = (-15, 15)
+    reward_support: tuple[Atom, Atom] = (-15, 15)
     """First and last atom of the reward, after the target transform."""
-    no_support: bool = False
+    no_support: Flag = False
     """Predict values and rewards as numbers rather than distributions; scalar_loss trains them."""
-    no_target_transform: bool = False
+    no_target_transform: Flag = False
     """Leave out the transform h(x) that squashes values and rewards."""
 
     search: Literal["puct", "gumbel"] = "puct"
     """Tree search: puct (Schrittwieser et al. 2020) or gumbel (Danihelka et al. 2022). Not upstream's: it has puct."""
-    num_simulations: int = Field(30, ge=1)
+    num_simulations: Annotated[Count, Field(le=100_000)] = 30
     """Simulations per decision; the root's own evaluation is not counted."""
-    root_dirichlet_alpha: float = Field(0.25, gt=0.0)
+    root_dirichlet_alpha: Weight = Field(0.25, gt=0.0)
     """Concentration of the Dirichlet noise at the root, while exploring (puct)."""
-    root_exploration_fraction: float = Field(0.25, ge=0.0, le=1.0)
+    root_exploration_fraction: Probability = 0.25
     """Share of that noise in the root's prior."""
-    pb_c_base: float = Field(19_652.0, gt=0.0)
+    pb_c_base: Norm = 19_652.0
     """Visits at which the weight of the prior begins to grow (puct)."""
-    pb_c_init: float = Field(1.25, ge=0.0)
+    pb_c_init: Weight = 1.25
     """Weight of the prior against the value (puct)."""
-    init_value_score: float = 0.0
+    init_value_score: Annotated[Number, Field(ge=-1e6, le=1e6)] = 0.0
     """Value of a child without a visit, on the normalised scale from 0 to 1 (puct)."""
-    max_considered_actions: int = Field(16, ge=1)
+    max_considered_actions: Count = 16
     """Actions of the root among which simulations are shared out (gumbel); source: mctx."""
-    visit_softmax_temperatures: tuple[float, ...] = (1.0, 0.5, 0.25)
+    visit_softmax_temperatures: tuple[Temperature, ...] = (1.0, 0.5, 0.25)
     """Temperatures of the choice among visited actions, one after the other in the course of training."""
-    visit_softmax_steps: tuple[int, ...] = (15_000, 30_000)
+    visit_softmax_steps: tuple[Steps, ...] = (15_000, 30_000)
     """Last learner step of each of those temperatures but the last, increasing."""
-    fixed_temperatures: tuple[float, ...] = ()
+    fixed_temperatures: tuple[Temperature, ...] = ()
     """Instead: environment i always plays with temperature i modulo their number. 0 is greedy."""
-    use_q_max: bool = False
+    use_q_max: Flag = False
     """Bootstrap from the best action's value at the root instead of the mean over visits."""
-    max_history_length: int = Field(500, ge=1)
+    max_history_length: Count = 500
     """Decisions after which an unfinished episode's segment goes to replay."""
     acting_precision: Literal["fp32", "bf16"] = "fp32"
     """Numbers in the networks while acting; bf16 where the device multiplies it, else fp32. Not upstream's."""
 
-    window_size: int = Field(100_000, ge=1)
+    window_size: Items = 100_000
     """Decisions kept in replay."""
-    window_step: int | None = Field(None, ge=1)
+    window_step: Items | None = None
     """Decisions by which the window grows each time it has been filled once, from this size on; none: no growth."""
-    epsilon: float = Field(0.01, gt=0.0)
+    epsilon: Weight = Field(0.01, gt=0.0)
     """Added to the error of a value before it becomes a priority."""
-    alpha: float = Field(1.0, ge=0.0)
+    alpha: Annotated[Weight, Field(le=10.0)] = 1.0
     """Exponent of the priority: 0 samples uniformly."""
-    beta: float = Field(1.0, ge=0.0, le=1.0)
+    beta: Probability = 1.0
     """Exponent of the correction for the sampling bias, at first; 1 corrects it fully."""
-    beta_increment_per_sampling: float = Field(0.001, ge=0.0)
+    beta_increment_per_sampling: Probability = 0.001
     """Growth of beta per learner step, up to 1."""
 
-    batch_size: int = Field(256, ge=1)
+    batch_size: Count = 256
     """Windows per update, over all learner ranks."""
-    num_unroll_steps: int = Field(5, ge=1)
+    num_unroll_steps: Repeats = 5
     """Steps K that the model is unrolled in training."""
-    td_steps: int = Field(10, ge=1)
+    td_steps: Count = 10
     """Rewards n in a value target before it bootstraps."""
-    discount: float = Field(0.997, gt=0.0, le=1.0)
+    discount: Probability = Field(0.997, gt=0.0)
     """Discount per decision."""
-    stored_before_train: int = Field(50_000, ge=1)
+    stored_before_train: Items = 50_000
     """Decisions in replay before the first update."""
-    sampling_ratio: float | None = Field(None, gt=0.0)
+    sampling_ratio: Annotated[Weight, Field(gt=0.0)] | None = None
     """Windows sampled per decision stored, held by slowing down whichever side is ahead; none: both run free."""
     policy_loss: Literal["CrossEntropyLoss"] = "CrossEntropyLoss"
     """Loss of the policy against the search's visits."""
     scalar_loss: Literal["MSE", "Huber"] = "MSE"
     """Loss of value and reward under no_support."""
-    value_loss_weight: float = Field(1.0, ge=0.0)
+    value_loss_weight: Weight = 1.0
     """Weight of the value loss; the later papers have 0.25."""
-    clip_grad: float | None = Field(None, gt=0.0)
+    clip_grad: Norm | None = None
     """Largest norm of the gradient; none: not clipped."""
     optimizer: Literal["SGD", "RMSprop", "Adam", "AdamW"] = "AdamW"
     """Optimizer. Adam and AdamW have eps = 1.5e-4, RMSprop 0.01."""
-    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    momentum: Probability = Field(0.9, lt=1.0)
     """Momentum of SGD and RMSprop."""
-    weight_decay: float = Field(1e-4, ge=0.0)
+    weight_decay: Rate = 1e-4
     """Weight decay."""
-    lr_init: float = Field(8e-4, gt=0.0)
+    lr_init: Rate = Field(8e-4, gt=0.0)
     """Learning rate at the beginning."""
     lr_scheduler: Literal["none", "ExponentialLR", "MuZeroLR", "WarmUpLR"] = "none"
     """MuZeroLR decays smoothly, ExponentialLR once every lr_decay_steps, WarmUpLR rises for lr_warmup_steps."""
-    lr_decay_rate: float = Field(0.01, gt=0.0)
+    lr_decay_rate: Rate = Field(0.01, gt=0.0)
     """Factor of the learning rate after lr_decay_steps."""
-    lr_decay_steps: int = Field(100_000, ge=1)
+    lr_decay_steps: Steps = Field(100_000, ge=1)
     """Learner steps until that factor is reached."""
-    lr_warmup_steps: int = Field(5_000, ge=1)
+    lr_warmup_steps: Steps = Field(5_000, ge=1)
     """Learner steps over which WarmUpLR rises to lr_init; the first two are made with its first step above 0."""
     learning_precision: Literal["fp32", "bf16"] = "fp32"
     """Numbers in products while learning, likewise; weights and the optimizer stay fp32. Not upstream's."""
 
-    eval_temperature: float = Field(0.0, ge=0.0)
+    eval_temperature: Temperature = 0.0
     """Evaluation: temperature of the choice of actions; 0 is greedy."""
-    only_prior: bool = False
+    only_prior: Flag = False
     """Evaluation: act by the policy network, without a search."""
-    only_value: bool = False
+    only_value: Flag = False
     """Evaluation: act by reward + discount × value of each action, without a search."""
-    use_exploration_noise: bool = False
+    use_exploration_noise: Flag = False
     """Evaluation: noise at the root as while exploring."""
-    apply_mcts_steps: int = Field(1, ge=1)
+    apply_mcts_steps: Repeats = 1
     """Evaluation: actions taken from one search, down its tree, before the next."""
 
     @model_validator(mode="after")
