@@ -262,7 +262,7 @@ class Chaos:
         while (self._later or self._since_pause() < 2 * _PAUSE_S) and time.monotonic() < deadline:
             self._watch(until=time.monotonic() + 1)
         after = [sample for sample in self._run.samples[first:] if sample.at > fault.at]
-        assert after, self._run.console.read_text()
+        assert after, self._run.console.read_text(encoding="utf-8")
         if self._since_pause() >= 2 * _PAUSE_S:
             fault.recovery_s = max(_recovered_at(fault.at, [before, *after], name) for name in _COUNTS) - fault.at
         fault.lost = {name: _drop([before, *after], name) for name in _COUNTS}
@@ -440,7 +440,7 @@ def main() -> None:
         finally:
             run.stop()
             cluster.close()
-            lines = run.console.read_text().splitlines()
+            lines = run.console.read_text(encoding="utf-8").splitlines()
             print("\n".join(line for line in lines if "  step " not in line))
         last = run.look()
         assert last is not None

@@ -213,7 +213,7 @@ def main() -> None:
             publish(options.json, rows[-1:], _line, header="" if len(rows) > 1 else _HEADER, **origin)
     if options.plot is not None:
         if options.json is not None:
-            rows = [json.loads(line) for line in options.json.read_text().splitlines()]
+            rows = [json.loads(line) for line in options.json.read_text(encoding="utf-8").splitlines()]
         plot(rows).savefig(options.plot, dpi=100)
 
 

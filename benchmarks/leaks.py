@@ -150,7 +150,7 @@ def main() -> None:
     command = f"python benchmarks/leaks.py {options.family} --workers {options.workers} --minutes {options.minutes:g}"
     publish(options.json, [row], command=command)
     if options.data is not None:
-        options.data.write_text("".join(json.dumps(sample) + "\n" for sample in watch.samples))
+        options.data.write_text("".join(json.dumps(sample) + "\n" for sample in watch.samples), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -39,12 +39,12 @@ def summarise(folder: Path) -> dict[str, Any]:
         state = "no run" if seen is None else f"'{seen.state}'"
         raise Implausible(f"{folder} is {state}; a curve is kept of a run that has ended. Nothing is written.")
     rows = read_metrics(folder)
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    versions = json.loads((folder / "versions.json").read_text())
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    versions = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
     evaluation = folder / "eval.json"
     curves = {name: _thin([row for row in rows if row.get(name) is not None], name) for name in _CURVES}
     last = rows[-1]
-    words = (folder / "config.yaml").read_text().splitlines()[0].removeprefix("# ").split()
+    words = (folder / "config.yaml").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").split()
     kept = {
         "command": " ".join(word for word in words if not word.startswith(_OF_NO_INTEREST)),
         "run": f"{folder.parent.name}/{folder.name}",
@@ -54,7 +54,7 @@ def summarise(folder: Path) -> dict[str, Any]:
         "wall_minutes": round(last["time_s"] / 60, 2),
         "env_steps": last["env_steps"],
         "learner_steps": last["learner_step"],
-        "final_evaluation": json.loads(evaluation.read_text()) if evaluation.exists() else None,
+        "final_evaluation": json.loads(evaluation.read_text(encoding="utf-8")) if evaluation.exists() else None,
         "curves": curves,
         **_comparisons(rows),
     }
@@ -118,7 +118,7 @@ def main() -> None:
     runs = [summarise(folder) for folder in options.runs]
     _RESULTS.mkdir(parents=True, exist_ok=True)
     data = {"name": options.name, "note": options.note, "runs": runs}
-    (_RESULTS / f"{options.name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    (_RESULTS / f"{options.name}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     plot(runs, options.name).savefig(_RESULTS / f"{options.name}.png", dpi=100)
 
 

@@ -111,7 +111,7 @@ class LiveRun:
         state = None if seen is None else seen.state
         if status is None and state in (None, "starting", "training"):
             return
-        lines = self._output.read_text(errors="replace").splitlines() or [""]
+        lines = self._output.read_text(errors="replace", encoding="utf-8").splitlines() or [""]
         how = f"ended with status {status}" if status is not None else f"is {state}"
         raise Implausible(f"{self._name} {how} {when}; nothing is kept. It said last: {lines[-1]}")
 
@@ -136,7 +136,9 @@ def run_to_the_end(arguments: Sequence[str], timeout_s: float | None = None) -> 
       Implausible: it failed or took longer than it may.
     """
     try:
-        done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run(
+            [*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False, encoding="utf-8"
+        )
     except subprocess.TimeoutExpired:
         raise Implausible(f"rlsys {arguments[0]} {arguments[1]} had not ended after {timeout_s:.0f} s.") from None
     if done.returncode:

@@ -76,7 +76,7 @@ def summarise(cell: Cell, folder: Path) -> dict[str, Any]:
     last = [row["episodes/return"] for row in rows if row["env_steps"] > 0.9 * rows[-1]["env_steps"]]
     every = max(1, -(-len(rows) // _POINTS))
     changed = [word for word in overrides(cell) if not word.startswith("run.log_every_s")]
-    assert yaml.safe_load((folder / "config.yaml").read_text())["run"]["seed"] == seed
+    assert yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["run"]["seed"] == seed
     return {
         "delay": delay,
         "unroll_length": length,
@@ -84,7 +84,7 @@ def summarise(cell: Cell, folder: Path) -> dict[str, Any]:
         "seed": seed,
         "final_return": round(float(np.mean(last)), 3),
         "command": f"rlsys launch r2ac-tmaze --inline {' '.join(changed)}",
-        "commit": json.loads((folder / "versions.json").read_text())["git"],
+        "commit": json.loads((folder / "versions.json").read_text(encoding="utf-8"))["git"],
         "wall_minutes": round(rows[-1]["time_s"] / 60, 2),
         "env_steps": rows[-1]["env_steps"],
         "curve": [[row["env_steps"], round(row["episodes/return"], 3)] for row in rows[::-1][::every][::-1]],
@@ -132,7 +132,7 @@ def main() -> None:
     if not runs:
         raise Implausible(f"no run in {options.directory}; nothing is kept.")
     data = {"name": "r2ac-tmaze", "note": "python benchmarks/memory.py", "runs": runs}
-    (_RESULTS / "r2ac-tmaze.json").write_text(json.dumps(data) + "\n")
+    (_RESULTS / "r2ac-tmaze.json").write_text(json.dumps(data) + "\n", encoding="utf-8")
     plot(runs).savefig(_RESULTS / "r2ac-tmaze.png", dpi=100)
 
 

@@ -59,7 +59,9 @@ def compare(name: str, minutes: float) -> Iterator[dict[str, object]]:
     experiment, overrides = _CASES[name]
     settings = [experiment, *overrides, *_ALWAYS]
     load = os.getloadavg()[0]
-    planned = subprocess.run([*COMMAND, "plan", *settings, "--json"], check=False, capture_output=True, text=True)
+    planned = subprocess.run(
+        [*COMMAND, "plan", *settings, "--json"], check=False, capture_output=True, text=True, encoding="utf-8"
+    )
     if planned.returncode:
         raise Implausible(f"rlsys plan {experiment} ended with status {planned.returncode}: {planned.stderr.strip()}")
     predicted: dict[str, Any] = json.loads(planned.stdout)

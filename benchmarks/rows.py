@@ -81,7 +81,7 @@ def publish(
     if path is None:
         return
     origin = {**origin, "machine": machine(), "python": platform.python_version()}
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps({**tree, **origin}, ensure_ascii=False) + "\n" for tree in trees)
 
 
@@ -134,7 +134,7 @@ def json_option(parser: argparse.ArgumentParser) -> None:
 def machine() -> str:
     """Returns how many cores of which processor this is."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return f"{os.cpu_count()} × {models[0] if models else platform.machine()}"
 

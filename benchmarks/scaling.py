@@ -352,7 +352,7 @@ def _runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     one_s = 0.0  # the rate of one worker
     for count in options.counts:
         command = [sys.executable, __file__, options.what, "--here", f"--counts={count}", *fixed]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8")
         if done.returncode:
             said = (done.stderr.splitlines() or [""])[-1]
             raise Implausible(f"{count} workers: status {done.returncode}; nothing is kept. {said}")

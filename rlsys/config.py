@@ -297,12 +297,18 @@ class Experiment(Section):
 
 @dataclass(frozen=True)
 class Loaded:
-    """An experiment with its name and the layer that set each field (dotted path -> layer; absent: default)."""
+    """An experiment with its name and the layer that set each field (dotted path -> layer; absent: default).
+
+    Attributes:
+      words: what names it on a command line, before the KEY=VALUE that `origin` calls override: the experiment, the
+        profile if one was named, debug=true; empty for a run that was found.
+    """
 
     name: str
     profile: str
     experiment: Experiment
     origin: Mapping[str, str]
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -379,7 +385,8 @@ def load(name: str, profile: str | None = None, overrides: Iterable[str] = ()) -
     where = {path: places[layer] for path, layer in origin.items()}
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     experiment = build(merged, str(experiment_file), where)
-    return Loaded(stem, profile or DEFAULT_PROFILE, experiment, origin)
+    words = [_named(name), *(["--profile", _named(profile)] if profile else []), *(["debug=true"] if debug else [])]
+    return Loaded(stem, profile or DEFAULT_PROFILE, experiment, origin, tuple(words))
 
 
 def override(loaded: Loaded, overrides: Iterable[str]) -> Loaded:
@@ -527,6 +534,11 @@ def _find(name: str, kind: Literal["configs", "launch"], noun: str) -> Path:
         hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
         raise ConfigError(f"no {noun} {shortened(name)}.{hint} 'rlsys list' shows all.")
     return path
+
+
+def _named(name: str) -> str:
+    """Returns a name as it is, and a file so that it can be found from elsewhere."""
+    return str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
 
 
 def _layer(loaded: Loaded, path: str) -> str:

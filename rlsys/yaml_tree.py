@@ -1,5 +1,6 @@
 """Nested dictionaries of settings: read from YAML, merged, written; errors name the file or the key."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -121,6 +122,16 @@ def at(tree: Any, path: str) -> Any:
 def format_yaml(tree: Tree) -> str:
     """Returns YAML in ASCII that `read_yaml` reads back unchanged, keys in their order."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=math.inf)
+
+
+def format_value(value: Any) -> str:
+    """Returns a value as it can stand after KEY= on a command line."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict | list):
+        text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=math.inf, default_flow_style=True)
+        return text.strip()
+    return "null" if value is None else json.dumps(value)
 
 
 _SCALARS = {

@@ -60,7 +60,7 @@ class Desk:
 
     def _answer(self, run: Controlled, path: Path) -> Mapping[str, Any]:
         try:
-            request = json.loads(path.read_text())
+            request = json.loads(path.read_text(encoding="utf-8"))
             text = self._do(run, request)
         except RlsysError as error:
             return {"ok": False, "text": str(error)}
@@ -108,7 +108,7 @@ def ask(folder: Path, command: str, **arguments: Any) -> str:
                 "See whether that machine, or the file system, is overloaded, and ask again."
             )
         time.sleep(_PAUSE_S)
-    tree = json.loads(answer.read_text())
+    tree = json.loads(answer.read_text(encoding="utf-8"))
     answer.unlink(missing_ok=True)
     if not tree["ok"]:
         raise ConfigError(f"{name}: {tree['text']}")
@@ -117,5 +117,5 @@ def ask(folder: Path, command: str, **arguments: Any) -> str:
 
 def _write(path: Path, tree: Mapping[str, Any]) -> None:
     aside = path.with_suffix(".aside")
-    aside.write_text(json.dumps(tree))
+    aside.write_text(json.dumps(tree), encoding="utf-8")
     aside.replace(path)

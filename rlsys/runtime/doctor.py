@@ -267,7 +267,7 @@ def _at_least(subject: str, value: int, enough: int, found: str, advice: str) ->
 def _container_limit() -> int:
     """Returns the bytes that this process's container may use, as far as control groups tell."""
     try:
-        text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
     except OSError:
         return sys.maxsize
     return int(text) if text.isdigit() else sys.maxsize

@@ -94,7 +94,7 @@ def _name(final: FinalEvaluation) -> str:
 def _earlier(plan: Plan, learner_step: int, waiting: set[str]) -> list[dict[str, Any]]:
     """Returns the rows of eval.json of sets that an earlier session has played with the same weights."""
     try:
-        found = json.loads((plan.folder / report.EVALUATION_FILE).read_text())
+        found = json.loads((plan.folder / report.EVALUATION_FILE).read_text(encoding="utf-8"))
         rows = list(found["results"]) if found["checkpoint"] == learner_step else []
         names = {final.name for final in plan.run.final_evaluation} - waiting
         return [row for row in rows if row["label"] in names]

@@ -4,21 +4,21 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 from rlsys.config import Loaded, build, dump, override
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.storage import checkpoints_of
-from rlsys.yaml_tree import at, read_written
+from rlsys.yaml_tree import at, format_value, read_written
 
 _PACKAGES = ("rlsys", "ray", "torch", "numpy", "gymnasium", "ale-py", "numba", "wandb")
 
 
-def create(loaded: Loaded) -> Path:
+def create(loaded: Loaded, *, inline: bool = False) -> Path:
     """Makes `<directory>/<experiment>/<run-id>` with config.yaml and versions.json; private to the user.
 
     Raises:
@@ -32,8 +32,8 @@ def create(loaded: Loaded) -> Path:
             raise taken(folder) from None
         folder = folder.with_name(f"{folder.name}-{os.getpid()}")
         folder.mkdir(mode=0o700)
-    write_config(folder, loaded)
-    (folder / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+    write_config(folder, loaded, inline=inline)
+    (folder / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
     return folder
 
 
@@ -52,27 +52,40 @@ def taken(folder: Path) -> ConfigError:
     )
 
 
-def write_config(folder: Path, loaded: Loaded) -> None:
+def write_config(folder: Path, loaded: Loaded, *, inline: bool = False) -> None:
     """Writes the merged experiment, from which `--resume`, `eval` and `play` build it again, below the command."""
+    header = command_of(loaded, inline=inline)
+    (folder / "config.yaml").write_text(f"# {header}\n{dump(loaded.experiment)}", encoding="utf-8")
+
+
+def command_of(loaded: Loaded, *, inline: bool = False) -> str:
+    """Returns the command that makes the same run again: one line, quoted for a shell."""
     tree = loaded.experiment.model_dump(mode="json")
-    overrides = [f"{path}={_plain(at(tree, path))}" for path, layer in loaded.origin.items() if layer == "override"]
-    header = " ".join(["# rlsys launch", loaded.name, "--profile", loaded.profile, *overrides])
-    (folder / "config.yaml").write_text(f"{header}\n{dump(loaded.experiment)}")
+    paths = [path for path, layer in loaded.origin.items() if layer == "override"]
+    overrides = [f"{path}={format_value(at(tree, path))}" for path in paths]
+    words = ["rlsys", "launch", *(loaded.words or [loaded.name]), *overrides, *(["--inline"] if inline else [])]
+    return " ".join(_shell_word(word) for word in words)
+
+
+def _shell_word(word: str) -> str:
+    """Quotes a word; one with line breaks or the like as $'…', where they are escaped."""
+    if word.isprintable():
+        return shlex.quote(word)
+    letters = [chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in word.encode()]
+    return f"$'{''.join(letters)}'"
 
 
 def note_workers(folder: Path, rollouts: int) -> None:
     """Writes into config.yaml that the run now has so many rollout workers; its first line stays the command."""
     path = folder / "config.yaml"
-    command = path.read_text().splitlines()[0]
+    command = path.read_text(encoding="utf-8").partition("\n")[0]
     changed = override(load(folder), [f"runtime.rollout_workers={rollouts}"])
     aside = path.with_name("config.yaml.aside")
-    aside.write_text(f"{command}\n# Scaled to {rollouts} rollout workers while it trained.\n{dump(changed.experiment)}")
+    aside.write_text(
+        f"{command}\n# Scaled to {rollouts} rollout workers while it trained.\n{dump(changed.experiment)}",
+        encoding="utf-8",
+    )
     aside.replace(path)
-
-
-def _plain(value: Any) -> str:
-    """Returns a value as one word of a command line."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def find(run: str, directory: str = "runs") -> Path:
@@ -128,7 +141,9 @@ def versions() -> dict[str, str]:
     checkout = Path(__file__).parent.parent.parent
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        found["git"] = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        found["git"] = subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=True, encoding="utf-8"
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         found["git"] = "none"
     return found

@@ -140,5 +140,5 @@ def _machine_sizes(machine: str) -> tuple[int, int] | None:
 def _memory_bytes() -> int:
     """Returns the memory of this machine, or of the container that this process is in."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = _CGROUP.read_text().strip() if _CGROUP.is_file() else "max"
+    limit = _CGROUP.read_text(encoding="utf-8").strip() if _CGROUP.is_file() else "max"
     return min(total, int(limit)) if limit.isdigit() else total

@@ -108,7 +108,7 @@ def _launch(
             return 0
     _check_storage(loaded)
     plan = _plan(loaded, found, inline)
-    plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded))
+    plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded, inline=inline))
     presence = presence or led.enter_context(contextlib.closing(Presence(plan.folder)))
     return _train(loaded, plan, progress, presence, step, inline=inline)
 

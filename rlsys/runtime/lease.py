@@ -61,7 +61,7 @@ class Holder:
         """Returns this process."""
         pid = os.getpid()
         try:
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
             namespace = str(Path("/proc/self/ns/pid").readlink())
         except OSError:
             boot = namespace = ""
@@ -95,7 +95,7 @@ class Holder:
 def _started(pid: int) -> int | None:
     """Returns when a process began, in clock ticks from boot; None if there is none, or only what its parent keeps."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] in "ZX" else int(fields[19])

@@ -274,7 +274,7 @@ def _last_sign(folder: Path) -> tuple[Holder | None, bytes]:
 def workers(folder: Path) -> list[WorkerRow]:
     """Returns a run's processes as of its last sign of life; none if it never named any."""
     try:
-        return [WorkerRow(**tree) for tree in json.loads((folder / _WORKERS_FILE).read_text())]
+        return [WorkerRow(**tree) for tree in json.loads((folder / _WORKERS_FILE).read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError):
         return []
 
@@ -288,5 +288,5 @@ def sightings(directory: Path) -> Iterator[Sighting]:
 
 def _replace(path: Path, tree: Any) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(tree))
+    aside.write_text(json.dumps(tree), encoding="utf-8")
     aside.replace(path)

@@ -55,6 +55,6 @@ def _has_token() -> bool:
 
 def _has_avx512() -> bool:
     try:
-        return "avx512f" in Path("/proc/cpuinfo").read_text()
+        return "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False

@@ -135,9 +135,9 @@ class Lab:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "map.pk3")
             if self._cache is not None and self._cache.fetch(key, str(path)):
-                assert path.read_text() == key, "the cache returned another map"
+                assert path.read_text(encoding="utf-8") == key, "the cache returned another map"
                 return
-            path.write_text(key)
+            path.write_text(key, encoding="utf-8")
             self.maps_built += 1
             if self._cache is not None:
                 self._cache.write(key, str(path))

@@ -71,9 +71,9 @@ def draw_search_tree(
     path.parent.mkdir(parents=True, exist_ok=True)
     graphviz = shutil.which("dot")
     if path.suffix == ".dot":
-        path.write_text(_dot(items))
+        path.write_text(_dot(items), encoding="utf-8")
     elif graphviz:
-        subprocess.run([graphviz, "-Tpng", "-o", str(path)], input=_dot(items), text=True, check=True)
+        subprocess.run([graphviz, "-Tpng", "-o", str(path)], input=_dot(items), text=True, check=True, encoding="utf-8")
     else:
         save(_figure(items), path)
 

@@ -165,7 +165,7 @@ def copy(rest: str, root: Root, roots: dict[str, Root]) -> None:
 
 def delete(folder: Path) -> None:
     """Deletes the roots, unless something is mounted there: it would be emptied with them."""
-    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
     below = [point for point in mounted if Path(point).is_relative_to(folder)]
     if below:
         sys.exit(f"left alone, because something is mounted there: {', '.join(below)}")

@@ -126,7 +126,9 @@ def left(folder: Path, names: Sequence[str]) -> list[str]:
         with contextlib.suppress(OSError):
             if ours & set(_namespaces(process.name)):
                 found.append(f"process {process.name}")
-    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(folder) in line]
+    found += [
+        line for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines() if str(folder) in line
+    ]
     links = subprocess.run(["ip", "-brief", "link"], check=True, capture_output=True, text=True).stdout
     return found + [line for line in links.splitlines() if re.split(r"[@\s]", line)[0] in (_BRIDGE, *names)]
 
@@ -149,7 +151,7 @@ def _start(folder: Path, name: str, address: str, programs: Path, visible: Seque
     outer = subprocess.Popen([*_UNSHARE, "bash", "-c", script], stdout=log, stderr=log, env=environment)
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
     deadline = time.monotonic() + _PATIENCE_S
-    while not (first := children.read_text().split()):
+    while not (first := children.read_text(encoding="utf-8").split()):
         assert time.monotonic() < deadline and outer.poll() is None, (folder / "log").read_text()
         time.sleep(0.05)
     _run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", first[0])

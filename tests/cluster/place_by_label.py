@@ -58,7 +58,7 @@ def main(out: Path) -> None:
     }
     found = {worker: [roles[node_of(handle)] for handle in handles] for worker, handles in processes.items()}
     found["machines that learn"] = len({node_of(handle) for handle in program.learners})
-    out.write_text(json.dumps(found))
+    out.write_text(json.dumps(found), encoding="utf-8")
     program.close()
     ray.shutdown()
     machines.shutdown()

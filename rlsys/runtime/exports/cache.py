@@ -173,7 +173,7 @@ def _write(path: Path, content: Iterable[bytes]) -> None:
 def _locked(path: Path) -> Iterator[None]:
     """Waits until no other process works on the same file or folder."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("w") as file:
+    with path.with_name(f"{path.name}.lock").open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

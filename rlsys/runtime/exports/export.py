@@ -65,7 +65,7 @@ def export_run(run: str, to: Path, *, checkpoint: str = "latest", half: bool = F
 
 def _write(folder: Path, loaded: Loaded, opened: Opened, half: bool) -> ExportManifest:
     folder.mkdir()
-    (folder / "config.yaml").write_text(_config(loaded, opened.learner_step))
+    (folder / "config.yaml").write_text(_config(loaded, opened.learner_step), encoding="utf-8")
     with Checkpoints(folder / "checkpoints", keep=1).begin(opened.learner_step) as draft:
         for name in PARTS:
             if name in opened.parts:

@@ -16,7 +16,7 @@ class Footprint:
     def of_this_process(cls) -> "Footprint":
         """Asks Linux; elsewhere all that is resident counts as the process's own."""
         try:
-            lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
+            lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
         except OSError:
             return cls(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, 0)
         kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}

@@ -85,7 +85,7 @@ def act(plan: Plan, parent: Connection, index: int, shard: Connection | None) ->
 def _clocks() -> Array:
     """Returns seconds: of the wall, of this process's CPU, and in which it could have computed but had no core."""
     try:
-        late_s = int(_SCHEDULER.read_text().split()[1]) / 1e9
+        late_s = int(_SCHEDULER.read_text(encoding="utf-8").split()[1]) / 1e9
     except OSError:
         late_s = 0.0
     return np.array([time.perf_counter(), time.process_time(), late_s])

@@ -39,7 +39,7 @@ def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".{EVALUATION_FILE}"
-        draft.write_text(json.dumps(evaluation, indent=1) + "\n")
+        draft.write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
         draft.replace(folder / EVALUATION_FILE)
     except OSError as error:
         raise CheckpointError(
@@ -63,13 +63,15 @@ def write_report(folder: Path, warn: Callable[[str], None] = log_warning) -> Pat
         f"{folder.parent.name}/{folder.name}",
         rows=rows,
         config=read_yaml(folder / "config.yaml"),
-        versions=json.loads(versions.read_text()) if versions.exists() else {},
-        evaluation=evaluation_table(json.loads(evaluation.read_text())) if evaluation.exists() else None,
+        versions=json.loads(versions.read_text(encoding="utf-8")) if versions.exists() else {},
+        evaluation=evaluation_table(json.loads(evaluation.read_text(encoding="utf-8")))
+        if evaluation.exists()
+        else None,
         times=_times(rows),
         advice="" if sighting is None or sighting.status is None else sighting.status.advice,
     )
     path = folder / REPORT_FILE
-    path.write_text(page)
+    path.write_text(page, encoding="utf-8")
     return path
 
 

@@ -65,7 +65,7 @@ class Pulse:
 
 def _busy_s() -> float:
     try:
-        with Path("/proc/stat").open() as file:
+        with Path("/proc/stat").open(encoding="utf-8") as file:
             user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
     except OSError:
         return 0.0
@@ -74,14 +74,14 @@ def _busy_s() -> float:
 
 def _rss_bytes() -> int:
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
 
 
 def _pss_bytes() -> int:
     try:
-        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
