@@ -61,7 +61,7 @@ Cores = Annotated[_Number, Field(ge=0.0, le=1_024.0)]
 """Shares of a machine's cores or GPUs."""
 Steps = Annotated[_Integer, Field(ge=0, le=10**12)]
 """Learner steps or decisions: a year of a million a second is 3e13, and nobody has that."""
-Items = Annotated[_Integer, Field(ge=1, le=10**10)]
+Items = Annotated[_Integer, Field(ge=1, le=10**12)]
 """What replay keeps; whether it fits is checked against the machines."""
 Units = Annotated[_Integer, Field(ge=1, le=16_384)]
 """Units or channels of a layer: the square of more are weights that no machine holds."""
