@@ -19,6 +19,7 @@ from ray._private import worker as ray_worker
 from rlsys.config import RuntimeConfig
 from rlsys.errors import ConfigError
 from rlsys.runtime.process import ENVIRONMENT
+from rlsys.runtime.session_folder import private_files, session_folder
 
 _CLUSTER_ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # Ray's default of 15 starves workers on a shared machine
@@ -145,11 +146,14 @@ def _leave_to_the_log(data: Any, ignore_prefix: bool) -> None:
 
 
 def _init(runtime: RuntimeConfig) -> None:
-    ray.init(
-        address=runtime.address or "local",
-        namespace="rlsys",
-        include_dashboard=False if runtime.address is None else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": ENVIRONMENT},
-    )
+    is_own = runtime.address is None
+    with private_files():
+        ray.init(
+            address=runtime.address or "local",
+            namespace="rlsys",
+            include_dashboard=False if is_own else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": ENVIRONMENT},
+            _temp_dir=str(session_folder()) if is_own else None,
+        )

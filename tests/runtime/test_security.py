@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 from command_line import RLSYS
+
+from rlsys.runtime.session_folder import session_folder
 
 LAUNCH = [*RLSYS, "launch", "impala-cartpole"]
 SETTINGS = (
@@ -64,6 +67,34 @@ def test_files_are_private_to_the_user(run: tuple[psutil.Process, Path]) -> None
     assert len(files) > 10
     shared = [path for path in files if not path.is_symlink() and path.stat().st_mode & 0o077]
     assert shared == []
+
+
+def test_what_ray_keeps_lies_in_a_folder_that_nobody_else_can_enter(run: tuple[psutil.Process, Path]) -> None:
+    driver, _ = run
+    session = _ray_folder(driver)
+    assert (session / "sockets").is_dir()
+    closed = [
+        path for path in session.parents if path.stat().st_mode & 0o077 == 0 and path.stat().st_uid == os.getuid()
+    ]
+    assert closed, [oct(path.stat().st_mode) for path in session.parents]
+    shared = [path for path in session.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert shared == []
+
+
+@pytest.mark.parametrize("variable", ["RAY_TMPDIR", "TMPDIR"])
+def test_rays_folder_lies_where_the_environment_says_if_its_sockets_have_room_there(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t-") as short:
+        monkeypatch.setenv(variable, short)
+        folder = session_folder()
+        assert folder == Path(short, f"rlsys-{os.getuid()}", "ray")
+        assert folder.parent.stat().st_mode & 0o077 == 0
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 90)))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    assert session_folder() == Path("/tmp", f"rlsys-{os.getuid()}", "ray")
 
 
 def test_no_secret_is_in_what_the_run_leaves_behind(run: tuple[psutil.Process, Path]) -> None:
