@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from rlsys import registry
 from rlsys.api import Policy, PolicyContext, Saved, WorldContext
-from rlsys.config import Experiment, build
+from rlsys.config import EnvConfig, Experiment, build
 from rlsys.envs.make import spec
+from rlsys.envs.scores import normalized_score
 from rlsys.errors import ConfigError
 from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.episodes import MOST_ENVIRONMENTS, EpisodeStatistics, bootstrap_interval, play_episodes
@@ -123,7 +124,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
             traces[label] = statistics.traces
             troubles += statistics.troubles
             metrics |= cell.metrics(statistics)
-            rows.append({**result_row(label, statistics), **_row_of(cell, opened, statistics)})
+            rows.append({**result_row(label, cell.env, statistics), **_row_of(cell, opened, statistics)})
         late_rows.append(LateRow(opened.learner_step, opened.env_steps, metrics))
     results = {
         "environment": experiment.env.id,
@@ -158,8 +159,9 @@ def _plot(options: EvaluationOptions, experiment: Experiment, traces: Mapping[st
     return []
 
 
-def result_row(label: str, statistics: EpisodeStatistics) -> dict[str, Any]:
-    """Returns one row of eval.json."""
+def result_row(label: str, env: EnvConfig, statistics: EpisodeStatistics) -> dict[str, Any]:
+    """Returns one row of eval.json; `normalized` is there where the environment has reference scores."""
+    normalized = normalized_score(env.id, statistics.mean, env.distribution_mode)
     return {
         "label": label,
         "episodes": len(statistics.returns),
@@ -174,6 +176,7 @@ def result_row(label: str, statistics: EpisodeStatistics) -> dict[str, Any]:
         "returns": statistics.returns.tolist(),
         "clipped": statistics.clipped.tolist(),
         "lengths": statistics.lengths.tolist(),
+        **({} if normalized is None else {"normalized": normalized}),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsys.config import FinalEvaluation
+from rlsys.config import EnvConfig, FinalEvaluation
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.episodes import EpisodeStatistics, play_episodes
@@ -60,8 +60,9 @@ def evaluate_finally(
     metrics: dict[str, float] = {}
     while waiting:
         final = waiting[0]
+        env = changed_env(plan.env, final.env, f"run.final_evaluation '{final.name}'")
         try:
-            parts = [_play(plan, weights, final, repetition, on_turn) for repetition in range(final.repetitions)]
+            parts = [_play(plan, weights, final, env, repetition, on_turn) for repetition in range(final.repetitions)]
         except EvaluationCut:
             break
         del waiting[0]
@@ -69,7 +70,7 @@ def evaluate_finally(
         statistics = parts[0]
         for part in parts[1:]:
             statistics = statistics.then(part)
-        rows.append({**result_row(final.name, statistics), "repetition_means": means})
+        rows.append({**result_row(final.name, env, statistics), "repetition_means": means})
         metrics[_name(final)] = statistics.mean
         if len(means) > 1:
             metrics[f"{_name(final)}_std"] = float(np.std(means, ddof=1))
@@ -103,13 +104,18 @@ def _earlier(plan: Plan, learner_step: int, waiting: set[str]) -> list[dict[str,
 
 
 def _play(
-    plan: Plan, weights: Weights, final: FinalEvaluation, repetition: int, on_turn: Callable[[], None] | None
+    plan: Plan,
+    weights: Weights,
+    final: FinalEvaluation,
+    env: EnvConfig,
+    repetition: int,
+    on_turn: Callable[[], None] | None,
 ) -> EpisodeStatistics:
     policy = plan.algorithm.make_policy(plan.policy_context(worker=0, incarnation=0))
     policy.set_weights(weights)
     return play_episodes(
         policy,
-        changed_env(plan.env, final.env, f"run.final_evaluation '{final.name}'"),
+        env,
         final.episodes,
         plan.run.seed + repetition * _SEEDS_PER_REPETITION,
         explore=plan.run.evaluation_explore,

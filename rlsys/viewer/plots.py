@@ -27,7 +27,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 """What a figure can be saved as."""
 
 _MOST_POINTS = 1_000
-_MOST_NAMED, _NAMES_PER_COLUMN = 40, 9
+_MOST_SHADED, _MOST_NAMED, _NAMES_PER_COLUMN = 6, 40, 9
 _EXPECTED = "--"
 """How lines are drawn of what the policy expected, beside what came."""
 
@@ -73,14 +73,14 @@ def plot_episodes(
       groups: label -> episodes played alike; one colour each.
       values: what values are of; "value" then shows what really came, and dashed what the policy expected.
       actions: names of the actions; by default their numbers.
-      bounds: shade the range between the quartiles.
+      bounds: shade the range between the quartiles, where lines are few.
       smooth: decisions over which the curves are averaged.
     """
     panels = _panels(groups, values, actions)
     figure = Figure(figsize=(12, 2.2 * len(panels) + 1), layout="constrained")
     for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False, sharex=True).flat, panels, strict=True):
         for line in panel.lines:
-            _draw_quartiles(axes, line, bounds, smooth)
+            _draw_quartiles(axes, line, bounds and len(panel.lines) <= _MOST_SHADED, smooth)
         axes.set(xlabel="decision", ylabel=panel.title)
         axes.label_outer()
         if len(panel.lines) <= _MOST_NAMED:

@@ -14,8 +14,8 @@ from rlsys.envs.make import make, spec
 from rlsys.errors import CheckpointError, ConfigError, RlsysError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
-from rlsys.runtime.evaluation import EvaluationOptions, bootstrap_interval, evaluate_run, play_episodes
-from rlsys.runtime.metrics.report import write_report
+from rlsys.runtime.evaluation import EvaluationOptions, bootstrap_interval, evaluate_run, play_episodes, result_row
+from rlsys.runtime.metrics.report import evaluation_table, write_report
 from rlsys.testing.algorithm import CHECKING, CheckingConfig, CheckingPolicy
 
 COUNTING = EnvConfig(id="rlsys/Counting-v0")
@@ -256,6 +256,18 @@ def test_a_run_is_evaluated_on_its_own_seed_and_the_results_are_printed_and_kept
     assert f"{result['mean']:,.2f}" in output
     assert "learner step 20, seeds from 5" in output
     assert "<td>temperature 0</td>" in (folder / "report.html").read_text()
+
+
+def test_a_row_is_normalized_where_the_environment_has_reference_scores():
+    statistics = play_episodes(checking_policy(), COUNTING, 2, seed=0)
+    pong = result_row("a", EnvConfig(id="Pong-ramNoFrameskip-v4"), statistics)
+    assert pong["normalized"] == pytest.approx(100 * (statistics.mean + 20.7) / (14.6 + 20.7))
+    plain = result_row("b", COUNTING, statistics)
+    assert "normalized" not in plain
+    table = evaluation_table({"results": [pong, plain]})
+    column = table.header.index("normalized %")
+    assert [row[column] for row in table.rows] == [f"{pong['normalized']:,.1f}", ""]
+    assert "normalized %" not in evaluation_table({"results": [plain]}).header
 
 
 def test_one_row_per_temperature_with_the_options_in_the_algorithms_section(run):

@@ -92,8 +92,6 @@ class MuZeroConfig(Section):
     """Decisions in replay before the first update."""
     sampling_ratio: Annotated[Weight, Field(gt=0.0)] | None = None
     """Windows sampled per decision stored, held by slowing down whichever side is ahead; none: both run free."""
-    policy_loss: Literal["CrossEntropyLoss"] = "CrossEntropyLoss"
-    """Loss of the policy against the search's visits."""
     scalar_loss: Literal["MSE", "Huber"] = "MSE"
     """Loss of value and reward under no_support."""
     value_loss_weight: Weight = 1.0

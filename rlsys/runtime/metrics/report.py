@@ -26,7 +26,8 @@ def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
       folder: the run's folder; it is made if it is not there.
       evaluation: "environment", "checkpoint" (its learner step; None without one), "seed" and "results", a list with
         "label", "episodes", "mean", "median", "std", "interval", "mean_clipped", "mean_length", "mean_frames",
-        "reported" (name -> mean of what the policy told), "returns", "clipped" and "lengths" in each.
+        "reported" (name -> mean of what the policy told), "returns", "clipped" and "lengths" in each, and "normalized"
+        (`rlsys.envs.scores`) where an environment has it.
 
     Raises:
       CheckpointError: it cannot be written.
@@ -87,7 +88,9 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """Returns eval.json as a table: one row per choice of options."""
     results = evaluation["results"]
     reported = sorted({name for result in results for name in result["reported"]})
-    header = ["options", "episodes", "mean", "95 % interval", "median", "std", "clipped", "length", *reported]
+    normalized = ["normalized %"] if any("normalized" in result for result in results) else []
+    header = ["options", "episodes", "mean", "95 % interval", "median", "std", "clipped", "length"]
+    header += normalized + reported
     rows = [
         [
             result["label"],
@@ -98,6 +101,7 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
             f"{result['std']:,.2f}",
             f"{result['mean_clipped']:,.2f}",
             f"{result['mean_length']:,.1f}",
+            *(f"{result['normalized']:,.1f}" if "normalized" in result else "" for _ in normalized),
             *(f"{result['reported'][name]:,.3f}" if name in result["reported"] else "" for name in reported),
         ]
         for result in results
