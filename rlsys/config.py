@@ -369,7 +369,7 @@ def load(name: str, profile: str | None = None, overrides: Iterable[str] = ()) -
         layers = dict(reversed(layers.items()))
     algorithm = str(written.get("algorithm", layers["experiment"].get("algorithm")))
     if debug:
-        layers["debug"] = _debug(algorithm)
+        layers["debug"] = _debug(algorithm, layers["experiment"])
     layers["override"] = _overriding(written, algorithm)
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -498,6 +498,7 @@ _DEBUG: dict[str, Any] = {
         "training_steps": 20,
         "evaluate_every_learner_steps": 10,
         "evaluation_episodes": 1,
+        "evaluation_max_steps": 200,
         "checkpoint_every_learner_steps": 10,
         "log_every_s": 0.5,
     },
@@ -509,10 +510,15 @@ _DEBUG_ENVIRONMENTS = 4
 _COMMAND_LINE = "on the command line"
 
 
-def _debug(algorithm: str) -> Tree:
-    """Returns what shrinks an experiment of this algorithm to seconds."""
+def _debug(algorithm: str, experiment: Tree) -> Tree:
+    """Returns what shrinks an experiment with this algorithm to seconds."""
     found = registry.get(algorithm)
     tree = merge(_DEBUG, {algorithm: dict(found.debug)})
+    run = experiment.get("run")
+    sets = run.get("final_evaluation") if isinstance(run, dict) else None
+    if isinstance(sets, list) and all(isinstance(final, dict) for final in sets):
+        once = [{**final, "episodes": 1, "repetitions": 1} for final in sets]
+        tree["run"] = {**tree["run"], "final_evaluation": once}
     if not getattr(found, "environments", ""):
         tree["runtime"] = {**tree["runtime"], "environments_per_worker": _DEBUG_ENVIRONMENTS}
     return tree

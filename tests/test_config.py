@@ -106,6 +106,24 @@ def test_an_experiment_and_a_profile_may_be_files(folders: Callable[[str, str], 
     assert (loaded.name, loaded.experiment.runtime.learners) == ("mine", 2)
 
 
+def test_debug_shrinks_the_final_evaluation_and_bounds_every_evaluated_game(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "algorithm: checking\nrun:\n  final_evaluation: [{name: a, episodes: 400, repetitions: 2}, {name: b}]\n"
+    )
+    run = config.load(str(path), overrides=["debug=true"]).experiment.run
+    assert [(final.name, final.episodes, final.repetitions) for final in run.final_evaluation] == [
+        ("a", 1, 1),
+        ("b", 1, 1),
+    ]
+    assert run.evaluation_episodes == 1 and run.evaluation_max_steps == 200
+    mine = ["debug=true", "run.final_evaluation=[{name: c, episodes: 7}]", "run.evaluation_max_steps=null"]
+    run = config.load(str(path), overrides=mine).experiment.run
+    assert (run.final_evaluation[0].episodes, run.evaluation_max_steps) == (7, None)
+    run = config.load(str(path)).experiment.run
+    assert (run.final_evaluation[0].episodes, run.evaluation_max_steps) == (400, None)
+
+
 def test_debug_shrinks_beneath_other_overrides() -> None:
     loaded = config.load("checking-cartpole", overrides=["run.training_steps=9", "debug=true"])
     assert loaded.experiment.runtime.rollout_workers == 1
