@@ -20,6 +20,7 @@ from rlsys.config import RuntimeConfig
 from rlsys.errors import ConfigError
 from rlsys.runtime.process import ENVIRONMENT
 from rlsys.runtime.session_folder import private_files, session_folder
+from rlsys.runtime.signals import outliving_hangup
 
 _CLUSTER_ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # Ray's default of 15 starves workers on a shared machine
@@ -83,7 +84,7 @@ def _start(runtime: RuntimeConfig) -> None:
         waits_for = "Ray to start on this machine"
     ray_worker.print_to_stdstream = _leave_to_the_log
     try:
-        with _says_after(_PATIENCE_S, f"still waiting for {waits_for}."):
+        with _says_after(_PATIENCE_S, f"still waiting for {waits_for}."), outliving_hangup():
             _init(runtime)
     except Exception as error:  # noqa: BLE001 - Ray raises bare ones, too, where its processes do not come up
         if str(error).startswith("Version mismatch"):

@@ -183,10 +183,7 @@ def _complete(loaded: Loaded, folder: Path, progress: Progress) -> str:
     is_scored = not progress.is_evaluated or progress.evaluation_step == step
     if not reason or not is_scored or progress.unevaluated or unplayed(folder, run.final_evaluation, step):
         return ""
-    name = f"{loaded.name}/{folder.name}"
-    return (
-        f"{name} is complete: {reason}. To go on with it, add {progress.next_budget} to: rlsys launch --resume {name}"
-    )
+    return f"{loaded.name}/{folder.name} is complete: {reason}. {progress.to_go_on()}."
 
 
 def _watching(presence: Presence, signals: Signals) -> Callable[[], None]:

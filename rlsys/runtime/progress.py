@@ -168,9 +168,8 @@ class Progress:
         """Returns why the run is complete, or the empty string."""
         return self._end()[0]
 
-    @property
-    def next_budget(self) -> str:
-        """What to set for a complete run to go on."""
+    def to_go_on(self) -> str:
+        """Says what to do for a complete run to go on; empty if it is not complete."""
         return self._end()[1]
 
     def resumed(self, checkpoints: Checkpoints) -> None:
@@ -181,18 +180,18 @@ class Progress:
         self.best_return = checkpoints.best_score()
 
     def _end(self) -> tuple[str, str]:
-        """Returns why the run is complete and what to set for it to go on; empty if it is not."""
+        """Returns why the run is complete and what to do for it to go on; empty if it is not."""
         run = self.run
         if self.steps_left == 0:
-            return "the learner has gone through all its phases", "more phases in the section of its algorithm"
+            return "the learner has gone through all its phases", "Launch a new run with more of them"
         if self.learner_steps >= run.training_steps:
-            return f"{run.training_steps:,} learner steps are done", "a higher run.training_steps"
+            return f"{run.training_steps:,} learner steps are done", "Resume it with a higher run.training_steps=…"
         if run.env_steps is not None and self.env_steps >= run.env_steps:
-            return f"{run.env_steps:,} environment steps are done", "a higher run.env_steps"
+            return f"{run.env_steps:,} environment steps are done", "Resume it with a higher run.env_steps=…"
         if run.minutes is not None and self.session_s >= 60 * run.minutes:
-            return f"{run.minutes:g} minutes have passed", "a higher run.minutes"
+            return f"{run.minutes:g} minutes have passed", "Resume it with a higher run.minutes=…"
         if run.target_return is not None and self.evaluation_return >= run.target_return:
-            return f"the evaluation return reached {run.target_return:g}", "a higher run.target_return"
+            return f"the evaluation return reached {run.target_return:g}", "Resume it with a higher run.target_return=…"
         return "", ""
 
     def time_left_s(self, updates_per_s: float) -> float | None:

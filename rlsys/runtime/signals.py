@@ -58,3 +58,16 @@ def stops_on_signals() -> Iterator[Signals]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def outliving_hangup() -> Iterator[None]:
+    """Has processes that are started inside ignore SIGHUP: the run, not the end of its terminal, says when they end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, previous)

@@ -23,6 +23,7 @@ from rlsys.errors import ConfigError, WorkerError
 from rlsys.runtime.metrics.prometheus import Prometheus
 from rlsys.runtime.metrics.rows import METRICS_FILE, Rows, log_warning
 from rlsys.runtime.metrics.sinks import Row, Sink, TensorBoard, Wandb, wandb_mode
+from rlsys.runtime.signals import outliving_hangup
 from rlsys.types import Array
 
 _MOST_LATE = 100_000
@@ -115,7 +116,7 @@ class Tracker:
         self._file.close()
 
     def _open(self, name: str, make: Callable[[], Sink]) -> None:
-        with self._guard(name):
+        with self._guard(name), outliving_hangup():
             self._sinks[name] = make()
 
     def _each(self, call: Callable[[Sink], None]) -> None:
