@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from rlsys.config import Loaded, build, dump, override
+from rlsys.content import replace_content
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.storage import checkpoints_of
@@ -33,7 +34,7 @@ def create(loaded: Loaded, *, inline: bool = False) -> Path:
         folder = folder.with_name(f"{folder.name}-{os.getpid()}")
         folder.mkdir(mode=0o700)
     write_config(folder, loaded, inline=inline)
-    (folder / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
+    replace_content(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
     return folder
 
 
@@ -55,7 +56,7 @@ def taken(folder: Path) -> ConfigError:
 def write_config(folder: Path, loaded: Loaded, *, inline: bool = False) -> None:
     """Writes the merged experiment, from which `--resume`, `eval` and `play` build it again, below the command."""
     header = command_of(loaded, inline=inline)
-    (folder / "config.yaml").write_text(f"# {header}\n{dump(loaded.experiment)}", encoding="utf-8")
+    replace_content(folder / "config.yaml", f"# {header}\n{dump(loaded.experiment)}")
 
 
 def command_of(loaded: Loaded, *, inline: bool = False) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from rlsys.content import overwrite_content, replace_content
 from rlsys.errors import CheckpointError, RlsysError, WorkerError
 from rlsys.runtime.lease import BEAT_S, Holder, Lease
 from rlsys.runtime.metrics.roster import WorkerRow
@@ -197,7 +198,7 @@ class Presence:
     def _write(self) -> None:
         self._give_sign()
         if not self._is_gone and self._lease.successor() is None:
-            _replace(self._folder / _WORKERS_FILE, [asdict(row) for row in self._workers()])
+            replace_content(self._folder / _WORKERS_FILE, json.dumps([asdict(row) for row in self._workers()]))
         self._written = time.monotonic()
 
     def _give_sign(self) -> None:
@@ -213,7 +214,16 @@ class Presence:
                 "seen": time.time(),
                 "status": None if self._status is None else asdict(self._status),
             }
-            _replace(self._folder / _FILE, tree)
+            path = self._folder / _FILE
+            try:
+                replace_content(path, json.dumps(tree))
+            except OSError:  # how a run ended is said even on a disk that is full, if need be without its figures
+                if self._state not in ("failed", "done"):
+                    raise
+                text = json.dumps(tree)
+                if len(text) > path.stat().st_size:
+                    text = json.dumps({**tree, "status": None})
+                overwrite_content(path, text)
 
 
 def look(folder: Path, now: Callable[[], float] | None = None) -> Sighting | None:
@@ -284,9 +294,3 @@ def sightings(directory: Path) -> Iterator[Sighting]:
     now = clock_of(directory)
     found = [look(path.parent, now) for path in directory.glob(f"*/*/{_FILE}")]
     yield from sorted((one for one in found if one is not None), key=lambda one: one.seen, reverse=True)
-
-
-def _replace(path: Path, tree: Any) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(tree), encoding="utf-8")
-    aside.replace(path)

@@ -1,11 +1,13 @@
 """What a run leaves for people: report.html, and the results of its last evaluation."""
 
+import contextlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlsys.content import replace_content
 from rlsys.errors import CheckpointError
 from rlsys.runtime.metrics.roster import time_rows
 from rlsys.runtime.metrics.rows import METRICS_FILE, log_warning, read_metrics
@@ -37,16 +39,9 @@ def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
     played = evaluation["environment"] + ("" if step is None else f" at learner step {step:,}")
     caption = f"{folder.parent.name}/{folder.name}: {played}, seeds from {evaluation['seed']}"
     print_table(caption, table.header, table.rows)
-    try:
+    with _writing(EVALUATION_FILE, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{EVALUATION_FILE}"
-        draft.write_text(json.dumps(evaluation, indent=1) + "\n", encoding="utf-8")
-        draft.replace(folder / EVALUATION_FILE)
-    except OSError as error:
-        raise CheckpointError(
-            f"{EVALUATION_FILE} cannot be written into {folder}: {error.strerror or error}. "
-            "Make room or give permission."
-        ) from None
+        replace_content(folder / EVALUATION_FILE, json.dumps(evaluation, indent=1) + "\n")
 
 
 def write_report(folder: Path, warn: Callable[[str], None] = log_warning) -> Path:
@@ -55,7 +50,7 @@ def write_report(folder: Path, warn: Callable[[str], None] = log_warning) -> Pat
     Lines of metrics.jsonl that cannot be read are left out; `warn` is told how many.
 
     Raises:
-      RlsysError: one of these files is damaged.
+      RlsysError: one of these files is damaged, or the report cannot be written; an earlier one is still there.
     """
     evaluation, versions = folder / EVALUATION_FILE, folder / "versions.json"
     rows = read_metrics(folder, warn) if (folder / METRICS_FILE).exists() else []
@@ -72,8 +67,20 @@ def write_report(folder: Path, warn: Callable[[str], None] = log_warning) -> Pat
         advice="" if sighting is None or sighting.status is None else sighting.status.advice,
     )
     path = folder / REPORT_FILE
-    path.write_text(page, encoding="utf-8")
+    with _writing(REPORT_FILE, folder):
+        replace_content(path, page)
     return path
+
+
+@contextlib.contextmanager
+def _writing(name: str, folder: Path) -> Iterator[None]:
+    """Turns what an operating system says about a failed write into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{name} cannot be written into {folder}: {error.strerror or error}. Make room or give permission."
+        ) from None
 
 
 def _times(rows: Sequence[Mapping[str, float]]) -> Table | None:
