@@ -1,5 +1,6 @@
 """Where rows of metrics go besides metrics.jsonl: TensorBoard and Weights & Biases; Prometheus has its own file."""
 
+import errno
 import netrc
 import os
 import re
@@ -7,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, BinaryIO, Literal, Protocol, cast
 from urllib.parse import urlsplit
 
 from rlsys.config import Loaded
@@ -112,6 +113,8 @@ class TensorBoard:
         for name, array in row.histograms.items():
             self._writer.add_histogram(name, array.ravel(), row.learner_step)
         self._writer.flush()
+        if self._file.trouble is not None:
+            raise self._file.trouble
 
     def rewind(self, learner_step: int) -> None:
         """Starts a file that hides the events of the steps to be repeated."""
@@ -124,9 +127,55 @@ class TensorBoard:
 
     def _open(self, purge_step: int | None) -> Any:
         from tensorboardX import SummaryWriter
+        from tensorboardX.record_writer import register_writer_factory
 
+        self._file = _EventFile()
+        register_writer_factory(_SCHEME, self._file)
+        folder = f"{_SCHEME}:{self._folder}"
         # Files are named after the second; two sessions within one would overwrite each other.
-        return SummaryWriter(str(self._folder), purge_step=purge_step, filename_suffix=f".{time.time_ns()}")
+        return SummaryWriter(folder, purge_step=purge_step, filename_suffix=f".{time.time_ns()}")
+
+
+_SCHEME = "rlsys"
+
+
+class _EventFile:
+    """A file of TensorBoard's; tensorboardX writes it from a thread, where what fails would be a traceback.
+
+    Attributes:
+      trouble: what went wrong first; nothing is written after that.
+    """
+
+    def __init__(self) -> None:
+        self.trouble: OSError | None = None
+        self._file: BinaryIO | None = None
+
+    def directory_check(self, path: str) -> None:
+        """Makes the folder."""
+        Path(path.removeprefix(f"{_SCHEME}:")).mkdir(parents=True, exist_ok=True)
+
+    def open(self, path: str) -> "_EventFile":
+        """Begins the file."""
+        self._file = Path(path.removeprefix(f"{_SCHEME}:")).open("wb", buffering=0)  # noqa: SIM115 - until `close`
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Appends to it."""
+        assert self._file is not None
+        if self.trouble is None:
+            try:
+                if self._file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                self.trouble = error
+
+    def flush(self) -> None:
+        """Does nothing: what is written is there."""
+
+    def close(self) -> None:
+        """Ends it."""
+        if self._file is not None:
+            self._file.close()
 
 
 class Wandb:
