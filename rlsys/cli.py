@@ -5,16 +5,42 @@ What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen
 
 import io
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from rlsys import __version__
 from rlsys.errors import ConfigError, RlsysError, did_you_mean
 
-app = typer.Typer(
+
+class _Command(typer.core.TyperCommand):
+    """A command whose options are given at most once, but for those that take several values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuses an option that is given again: one of its values would be lost."""
+        order = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in {id(found): found for found in order}.values():
+            times = sum(found is option for found in order)
+            if times > 1 and option.param_type_name == "option" and not (option.multiple or option.is_flag):
+                raise ConfigError(
+                    f"{option.opts[0]} is given {times} times; it takes one value. Leave all but one out."
+                )
+        return super().parse_args(ctx, args)
+
+
+class _App(typer.Typer):
+    """Commands of that kind."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        """Registers a command."""
+        return super().command(name, cls=_Command, **options)
+
+
+app = _App(
     help="Distributed actor-learner reinforcement learning on Ray and PyTorch.",
     no_args_is_help=True,
     add_completion=False,
@@ -68,6 +94,11 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without "×" must not end a training run
     try:
+        for word in sys.argv[1:]:
+            if any("\ud800" <= letter <= "\udfff" for letter in word):
+                raise ConfigError(
+                    f"{ascii(word)[:200]} on the command line is not valid UTF-8. Write it in another way."
+                )
         app(prog_name="rlsys")
     except RlsysError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")

@@ -381,3 +381,29 @@ def test_a_terminal_that_cannot_write_a_character_gets_a_question_mark(
     status, _, err = invoke("list")
     assert (status, err) == (0, "")
     assert b"12 ? 2" in raw.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["eval", "counting/x", "--checkpoint", "10", "--checkpoint", "20"], "--checkpoint"),
+        (["launch", "counting", "--minutes=1", "--minutes", "2"], "--minutes"),
+        (["launch", "counting", "--profile", "laptop", "run.seed=1", "--profile", "laptop"], "--profile"),
+        (["show", "counting", "--section", "a", "--section", "b"], "--section"),
+        (["status", "--directory", "a", "--directory", "b"], "--directory"),
+    ],
+)
+def test_an_option_of_one_value_is_given_once(arguments: list[str], option: str, invoke: Invoke) -> None:
+    status, _, err = invoke(*arguments)
+    assert status == 2
+    assert err == f"error: {option} is given 2 times; it takes one value. Leave all but one out.\n"
+
+
+def test_an_option_of_several_values_is_given_several_times(invoke: Invoke) -> None:
+    assert "no run" in invoke("eval", "counting/x", "--temperature", "0", "--temperature", "1")[2]
+
+
+def test_an_argument_that_is_not_utf_8_is_refused_in_one_line(invoke: Invoke) -> None:
+    status, _, err = invoke("launch", "counting", "run.group_tag=\udcff")
+    assert status == 2
+    assert err.startswith("error: 'run.group_tag=\\udcff' on the command line is not valid UTF-8")

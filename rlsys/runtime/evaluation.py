@@ -19,6 +19,7 @@ from rlsys.runtime.exports.find import Trained, find
 from rlsys.runtime.grid import Cell, cells, temperature_of
 from rlsys.runtime.metrics import report
 from rlsys.runtime.metrics.afterwards import LateRow, append_rows
+from rlsys.runtime.outputs import check_outputs
 from rlsys.runtime.planning_policy import VALUE, MakePlanningPolicy, Planning
 from rlsys.runtime.process import fastest_device, prepare, use_threads
 from rlsys.runtime.random_policy import RandomPolicy
@@ -107,6 +108,10 @@ def evaluate_run(options: EvaluationOptions) -> int:
     use_threads(1)  # small batches gain nothing from more
     _check(options)
     trained = find(options.run, trust=options.trust)
+    check_outputs(
+        {"--gif": options.gif, "--video": options.video, "--plot": options.plot},
+        {"--save-mcts": options.save_mcts, "--film-folder": options.film_folder},
+    )
     experiment = _with_options(trained.loaded.experiment, options)
     seed = experiment.run.seed if options.seed is None else options.seed
     grid = _grid(experiment, options)

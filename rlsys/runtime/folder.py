@@ -14,6 +14,7 @@ from rlsys.content import replace_content
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.storage import checkpoints_of
+from rlsys.runtime.outputs import make_folder, unwritable
 from rlsys.yaml_tree import at, format_value, read_written
 
 _PACKAGES = ("rlsys", "ray", "torch", "numpy", "gymnasium", "ale-py", "numba", "wandb")
@@ -27,12 +28,15 @@ def create(loaded: Loaded, *, inline: bool = False) -> Path:
     """
     folder = path_of(loaded)
     try:
-        folder.mkdir(parents=True, mode=0o700)
-    except FileExistsError:
-        if loaded.experiment.run.run_tag is not None:
-            raise taken(folder) from None
-        folder = folder.with_name(f"{folder.name}-{os.getpid()}")
+        if not folder.parent.is_dir() or os.path.lexists(folder):
+            make_folder(folder.parent, "run.directory", mode=0o700)
+        if os.path.lexists(folder) and loaded.experiment.run.run_tag is not None:
+            raise taken(folder)
+        if os.path.lexists(folder):
+            folder = folder.with_name(f"{folder.name}-{os.getpid()}")
         folder.mkdir(mode=0o700)
+    except (OSError, ValueError) as error:
+        raise unwritable(folder, "the run's folder (run.directory, run.run_tag)", error) from None
     write_config(folder, loaded, inline=inline)
     replace_content(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
     return folder

@@ -15,6 +15,7 @@ from rlsys.errors import ConfigError
 from rlsys.runtime.checkpoints.pretrained import weights_in
 from rlsys.runtime.episodes import play_episodes
 from rlsys.runtime.exports.find import Trained, find, give_weights
+from rlsys.runtime.outputs import check_outputs
 from rlsys.runtime.process import fastest_device, prepare, use_threads
 from rlsys.types import Array, EnvSpec, Weights
 from rlsys.viewer.film import Film
@@ -81,6 +82,7 @@ def play_run(options: PlayOptions) -> str:
     experiment = trained.loaded.experiment
     algorithm = registry.get_algorithm(experiment.algorithm, "rlsys play")
     _check(options, algorithm)
+    check_outputs({"--film": options.film}, {"--record": options.record})
     if _watches(options, algorithm):
         return _watch(options, trained, algorithm)
     return _play(options, trained, algorithm)

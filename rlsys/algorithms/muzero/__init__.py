@@ -39,6 +39,6 @@ ALGORITHM = Algorithm(
         "batch_size": 16,
         "td_steps": 5,
     },
-    kept=("value_support", "reward_support", "no_target_transform"),
+    kept=("value_support", "reward_support", "no_target_transform", "optimizer"),
 )
 """MuZero as the runtime sees it."""

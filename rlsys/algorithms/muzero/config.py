@@ -148,6 +148,11 @@ class MuZeroConfig(Section):
                 f"window_step = {self.window_step} is larger than window_size = {self.window_size}; the window grows "
                 "from the first to the second. Lower window_step or leave it out"
             )
+        if self.window_step is not None and self.window_step < self.stored_before_train:
+            raise ValueError(
+                f"window_step = {self.window_step} is smaller than stored_before_train = {self.stored_before_train}; "
+                f"the first update would find about {self.window_step} decisions. Raise the first or lower the second"
+            )
         return self
 
     @model_validator(mode="after")

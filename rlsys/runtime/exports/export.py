@@ -1,5 +1,6 @@
 """`rlsys export`: writes what play and evaluation need of a run into a folder or an archive."""
 
+import os
 import shutil
 import tempfile
 import zipfile
@@ -16,6 +17,7 @@ from rlsys.runtime.exports.archive import ENDING
 from rlsys.runtime.exports.find import find
 from rlsys.runtime.exports.manifest import ExportManifest
 from rlsys.runtime.exports.settings import without_places
+from rlsys.runtime.outputs import make_writable
 
 PARTS = ("weights", "world")
 """Of a checkpoint: what acting needs, and the world model of algorithms that have one."""
@@ -41,11 +43,11 @@ def export_run(run: str, to: Path, *, checkpoint: str = "latest", half: bool = F
       RlsysError: no such run or checkpoint, or the place is taken or cannot be written.
     """
     source = find(run, trust=trust)
-    if to.exists():
+    if os.path.lexists(to):
         raise CheckpointError(f"{to} exists already, and exports never overwrite. Remove it, or choose another name.")
+    make_writable(to, "--to")
     opened = source.open(checkpoint, PARTS)
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as aside:
             folder = Path(aside) / "export"
             written = _write(folder, source.loaded, opened, half)
