@@ -25,10 +25,9 @@ class _Command(typer.core.TyperCommand):
         order = self.make_parser(ctx).parse_args(args=list(args))[2]
         for option in {id(found): found for found in order}.values():
             times = sum(found is option for found in order)
-            if times > 1 and option.param_type_name == "option" and not (option.multiple or option.is_flag):
-                raise ConfigError(
-                    f"{option.opts[0]} is given {times} times; it takes one value. Leave all but one out."
-                )
+            takes_one = isinstance(option, typer.core.TyperOption) and not (option.multiple or option.is_flag)
+            if times > 1 and takes_one:
+                raise ConfigError(f"{option.opts[0]} is given {times} times; it takes one value. Leave one.")
         return super().parse_args(ctx, args)
 
 

@@ -396,7 +396,7 @@ def test_a_terminal_that_cannot_write_a_character_gets_a_question_mark(
 def test_an_option_of_one_value_is_given_once(arguments: list[str], option: str, invoke: Invoke) -> None:
     status, _, err = invoke(*arguments)
     assert status == 2
-    assert err == f"error: {option} is given 2 times; it takes one value. Leave all but one out.\n"
+    assert err == f"error: {option} is given 2 times; it takes one value. Leave one.\n"
 
 
 def test_an_option_of_several_values_is_given_several_times(invoke: Invoke) -> None:

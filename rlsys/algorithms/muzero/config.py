@@ -165,9 +165,6 @@ class MuZeroConfig(Section):
             )
         if list(steps) != sorted(set(steps)):
             raise ValueError(f"visit_softmax_steps = {list(steps)}; they must increase. Sort them")
-        for name in ("visit_softmax_temperatures", "fixed_temperatures"):
-            if any(temperature < 0.0 for temperature in getattr(self, name)):
-                raise ValueError(f"{name} = {list(getattr(self, name))}; temperatures are 0 or more. Raise them")
         if self.search == "gumbel" and (self.fixed_temperatures or self.eval_temperature):
             raise ValueError(
                 "search = gumbel draws actions by itself, without a temperature; fixed_temperatures and "

@@ -38,7 +38,7 @@ def check(env: EnvSpec = ENV, num_environments: int = 8, num_ranks: int = 1, **o
         ({"reward_support": [1, -1]}, r"reward_support = \[1, -1\]"),
         ({"visit_softmax_steps": [10]}, "one step less"),
         ({"visit_softmax_steps": [10, 5]}, "must increase"),
-        ({"fixed_temperatures": [1.0, -0.5]}, "0 or more"),
+        ({"fixed_temperatures": [1.0, -0.5]}, "greater than or equal to 0"),
         ({"only_prior": True, "only_value": True}, "exclude each other"),
         ({"only_prior": True, "apply_mcts_steps": 2}, "without a search"),
         ({"discount": 1.5}, "muzero.discount = 1.5"),
