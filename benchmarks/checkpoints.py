@@ -122,6 +122,8 @@ def measure_run(name: str, minutes: float, overrides: list[str]) -> dict[str, An
     trained_s = rows[-1]["time_s"] if rows else 0.0
     if trained_s < _LEAST_TRAINED * 60.0 * minutes:
         raise Implausible(f"{name} trained for {trained_s:.0f} s of {minutes:g} minutes; nothing is kept.")
+    if not any("throughput/updates_per_s" in row for row in rows):
+        raise Implausible(f"{name} did not update its weights in {minutes:g} minutes; nothing is kept.")
     shares = mean_row((1.0, row) for row in rows if "throughput/updates_per_s" in row)
     return {
         "what": f"checkpoints of {name}",

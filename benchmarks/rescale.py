@@ -78,11 +78,13 @@ def compare(rollouts: tuple[int, int], steps: int, directory: Path, settings: Se
 
 def _summary(rows: list[dict[str, Any]], steps: int) -> dict[str, Any]:
     late = [row for row in rows if row["learner_step"] > steps / 3 and "replay/samples_per_insert" in row]
-    ratios = [row["replay/samples_per_insert"] for row in late]
     evaluations = {
         row["learner_step"]: row["evaluation/return"] for row in rows if row.get("evaluation/return") is not None
     }
+    if len(late) < 2 or late[-1]["learner_step"] == late[0]["learner_step"]:
+        raise Implausible(f"{steps} steps are too few to compare what comes after a third of them. Give more --steps.")
     first, last = late[0], late[-1]
+    ratios = [row["replay/samples_per_insert"] for row in late]
     return {
         "samples_per_insert": [round(min(ratios), 3), round(float(np.median(ratios)), 3), round(max(ratios), 3)],
         "env_steps_per_update": round(

@@ -235,6 +235,8 @@ def supervise(workers: int, *, tick_s: float, seconds: float) -> dict[str, objec
             cpu, ticks = time.process_time(), recorder.ticks
             wall_s = _work(supervisor, max(seconds, 3 * tick_s))
             spent_s, made = time.process_time() - cpu, recorder.ticks - ticks
+            if not made:
+                raise Implausible(f"no worker reported in {wall_s:.0f} s; nothing is kept. Give more --seconds.")
     return {
         "what": f"the supervisor of {workers:,} workers that report every {tick_s:g} s",
         "workers": workers,
@@ -308,6 +310,8 @@ def _loaded(
         results = ray.get(running)
         wall_s, after = time.monotonic() - began, psutil.Process(pid).cpu_times()
         made = sum(made for made, _ in results)
+        if not made:
+            raise Implausible(f"{what}: no call was made in {seconds:g} s; nothing is kept. Give more --seconds.")
         spent = after.user + after.system - before.user - before.system
         yield {
             "what": f"{what}, {count} clients",

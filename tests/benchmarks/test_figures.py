@@ -125,6 +125,37 @@ def test_a_benchmark_prints_and_keeps_nothing_of_what_is_dead(
     assert before == {path: path.stat().st_mtime_ns for path in (FOLDER / "results").rglob("*")}
 
 
+ROW = {"learner_step": 10, "env_steps": 10, "time_s": 60.0, "replay/samples_per_insert": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "measure"),
+    [
+        ("checkpoints", lambda module: module.measure_run("muzero-breakout", 1.0, [])),
+        ("rescale", lambda module: module._summary([ROW], 9)),
+        ("baselines", lambda module: module.speed([ROW], 1, 90.0)),
+        ("baselines", lambda module: module.speed([], 1, 90.0)),
+    ],
+)
+def test_a_run_that_did_too_little_is_refused(
+    name: str,
+    measure: Callable[[ModuleType], Any],
+    load: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = load(name)
+    for attribute, fake in {"launch": _make_folder, "read_metrics": lambda folder: [ROW]}.items():
+        monkeypatch.setattr(module, attribute, fake, raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(module.Implausible):
+        measure(module)
+
+
+def _make_folder(loaded: Any, **options: Any) -> None:
+    (Path(loaded.experiment.run.directory) / "experiment" / "run").mkdir(parents=True)
+
+
 @pytest.mark.parametrize(
     "row",
     [
