@@ -48,7 +48,7 @@ def render_report(
     """
     parts = [f"<h1>{html.escape(title)}</h1>"]
     if rows:
-        parts += ["<h2>Learning</h2>", _progress(rows), to_svg(plot_learning(rows))]
+        parts += ["<h2>Learning</h2>", _progress(rows), _curves(rows)]
     if evaluation is not None:
         parts += ["<h2>Evaluation</h2>", _table(evaluation)]
     if times is not None:
@@ -59,6 +59,13 @@ def render_report(
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     body = "\n".join(parts)
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def _curves(rows: Sequence[Row]) -> str:
+    try:
+        return to_svg(plot_learning(rows))
+    except Exception as error:  # noqa: BLE001 - the report is more than its curves
+        return f"<p>The curves are left out: {html.escape(str(error) or type(error).__name__)}</p>"
 
 
 def _progress(rows: Sequence[Row]) -> str:

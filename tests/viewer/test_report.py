@@ -86,3 +86,11 @@ def test_a_run_that_has_neither_rows_nor_an_evaluation_still_has_a_report():
     reader = Reader(report(rows=[], evaluation=None))
     assert "svg" not in reader.tags
     assert "algorithm" in reader.cells
+
+
+def test_curves_that_cannot_be_drawn_leave_the_rest_of_the_report(monkeypatch):
+    monkeypatch.setattr("rlsys.viewer.report.plot_learning", lambda rows: 1 / 0)
+    text = report()
+    assert "The curves are left out: division by zero" in text
+    assert Reader(text).tags.count("svg") == 0
+    assert "40 learner steps and 200 environment steps" in text
