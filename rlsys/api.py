@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from pydantic import BaseModel
 
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec, Foretold, State, Weights
@@ -340,6 +341,7 @@ class LearnerContext:
       config: the algorithm's section of the experiment.
       env: the environment's spec.
       seed: the same on every rank: initial weights must agree. Ranks draw different batches, not different weights.
+      rank: of this learner, from 0; see `draw_seed`.
       device: torch device name.
       num_ranks: data-parallel learners; each samples 1/num_ranks of the batch.
       batch_size: items of this rank's batches, where the number of environments decides it (`SegmentSpec.on_policy`).
@@ -356,6 +358,7 @@ class LearnerContext:
     env: EnvSpec
     seed: int
     device: str = "cpu"
+    rank: int = 0
     num_ranks: int = 1
     batch_size: int = 1
     unroll_length: int = 0
@@ -364,6 +367,11 @@ class LearnerContext:
     read_world: Callable[[str], Saved] = lambda source: {}
     is_resumed: bool = False
     timed: Callable[[str], AbstractContextManager[Any]] = nullcontext
+
+    @property
+    def draw_seed(self) -> int:
+        """Seed of what each rank draws for itself; of the first rank it is `seed`."""
+        return self.seed if not self.rank else int(np.random.SeedSequence([self.seed, self.rank]).generate_state(1)[0])
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from rlsys.runtime.signals import INTERRUPTED, INTERRUPTED_S
 from rlsys.runtime.waiting import SILENCE_S, get
 from rlsys.runtime.weight_watch import WeightWatch
 from rlsys.runtime.workers.evaluator import Evaluation
+from rlsys.runtime.workers.hosts import learner_part
 from rlsys.runtime.workers.learning import LearnerReport
 from rlsys.runtime.workers.rollout import RolloutReport
 from rlsys.runtime.workers.weights import Echo
@@ -269,7 +270,7 @@ class Supervisor:
     def _begin_checkpoint(self, *, extra: bool = False) -> None:
         """Asks every worker that is there to write its part; an extra one stays for good."""
         progress = self._progress
-        hosts = {"learner": self._program.learners[0]}
+        hosts = {learner_part(rank): host for rank, host in enumerate(self._program.learners)}
         hosts |= {f"replay-{index}": shard for index, shard in enumerate(self._program.shards)}
         for index, host in self._program.rollouts.items():
             if self._watch_weights.knows(f"rollout {index}"):

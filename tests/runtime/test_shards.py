@@ -136,7 +136,7 @@ def test_a_sample_that_cannot_be_served_says_what_is_missing(make_plan: MakePlan
     replay.deadline = time.monotonic() + 0.2
     with pytest.raises(ReplayNotReady, match=r"40 of 500 items \(min_size_to_sample\)"):
         replay.sample(16, 5)
-    assert replay.sampled == 0
+    assert replay.save()["sampled"] == 0
 
 
 def test_a_shard_continues_from_what_it_saved(make_plan: MakePlan, tmp_path: Path) -> None:

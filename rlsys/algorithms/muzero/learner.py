@@ -57,7 +57,7 @@ class MuZeroLearner(Learner):
         self._optimizer = make_optimizer(self._config, self._flat.vector)
         self._value, self._reward = value_code(self._config), reward_code(self._config)
         self._batch_size = self._config.batch_size // context.num_ranks
-        self._rng = np.random.default_rng(context.seed)
+        self._rng = np.random.default_rng(context.draw_seed)
         self._step = 0
 
     def step(self, replay: Replay) -> Mapping[str, float]:

@@ -92,7 +92,8 @@ class PolicyUpdates:
             [self._flat.vector], config.learning_rate, _BETAS, _EPSILON, weight_decay=config.weight_decay, fused=True
         )
         self.precision = autocast(config.precision, self._device)
-        self._rng = np.random.default_rng(context.seed)
+        self._rng = np.random.default_rng(context.seed)  # of time steps: the same on all ranks, which share minibatches
+        self._own_rng = np.random.default_rng([context.draw_seed, 1])
         self._seen: Tensor | None = None
 
     def experience(self, batch: Batch, to_device: Callable[[Array], Tensor]) -> Experience:
@@ -146,6 +147,7 @@ class PolicyUpdates:
             "parameters": self._flat.to_arrays(),
             "optimizer": self._flat.save_optimizer(self._optimizer),
             "rng": self._rng.bit_generator.state,
+            "own_rng": self._own_rng.bit_generator.state,
         }
 
     def load(self, saved: Saved) -> None:
@@ -153,6 +155,7 @@ class PolicyUpdates:
         self._flat.load_arrays(saved["parameters"])
         self._flat.load_optimizer(self._optimizer, saved["optimizer"])
         self._rng.bit_generator.state = saved["rng"]
+        self._own_rng.bit_generator.state = saved["own_rng"]
 
     def _prepare(self, done: Experience) -> _Rows:
         """Computes advantages and targets with the values that the acting policy saw."""
@@ -193,7 +196,7 @@ class PolicyUpdates:
     def _epochs(self, epoch: int, num_rows: int) -> Tensor | None:
         if not self.config.use_epochs or epoch == 0:
             return None
-        is_kept = self._rng.random(num_rows) >= _FORGOTTEN_EPOCHS
+        is_kept = self._own_rng.random(num_rows) >= _FORGOTTEN_EPOCHS
         return torch.from_numpy(epoch * is_kept.astype(np.int64)).to(self._device)
 
     def _update(self, rows: _Rows, epoch: int) -> dict[str, Tensor]:

@@ -48,8 +48,8 @@ class SimpleLearner(Learner):
         self._phases = schedule(self._config, context.batch_size * context.num_ranks * self._unroll_length)
         self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
         self._films: dict[str, Sequence[Foretold]] = {}
-        self._rng = np.random.default_rng(context.seed)
-        torch.manual_seed(context.seed)  # dropout, bits and actions in the simulation
+        self._rng = np.random.default_rng(context.draw_seed)
+        torch.manual_seed(context.draw_seed)  # dropout, bits and actions in the simulation
         if self._config.load_world_from is not None and not context.is_resumed:
             self._world.load_world(context.read_world(self._config.load_world_from))
 

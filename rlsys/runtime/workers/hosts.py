@@ -15,8 +15,7 @@ from typing import NoReturn
 import ray
 from ray.exceptions import RayError
 
-from rlsys.api import Decision
-from rlsys.json_tree import check_tree
+from rlsys.api import Decision, Saved
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.part import Part, PartsOnTheirWay
 from rlsys.runtime.checkpoints.pretrained import weights_in
@@ -223,6 +222,7 @@ class LearnerHost:
         use_threads(plan.learner_threads)
         self._plan = plan
         self._rank = rank
+        self._name = learner_part(rank)
         self._server = server
         self._publisher = RemotePublisher(server)
         self._ranks: Agreement | None = None
@@ -251,10 +251,10 @@ class LearnerHost:
         is_resumed = step is not None
         self._worker = LearnerWorker(self._plan, self._replay, self._publisher, self._ranks, is_resumed=is_resumed)
         if step is not None:
-            opened = Checkpoints(checkpoints, keep=1).open(step, parts=["learner", "world"])
-            with opened.loading("learner") as saved:
+            opened = Checkpoints(checkpoints, keep=1).open(step, parts=[self._name, "world"])
+            with opened.loading(self._name) as saved:
                 self._worker.load(saved["worker"], opened.read("world") if "world" in opened.parts else None)
-                self._replay.sampled = check_tree(saved["sampled"], int)
+                self._replay.load(saved["replay"])
         self._worker.version = max(self._worker.version, after_version, self._published_version())
         self._worker.publish()
         return self._worker.steps_left
@@ -290,15 +290,18 @@ class LearnerHost:
         return Echo(packed.version, packed.digest), packed
 
     def save_to(self, place: str, step: int, committed: int | None) -> None:
-        """Begins to write the learner's parts of a checkpoint, its world model's and the weights'; see `saved`.
+        """Begins to write this rank's part of a checkpoint; see `saved`. It goes on to learn as soon as that is copied.
 
-        All ranks hold the same, so one rank writes. It goes on to learn as soon as they have been copied.
+        What all ranks have alike, the world model and the weights that act, is written by the first.
         """
         worker = self._built()
         with worker.saving():
             learner, world = worker.save()
-            parts = {"learner": {"worker": learner, "sampled": self._replay.sampled}, "weights": worker.save_weights()}
-            parts |= {} if world is None else {"world": world}
+            parts: dict[str, Saved] = {self._name: {"worker": learner, "replay": self._replay.save()}}
+            if self._rank == 0:
+                parts["weights"] = worker.save_weights()
+            if self._rank == 0 and world is not None:
+                parts["world"] = world
             copied = [Part.of(name, saved, copy=True) for name, saved in parts.items()]
         self._parts.write(place, *copied)
 
@@ -313,6 +316,11 @@ class LearnerHost:
     def _built(self) -> LearnerWorker:
         assert self._worker is not None, "start() comes first"
         return self._worker
+
+
+def learner_part(rank: int) -> str:
+    """Returns what a rank's part of a checkpoint is called."""
+    return f"learner-{rank}" if rank else "learner"
 
 
 def _make_replay(plan: Plan, rank: int, shards: list[Handle]) -> RemoteReplay | RemoteQueue:

@@ -154,6 +154,7 @@ class LearnerWorker:
             env=plan.env_spec,
             seed=plan.seeds("learner")[0],
             device=device,
+            rank=self._ranks.rank,
             num_ranks=self._ranks.num_ranks,
             batch_size=plan.table.batch_size // self._ranks.num_ranks,
             unroll_length=plan.segments.length,

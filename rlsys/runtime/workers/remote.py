@@ -13,8 +13,9 @@ import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from rlsys.api import Decision, Policy, ReplayNotReady, TableSpec
+from rlsys.api import Decision, Policy, ReplayNotReady, Saved, TableSpec
 from rlsys.errors import ReplayError, WorkerError
+from rlsys.json_tree import check_tree
 from rlsys.replay.limiter import RateLimiter
 from rlsys.runtime.workers.inference import Request
 from rlsys.runtime.workers.shard import ShardStatus
@@ -196,14 +197,14 @@ class RemoteReplay:
         self._sampled = 0
         self.deadline = float("inf")
 
-    @property
-    def sampled(self) -> int:
-        """Items that this rank has asked for so far; part of a checkpoint."""
-        return self._sampled
+    def save(self) -> Saved:
+        """Returns how many items this rank has asked for, and its random state; not what is on its way."""
+        return {"sampled": self._sampled, "rng": self._rng.bit_generator.state}
 
-    @sampled.setter
-    def sampled(self, count: int) -> None:
-        self._sampled = count
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self._sampled = check_tree(saved["sampled"], int)
+        self._rng.bit_generator.state = saved["rng"]
 
     def stats(self) -> dict[str, float]:
         """Returns the sums over all shards of their figures, the ratio and the depth of the prefetch queue."""

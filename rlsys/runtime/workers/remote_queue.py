@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import ray
 from ray.exceptions import RayError
 
-from rlsys.api import ReplayNotReady
+from rlsys.api import ReplayNotReady, Saved
 from rlsys.errors import ReplayError
+from rlsys.json_tree import check_tree
 from rlsys.runtime.workers.remote import Handle
 from rlsys.runtime.workers.shard import ShardStatus
 from rlsys.types import Array, Batch, Segment, Unrolls
@@ -91,8 +92,16 @@ class RemoteQueue:
         self._calls: dict[ray.ObjectRef, int] = {}
         self._batch_size = 0
         self.sampled = 0
-        """Unrolls received so far; part of a checkpoint."""
+        """Unrolls received so far."""
         self.deadline = float("inf")
+
+    def save(self) -> Saved:
+        """Returns how many unrolls were received; not what is on its way."""
+        return {"sampled": self.sampled}
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self.sampled = check_tree(saved["sampled"], int)
 
     def stats(self) -> dict[str, float]:
         """Returns the sums over the shards of their figures."""
