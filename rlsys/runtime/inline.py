@@ -297,6 +297,7 @@ class InlineRun:
         try:
             with self._checkpoints.begin(progress.learner_steps, extra=extra) as draft:
                 draft.write("progress", progress.save())
+                draft.write("recorder", self._recorder.save())
                 draft.write("weights", self._learner.save_weights())
                 saved, world = self._save()
                 draft.write("inline", saved)

@@ -138,6 +138,9 @@ def _train(
             tracker.rewind(step)
             checkpoints.go_back(step)
         recorder = Recorder(plan, progress, tracker, console, presence)
+        if step is not None:
+            with checkpoints.open(step, parts=["recorder"]).loading("recorder") as saved:
+                recorder.load(saved)
         if plan.num_rollout_workers != loaded.experiment.runtime.rollout_workers != "auto":
             console.message(
                 f"runtime.rollout_workers = {loaded.experiment.runtime.rollout_workers}: {plan.num_rollout_workers} of "

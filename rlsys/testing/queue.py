@@ -1,11 +1,21 @@
 """A queue for learners that are to be fed the same twice: what it gives out depends on nothing but how much it gave."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from rlsys.api import SegmentSpec
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec
+
+
+@dataclass(frozen=True)
+class Emptiness:
+    """What a shard says of itself in which nothing waits."""
+
+    num_items: int = 0
+    inserted_items: int = 0
+    stats: Mapping[str, float] = field(default_factory=dict)
 
 
 class NumberedQueue:
@@ -46,13 +56,6 @@ class NumberedQueue:
             position=np.full(size, number),
         )
 
-    async def take(self, batch_size: int, patience_s: float) -> tuple[Batch, "Waiting"]:
+    async def take(self, batch_size: int, patience_s: float) -> tuple[Batch, Emptiness]:
         """Gives out a batch at once."""
-        return self.batch(batch_size), Waiting()
-
-
-class Waiting:
-    """Nothing waits in it."""
-
-    num_items, inserted_items, mass = 0, 0, 0.0
-    stats: dict[str, float] = {}
+        return self.batch(batch_size), Emptiness()

@@ -18,7 +18,7 @@ SETTINGS = ("debug=true", "run.final_evaluation=[]", "run.wandb=disabled", "run.
 
 def opened(*parts: str) -> Opened:
     """A checkpoint of these parts."""
-    return Opened(10, {}, [FileRecord(f"{part}.json", 0, "") for part in parts], Fetched(Path()))
+    return Opened(10, {}, [FileRecord(f"{part}.json", 0, "") for part in parts], Fetched(Path()), CheckpointError)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from rlsys.errors import WorkerError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.metrics.averages import COUNTS
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.plan import Plan
@@ -107,6 +108,12 @@ def test_training_goes_on_when_a_process_is_killed(
         if victim == "rollout":
             run.work_until(lambda: run.supervisor.restarts("rollout", 0) == 1)
         run.work_until(lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100)
+        run.recorder.write()
+    rows = read_metrics(plan.folder)
+    for name in (*(f"replay/{count}" for count in COUNTS), "episodes/count", "throughput/frames", "workers/restarts"):
+        series = [row[name] for row in rows if name in row]
+        assert series == sorted(series), f"{name} fell"
+    assert rows[-1]["replay/inserted"] > 0
 
 
 def test_a_rollout_worker_that_does_not_answer_holds_no_checkpoint_up(
@@ -219,7 +226,7 @@ def test_every_worker_writes_to_the_object_store_and_a_failure_there_costs_a_che
         step = run.checkpoints.latest()
         assert step is not None
         parts = {part.partition("/")[0] for part in run.checkpoints.open(step).parts}
-        assert parts == {"learner", "progress", "replay-0", "rollout-0", "weights"}
+        assert parts == {"learner", "progress", "recorder", "replay-0", "rollout-0", "weights"}
         assert not (plan.folder / "checkpoints").exists()
         with started(plan, make_recorder, step) as resumed:
             resumed.work_until(lambda: resumed.progress.learner_steps > step)

@@ -30,7 +30,7 @@ class _Writing:
 
     Attributes:
       draft: what is being written.
-      progress: the run's own part.
+      progress, recorder: the run's own parts.
       metrics: what it will be committed with.
       hosts: name of a part -> who writes it.
       calls: call on its way -> name of the part.
@@ -40,6 +40,7 @@ class _Writing:
 
     draft: Draft
     progress: Saved
+    recorder: Saved
     metrics: Mapping[str, Any]
     hosts: Mapping[str, Handle]
     calls: dict[ray.ObjectRef, str] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class _Writing:
     def commit(self, checkpoints: Checkpoints) -> float:
         """Writes what is this process's own; returns the best score of all checkpoints that are there then."""
         self.draft.write("progress", self.progress)
+        self.draft.write("recorder", self.recorder)
         self.draft.commit(self.metrics)
         return checkpoints.best_score()
 
@@ -118,7 +120,7 @@ class Checkpointing:
         except CheckpointError as error:
             self._recorder.message(f"checkpoint given up: {error}")
             return False
-        self._writing = writing = _Writing(draft, progress, metrics, hosts)
+        self._writing = writing = _Writing(draft, progress, self._recorder.save(), metrics, hosts)
         for name, host in hosts.items():
             writing.calls[host.save_to.remote(draft.place, learner_step, self._committed)] = name
         return True

@@ -2,14 +2,16 @@
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from rlsys.api import Saved
+from rlsys.json_tree import check_tree
 from rlsys.runtime.console import Console
 from rlsys.runtime.metrics.advice import Advisor, Setup
+from rlsys.runtime.metrics.averages import Averages, Growth
 from rlsys.runtime.metrics.roster import Roster, WorkerRow
 from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.metrics.vitals import Pulse, Vitals
@@ -51,6 +53,8 @@ class Recorder:
         self._returns: list[float] = []
         self._waits: dict[str, str] = {}
         self._replay: dict[str, float] = {}
+        self._growth = Growth()
+        self._lags: list[Array] = []
         self._metrics: dict[str, float] = {}
         self._wrong_weights = 0
         self._troubles: set[str] = set()
@@ -78,8 +82,7 @@ class Recorder:
             version=report.acts_with.version,
         )
         for name, value in report.means.items():
-            self._weighted[name][0] += value * report.env_steps
-            self._weighted[name][1] += report.env_steps
+            self._averages.add(name, [value], report.env_steps)
 
     def inference(self, report: InferenceReport) -> None:
         """Takes in what an inference worker did."""
@@ -96,6 +99,7 @@ class Recorder:
 
     def shard(self, report: ShardReport) -> None:
         """Takes in what a replay shard did."""
+        self._growth.shard(report.worker, report.stats)
         self._roster.report(
             "shard",
             report.worker,
@@ -127,13 +131,12 @@ class Recorder:
         self._is_held = False
         self._roster.newest_version = report.version
         self._waits["learner"] = report.waits_for
-        for name, value in report.metrics.items():
-            self._weighted[name][0] += value * report.steps
-            self._weighted[name][1] += report.steps
+        for name, values in report.metrics.items():
+            self._averages.add(name, values)
         self._tracker.histograms(report.histograms)
         for name, stretches in report.films.items():
             self._film(name, stretches, report.learner_step)
-        self._replay = report.replay
+        self._replay = self._growth.continued(report.replay)
         self._lags.append(report.lags)
 
     def check(self) -> None:
@@ -227,6 +230,36 @@ class Recorder:
             self._presence.update(status)
         self._new_interval()
 
+    def save(self) -> Saved:
+        """Returns what the next row is made of, and what all rows count: part of a checkpoint."""
+        return {
+            "interval_s": time.monotonic() - self._interval_started,
+            "env_steps_before": self._env_steps_before,
+            "learner_steps_before": self._learner_steps_before,
+            "averages": self._averages.save(),
+            "lags": np.concatenate([np.zeros(0, np.int64), *self._lags]),
+            "growth": self._growth.save(),
+            "replay": dict(self._replay),
+            "metrics": dict(self._metrics),
+            "returns": list(self._returns),
+            "restarts": self._restarts,
+            "wrong_weights": self._wrong_weights,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self._interval_started = time.monotonic() - check_tree(saved["interval_s"], float)
+        self._env_steps_before = check_tree(saved["env_steps_before"], int)
+        self._learner_steps_before = check_tree(saved["learner_steps_before"], int)
+        self._averages.load(saved["averages"])
+        self._lags = [np.asarray(saved["lags"], np.int64)]
+        self._growth.load(saved["growth"])
+        self._replay = check_tree(saved["replay"], dict[str, float])
+        self._metrics = check_tree(saved["metrics"], dict[str, float])
+        self._returns = check_tree(saved["returns"], list[float])
+        self._restarts = check_tree(saved["restarts"], int)
+        self._wrong_weights = check_tree(saved["wrong_weights"], int)
+
     def _film(self, name: str, stretches: Sequence[Foretold], learner_step: int) -> None:
         if not self._plan.folder.is_dir():  # moved
             return
@@ -256,10 +289,9 @@ class Recorder:
         frames_per_step = self._plan.env_spec.frames_per_step
         row = progress.row(seconds=seconds, env_steps=env_steps, updates=updates, frames_per_step=frames_per_step)
         row["workers/restarts"] = float(self._restarts)
-        for name, (total, weight) in self._weighted.items():
-            if weight:
-                row[name] = total / weight
-        self._metrics.update({name: row[name] for name in self._weighted if name in row})
+        means = self._averages.means()
+        row.update(means)
+        self._metrics.update(means)
         row.update(self._inference_row())
         row.update(self._roster.take_shares())
         row.update(self._roster.system())
@@ -318,8 +350,8 @@ class Recorder:
         self._interval_started = time.monotonic()
         self._env_steps_before = self._progress.env_steps
         self._learner_steps_before = self._progress.learner_steps
-        self._weighted: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self._lags: list[Array] = []
+        self._averages = Averages()
+        self._lags = []
         self._inference: list[InferenceReport] = []
 
 

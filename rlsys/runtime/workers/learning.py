@@ -101,7 +101,7 @@ class LearnerReport:
     Attributes:
       learner_step: updates done in all.
       steps: updates done since the last report.
-      metrics: mean of each metric over those of the updates that had it.
+      metrics: values of each metric, of those of the updates that had it.
       lags: of each item learned from, by how many versions it was older than the newest.
       spent: seconds waiting for a batch (wait_replay), copying batches to the device (copy), updating (update), sending
         priorities (priorities) and weights (publish); the rest is other.
@@ -117,7 +117,7 @@ class LearnerReport:
 
     learner_step: int
     steps: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
     lags: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     spent: dict[str, float] = field(default_factory=dict)
     vitals: Vitals | None = None
@@ -173,7 +173,7 @@ class LearnerWorker:
         self._turn = 0
         self._repeated_turns = 0
         self._fed_at = time.monotonic()
-        self._sums: dict[str, list[float]] = {}
+        self._values: dict[str, list[float]] = {}
         self._lags: list[Array] = []
         self._report = LearnerReport(0)
 
@@ -185,7 +185,7 @@ class LearnerWorker:
         self.learner_step += 1
         self._fed_at = time.monotonic()
         for name, value in metrics.items():
-            self._sums.setdefault(name, []).append(value)
+            self._values.setdefault(name, []).append(value)
         self._lags += [self.version - versions for versions in self._replay.take_versions()]
         is_due = self._asked_turn() != self._turn if self._takes_turns else self.learner_step % self._every == 0
         if is_due:
@@ -224,7 +224,7 @@ class LearnerWorker:
         report.learner_step = self.learner_step
         report.version = self.version
         report.spent = self._watch.take()
-        report.metrics = {name: float(np.mean(values)) for name, values in self._sums.items()}
+        report.metrics = self._values
         report.steps_left = self.steps_left
         if self._lags:
             report.lags = np.concatenate(self._lags)
@@ -232,7 +232,7 @@ class LearnerWorker:
             report.histograms = dict(self._learner.histograms())
         if self._reports_films:
             report.films = dict(self._learner.films())
-        self._sums, self._lags = {}, []
+        self._values, self._lags = {}, []
         self._report = LearnerReport(self.learner_step)
         return report
 

@@ -44,6 +44,7 @@ class ShardReport:
       inserted_items: items stored.
       batches: batches given out, or parts of them.
       spent: seconds computing per kind of call (insert, sample, priorities, save); the rest is wait.
+      stats: figures of its table or queue.
     """
 
     worker: int
@@ -51,6 +52,7 @@ class ShardReport:
     inserted_items: int = 0
     batches: int = 0
     spent: dict[str, float] = field(default_factory=dict)
+    stats: Mapping[str, float] = field(default_factory=dict)
 
 
 class Shard(abc.ABC):
@@ -69,7 +71,12 @@ class Shard(abc.ABC):
     async def report(self) -> ShardReport:
         """Returns what happened since the last report and starts a new one."""
         report = ShardReport(
-            self._index, self._pulse.take(), self._inserted_items, self._batches, spent=self._watch.take()
+            self._index,
+            self._pulse.take(),
+            self._inserted_items,
+            self._batches,
+            spent=self._watch.take(),
+            stats=self._status().stats,
         )
         self._inserted_items = self._batches = 0
         return report
@@ -131,6 +138,10 @@ class Shard(abc.ABC):
     @abc.abstractmethod
     def _store(self, item: Segment | Unrolls) -> bool:
         """Stores an item; returns False where it had been stored before."""
+
+    @abc.abstractmethod
+    def _status(self) -> ShardStatus:
+        """Returns the shard's numbers."""
 
     def _wake(self) -> None:
         self._moved.set()
