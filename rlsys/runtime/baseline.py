@@ -77,12 +77,13 @@ def _train(loaded: Loaded, baseline: Baseline, context: BaselineContext, folder:
         desk = Desk(folder, scaled=lambda rollouts: None)
         with stops_on_signals() as signals, _started(baseline, context) as run:
             signals.tell(driver.stop)
+            presence.on_move(lambda moved: driver.stop(f"its folder was moved to {moved}"))
             progress.begin()
             reason = driver.run(run, desk)
         tracker.close()
-        write_report(folder)
+        write_report(presence.folder)
         presence.end("done", reason)
-        console.finish(f"{reason}. Its metrics and report: {folder}")
+        console.finish(f"{reason}. Its metrics and report: {presence.folder}")
     return 130 if signals.received else 0
 
 

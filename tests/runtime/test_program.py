@@ -205,6 +205,7 @@ def test_two_ranks_share_the_batch_and_stay_in_step(make_plan: MakePlan, make_re
     with started(plan, make_recorder) as run:
         assert run.supervisor.run() == "40 learner steps are done"
         run.recorder.write()
+    assert {"learner", "learner-1"} <= set(run.checkpoints.open(40).parts)
     last = [row for row in read_metrics(plan.folder) if "replay/sampled" in row][-1]
     assert 40 * 16 <= last["replay/sampled"] <= (40 + 3) * 16  # up to three batches are asked for in advance
 
