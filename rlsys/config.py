@@ -449,7 +449,7 @@ def _split(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
         key, value = split_override(text)
         if key in seen:
             raise ConfigError(
-                f"{key} is given twice, as {shortened(seen[key])} and as {shortened(value)}. Leave one of them out."
+                f"{key[:80]} is given twice, as {shortened(seen[key])} and as {shortened(value)}. Leave one out."
             )
         seen[key] = value
         yield key, value

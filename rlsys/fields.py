@@ -46,7 +46,7 @@ def explain(
     key = _field_path(model, first["loc"])
     place = next((phrase for path, phrase in places.items() if f"{path}.".startswith(f"{key}.")), where)
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}' {place}.{_nearest_key(model, key)}"
+        return f"unknown key {key[:80]!r} {place}.{_nearest_key(model, key)}"
     if first["type"] == "value_error":
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
         return f"{key}: {message}." if key else f"{message}."

@@ -36,7 +36,7 @@ def get(name: str) -> Algorithm | Baseline:
     if name not in names():
         known = [*names(), *baseline_names()]
         hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
-        raise ConfigError(f"no algorithm '{name}'.{hint}")
+        raise ConfigError(f"no algorithm {name[:80]!r}.{hint}")
     algorithm: Algorithm = importlib.import_module(f"rlsys.algorithms.{name}").ALGORITHM
     return algorithm
 

@@ -80,9 +80,9 @@ def split_override(text: str) -> tuple[str, str]:
     """
     key, equals, value = text.partition("=")
     if not equals or not all(key.split(".")):
-        raise ConfigError(f"override '{text[:80]}' is not KEY=VALUE. Write for example run.seed=1.")
+        raise ConfigError(f"override {text[:80]!r} is not KEY=VALUE. Write for example run.seed=1.")
     if key.count(".") > _MOST_SECTIONS:
-        raise ConfigError(f"override '{text[:80]}' has more than {_MOST_SECTIONS} dots in its key. Correct it.")
+        raise ConfigError(f"override {text[:80]!r} has more than {_MOST_SECTIONS} dots in its key. Correct it.")
     return key, value
 
 
