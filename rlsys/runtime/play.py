@@ -173,7 +173,9 @@ def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     if not player.recorded:
         return f"{played}: nothing was played."
     names = ", ".join(stem.name for stem in player.recorded)
-    return f"{played}: recorded in {records}, as .mp4 and .npz: {names}"
+    return f"{played}: recorded in {records}, as .mp4 and .npz: {names}" + "".join(
+        f". {text}" for text in player.troubles
+    )
 
 
 @contextlib.contextmanager

@@ -65,7 +65,11 @@ class Pilot:
 
 
 class Player:
-    """Plays episodes with keys or with the policy; begins in WAIT mode, in which time stands still without a key."""
+    """Plays episodes with keys or with the policy; begins in WAIT mode, in which time stands still without a key.
+
+    Attributes:
+      troubles: a sentence for each film that could not be made.
+    """
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class Player:
         self._policy_plays = False
         self._recording: Recording | None = None
         self._recorded: list[Path] = []
+        self.troubles: list[str] = []
         self._commands: dict[str, Callable[[], None]] = {
             "c": self._toggle_waiting,
             "x": self.restart_model,
@@ -209,6 +214,7 @@ class Player:
     def _end_recording(self) -> None:
         if self._recording is not None and self._recording.close():
             self._recorded.append(self._recording.stem)
+            self.troubles += [self._recording.trouble] if self._recording.trouble else []
         self._recording = None
 
     def _step(self, action: int) -> None:

@@ -57,6 +57,11 @@ class Recording:
         """T so far."""
         return len(self._steps)
 
+    @property
+    def trouble(self) -> str:
+        """One sentence about why there is no film; empty where there is one."""
+        return f"{self.stem.name}.mp4 is left out: {self._film.trouble}" if self._film.trouble else ""
+
     def begin(self, picture: Array, model: Array, real: Array | None) -> None:
         """Takes the picture and the frames that the episode begins with."""
         self._first = picture

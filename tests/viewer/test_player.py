@@ -303,6 +303,17 @@ def test_recordings_are_numbered_and_their_films_show_every_step(make_player: Ma
     assert arrays["reward"].dtype == arrays["model_reward"].dtype == arrays["raw_reward"].dtype == np.float32
 
 
+def test_a_film_that_cannot_be_written_does_not_end_play_and_is_named(make_player: MakePlayer, tmp_path: Path) -> None:
+    (tmp_path / "played-0001.mp4").mkdir()
+    player = make_player()
+    for _ in range(3):
+        step(player, "d")
+    player.close()
+    assert recorded(player)["action"].tolist() == [RIGHT] * 3
+    (trouble,) = player.troubles
+    assert trouble.startswith("played-0001.mp4 is left out: ") and "Is a directory" in trouble
+
+
 def test_rewards_are_compared_as_they_are_learned_from(make_player: MakePlayer) -> None:
     player = make_player(clip_rewards=True)
     step(player, "a")
