@@ -249,7 +249,7 @@ class RunConfig(Section):
     wandb_project: Text = "rlsys"
     """Weights & Biases project."""
     group_tag: Text = "default"
-    """Groups runs in tracking (upstream: --group_tag)."""
+    """Groups runs in Weights & Biases (upstream: --group_tag); elsewhere it is only written down, in config.yaml."""
     run_tag: Text | None = None
     """The run's id; none makes one from date and time (upstream: --run_tag)."""
     tensorboard: Flag = True

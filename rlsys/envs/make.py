@@ -209,6 +209,11 @@ def _describe(config: EnvConfig, env: gymnasium.Env, frames_per_step: int) -> En
     space = env.observation_space
     if not isinstance(space, Box):
         raise EnvError(f"'{config.id}' observes {space}; only arrays (Box) are supported. Choose another environment.")
+    if not space.shape or 0 in space.shape:
+        raise EnvError(
+            f"'{config.id}' observes arrays of shape {space.shape}; only those with at least one axis, and none of "
+            "length 0, are supported. Choose another environment, or wrap it so that it observes [1]."
+        )
     stacked = config.stack_states > 1
     observation = ArraySpec(space.shape[1:] if stacked else space.shape, str(space.dtype))
     action, num_actions = _describe_actions(config, env)
@@ -241,7 +246,7 @@ def _describe_actions(config: EnvConfig, env: gymnasium.Env) -> tuple[ArraySpec,
     space = env.action_space
     if isinstance(space, Discrete) and space.start == 0:
         return ArraySpec((), "int64"), int(space.n)
-    if isinstance(space, Box):
+    if isinstance(space, Box) and 0 not in space.shape:
         return ArraySpec(space.shape, str(space.dtype)), 0
     raise EnvError(
         f"'{config.id}' acts with {space}; only Discrete from 0 and arrays (Box) are supported. "

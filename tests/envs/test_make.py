@@ -4,8 +4,10 @@ import subprocess
 import sys
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make, spec
@@ -126,3 +128,33 @@ def test_continuous_actions_have_a_shape_and_no_number() -> None:
 def test_a_render_mode_that_the_environment_lacks_is_refused(name: str) -> None:
     with pytest.raises(EnvError, match=r"cannot be made.*ansi"):
         make(EnvConfig(id=name), 0, render_mode="ansi")
+
+
+ODD_SPACES = {
+    "observes arrays of shape \\(\\)": (Box(0.0, 1.0, ()), Discrete(2)),
+    "observes arrays of shape \\(0,\\)": (Box(0.0, 1.0, (0,)), Discrete(2)),
+    "observes arrays of shape \\(2, 0\\)": (Box(0.0, 1.0, (2, 0)), Discrete(2)),
+    "observes Dict": (Dict({"a": Box(0.0, 1.0, (2,))}), Discrete(2)),
+    "observes Tuple": (Tuple([Discrete(2)]), Discrete(2)),
+    "acts with Discrete\\(2, start=1\\)": (Box(0.0, 1.0, (2,)), Discrete(2, start=1)),
+    "acts with MultiDiscrete": (Box(0.0, 1.0, (2,)), MultiDiscrete([2, 3])),
+    "acts with Box": (Box(0.0, 1.0, (2,)), Box(0.0, 1.0, (0,))),
+}
+
+
+class _Odd(gymnasium.Env):
+    """Has spaces that are not supported."""
+
+    def __init__(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+
+
+@pytest.mark.parametrize("words", ODD_SPACES)
+def test_spaces_that_are_not_supported_are_refused(words: str) -> None:
+    seen, done = ODD_SPACES[words]
+    gymnasium.register(
+        "tests/Odd-v0", _Odd, kwargs={"observation_space": seen, "action_space": done}, disable_env_checker=True
+    )
+    with pytest.raises(EnvError, match=words):
+        spec(EnvConfig(id="tests/Odd-v0"))
+    del gymnasium.registry["tests/Odd-v0"]

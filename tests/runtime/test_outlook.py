@@ -78,6 +78,8 @@ def test_what_the_machines_cannot_hold_is_refused_with_what_and_where(make_plan:
         check_memory(make_plan({"window_size": 10**9}, run={"training_steps": 10**9}), [LAPTOP])
     with pytest.raises(ConfigError, match=r"rollout_workers = 5,000 take at least 195.3 GiB; this machine has 16.0 G"):
         check_memory(make_plan(runtime={"rollout_workers": 5_000}), [LAPTOP])
+    with pytest.raises(ConfigError, match=r"10,000,000 environments .* take at least 22.* GiB; this machine has 16.0"):
+        check_memory(make_plan(runtime={"rollout_workers": 100, "environments_per_worker": 100_000}), [LAPTOP])
     with pytest.raises(ConfigError, match=r"rollout_workers = 8 reserve 1 CPUs each .* this machine has 4\."):
         check_reserved(make_plan(runtime={"rollout_workers": 8, "rollout_cpus": 1}), [LAPTOP])
 

@@ -7,6 +7,8 @@ alone, and bare processes. A run that passes may still be too large; one that is
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from rlsys.errors import ConfigError
 from rlsys.replay import columns, ring, schema
 from rlsys.runtime.hardware import MachineType, homes
@@ -15,6 +17,8 @@ from rlsys.runtime.plan import Plan
 _GIB = 2**30
 _PROCESS_BYTES = 40 * 2**20
 """Less than any worker takes: Ray's own part of it."""
+_ENVIRONMENT_BYTES = 2_000
+"""Less than any simulator takes, besides what is observed."""
 _MOST_DECISIONS_PER_S = 1_000_000
 """More than any run here makes."""
 
@@ -33,6 +37,14 @@ def check_memory(plan: Plan, machines: Sequence[MachineType]) -> None:
         raise ConfigError(
             f"runtime.rollout_workers = {plan.num_rollout_workers:,} take at least {_size(needed)}; {_names(where)} "
             f"{_have(where)} {_size(room)} of memory. Lower it and raise runtime.environments_per_worker."
+        )
+    seen = plan.env_spec.policy_observation
+    observed = math.prod(seen.shape) * np.dtype(seen.dtype).itemsize
+    needed += plan.num_environments * (_ENVIRONMENT_BYTES + observed)
+    if needed > room:
+        raise ConfigError(
+            f"{plan.num_environments:,} environments (runtime.rollout_workers × runtime.environments_per_worker) take "
+            f"at least {_size(needed)}; {_names(where)} {_have(where)} {_size(room)} of memory. Lower either."
         )
 
 
