@@ -2,20 +2,21 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from rlsys.config import FinalEvaluation
 from rlsys.errors import ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
-from rlsys.runtime.final_evaluation import evaluate_finally
+from rlsys.runtime.final_evaluation import evaluate_finally, unplayed
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import Plan, check
 from rlsys.runtime.progress import Progress
-from rlsys.runtime.workers.evaluator import evaluate
+from rlsys.runtime.workers.evaluator import EvaluationCut, evaluate
 from rlsys.types import Weights
 
 MakePlan = Callable[..., Plan]
@@ -47,6 +48,40 @@ def test_every_set_of_the_final_evaluation_is_played_and_reported(
     assert "short" in capsys.readouterr().out
 
 
+def test_a_final_evaluation_that_is_cut_short_says_what_is_missing_and_is_made_up_for(
+    make_plan: MakePlan, make_recorder: Callable[[Plan, Progress], Recorder]
+) -> None:
+    sets = (FinalEvaluation(name="short", episodes=5, env=SHORT), FinalEvaluation(name="train", episodes=4))
+    plan = make_plan(run={"training_steps": 20, "final_evaluation": sets})
+    progress, checkpoints = Progress(plan.run), Checkpoints(plan.folder / "checkpoints", keep=1)
+    run = InlineRun(plan, progress, make_recorder(plan, progress), checkpoints)
+    run.start(None)
+    run.run()
+
+    def cut() -> None:
+        if turns.pop() == 0:
+            raise EvaluationCut
+
+    def evaluated(on_turn: Callable[[], None] | None) -> tuple[list[str], dict[str, Any]]:
+        tracker = Tracker(plan.folder, make_loaded(plan), "test", resume=True)
+        missing = evaluate_finally(plan, checkpoints, progress, tracker, on_turn)
+        tracker.close()
+        return missing, json.loads((plan.folder / "eval.json").read_text())
+
+    turns = list(range(8))  # of which the first set takes six
+    missing, written = evaluated(cut)
+    assert missing == written["missing"] == ["train"]
+    assert [row["label"] for row in written["results"]] == ["short"]
+    assert unplayed(plan.folder, sets, 20) == [sets[1]]
+    played = written["results"]
+    missing, written = evaluated(None)
+    assert missing == written["missing"] == []
+    assert written["results"][:1] == played, "it is not played again"
+    assert [row["label"] for row in written["results"]] == ["short", "train"]
+    assert unplayed(plan.folder, sets, 20) == []
+    assert unplayed(plan.folder, sets, 30) == list(sets), "other weights"
+
+
 def make_loaded(plan: Plan) -> "object":
     from rlsys.config import Experiment, Loaded
 
@@ -62,11 +97,10 @@ def test_evaluations_while_training_can_have_other_settings(make_plan: MakePlan)
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        ({"evaluation_env": {"max_episode_step": 3}}, "run.evaluation_env: max_episode_step: .*Did you mean"),
         ({"evaluation_env": {"stack_states": 2}}, r"gives observations \(2, 3\) and 3 actions; the run has \(3,\)"),
         (
-            {"final_evaluation": [FinalEvaluation(name="x", env={"max_episode_steps": 0})]},
-            "run.final_evaluation 'x': max_episode_steps: Input should be greater than or equal to 1",
+            {"final_evaluation": [FinalEvaluation(name="x", env={"stack_states": 2})]},
+            r"run.final_evaluation 'x' gives observations \(2, 3\)",
         ),
     ],
 )
