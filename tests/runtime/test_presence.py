@@ -62,7 +62,7 @@ def test_a_run_whose_folder_is_moved_ends_with_a_checkpoint_there_and_can_go_on(
     monkeypatch.undo()
     until = int(rows[-1]["learner_step"]) + 2
     assert launch(None, inline=True, resume=str(moved), overrides=[f"run.training_steps={until}"]) == 0
-    steps = [row["learner_step"] for row in read_metrics(moved)]
+    steps = [row["learner_step"] for row in read_metrics(moved) if "loss/total" in row]
     assert steps == sorted(set(steps))
     assert steps[-1] == until
 
