@@ -9,16 +9,36 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rlsys.errors import ConfigError, RlsysError, WorkerError
+from rlsys.content import read_content
+from rlsys.errors import CheckpointError, ConfigError, RlsysError, WorkerError
+from rlsys.json_tree import parse_json, read_json
 from rlsys.runtime.presence import look
 
 _FOLDER = "control"
 _LOOK_S = 0.5
 _PATIENCE_S = 60.0
 _PAUSE_S = 0.1
+_MOST_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked; of `scale`, also for how many rollout workers."""
+
+    command: str
+    rollouts: int = 0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came of a request."""
+
+    ok: bool
+    text: str
 
 
 class Controlled(Protocol):
@@ -60,22 +80,22 @@ class Desk:
 
     def _answer(self, run: Controlled, path: Path) -> Mapping[str, Any]:
         try:
-            request = json.loads(path.read_text(encoding="utf-8"))
-            text = self._do(run, request)
+            request = parse_json(read_content(path, _MOST_BYTES), _Request)
+        except CheckpointError as error:
+            return {"ok": False, "text": f"the request {error}; ask with the same version of rlsys."}
+        try:
+            return {"ok": True, "text": self._do(run, request)}
         except RlsysError as error:
             return {"ok": False, "text": str(error)}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return {"ok": False, "text": f"the request cannot be read ({error}); ask with the same version of rlsys."}
-        return {"ok": True, "text": text}
 
-    def _do(self, run: Controlled, request: Mapping[str, Any]) -> str:
-        match request["command"]:
+    def _do(self, run: Controlled, request: _Request) -> str:
+        match request.command:
             case "stop":
                 run.stop("stopped on request; a checkpoint was written")
                 return "it ends with a checkpoint"
             case "scale":
-                text = run.scale(int(request["rollouts"]))
-                self._scaled(int(request["rollouts"]))
+                text = run.scale(request.rollouts)
+                self._scaled(request.rollouts)
                 return text
             case other:
                 raise ConfigError(f"a run knows no command '{other}'; it knows stop and scale.")
@@ -108,11 +128,11 @@ def ask(folder: Path, command: str, **arguments: Any) -> str:
                 "See whether that machine, or the file system, is overloaded, and ask again."
             )
         time.sleep(_PAUSE_S)
-    tree = json.loads(answer.read_text(encoding="utf-8"))
+    answered = read_json(answer, _Answer)
     answer.unlink(missing_ok=True)
-    if not tree["ok"]:
-        raise ConfigError(f"{name}: {tree['text']}")
-    return str(tree["text"])
+    if not answered.ok:
+        raise ConfigError(f"{name}: {answered.text}")
+    return answered.text
 
 
 def _write(path: Path, tree: Mapping[str, Any]) -> None:

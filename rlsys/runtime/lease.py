@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlsys.errors import CheckpointError
+from rlsys.json_tree import parse_json
 
 BEAT_S = 2.0
 """Between two signs of life."""
@@ -246,8 +247,8 @@ def _read(descriptor: int) -> Holder | None:
     with os.fdopen(descriptor, "rb") as file:
         data = file.read()
     try:
-        return None if data == _RELEASED else Holder.of(json.loads(data))
-    except (ValueError, KeyError, TypeError):
+        return None if data == _RELEASED else Holder.of(parse_json(data, dict[str, Any]))
+    except (CheckpointError, KeyError, TypeError):
         return _UNKNOWN
 
 

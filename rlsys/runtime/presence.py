@@ -10,15 +10,18 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from rlsys.content import overwrite_content, replace_content
+from pydantic import Field
+
+from rlsys.content import overwrite_content, read_content, replace_content
 from rlsys.errors import CheckpointError, RlsysError, WorkerError
-from rlsys.runtime.lease import BEAT_S, Holder, Lease
+from rlsys.json_tree import MOST_BYTES, parse_json
+from rlsys.runtime.lease import BEAT_S, Holder, Lease, Purpose
 from rlsys.runtime.metrics.roster import WorkerRow
 from rlsys.runtime.status import Status
 
@@ -27,6 +30,23 @@ State = Literal["starting", "training", "ending", "done", "failed", "lost"]
 _FILE = "status.json"
 _WORKERS_FILE = "workers.json"
 _LOST_AFTER_S = 60.0
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """What is in status.json: a sign of life, and of whom, as `Holder` says it."""
+
+    state: State
+    reason: str
+    host: str
+    pid: int
+    seen: Annotated[float, Field(ge=0.0, le=1e11)]
+    status: Status | None
+    boot: str = ""
+    namespace: str = ""
+    started: int = 0
+    purpose: Purpose = "train"
+    beats: int = 0
 
 
 @dataclass(frozen=True)
@@ -234,14 +254,13 @@ def look(folder: Path, now: Callable[[], float] | None = None) -> Sighting | Non
       now: time by the clock that stamps the files there, in Unix seconds; by default one is touched to find out.
     """
     try:
-        data = (folder / _FILE).read_bytes()
+        data = read_content(folder / _FILE, MOST_BYTES)
         written = (folder / _FILE).stat().st_mtime
-        tree: dict[str, Any] = json.loads(data)
-        status = None if tree["status"] is None else Status(**tree["status"])
-        holder = Holder.of(tree)
-        sighting = Sighting(folder, tree["state"], tree["reason"], holder.host, holder.pid, tree["seen"], status)
-    except (OSError, ValueError, KeyError, TypeError):
+        sign = parse_json(data, _Sign)
+        holder = Holder.of(asdict(sign))
+    except (OSError, CheckpointError, TypeError):
         return None
+    sighting = Sighting(folder, sign.state, sign.reason, sign.host, sign.pid, sign.seen, sign.status)
     if not sighting.is_alive:
         return sighting
     is_there = holder.is_there()
@@ -274,18 +293,18 @@ def clock_of(folder: Path) -> Callable[[], float]:
 def _last_sign(folder: Path) -> tuple[Holder | None, bytes]:
     """Returns who gives signs of life, None if whoever did has said that it ended, and the last sign."""
     try:
-        data = (folder / _FILE).read_bytes()
-        tree: Mapping[str, Any] = json.loads(data)
-        return (Holder.of(tree) if tree["state"] in ("starting", "training", "ending") else None), data
-    except (OSError, ValueError, KeyError, TypeError):
+        data = read_content(folder / _FILE, MOST_BYTES)
+        sign = parse_json(data, _Sign)
+        return (Holder.of(asdict(sign)) if sign.state in ("starting", "training", "ending") else None), data
+    except (OSError, CheckpointError, TypeError):
         return None, b""
 
 
 def workers(folder: Path) -> list[WorkerRow]:
     """Returns a run's processes as of its last sign of life; none if it never named any."""
     try:
-        return [WorkerRow(**tree) for tree in json.loads((folder / _WORKERS_FILE).read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
+        return parse_json(read_content(folder / _WORKERS_FILE, MOST_BYTES), list[WorkerRow])
+    except (OSError, CheckpointError):
         return []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rlsys.content import replace_content
 from rlsys.errors import CheckpointError
+from rlsys.json_tree import read_json
 from rlsys.runtime.metrics.roster import time_rows
 from rlsys.runtime.metrics.rows import METRICS_FILE, log_warning, read_metrics
 from rlsys.runtime.metrics.timing import mean_row, shares_in
@@ -59,10 +60,8 @@ def write_report(folder: Path, warn: Callable[[str], None] = log_warning) -> Pat
         f"{folder.parent.name}/{folder.name}",
         rows=rows,
         config=read_yaml(folder / "config.yaml"),
-        versions=json.loads(versions.read_text(encoding="utf-8")) if versions.exists() else {},
-        evaluation=evaluation_table(json.loads(evaluation.read_text(encoding="utf-8")))
-        if evaluation.exists()
-        else None,
+        versions=read_json(versions, dict[str, str]) if versions.exists() else {},
+        evaluation=_read_evaluation(evaluation) if evaluation.exists() else None,
         times=_times(rows),
         advice="" if sighting is None or sighting.status is None else sighting.status.advice,
     )
@@ -81,6 +80,14 @@ def _writing(name: str, folder: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{name} cannot be written into {folder}: {error.strerror or error}. Make room or give permission."
         ) from None
+
+
+def _read_evaluation(path: Path) -> Table:
+    try:
+        return evaluation_table(read_json(path, dict[str, Any]))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CheckpointError(f"{path} is not what belongs there ({reason}). Remove it, or evaluate again.") from None
 
 
 def _times(rows: Sequence[Mapping[str, float]]) -> Table | None:
