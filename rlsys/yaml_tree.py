@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from rlsys.content import read_content
 from rlsys.errors import ConfigError
 
 Tree = dict[str, Any]
@@ -38,7 +39,7 @@ def read_written(path: Path) -> Tree:
       ConfigError: the file cannot be read, is not YAML, or not a mapping.
     """
     try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(read_content(path, _MOST_BYTES).decode())
     except ConfigError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}. Correct the file.") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -159,6 +160,7 @@ _CONSTRUCT: dict[str, Callable[[str], Any]] = {
     "int": _int,
     "float": lambda text: float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan")),
 }
+_MOST_BYTES = 1 << 18
 _MOST_VALUES = 100_000
 _MOST_SECTIONS = 10
 _KINDS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "null", "bool", "int", "float", "seq", "map"))

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def pack(folder: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-@pytest.mark.parametrize("file", ["export.json", f"{STEP}/manifest.json", f"{STEP}/weights.json"])
+@pytest.mark.parametrize("file", ["export.json", "config.yaml", f"{STEP}/manifest.json", f"{STEP}/weights.json"])
 def test_a_file_that_is_something_else_is_one_line(export: Path, name: str, file: str) -> None:
     if file.endswith("weights.json"):
         replace_file(export / STEP, "weights.json", MALFORMED[name])
@@ -85,6 +86,41 @@ def test_weights_that_are_no_arrays_of_ours_are_one_line(export: Path, name: str
     replace_file(export / STEP, "weights.safetensors", MALFORMED_TENSORS[name])
     seal_export(export)
     assert "weights" in refusal(lambda: evaluate_run(EvaluationOptions("out", episodes=1)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"algorithm: &a [" + b"x," * 10 + b"]\nenv: *a\n",
+        b"a: &a {b: &b {c: 1}}\nd: [" + b"*a, " * 1000 + b"]\n",
+        b"a: " + b"[" * 5000,
+        b"a: " + b"{b: " * 500 + b"1" + b"}" * 500,
+        b"- " * 3000 + b"1",
+        b"a: !!python/object/apply:os.system ['true']\n",
+        b"a: !!int abc\n",
+        b"a: !!float abc\n",
+        b"a: !!timestamp abc\n",
+        b"a: !!binary '?'\n",
+        b"a: " + b"9" * 6000 + b"\n",
+        b"algorithm: searching\n1: 2\n",
+        b"algorithm: searching\n? [1]\n: 2\n",
+        b"algorithm: searching\nenv: {1: 2}\n",
+        b"algorithm: searching\nenv: [1]\n",
+        b"algorithm: searching\nenv: null\n",
+        b"algorithm: searching\nsearching: {a: {}}\n",
+        b"a" * 5_000_000,
+        b"".join(b"k%d: 1\n" % number for number in range(200_000)),
+        b"\xff\xfe",
+        b"\x00",
+    ],
+    ids=lambda content: content[:20].decode("latin-1").encode("unicode_escape").decode(),
+)
+def test_settings_that_are_no_settings_are_one_line_soon(export: Path, content: bytes) -> None:
+    (export / "config.yaml").write_bytes(content)
+    seal_export(export)
+    before = time.process_time()
+    refusal(lambda: find("out"))
+    assert time.process_time() - before < 10
 
 
 LISTS: dict[str, Callable[[dict[str, Any]], Any]] = {

@@ -25,9 +25,10 @@ def without_places(experiment: Experiment) -> Experiment:
     final = [one.model_copy(update={"env": _elsewhere(one.env)}) for one in run.final_evaluation]
     evaluation = {"evaluation_env": _elsewhere(run.evaluation_env), "final_evaluation": tuple(final)}
     changed["run"] = run.model_copy(update=evaluation)
-    section = experiment.section
-    begun_from = dict.fromkeys(name for name in type(section).model_fields if name.endswith("_from"))
-    changed[experiment.algorithm] = section.model_copy(update=begun_from)
+    changed[experiment.algorithm] = experiment.section
+    for name in ("run", experiment.algorithm):  # another run's weights were read once, where it began
+        begun_from = dict.fromkeys(field for field in type(changed[name]).model_fields if field.endswith("_from"))
+        changed[name] = changed[name].model_copy(update=begun_from)
     return experiment.model_copy(update=changed)
 
 
