@@ -142,6 +142,21 @@ class Learner(abc.ABC):
     def weights(self) -> Mapping[str, Array]:
         """Returns what acting needs: name -> array, detached from the learner's memory."""
 
+    @abc.abstractmethod
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Takes over the networks of another run before the first step; all else stays as it is at the beginning.
+
+        Target networks, if there are any, become equal to them. A part that a setting of the algorithm takes from
+        elsewhere stays as that says.
+
+        Args:
+          weights: what the other learner's `weights` returned; names and shapes are those of this one's.
+          world: what it saved under "world"; None where it has no world model.
+
+        Raises:
+          RlsysError: the world model does not fit.
+        """
+
     def turns(self) -> int | None:
         """Returns how many turns of collecting it has asked for, where they alternate with learning.
 

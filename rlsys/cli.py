@@ -15,6 +15,7 @@ import typer.core
 
 from rlsys import __version__
 from rlsys.errors import ConfigError, RlsysError, did_you_mean
+from rlsys.redaction import redact
 
 
 class _Command(typer.core.TyperCommand):
@@ -89,16 +90,18 @@ Directory = Annotated[Path, typer.Option(help="Where runs lie: their run.directo
 
 def main() -> NoReturn:
     """Runs the command line. Exit status 0: done; 2: the user has to correct something; 130: interrupted."""
+    arguments = sys.argv[1:]
+    sys.argv[1:] = map(redact, arguments)  # which trackers write down
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without "×" must not end a training run
     try:
-        for word in sys.argv[1:]:
+        for word in arguments:
             if any("\ud800" <= letter <= "\udfff" for letter in word):
                 raise ConfigError(
                     f"{ascii(word)[:200]} on the command line is not valid UTF-8. Write it in another way."
                 )
-        app(prog_name="rlsys")
+        app(arguments, prog_name="rlsys")
     except RlsysError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(2)
@@ -134,6 +137,13 @@ def launch(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run; NAME is not needed then.", show_default=False)
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="With --resume: a learner step, best or latest; later checkpoints are given up.",
+            show_default="latest",
+        ),
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes.", show_default=False)] = None,
     address: Annotated[
         str | None,
@@ -154,6 +164,11 @@ def launch(
             f"--profile {profile} with --resume {resume}; a resumed run keeps its workers. "
             "Leave --profile out, or set single values such as runtime.rollout_workers=8."
         )
+    if checkpoint is not None and resume is None:
+        raise ConfigError(
+            f"--checkpoint {checkpoint} without --resume; a new run begins with none. Name the run with --resume RUN, "
+            f"or begin from its weights with run.init_from=RUN#{checkpoint}."
+        )
     if name is None and resume is None:
         raise ConfigError("no experiment; name one, or a run with --resume RUN. 'rlsys list' shows all experiments.")
     if submit and inline:
@@ -168,7 +183,7 @@ def launch(
 
     from rlsys.runtime.launch import launch as run
 
-    raise typer.Exit(run(loaded, inline=inline, resume=resume, overrides=given))
+    raise typer.Exit(run(loaded, inline=inline, resume=resume, checkpoint=checkpoint or "latest", overrides=given))
 
 
 @app.command()

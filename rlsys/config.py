@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, Field, create_model
 from rlsys import registry
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.fields import described_fields, explain, shortened
+from rlsys.location import Location, without_secret
 from rlsys.quantities import (
     Cores,
     Count,
@@ -173,7 +174,7 @@ class RuntimeConfig(Section):
     """Restarts of one worker within ten minutes after which the run stops with an error."""
     rollout_timeout_s: Seconds = Field(300.0, gt=0.0)
     """Seconds without a report after which a rollout worker counts as hanging and is restarted."""
-    address: Text | None = None
+    address: Annotated[Text, AfterValidator(without_secret)] | None = None
     """Ray cluster to join: 'auto' for the one on this machine, or host:port; none starts one here."""
 
 
@@ -242,6 +243,9 @@ class RunConfig(Section):
     """Learner steps between rows of metrics; 0: by the clock. Rows at fixed steps make --inline runs comparable."""
     directory: Text = "runs"
     """Folder of all runs; a run lives in <directory>/<experiment>/<run-id>."""
+    init_from: Location | None = None
+    """Run, checkpoint or export, by name, path or URI, with whose networks the run begins; RUN#1000 or RUN#best names a
+    checkpoint of a run (upstream: --load_state). Counters and optimizer begin anew."""
     checkpoints: Text | None = None
     """Folder or URI (s3://bucket/path, gs://…) of all runs' checkpoints; none: each run's are in its own folder."""
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
@@ -265,11 +269,7 @@ class RunConfig(Section):
         """Makes a folder absolute: workers may run elsewhere."""
         if value is None or "://" not in value:
             return None if value is None else str(Path(value).expanduser().absolute())
-        uri = urlsplit(value)
-        if "@" in uri.netloc:
-            raise ValueError(
-                "a URI with a password in it would be written down; leave it to the environment to hold it"
-            )
+        uri = urlsplit(without_secret(value))
         if uri.scheme not in _OBJECT_STORES or not uri.netloc:
             raise ValueError(
                 f"'{uri.scheme}://{uri.netloc}' is none of {', '.join(_OBJECT_STORES)}; name a bucket there"

@@ -13,9 +13,14 @@ The command line prints the message and exits with status 2; a bug stays an asse
 import difflib
 from collections.abc import Iterable
 
+from rlsys.redaction import redact
+
 
 class RlsysError(Exception):
-    """Base of all errors that are the user's to resolve."""
+    """Base of all errors that are the user's to resolve; no message holds the secret of a URI."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class ConfigError(RlsysError):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rlsys.errors import did_you_mean
+from rlsys.location import Location
 from rlsys.yaml_tree import Plain, parse_yaml, scalar
 
 _NOTHING_WRITTEN = ("null", "Null", "NULL", "~", "")
@@ -101,6 +102,8 @@ def _members(annotation: Any) -> list[Any]:
         return _members(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
         return [member for part in get_args(annotation) for member in _members(part)]
+    if annotation is Location:
+        return [str]
     return list(get_args(annotation)) if origin is Literal else [annotation]
 
 

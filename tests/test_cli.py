@@ -177,7 +177,8 @@ def test_launch_hands_over_experiment_and_overrides(invoke: Invoke, launched: li
 
 def test_a_resumed_run_needs_no_name(invoke: Invoke, launched: list[dict[str, Any]]) -> None:
     assert invoke("launch", "--resume", "counting/run-1", "run.minutes=5")[0] == 0
-    assert launched == [{"loaded": None, "inline": False, "resume": "counting/run-1", "overrides": ["run.minutes=5"]}]
+    expected = {"loaded": None, "inline": False, "resume": "counting/run-1", "checkpoint": "latest"}
+    assert launched == [{**expected, "overrides": ["run.minutes=5"]}]
 
 
 def test_the_status_of_a_run_is_the_status_of_the_command(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,11 @@ def _check(loaded: Loaded, *, inline: bool) -> None:
         )
     if run.final_evaluation:
         raise ConfigError(f"run.final_evaluation with algorithm = {name}; a baseline is not evaluated. Leave it out.")
+    if run.init_from is not None:
+        raise ConfigError(
+            f"run.init_from = {run.init_from} with algorithm = {name}; a baseline has networks of its own, which begin "
+            "untrained. Leave it out."
+        )
     if run.log_every_learner_steps:
         raise ConfigError(
             f"run.log_every_learner_steps = {run.log_every_learner_steps} with algorithm = {name}; a baseline reports "

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray import _raylet
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
 from rlsys.config import RuntimeConfig
 from rlsys.errors import ConfigError
+from rlsys.redaction import redact
 from rlsys.runtime.process import ENVIRONMENT
 from rlsys.runtime.session_folder import private_files, session_folder
 from rlsys.runtime.signals import outliving_hangup
@@ -83,6 +86,7 @@ def _start(runtime: RuntimeConfig) -> None:
     if runtime.address is None:
         waits_for = "Ray to start on this machine"
     ray_worker.print_to_stdstream = _leave_to_the_log
+    _hide_secrets_of_command()
     try:
         with _says_after(_PATIENCE_S, f"still waiting for {waits_for}."), outliving_hangup():
             _init(runtime)
@@ -144,6 +148,13 @@ def _says_after(seconds: float, text: str) -> Iterator[None]:
 
 def _leave_to_the_log(data: Any, ignore_prefix: bool) -> None:
     """Takes what Ray's own processes say to drivers, which Ray would print across the live view; its log has it."""
+
+
+def _hide_secrets_of_command() -> None:
+    """Takes secrets of URIs out of this process's command line, which Ray writes down and all users can list."""
+    command = shlex.join(sys.orig_argv)
+    if redact(command) != command:
+        _raylet.setproctitle(redact(command))  # type: ignore[attr-defined]
 
 
 def _init(runtime: RuntimeConfig) -> None:

@@ -99,7 +99,9 @@ def _structure(plan: Plan) -> dict[str, Any]:
     world: dict[str, Array] = {}
     encode(dict(learner.save()).get("world"), world)
     arrays = {**learner.weights(), **{f"world{name}": array for name, array in world.items()}}
-    cut = {field.name: getattr(plan.segments, field.name) for field in fields(plan.segments)}
+    cut: dict[str, Any] = {}
+    if plan.segments.unroll:  # a table is filled anew where segments have another form (`Plan.refill`)
+        cut = {field.name: getattr(plan.segments, field.name) for field in fields(plan.segments)}
     return {
         **{name: f"shape {array.shape}" for name, array in arrays.items()},
         **{f"segments.{name}": value for name, value in cut.items()},

@@ -339,12 +339,15 @@ class InlineRun:
 
     def _load(self, saved: Saved, world: Saved | None) -> None:
         self._learner.load(saved["learner"], world)
-        self._replay.load(saved["replay"])
+        refill = self._plan.refill
+        if refill is None:
+            self._replay.load(saved["replay"])
         self._newest = _load_packed(saved["newest"])
         for index, worker in enumerate(self._workers):
             acting = self._newest  # of a worker that is new
             if index < len(saved["workers"]):
-                worker.load(saved["workers"][index])
+                if refill is None or not refill.begins_episodes:
+                    worker.load(saved["workers"][index])
                 self._steps_since_sync[index] = saved["steps_since_sync"][index]
                 acting = _load_packed(saved["acting"][index])
             same = self._newest if self._newest and acting and acting.version == self._newest.version else acting

@@ -15,6 +15,7 @@ from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.baseline import launch_baseline
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.checkpoints.pretrained import settle
 from rlsys.runtime.checkpoints.storage import checkpoints_of
 from rlsys.runtime.console import Console
 from rlsys.runtime.continuation import check_continues
@@ -32,6 +33,7 @@ from rlsys.runtime.plan import Plan, resolve
 from rlsys.runtime.presence import Presence
 from rlsys.runtime.process import prepare, use_threads
 from rlsys.runtime.progress import Progress
+from rlsys.runtime.resume import begin, check_begun, checkpoint_to_resume, with_replay
 from rlsys.runtime.signals import Signals, stops_on_signals
 from rlsys.runtime.workers.evaluator import EvaluationCut, clear_drafts
 from rlsys.terminal import outlast_terminal
@@ -57,7 +59,9 @@ class Runner(Protocol):
         """Goes on with another number of rollout workers; says what it did."""
 
 
-def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides: Sequence[str]) -> int:
+def launch(
+    loaded: Loaded | None, *, inline: bool, resume: str | None, overrides: Sequence[str], checkpoint: str = "latest"
+) -> int:
     """Runs an experiment, or goes on with a run.
 
     Args:
@@ -65,6 +69,7 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
       inline: run in this one process.
       resume: the run to go on with; it keeps its configuration except for `overrides`.
       overrides: KEY=VALUE, already in `loaded`; applied to the saved configuration when resuming.
+      checkpoint: of the run to go on with: a learner step, best or latest; later ones are given up.
 
     Returns:
       The exit status: 0 when complete, 130 when interrupted.
@@ -75,11 +80,17 @@ def launch(loaded: Loaded | None, *, inline: bool, resume: str | None, overrides
     outlast_terminal()
     prepare(exact=inline)
     with contextlib.ExitStack() as led:
-        return _launch(loaded, inline=inline, resume=resume, overrides=overrides, led=led)
+        return _launch(loaded, inline=inline, resume=resume, overrides=overrides, checkpoint=checkpoint, led=led)
 
 
 def _launch(
-    loaded: Loaded | None, *, inline: bool, resume: str | None, overrides: Sequence[str], led: contextlib.ExitStack
+    loaded: Loaded | None,
+    *,
+    inline: bool,
+    resume: str | None,
+    overrides: Sequence[str],
+    checkpoint: str,
+    led: contextlib.ExitStack,
 ) -> int:
     """Launches; `led` is closed when the run is led no more, however that ends."""
     step, folder, presence, saved = None, None, None, None
@@ -87,12 +98,8 @@ def _launch(
         folder = find_run(resume)
         # before anything is read that its other leader may be replacing
         presence = led.enter_context(contextlib.closing(Presence(folder, say=log_warning)))
-        saved = run_folder.load(folder)
-        registry.get_algorithm(saved.experiment.algorithm, f"--resume {resume}")
-        _check_algorithm(saved, overrides)
-        loaded = override(saved, overrides)
-        _check_same(saved, loaded)
-        step = _checkpoint_to_resume(loaded, folder)
+        saved, loaded = _saved(folder, overrides, f"--resume {resume}")
+        step, inline = _checkpoint(saved, loaded, folder, checkpoint, inline=inline)
     elif loaded is None:
         raise ConfigError("nothing to launch: give an experiment, or --resume RUN. 'rlsys list' shows all experiments.")
     found = registry.get(loaded.experiment.algorithm)
@@ -100,23 +107,33 @@ def _launch(
         return launch_baseline(loaded, found, inline=inline)
     progress = Progress(loaded.experiment.run)
     if saved is not None and folder is not None and step is not None:
-        opened = Checkpoints(checkpoints_of(loaded.experiment.run, folder), keep=1).open(step, parts=["progress"])
-        check_continues(saved, loaded, found, opened, inline=inline)
         _go_on(loaded, folder, step, progress, is_changed=bool(overrides))
         if complete := _complete(loaded, folder, progress):
             Console(loaded, folder).finish(complete)
             return 0
+    else:
+        loaded = settle(loaded)
     _check_storage(loaded)
     plan = _plan(loaded, found, inline)
+    if saved is not None and step is not None:
+        plan = with_replay(plan, progress.replay_form, step)
     plan = dataclasses.replace(plan, folder=folder or run_folder.create(loaded, inline=inline))
     presence = presence or led.enter_context(contextlib.closing(Presence(plan.folder)))
-    return _train(loaded, plan, progress, presence, step, inline=inline)
+    return _train(loaded, saved, plan, progress, presence, step, inline=inline)
 
 
 def _train(
-    loaded: Loaded, plan: Plan, progress: Progress, presence: Presence, step: int | None, *, inline: bool
+    loaded: Loaded,
+    saved: Loaded | None,
+    plan: Plan,
+    progress: Progress,
+    presence: Presence,
+    step: int | None,
+    *,
+    inline: bool,
 ) -> int:
     """Runs a plan, from a checkpoint if a step is given, and all that belongs to its end; returns the exit status."""
+    progress.replay_form = plan.replay_form
     checkpoints = Checkpoints(plan.checkpoints, keep=plan.run.keep_checkpoints)
     checkpoints.check_writable()
     with (
@@ -136,7 +153,7 @@ def _train(
     ):
         if step is not None:
             tracker.rewind(step)
-            checkpoints.go_back(step)
+        begin(plan, saved, step, checkpoints, console.message)
         recorder = Recorder(plan, progress, tracker, console, presence)
         if step is not None:
             with checkpoints.open(step, parts=["recorder"]).loading("recorder") as saved:
@@ -243,6 +260,27 @@ def _plan(loaded: Loaded, algorithm: Algorithm, inline: bool) -> Plan:
     return plan
 
 
+def _saved(folder: Path, overrides: Sequence[str], wanted: str) -> tuple[Loaded, Loaded]:
+    """Returns the experiment of a run that is resumed, as it was saved and with what is given now."""
+    saved = run_folder.load(folder)
+    registry.get_algorithm(saved.experiment.algorithm, wanted)
+    _check_algorithm(saved, overrides)
+    loaded = override(saved, overrides)
+    _check_same(saved, loaded)
+    check_begun(saved, loaded)
+    return saved, loaded
+
+
+def _checkpoint(saved: Loaded, loaded: Loaded, folder: Path, which: str, *, inline: bool) -> tuple[int, bool]:
+    """Returns the step of the checkpoint to go on from, which fits, and whether the run does so in one process."""
+    opened = checkpoint_to_resume(Checkpoints(checkpoints_of(loaded.experiment.run, folder), keep=1), which)
+    inline = inline or "inline" in opened.parts  # as it began
+    prepare(exact=inline)
+    algorithm = registry.get_algorithm(loaded.experiment.algorithm, "--resume")
+    check_continues(saved, loaded, algorithm, opened, inline=inline)
+    return opened.learner_step, inline
+
+
 def _check_algorithm(saved: Loaded, overrides: Sequence[str]) -> None:
     """Refuses to resume with another algorithm, whose section the run does not even have."""
     before = saved.experiment.algorithm
@@ -262,14 +300,6 @@ def _other(name: str, before: object, now: object) -> CheckpointError:
         f"{name} = {now} is not the {before} that the checkpoint was made with; a resumed run keeps its algorithm "
         "and its environment. Leave the override out, or launch a new run."
     )
-
-
-def _checkpoint_to_resume(loaded: Loaded, folder: Path) -> int:
-    location = checkpoints_of(loaded.experiment.run, folder)
-    step = Checkpoints(location, keep=1).latest()
-    if step is None:
-        raise CheckpointError(f"{location} has no checkpoint to resume from. Launch the experiment again.")
-    return step
 
 
 def _check_storage(loaded: Loaded) -> None:

@@ -20,6 +20,19 @@ from rlsys.types import EnvSpec
 
 
 @dataclass(frozen=True)
+class Refill:
+    """What a resumed run does not take over from its checkpoint, because it would not fit.
+
+    Attributes:
+      step: of the checkpoint whose replay stays where it is.
+      begins_episodes: whether unfinished segments stay there, too, and with them the episodes that they are of.
+    """
+
+    step: int
+    begins_episodes: bool
+
+
+@dataclass(frozen=True)
 class Plan:
     """An experiment without open questions; pickles by reference and is small.
 
@@ -30,6 +43,7 @@ class Plan:
       env, runtime, run: the other sections; `runtime.rollout_workers` and the like hold numbers, never "auto".
       env_spec: of one environment.
       folder: the run's folder, absolute.
+      refill: of a resumed run whose replay has another form now; None takes over all.
       segments, table: the algorithm's choices for this environment.
     """
 
@@ -41,6 +55,7 @@ class Plan:
     run: RunConfig
     env_spec: EnvSpec
     folder: Path
+    refill: Refill | None = None
     segments: SegmentSpec = field(init=False)
     table: TableSpec = field(init=False)
 
@@ -110,6 +125,20 @@ class Plan:
           RlsysError: there is no such grid here.
         """
         return cells(self.section, self.evaluation_env, self.run.evaluation_temperatures, self.run.evaluation_noops)
+
+    @property
+    def replay_form(self) -> Mapping[str, Any]:
+        """What of replay must be the same for it to be taken over from a checkpoint, as JSON data.
+
+        That is what segments consist of, and how many rows a table has memory for; a queue takes over whatever waited.
+        """
+        table = self.table
+        size = [] if self.segments.unroll else [table.max_size, table.max_bytes, table.max_times_sampled > 0]
+        return {"segments": repr(self.segments), "size": size}
+
+    def refills(self, step: int | None) -> bool:
+        """Tells whether the replay of the checkpoint of this step is not taken over."""
+        return self.refill is not None and self.refill.step == step
 
     def seeds(self, purpose: str, *path: int, count: int = 1) -> list[int]:
         """Returns `count` seeds that depend on the run's seed, a purpose and a path such as (worker, incarnation)."""

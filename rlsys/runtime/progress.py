@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -35,6 +35,7 @@ Count = Annotated[int, Field(ge=0)]
 class _Counts(BaseModel):
     """What is saved of `Progress`."""
 
+    replay_form: dict[str, Any]
     env_steps: Count
     frames: Count
     learner_steps: Count
@@ -56,6 +57,7 @@ class Progress:
 
     Attributes:
       run: budgets and periods.
+      replay_form: `Plan.replay_form`, which checkpoints note.
       env_steps: decisions; frames: simulator frames; learner_steps: updates; episodes: whole games.
       elapsed_s: wall time of earlier sessions; sessions: how many there were.
       returns, lengths: of the last games, raw and whole.
@@ -69,6 +71,7 @@ class Progress:
     """
 
     run: RunConfig
+    replay_form: Mapping[str, Any] = field(default_factory=dict)
     env_steps: int = 0
     frames: int = 0
     learner_steps: int = 0
@@ -241,6 +244,7 @@ class Progress:
     def save(self) -> Saved:
         """Returns the counters."""
         return {
+            "replay_form": dict(self.replay_form),
             "env_steps": self.env_steps,
             "frames": self.frames,
             "learner_steps": self.learner_steps,

@@ -76,7 +76,7 @@ class Supervisor:
           WorkerError: a worker cannot be built.
         """
         checkpoints = self._plan.checkpoints
-        if step is not None:
+        if step is not None and not self._plan.refills(step):
             self._get([shard.restore.remote(checkpoints, step) for shard in self._program.shards], "restore the replay")
         steps_left, *_ = self._get(self._program.start_learners(step), "start the learners")
         self._progress.steps_left = steps_left

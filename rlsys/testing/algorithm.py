@@ -138,6 +138,7 @@ class CheckingLearner(Learner):
         self._ranks = context.num_ranks
         self._timed = context.timed
         self._steps = 0
+        self._begun_with = 0
         self._checksum = 0.0
 
     def step(self, replay: Replay) -> Mapping[str, float]:
@@ -155,16 +156,20 @@ class CheckingLearner(Learner):
         return {"loss/total": float(batch.observation[:, 0, 2].mean()), "loss/checksum": self._checksum}
 
     def weights(self) -> Mapping[str, Array]:
-        """Returns the number of updates."""
-        return {"steps": np.array([self._steps], np.int64)}
+        """Returns the number of updates, with those of the run that it began from."""
+        return {"steps": np.array([self._begun_with + self._steps], np.int64)}
+
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Counts on."""
+        self._begun_with = int(weights["steps"][0])
 
     def save(self) -> Saved:
         """Returns the counters."""
-        return {"steps": self._steps, "checksum": self._checksum}
+        return {"steps": self._steps, "begun_with": self._begun_with, "checksum": self._checksum}
 
     def load(self, saved: Saved) -> None:
         """Takes over the counters."""
-        self._steps, self._checksum = saved["steps"], saved["checksum"]
+        self._steps, self._begun_with, self._checksum = saved["steps"], saved["begun_with"], saved["checksum"]
 
 
 def check_batch(batch: Batch, length: int) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,7 @@ def check_algorithm(algorithm: Algorithm, section: Any, env_config: EnvConfig) -
     assert any(not np.array_equal(before[name], after.arrays[name]) for name in before), "a step changes the weights"
     policy.set_weights(after)
 
+    _check_begun_learner(algorithm, section, learner, env.spec)
     _check_restored_learner(algorithm, section, learner, replay, env.spec)
     _check_restored_policy(algorithm, context, policy, after, observation)
 
@@ -167,6 +168,36 @@ def _check_metrics(metrics: Any) -> None:
     for name, value in metrics.items():
         assert "/" in name, f"metric '{name}' has no group"
         assert np.isfinite(value), (name, value)
+
+
+def _check_begun_learner(algorithm: Algorithm, section: Any, learner: Any, env: Any) -> None:
+    """A learner that begins with the weights of another acts as that one does, and is new in all other respects."""
+    new, begun = (algorithm.make_learner(LearnerContext(section, env, seed=99)) for _ in range(2))
+    saved = learner.save()
+    begun.load_weights(_published(learner, 0).arrays, saved.get("world"))
+    given, taken = learner.weights(), begun.weights()
+    assert given.keys() == taken.keys()
+    assert all(np.array_equal(given[name], taken[name]) for name in given), "it begins with the weights it was given"
+    assert all(not np.shares_memory(given[name], taken[name]) for name in given)
+    before, after = dict(_leaves(new.save())), dict(_leaves(begun.save()))
+    arrays = {name for name, value in _leaves(saved) if isinstance(value, np.ndarray)}
+    of_networks = {name for name in arrays if "optimizer" not in name and "rng" not in name}
+    assert before.keys() == after.keys(), "it has made no step: its optimizer remembers nothing"
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed <= of_networks, (
+        f"counters, optimizer and generators begin anew, but {sorted(changed - of_networks)} do not"
+    )
+    assert begun.turns() == new.turns()
+    assert begun.steps_left() == new.steps_left()
+
+
+def _leaves(saved: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields dotted path and value of all that is no dict."""
+    if isinstance(saved, Mapping):
+        for name, value in saved.items():
+            yield from _leaves(value, f"{path}{name}.")
+    else:
+        yield path, saved
 
 
 def _check_restored_learner(algorithm: Algorithm, section: Any, learner: Any, replay: TableReplay, env: Any) -> None:

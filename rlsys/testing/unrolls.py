@@ -21,6 +21,7 @@ class UnrollCheckingLearner(Learner):
         size = context.config.batch_size // context.num_ranks
         self._batch_size = context.batch_size if context.config.on_policy else size
         self._steps = 0
+        self._begun_with = 0
         self._batches = 0
         self._lost = 0
         self._next: dict[int, list[int]] = {}
@@ -51,8 +52,12 @@ class UnrollCheckingLearner(Learner):
         return self._steps % (self._config.rest_steps + 1) != 0
 
     def weights(self) -> Mapping[str, Array]:
-        """Returns the number of updates."""
-        return {"steps": np.array([self._steps], np.int64)}
+        """Returns the number of updates, with those of the run that it began from."""
+        return {"steps": np.array([self._begun_with + self._steps], np.int64)}
+
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Counts on."""
+        self._begun_with = int(weights["steps"][0])
 
     def save(self) -> Saved:
         """Returns what comes next of each environment."""

@@ -197,6 +197,10 @@ class DotsLearner(Learner):
         """Returns the number of updates."""
         return {"steps": np.array([self._steps], np.int64)}
 
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Counts on; when its world goes wrong is a setting."""
+        self._steps = int(weights["steps"][0])
+
     def save(self) -> Saved:
         """Returns the counter, and the world."""
         return {"steps": self._steps, "world": {"error_after": np.array(self._error_after)}}

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rlsys.config import Section
+from rlsys.location import Location
 from rlsys.quantities import (
     Count,
     Flag,
@@ -16,7 +17,6 @@ from rlsys.quantities import (
     Repeats,
     Steps,
     Temperature,
-    Text,
     Units,
     Weight,
 )
@@ -79,7 +79,7 @@ class ImpalaConfig(Section):
     grad_norm_clipping: Norm = 40.0
     """Largest norm of the whole gradient."""
 
-    load_conv_net_from: Text | None = None
+    load_conv_net_from: Location | None = None
     """Run, or checkpoint folder, whose stem this run begins with; a resumed run keeps its own."""
     not_load_fc: Flag = False
     """Leave the stem's last, dense layer as it is initialised."""

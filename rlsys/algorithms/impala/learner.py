@@ -62,8 +62,8 @@ class ImpalaLearner(Learner):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)
             self._network = make_network(self._config, context.env).to(self._device)
-        if self._config.load_conv_net_from and not context.is_resumed:
-            self._load_stem(self._config.load_conv_net_from)
+        if not context.is_resumed:
+            self._load_stem()
         self._network.stem.features.requires_grad_(not self._config.freeze_conv)
         self._network.stem.fc.requires_grad_(not self._config.freeze_fc)
         self._flat = FlatParameters(self._network)
@@ -111,6 +111,11 @@ class ImpalaLearner(Learner):
         """Returns all parameters."""
         return self._flat.to_arrays()
 
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Takes over all parameters, but the stem where `load_conv_net_from` names another."""
+        self._flat.load_arrays(weights)
+        self._load_stem()
+
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
         return self._flat.histograms()
@@ -132,16 +137,19 @@ class ImpalaLearner(Learner):
             self._history.load(saved["history"])
         self._step = saved["step"]
 
-    def _load_stem(self, source: str) -> None:
-        """Begins with the stem of another run.
+    def _load_stem(self) -> None:
+        """Begins with the stem of another run, if one is named.
 
         Raises:
           ConfigError: its layers have other names or shapes.
         """
+        source = self._config.load_conv_net_from
+        if source is None:
+            return
         layers = {f"stem.{name}": value for name, value in self._network.stem.named_parameters()}
         if self._config.not_load_fc:
             layers = {name: value for name, value in layers.items() if not name.startswith("stem.fc.")}
-        given = self._context.read_weights(source)
+        given = self._context.read_weights(source.reveal("impala.load_conv_net_from"))
         differing = [
             f"{name} is {tuple(value.shape)} here and {given[name].shape if name in given else 'missing'} there"
             for name, value in layers.items()

@@ -101,6 +101,13 @@ class MuZeroLearner(Learner):
         """Returns parameters, and the running statistics of normalisation layers."""
         return self._flat.to_arrays() | copied_arrays(self._buffers())
 
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Takes over parameters and running statistics."""
+        buffers = self._buffers()
+        self._flat.load_arrays({name: array for name, array in weights.items() if name not in buffers})
+        for name, buffer in buffers.items():
+            buffer.copy_(torch.tensor(weights[name]))
+
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
         return self._flat.histograms()

@@ -48,6 +48,10 @@ class PPOLearner(Learner):
         """Returns all parameters."""
         return self._updates.to_arrays()
 
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Takes over all parameters."""
+        self._updates.load_weights(weights)
+
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
         return self._updates.histograms()

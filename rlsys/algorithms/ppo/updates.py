@@ -137,6 +137,10 @@ class PolicyUpdates:
         """Returns all parameters."""
         return self._flat.to_arrays()
 
+    def load_weights(self, weights: Mapping[str, Array]) -> None:
+        """Takes over what `to_arrays` of another run returned."""
+        self._flat.load_arrays(weights)
+
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
         return self._flat.histograms()

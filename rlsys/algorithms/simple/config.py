@@ -9,6 +9,7 @@ from pydantic import Field
 
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.config import Section
+from rlsys.location import Location
 from rlsys.quantities import (
     Count,
     Flag,
@@ -20,7 +21,6 @@ from rlsys.quantities import (
     Repeats,
     Steps,
     Temperature,
-    Text,
     Units,
     Weight,
     Workers,
@@ -143,7 +143,7 @@ class SimpleConfig(Section):
     """Batches of them."""
     wm_eval_rollout_ratios: tuple[Probability, ...] = (0.25, 1.0)
     """Shares of a rollout after which the rewards so far are compared."""
-    load_world_from: Text | None = None
+    load_world_from: Location | None = None
     """Run or checkpoint, by name or URI, whose world model is used at the beginning."""
     eval_temperature: Temperature = 0.5
     """Evaluation: temperature of the choice of actions; 0 is greedy."""

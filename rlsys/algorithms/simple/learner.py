@@ -50,8 +50,9 @@ class SimpleLearner(Learner):
         self._films: dict[str, Sequence[Foretold]] = {}
         self._rng = np.random.default_rng(context.draw_seed)
         torch.manual_seed(context.draw_seed)  # dropout, bits and actions in the simulation
-        if self._config.load_world_from is not None and not context.is_resumed:
-            self._world.load_world(context.read_world(self._config.load_world_from))
+        source = self._config.load_world_from
+        if source is not None and not context.is_resumed:
+            self._world.load_world(context.read_world(source.reveal("simple.load_world_from")))
 
     def step(self, replay: Replay) -> Mapping[str, float]:
         """Does one unit of the present phase.
@@ -84,6 +85,16 @@ class SimpleLearner(Learner):
     def weights(self) -> Mapping[str, Array]:
         """Returns the policy's parameters: the world model stays here."""
         return self._policy.to_arrays()
+
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Takes over a policy and, unless `load_world_from` has named one, a world model.
+
+        Raises:
+          CheckpointError: the world model is another one than this.
+        """
+        self._policy.load_weights(weights)
+        if world is not None and self._config.load_world_from is None:
+            self._world.load_world(world)
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last updates' gradients."""

@@ -1,7 +1,8 @@
 """Finds what was trained: a run, one of its checkpoints, an export anywhere, or one that ships with the package.
 
 breakout/2026-11-20_10-00-00      a run, as `rlsys.runtime.folder` finds it
-…/checkpoints/000002000           one checkpoint of a run
+breakout#2000  breakout#best      one checkpoint of a run
+…/checkpoints/000002000           the same, by its folder
 exported/  exported.zip           an export on this machine
 https://host/exported.zip         … elsewhere; s3:// and gs:// likewise, and folders
 pong                              … that ships, unless a run has that name
@@ -86,7 +87,7 @@ def find(source: str, directory: str = "runs", *, trust: bool = False) -> Traine
     Raises:
       RlsysError: there is no such thing, it is damaged, or this version cannot read it.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     if is_uri(source):
         return _export(cache.fetch(source), Path(urlsplit(source).path).stem, directory, trust)
     if path.suffix == ENDING and path.is_file():
@@ -97,7 +98,7 @@ def find(source: str, directory: str = "runs", *, trust: bool = False) -> Traine
     if is_step and (path / "manifest.json").is_file() and (path.parent.parent / "config.yaml").is_file():
         return replace(_run(path.absolute().parent.parent), step=int(path.absolute().name))
     try:
-        return _run(run_folder.find(source, directory))
+        return _find_run(source, directory)
     except CheckpointError:
         shipped = folders().get(source)
         if shipped is None:
@@ -134,6 +135,15 @@ def give_weights(policy: Policy, weights: Weights) -> None:
             f"the weights do not fit {type(policy).__name__} as rlsys {__version__} builds it: {reason}. "
             "Use the version of rlsys that trained them."
         ) from None
+
+
+def _find_run(source: str, directory: str) -> Trained:
+    """Finds a run, or one of its checkpoints."""
+    run, _, which = source.rpartition("#")
+    if not run or Path(source).exists() or not (which in ("latest", "best") or which.isdecimal()):
+        return _run(run_folder.find(source, directory))
+    found = _run(run_folder.find(run, directory))
+    return replace(found, step=found.checkpoints.open(which, ()).learner_step)
 
 
 def _run(folder: Path) -> Trained:

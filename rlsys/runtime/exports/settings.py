@@ -8,7 +8,7 @@ from rlsys.errors import CheckpointError
 
 _PLACES = {
     "runtime": ("address",),
-    "run": ("directory", "checkpoints", "wandb", "wandb_project", "group_tag", "run_tag"),
+    "run": ("directory", "checkpoints", "init_from", "wandb", "wandb_project", "group_tag", "run_tag"),
     "env": ("dmlab_level_cache",),
 }
 """Section -> its fields that say where something lies, or whose it is."""

@@ -3,6 +3,7 @@
 Nothing more is needed to stream a file, and both honour what the environment says: proxies, certificates, credentials.
 """
 
+import base64
 import contextlib
 import http.client
 import re
@@ -12,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from rlsys import __version__
 from rlsys.errors import CheckpointError, did_you_mean
@@ -100,7 +101,10 @@ def _opened(uri: str) -> Iterator[tuple[_Read, int | None]]:
         with filesystem.open_input_stream(path) as stream:
             yield stream.read, None
         return
+    uri, login = _without_login(uri)
     request = urllib.request.Request(uri, headers={"User-Agent": f"rlsys/{__version__}"})
+    if login:
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
     with _within(_ANSWER_S, lambda: _opener().open(request, timeout=_SILENCE_S)) as response:
         length = response.headers.get("Content-Length")
         yield response.read1, None if length is None else _size(length)
@@ -127,6 +131,13 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
         return answer.result(seconds)
     except TimeoutError as error:
         raise TimeoutError(str(error) or f"no answer within {seconds:.0f} s") from None
+
+
+def _without_login(uri: str) -> tuple[str, str]:
+    """Takes `user:password` out of a URI, which goes into a header."""
+    parts = urlsplit(uri)
+    login, at, host = parts.netloc.rpartition("@")
+    return (urlunsplit(parts._replace(netloc=host)), unquote(login)) if at else (uri, "")
 
 
 def _opener() -> urllib.request.OpenerDirector:

@@ -53,6 +53,7 @@ class RolloutHost:
     ) -> None:
         use_threads(plan.runtime.rollout_threads)
         self._name = f"rollout-{index}"
+        self._refill = plan.refill
         policy: RemotePolicy | None = None
         if inference is not None:
             policy = RemotePolicy(plan.algorithm.make_policy(plan.policy_context(index, incarnation)), inference)
@@ -81,7 +82,9 @@ class RolloutHost:
         return self._parts.records()
 
     def restore(self, checkpoints: str, step: int) -> None:
-        """Goes on from the worker's part of a checkpoint, if it has one there."""
+        """Goes on from the worker's part of a checkpoint, if it has one there that fits."""
+        if self._refill is not None and self._refill.begins_episodes:
+            return
         opened = Checkpoints(checkpoints, keep=1).open(step, parts=[self._name])
         if self._name in opened.parts:
             with opened.loading(self._name) as saved:
@@ -199,7 +202,8 @@ class ShardHost(ReplayShard):
         super().__init__(plan, index)
         if ray.get_runtime_context().was_current_actor_reconstructed:
             checkpoints = Checkpoints(plan.checkpoints, keep=1)
-            if checkpoints.list():
+            latest = checkpoints.latest()
+            if latest is not None and not plan.refills(latest):
                 self.load(checkpoints.open("latest", parts=[self.name]))
 
     async def pid(self) -> int:
@@ -254,7 +258,8 @@ class LearnerHost:
             opened = Checkpoints(checkpoints, keep=1).open(step, parts=[self._name, "world"])
             with opened.loading(self._name) as saved:
                 self._worker.load(saved["worker"], opened.read("world") if "world" in opened.parts else None)
-                self._replay.load(saved["replay"])
+                if not self._plan.refills(step):
+                    self._replay.load(saved["replay"])
         self._worker.version = max(self._worker.version, after_version, self._published_version())
         self._worker.publish()
         return self._worker.steps_left

@@ -10,7 +10,7 @@ import numpy as np
 
 from rlsys.api import LearnerContext, Replay, ReplayNotReady, Saved
 from rlsys.json_tree import check_tree
-from rlsys.runtime.checkpoints.pretrained import read_weights, read_world
+from rlsys.runtime.checkpoints.pretrained import begin_from, read_weights, read_world
 from rlsys.runtime.metrics.timing import Stopwatch
 from rlsys.runtime.metrics.vitals import Vitals
 from rlsys.runtime.plan import Plan
@@ -165,6 +165,8 @@ class LearnerWorker:
             timed=self._watch.part,
         )
         self._learner = plan.algorithm.make_learner(context)
+        if plan.run.init_from is not None and not is_resumed:
+            begin_from(self._learner, plan.run.init_from)
         agreed = replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks)
         self._replay = _Watched(agreed, self._watch)
         self._publish = publish

@@ -15,6 +15,7 @@ from rlsys.api import LearnerContext, PolicyContext, WorldContext
 from rlsys.config import EnvConfig
 from rlsys.envs.make import spec
 from rlsys.errors import CheckpointError, ConfigError
+from rlsys.location import Location
 from rlsys.types import Array, ArraySpec, Batch, Weights
 
 CATCH = spec(EnvConfig(id="catch", stack_states=4, clip_rewards=True))
@@ -161,7 +162,7 @@ def test_a_pretrained_world_model_is_used_from_the_beginning() -> None:
     trained = make_learner(SMALL.model_copy(update={"model_train_steps": 1}))
     trained._world.network.pixels.weight.data.fill_(0.25)
     saved = trained.save()["world"]
-    config = SMALL.model_copy(update={"model_train_steps": 0, "load_world_from": "elsewhere"})
+    config = SMALL.model_copy(update={"model_train_steps": 0, "load_world_from": Location("elsewhere")})
     learner = make_learner(config, read_world={"elsewhere": saved}.__getitem__)
     run_to_the_end(learner, Collected())
     assert (learner._world.network.pixels.weight == 0.25).all()
