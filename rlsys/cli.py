@@ -297,6 +297,7 @@ def show(
 ) -> None:
     """Show every setting of an experiment: value, who set it, default and meaning."""
     from rlsys import config
+    from rlsys.runtime.commands import quoted
     from rlsys.terminal import as_text, print_table
 
     loaded = config.load(name, profile, overrides or ())
@@ -306,7 +307,7 @@ def show(
         if field.path.startswith(section)
     ]
     if not rows:
-        raise ConfigError(f"no setting of '{name}' begins with '{section}'. 'rlsys show {name}' shows all.")
+        raise ConfigError(f"no setting of '{name}' begins with '{section}'. {quoted('show', name)} shows all.")
     print_table(f"{loaded.name}, profile {loaded.profile}", ("key", "value", "set by", "default", "meaning"), rows)
 
 

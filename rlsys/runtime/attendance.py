@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from rlsys.errors import WorkerError
 from rlsys.runtime.calls import Call
+from rlsys.runtime.commands import quoted
 from rlsys.runtime.hardware import Worker
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.placement import WorkerKey
@@ -99,7 +100,7 @@ class Attendance:
         if silent_s > (_ANOTHER_LIMIT_S if is_another else _HEAD_LIMIT_S - _HEAD_MARGIN_S):
             raise WorkerError(
                 f"the cluster's head (GCS) {what}, for {silent_s:.0f} s now, and Ray gives such a cluster up. Start it "
-                f"again, and go on with 'rlsys launch --resume {plan.name}/{plan.folder.name}'."
+                f"again, and go on with {quoted('launch', '--resume', plan.folder)}."
             )
         was_there, self._head_was_there = self._head_was_there, silent_s <= _HEAD_PATIENCE_S and not is_another
         if was_there and not self._head_was_there:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from rlsys.content import read_content
 from rlsys.errors import CheckpointError, ConfigError, RlsysError, WorkerError
 from rlsys.json_tree import parse_json, read_json
+from rlsys.runtime.commands import quoted, run_name
 from rlsys.runtime.presence import look
 
 _FOLDER = "control"
@@ -113,7 +114,8 @@ def ask(folder: Path, command: str, **arguments: Any) -> str:
     if sighting is None or not sighting.is_alive:
         state = "has never been trained" if sighting is None else f"is {sighting.state} ({sighting.reason})"
         raise ConfigError(
-            f"{name} {state}; nobody is there to {command} it. Go on with 'rlsys launch --resume {name}'."
+            f"{name} {state}; nobody is there to {command} it. Go on with "
+            f"{quoted('launch', '--resume', run_name(folder))}."
         )
     path = folder / _FOLDER / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json"
     path.parent.mkdir(mode=0o700, exist_ok=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rlsys.errors import ConfigError
 from rlsys.runtime.calls import Calls
+from rlsys.runtime.commands import quoted
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.plan import check
 from rlsys.runtime.program import Program
@@ -94,11 +95,12 @@ class Crew:
         """
         before, plan = self.size, self._program.plan
         if count < 1:
-            raise ConfigError(f"rollouts = {count}; a run needs at least 1. 'rlsys stop' ends it.")
+            raise ConfigError(f"rollouts = {count}; a run needs at least 1. {quoted('stop', plan.folder)} ends it.")
         if plan.segments.on_policy:
             raise ConfigError(
                 f"rollouts = {count} of a run that collects and learns in turns; its workers have equal shares of a "
-                f"batch. Resume it with runtime.rollout_workers={count}."
+                f"batch. End it with {quoted('stop', plan.folder)}, and go on with "
+                f"{quoted('launch', '--resume', plan.folder, f'runtime.rollout_workers={count}')}."
             )
         plan = replace(plan, runtime=plan.runtime.model_copy(update={"rollout_workers": count}))
         check(plan)

@@ -14,6 +14,7 @@ from rlsys.content import replace_content
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.storage import checkpoints_of
+from rlsys.runtime.commands import quoted, run_name
 from rlsys.runtime.outputs import make_folder, unwritable
 from rlsys.yaml_tree import at, format_value, read_written
 
@@ -53,7 +54,7 @@ def taken(folder: Path) -> ConfigError:
     """Returns what to say of a folder that is there already."""
     return ConfigError(
         f"run.run_tag = {folder.name}: {folder} exists already, and runs are never overwritten. "
-        f"Choose another tag, or continue it with --resume {folder.parent.name}/{folder.name}."
+        f"Choose another tag, or continue it with {quoted('launch', '--resume', run_name(folder))}."
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.runtime import folder as run_folder
+from rlsys.runtime.commands import quoted, resume, run_name
 from rlsys.runtime.console import Console, describe
 from rlsys.runtime.control import ask
 from rlsys.runtime.phrases import duration, number, rate
@@ -64,7 +65,7 @@ def attach_to(run: str, directory: Path) -> str:
                 time.sleep(_LOOK_S)
                 sighting = look(sighting.folder) or sighting
         except KeyboardInterrupt:
-            return f"{sighting.name} goes on; come back with 'rlsys attach {sighting.name}'."
+            return f"{sighting.name} goes on; come back with {quoted('attach', run_name(sighting.folder))}."
     return f"{sighting.name} is {sighting.state}: {sighting.reason}"
 
 
@@ -82,9 +83,10 @@ def stop_run(run: str, directory: Path) -> str:
         sighting = look(sighting.folder) or sighting
     if sighting.is_alive:
         return (
-            f"{sighting.name} still writes its last checkpoint; 'rlsys status {sighting.name}' shows when it is done."
+            f"{sighting.name} still writes its last checkpoint; {quoted('status', run_name(sighting.folder))} shows "
+            "when it is done."
         )
-    return f"{sighting.name} is {sighting.state}: {sighting.reason}. Go on with: rlsys launch --resume {sighting.name}"
+    return f"{sighting.name} is {sighting.state}: {sighting.reason}. Go on with: {resume(sighting.folder)}"
 
 
 def scale_run(run: str, directory: Path, workers: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.pretrained import weights_in
+from rlsys.runtime.commands import quoted
 from rlsys.runtime.control import Desk
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.plan import Plan
@@ -181,9 +182,11 @@ class InlineRun:
 
     def scale(self, rollouts: int) -> str:
         """Refuses: one process has the workers that it began with."""
+        folder = self._plan.folder
         raise ConfigError(
-            f"rollouts = {rollouts} of a run with --inline; it has the workers that it began with. Resume it with "
-            f"runtime.rollout_workers={rollouts} and without --inline."
+            f"rollouts = {rollouts} of a run with --inline; it has the workers that it began with. End it with "
+            f"{quoted('stop', folder)}, and go on with "
+            f"{quoted('launch', '--resume', folder, f'runtime.rollout_workers={rollouts}')}."
         )
 
     @property

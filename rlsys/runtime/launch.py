@@ -12,6 +12,7 @@ from rlsys.api import Algorithm
 from rlsys.baseline import Baseline
 from rlsys.config import Loaded, override
 from rlsys.errors import CheckpointError, ConfigError
+from rlsys.runtime import commands
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.baseline import launch_baseline
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
@@ -156,8 +157,8 @@ def _train(
         begin(plan, saved, step, checkpoints, console.message)
         recorder = Recorder(plan, progress, tracker, console, presence)
         if step is not None:
-            with checkpoints.open(step, parts=["recorder"]).loading("recorder") as saved:
-                recorder.load(saved)
+            with checkpoints.open(step, parts=["recorder"]).loading("recorder") as averages:
+                recorder.load(averages)
         if plan.num_rollout_workers != loaded.experiment.runtime.rollout_workers != "auto":
             console.message(
                 f"runtime.rollout_workers = {loaded.experiment.runtime.rollout_workers}: {plan.num_rollout_workers} of "
@@ -181,8 +182,7 @@ def _train(
         tracker.close()
         write_report(presence.folder, console.message if step is None else lambda text: None)  # or it was said before
         presence.end("done", reason)
-        run = f"{plan.name}/{plan.folder.name}" if presence.folder == plan.folder else presence.folder
-        console.finish(f"{reason}. Continue with: rlsys launch --resume {run}")
+        console.finish(f"{reason}. Continue with: {commands.resume(presence.folder)}")
     return 130 if signals.received else 0
 
 

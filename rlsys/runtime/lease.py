@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from rlsys.errors import CheckpointError
 from rlsys.json_tree import parse_json
+from rlsys.runtime.commands import quoted, run_name
 
 BEAT_S = 2.0
 """Between two signs of life."""
@@ -154,7 +155,7 @@ class Lease:
         Raises:
           CheckpointError: somebody else leads it, or the folder cannot be written.
         """
-        name, place = f"{folder.parent.name}/{folder.name}", folder / _FOLDER
+        name, place = run_name(folder.absolute()), folder / _FOLDER
         deadline = time.monotonic() + _APPENDING_PATIENCE_S
         with _explained(folder):
             place.mkdir(mode=0o700, exist_ok=True)
@@ -223,15 +224,15 @@ def taken(name: str, holder: Holder | None) -> CheckpointError:
     """Returns what to say of a run that somebody else leads."""
     if holder is None:
         return CheckpointError(
-            f"{name} is about to be led by another process. See 'rlsys status {name}', and try again."
+            f"{name} is about to be led by another process. See {quoted('status', name)}, and try again."
         )
     if holder.purpose != "train":
         return CheckpointError(
             f"process {holder.pid} on {holder.host} still adds rows to {name}. Try again when it ends."
         )
     return CheckpointError(
-        f"{name} is being trained by process {holder.pid} on {holder.host}. Follow it with 'rlsys attach {name}', or "
-        f"end it first with 'rlsys stop {name}'."
+        f"{name} is being trained by process {holder.pid} on {holder.host}. Follow it with {quoted('attach', name)}, "
+        f"or end it first with {quoted('stop', name)}."
     )
 
 

@@ -21,6 +21,7 @@ from pydantic import Field
 from rlsys.content import overwrite_content, read_content, replace_content
 from rlsys.errors import CheckpointError, RlsysError, WorkerError
 from rlsys.json_tree import MOST_BYTES, parse_json
+from rlsys.runtime.commands import quoted
 from rlsys.runtime.lease import BEAT_S, Holder, Lease, Purpose
 from rlsys.runtime.metrics.roster import WorkerRow
 from rlsys.runtime.status import Status
@@ -165,10 +166,10 @@ class Presence:
                 "back, if it was moved from another machine, and continue with --resume."
             )
         if successor is not None:
-            name = f"{self._folder.parent.name}/{self._folder.name}"
             raise WorkerError(
-                f"process {successor.pid} on {successor.host} leads {name} now, for this one was silent for so long "
-                f"that it seemed lost. It ends, and writes nothing more: follow the other with 'rlsys attach {name}'."
+                f"process {successor.pid} on {successor.host} leads {self._folder} now, for this one was silent for so "
+                "long that it seemed lost. It ends, and writes nothing more: follow the other with "
+                f"{quoted('attach', self._folder)}."
             )
 
     def update(self, status: Status) -> None:

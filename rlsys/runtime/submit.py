@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rlsys.config import Loaded, override
 from rlsys.errors import ConfigError
+from rlsys.runtime import commands
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.exports.find import find_run
 from rlsys.runtime.process import prepare
@@ -75,13 +76,12 @@ def submit(order: Order, loaded: Loaded | None) -> str:
     with _files(order) as (command, working_dir):
         command += [*words, "runtime.address=auto"]
         job, dashboard = _hand_over(command, address, working_dir, run)
-    where = f" --directory {shlex.quote(str(folder.parent.parent))}"
     return (
         f"{run} goes on as job {job} of the cluster at {address}, without this terminal.\n"
-        f"follow it: rlsys attach {run}{where}\n"
-        f"its state: rlsys status {run}{where}\n"
-        f"stop it:   rlsys stop {run}{where}\n"
-        f"its log:   ray job logs {job} --address {dashboard} --follow"
+        f"follow it: {commands.command('attach', folder)}\n"
+        f"its state: {commands.command('status', folder)}\n"
+        f"stop it:   {commands.command('stop', folder)}\n"
+        f"its log:   {shlex.join(['ray', 'job', 'logs', job, '--address', dashboard, '--follow'])}"
     )
 
 

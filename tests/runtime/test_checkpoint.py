@@ -207,7 +207,7 @@ def test_a_flipped_byte_is_refused_by_file_name_with_the_previous_checkpoint_off
             checkpoints.open(2)
         assert str(error.value) == (
             f"checkpoint 2 in {tmp_path} is damaged: {file} does not match its checksum. "
-            "Checkpoint 1 is whole: use that one."
+            "Use --checkpoint 1, which is whole."
         )
     path.write_bytes(content)
     assert_whole(checkpoints, 2)

@@ -233,7 +233,7 @@ def test_a_damaged_object_is_refused_by_name_with_a_whole_checkpoint_offered(nam
     key = next(key for key in store.objects if "000000002" in key and key.endswith(name))
     content = store.objects[key]
     store.objects[key] = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
-    expected = f"checkpoint 2 in .* is damaged: {name} does not match its checksum. Checkpoint 1 is whole: use that one"
+    expected = f"checkpoint 2 in .* is damaged: {name} does not match its checksum. Use --checkpoint 1, which is whole"
     with pytest.raises(CheckpointError, match=expected):
         checkpoints.open("latest")
     del store.objects[key]

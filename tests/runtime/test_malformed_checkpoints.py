@@ -47,7 +47,7 @@ def test_a_part_that_is_no_json_of_ours_is_refused_by_name_with_a_whole_checkpoi
     replace_file(tmp_path / "000000002", "learner.json", MALFORMED[name])
     text = refusal(lambda: checkpoints.open(2).read("learner"))
     assert text.startswith(f"checkpoint 2 in {tmp_path} is damaged: learner.json ")
-    assert text.endswith("Checkpoint 1 is whole: use that one.")
+    assert text.endswith("Use --checkpoint 1, which is whole.")
 
 
 @pytest.mark.parametrize("name", MALFORMED_TENSORS)
@@ -57,7 +57,7 @@ def test_arrays_that_are_no_safetensors_of_ours_are_refused_by_name(
     replace_file(tmp_path / "000000002", "learner.safetensors", MALFORMED_TENSORS[name])
     text = refusal(lambda: checkpoints.open(2).read("learner"))
     assert text.startswith(f"checkpoint 2 in {tmp_path} is damaged: learner.")
-    assert text.endswith("Checkpoint 1 is whole: use that one.")
+    assert text.endswith("Use --checkpoint 1, which is whole.")
 
 
 def test_a_checkpoint_of_malformed_content_is_not_offered_instead_of_another(
@@ -175,7 +175,7 @@ def test_a_manifest_with_other_keys_or_types_is_refused(checkpoints: Checkpoints
     change_manifest(tmp_path / "000000002", CHANGES[name])
     text = refusal(lambda: checkpoints.open(2))
     assert text.startswith(f"checkpoint 2 in {tmp_path} is damaged: ")
-    assert text.endswith("Checkpoint 1 is whole: use that one.")
+    assert text.endswith("Use --checkpoint 1, which is whole.")
 
 
 @pytest.mark.parametrize("name", MALFORMED)

@@ -250,7 +250,7 @@ class Checkpoints:
                     for record in other.records:
                         if record.path.endswith(".json") and (parts is None or _is_wanted(record, parts)):
                             read_part(other.fetched.folder, _part_of(record))
-                    return f"Checkpoint {step} is whole: use that one."
+                    return f"Use --checkpoint {step}, which is whole."
         return "No other checkpoint of this run is whole: start a new run."
 
     def _verify(self, step: int, parts: Collection[str] | None) -> Opened:

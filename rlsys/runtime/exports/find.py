@@ -71,7 +71,7 @@ class Trained:
         if "world" not in opened.parts:
             raise CheckpointError(
                 f"checkpoint {opened.learner_step} of {self.name} holds no world model; it was written without one. "
-                "Name another with --checkpoint, or do without: 'rlsys play --watch', 'rlsys eval --agent policy'."
+                "Name another with --checkpoint, or do without: play with --watch, evaluate with --agent policy."
             )
         return opened
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rlsys.runtime.commands import command
 from rlsys.runtime.metrics.timing import mean_row, shares_in
 from rlsys.runtime.phrases import percent
 from rlsys.runtime.plan import Plan
@@ -27,25 +28,29 @@ class Setup:
     """What advice must know of a run besides its metrics.
 
     Attributes:
-      run: `<experiment>/<run-id>`, for commands.
+      run: what commands call the run: its folder, since advice is read in other folders, too.
       learner_device: where learners compute, "cpu" or "cuda".
       is_queue: whether batches come from queues, which give out each unroll once, rather than from tables.
       holds_ratio: whether a table holds samples per insert.
+      shared_environments: of a run that collects and learns in turns, those that its workers have equal shares of, in
+        all; another number of workers means another session. 0 where workers may come and go.
     """
 
     run: str
     learner_device: str
     is_queue: bool
     holds_ratio: bool
+    shared_environments: int = 0
 
     @classmethod
     def of(cls, plan: Plan) -> "Setup":
         """Takes what is needed from a plan."""
         return cls(
-            run=f"{plan.folder.parent.name}/{plan.folder.name}",
+            run=str(plan.folder),
             learner_device=plan.runtime.learner_device,
             is_queue=plan.segments.unroll,
             holds_ratio=plan.table.samples_per_insert is not None,
+            shared_environments=plan.num_environments if plan.segments.on_policy else 0,
         )
 
 
@@ -138,10 +143,22 @@ def _learner_starves(row: Mapping[str, float], learner_waits: float, setup: Setu
     verdict, where = _ACTING[part]
     rollouts = round(row["system/rollout_processes"])
     wanted = min(2 * rollouts, math.ceil(rollouts / (1.0 - min(learner_waits, 0.9))))
-    return (
-        f"{verdict}: rollout workers spend {percent(_share(row, f'rollout_{part}'))} {where} and {learner}; "
-        f"add rollout workers: rlsys scale {setup.run} rollouts={max(wanted, rollouts + 1)}"
-    )
+    finding = f"{verdict}: rollout workers spend {percent(_share(row, f'rollout_{part}'))} {where} and {learner}"
+    return f"{finding}; {_more_rollouts(rollouts, max(wanted, rollouts + 1), setup)}"
+
+
+def _more_rollouts(now: int, wanted: int, setup: Setup) -> str:
+    """Says how the run gets more rollout workers, as near to what is wanted as it can have."""
+    if not setup.shared_environments:
+        return f"add rollout workers: {command('scale', setup.run, f'rollouts={wanted}')}"
+    possible = [
+        count for count in range(now + 1, setup.shared_environments + 1) if not setup.shared_environments % count
+    ]
+    if not possible:
+        return "each environment has a worker of its own already: give it more environments in a new run"
+    count = min(possible, key=lambda count: abs(count - wanted))
+    more = command("launch", "--resume", setup.run, f"runtime.rollout_workers={count}")
+    return f"end it and go on with more rollout workers: {more}"
 
 
 def _learner_binds(learner_waits: float, rollouts_wait: float, setup: Setup) -> str:
