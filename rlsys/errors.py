@@ -10,9 +10,9 @@
 The command line prints the message and exits with status 2; a bug stays an assertion with a traceback.
 """
 
-import difflib
 from collections.abc import Iterable
 
+from rlsys.likeness import nearest
 from rlsys.redaction import redact
 
 
@@ -45,5 +45,5 @@ class WorkerError(RlsysError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the nearest known name, or the empty string."""
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{nearest[0]}'?" if nearest else ""
+    candidates = nearest(name, known)
+    return f" Did you mean '{candidates[0]}'?" if candidates else ""

@@ -8,7 +8,8 @@ import pydantic
 from pydantic import BaseModel
 
 from rlsys.errors import did_you_mean
-from rlsys.yaml_tree import at
+from rlsys.likeness import nearest
+from rlsys.yaml_tree import at, leaves
 
 _MOST_LETTERS = 120
 _REPR = reprlib.Repr()
@@ -46,7 +47,7 @@ def explain(
     key = _field_path(model, first["loc"])
     place = next((phrase for path, phrase in places.items() if f"{path}.".startswith(f"{key}.")), where)
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key[:80]!r} {place}.{_nearest_key(model, key)}"
+        return f"unknown key {key[:80]!r} {place}.{_nearest_key(model, key, at(tree, key))}"
     if first["type"] == "value_error":
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
         return f"{key}: {message}." if key else f"{message}."
@@ -96,16 +97,32 @@ def _allowed(message: str) -> str:
     return message[0].lower() + message[1:]
 
 
-def _nearest_key(model: type[BaseModel], key: str) -> str:
-    """Suggests a key of the same section, else the same name in another section, else lists the section."""
+def _nearest_key(model: type[BaseModel], key: str, value: Any) -> str:
+    """Suggests a key of the same section, else one of another section, else lists the section.
+
+    Args:
+      model: the experiment's type.
+      key: the unknown one, dotted.
+      value: what it was given; of an unknown section, what is in it.
+    """
     *sections, leaf = key.split(".")
     section = model
     for part in sections:
         section = _submodel(section, part) or section
     known = list(section.model_fields)
+    paths = [path for path, _ in described_fields(model)]
+    in_other_sections: dict[str, str] = {}
+    for path in paths:
+        in_other_sections.setdefault(path.rpartition(".")[2], path)
+    same_name = in_other_sections.get(leaf)
+    if same_name is None and isinstance(value, Mapping) and not sections:  # a section that there is not
+        wanted = next((f"{key}.{path}" for path in leaves(value)), key)
+        return did_you_mean(wanted, paths) or did_you_mean(key, known) or f" Known here: {', '.join(known)}."
+    if same_name is not None:
+        return f" Did you mean '{same_name}'?"
     if near := did_you_mean(leaf, known):
         return near
-    elsewhere = {path.rpartition(".")[2]: path for path, _ in described_fields(model)}
-    if leaf in elsewhere:
-        return f" Did you mean '{elsewhere[leaf]}'?"
+    elsewhere = nearest(leaf, in_other_sections)
+    if elsewhere:
+        return f" Did you mean '{in_other_sections[elsewhere[0]]}'?"
     return f" Known here: {', '.join(known)}."

@@ -133,7 +133,10 @@ def noops_per_step(config: EnvConfig, frames_per_step: int) -> int | None:
 
 
 def _ids(*, ram: bool) -> list[str]:
-    return [name for name, variant in variants().items() if variant.ram == ram]
+    """Returns the ids that are suggested, ours first: none that skips a random number of frames by itself."""
+    names = [name for name, variant in variants().items() if variant.ram == ram]
+    ours = [name for name in names if name.endswith("NoFrameskip-v4")]
+    return ours + [name for name in names if name.startswith("ALE/")]
 
 
 def _knows(name: str, *, ram: bool) -> bool:

@@ -20,7 +20,7 @@ class Family:
     Attributes:
       name: what people call it.
       knows: tells whether an id belongs to it.
-      ids: its ids, to suggest one for a mistyped id.
+      ids: its ids that are suggested for a mistyped one, the more usual first.
       make: (configuration, seed, render mode) -> the simulator and the frames that one of its steps takes. It is
         seeded: its next `reset()` begins the first episode of that seed.
       make_simulator: (configuration, seeds) -> a simulator that steps one environment per seed at once and does what

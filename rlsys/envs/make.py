@@ -11,7 +11,6 @@ evaluates resets and plays on until the game is over.
 A new environment is one file with a `Family` and one row in the table.
 """
 
-import difflib
 import importlib.util
 from collections.abc import Sequence
 from typing import SupportsFloat
@@ -35,11 +34,12 @@ from rlsys.envs.wrappers import (
     OwnObservation,
 )
 from rlsys.errors import EnvError
+from rlsys.likeness import likeness, nearest
 from rlsys.types import ArraySpec, EnvSpec
 
 FAMILIES: tuple[Family, ...] = (
-    atari.RAM,
     atari.PIXELS,
+    atari.RAM,
     procgen.PROCGEN,
     dmlab.DMLAB,
     memory.TMAZE,
@@ -47,6 +47,10 @@ FAMILIES: tuple[Family, ...] = (
     classic.CLASSIC,
 )
 """All environments; the first family that knows an id makes it."""
+
+_MOST_SUGGESTED = 3
+_LIKELY = 0.7
+"""More than names of settings need: there are hundreds of ids."""
 
 
 def make(config: EnvConfig, seed: int, *, training: bool = True, render_mode: str | None = None) -> Environment:
@@ -171,10 +175,35 @@ def _family(name: str) -> Family:
             return family
     if name.startswith("dm_control"):
         _check_package(name, "dm_control", "Install rlsys[control]")
-    known = {candidate for family in FAMILIES for candidate in family.ids()}
-    nearest = " or ".join(f"'{candidate}'" for candidate in difflib.get_close_matches(name, known))
-    hint = f"Did you mean {nearest}?" if nearest else "gymnasium.pprint_registry() shows what is installed."
-    raise EnvError(f"no environment '{name}'. {hint}")
+    raise EnvError(f"no environment '{name}'. {_advice(name)}")
+
+
+def _advice(name: str) -> str:
+    """Says what could be meant by an id that nobody knows."""
+    known = [
+        candidate
+        for number, family in enumerate(FAMILIES)
+        for candidate in family.ids()
+        if not any(other.knows(candidate) for other in FAMILIES[:number])
+    ]
+    namespace, slash, _ = name.rpartition("/")
+    is_foreign = slash and not nearest(namespace, {candidate.rpartition("/")[0] for candidate in known} - {""})
+    scores = {candidate: likeness(name, candidate) for candidate in known}
+    best = max(known, key=lambda candidate: scores[candidate][0])
+    if scores[best][0] >= _LIKELY and not is_foreign:
+        stem, _, _ = best.rpartition("-v")
+        versions = [candidate for candidate in known if stem and candidate.rpartition("-v")[0] == stem] or [best]
+        versions.sort(key=lambda candidate: (scores[candidate][0], candidate), reverse=True)
+        return f"Did you mean {' or '.join(repr(candidate) for candidate in versions[:_MOST_SUGGESTED])}?"
+    if is_foreign:
+        return (
+            f"No package that is loaded has '{namespace}'; an environment of another package is named together with "
+            f"the package that registers it: env.id={namespace}:{name}, if that is called {namespace}."
+        )
+    return (
+        "gymnasium.pprint_registry() shows what is installed; one that another package registers is named "
+        f"env.id=PACKAGE:{name}."
+    )
 
 
 def _check_package(name: str, package: str, how_to_install: str) -> None:
