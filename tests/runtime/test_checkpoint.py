@@ -222,10 +222,10 @@ def test_a_truncated_or_missing_file_is_refused_by_name(file, tmp_path):
     with path.open("r+b") as opened:
         opened.truncate(size - 1)
     expected = "does not match" if file == "manifest.json" else f"has {size - 1} bytes, expected {size}"
-    with pytest.raises(CheckpointError, match=f"{file} {expected}.* Checkpoint 1 is whole"):
+    with pytest.raises(CheckpointError, match=f"{file} {expected}.* Use --checkpoint 1, which is whole"):
         checkpoints.open("latest")
     path.unlink()
-    with pytest.raises(CheckpointError, match=f"{file} is missing. Checkpoint 1 is whole"):
+    with pytest.raises(CheckpointError, match=f"{file} is missing. Use --checkpoint 1, which is whole"):
         checkpoints.open("latest")
 
 
@@ -234,7 +234,7 @@ def test_a_damaged_checkpoint_is_never_offered_instead_of_another(tmp_path):
     folders = [write(checkpoints, step) for step in (1, 2, 3, 4)]
     for folder in (folders[0], folders[1], folders[2]):
         (folder / "learner.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="Checkpoint 4 is whole"):
+    with pytest.raises(CheckpointError, match="Use --checkpoint 4, which is whole"):
         checkpoints.open(3)
     (folders[3] / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match="No other checkpoint of this run is whole"):

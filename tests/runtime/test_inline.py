@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(make_plan: MakePlan, make_recor
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"inline\.safetensors.*Checkpoint 40 is whole"):
+    with pytest.raises(CheckpointError, match=r"inline\.safetensors.*Use --checkpoint 40, which is whole"):
         run(plan, make_recorder, step=60)
 
 
