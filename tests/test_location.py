@@ -115,7 +115,6 @@ def test_what_was_written_down_without_its_secret_is_asked_for_by_name() -> None
         f"run.checkpoints=s3://bucket/x?X-Amz-Security-Token={SECRET}",
         f"runtime.address=http://user:{SECRET}@host:8265",
         f"run.init_from=https://host/a b?sig={SECRET}",
-        f"run.init_from=[https://user:{SECRET}@host/x]",
         f"run.inti_from=https://user:{SECRET}@host/x",
         f"https://user:{SECRET}@host/x",
     ],

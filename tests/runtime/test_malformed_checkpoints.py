@@ -185,7 +185,7 @@ def test_a_manifest_or_score_that_is_something_else_is_one_line(
     (tmp_path / "000000002" / "score.json").write_bytes(MALFORMED[name])
     assert checkpoints.best() is None
     (tmp_path / "000000002" / "manifest.json").write_bytes(MALFORMED[name])
-    assert "manifest.json does not match its checksum. Checkpoint 1" in refusal(lambda: checkpoints.open(2))
+    assert "manifest.json does not match its checksum. Use --checkpoint 1" in refusal(lambda: checkpoints.open(2))
 
 
 def test_a_link_out_of_a_checkpoint_and_a_pipe_in_it_are_not_read(checkpoints: Checkpoints, tmp_path: Path) -> None:
