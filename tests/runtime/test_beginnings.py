@@ -17,6 +17,7 @@ from rlsys.errors import CheckpointError
 from rlsys.location import Location
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.pretrained import begin_from, read_weights
+from rlsys.runtime.folder import load
 from rlsys.runtime.inline import InlineRun
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.plan import Plan
@@ -60,7 +61,7 @@ def test_a_new_run_begins_with_the_networks_of_a_checkpoint_and_is_new_in_all_el
         first = trained / "runs" / "ppo-cartpole" / "first"
         assert f"it begins with the networks of {first}#{step}" in done.stdout
         run = trained / "runs" / "ppo-cartpole" / tag
-        assert f"init_from: {first}#{step}" in (run / "config.yaml").read_text()
+        assert load(run).experiment.run.init_from == Location(f"{first}#{step}")
         assert same(weights_of(run), weights_of(f"{first}#{step}"))
         assert Checkpoints(run / "checkpoints", keep=1).list() == (3,)
     done = rlsys(trained, "launch", "--resume", "ppo-cartpole/older", "run.training_steps=4")
@@ -129,7 +130,7 @@ def test_a_secret_in_a_uri_opens_it_and_is_in_nothing_that_a_run_writes(
     assert done.returncode == 0, done.stderr
     shown = f"http://***@{address}?X-Amz-Signature=***"
     assert f"it begins with the networks of {shown}" in done.stdout
-    assert f"init_from: {shown}" in (tmp_path / "runs/ppo-cartpole/begun/config.yaml").read_text()
+    assert str(load(tmp_path / "runs/ppo-cartpole/begun").experiment.run.init_from) == shown
     wrong = uri.replace(PASSWORD, "other5ecret")
     refused = rlsys(tmp_path, "launch", *tracked, f"run.init_from={wrong}", "run.wandb=disabled")
     assert refused.returncode == 2
