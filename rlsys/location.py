@@ -62,7 +62,7 @@ class Location:
     def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(
             lambda value, parse: value if isinstance(value, cls) else cls(expanded(parse(value))),
-            core_schema.str_schema(min_length=1),
+            core_schema.str_schema(min_length=1, max_length=4_096),
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda value, info: str(value) if info.mode == "json" else value, info_arg=True
             ),
