@@ -19,11 +19,11 @@ from rlsys.runtime.presence import Presence, look
 
 SETTINGS = (
     "debug=true",
-    "run.training_steps=1000000",
     "run.checkpoint_every_learner_steps=1000000",
     "run.log_every_learner_steps=1",
     "run.final_evaluation=[]",
     "run.wandb=disabled",
+    "run.video=false",
     "run.run_tag=here",
 )
 
@@ -43,7 +43,7 @@ def launch_and(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_row: int, do:
             do()
 
     monkeypatch.setattr(Recorder, "write", write_and)
-    loaded = load("ppo-cartpole", overrides=[*SETTINGS, f"run.directory={tmp_path}"])
+    loaded = load("ppo-cartpole", overrides=[*SETTINGS, f"run.directory={tmp_path}", "run.training_steps=1000000"])
     return launch(loaded, inline=True, resume=None, overrides=())
 
 
