@@ -129,7 +129,7 @@ def give_weights(policy: Policy, weights: Weights) -> None:
     """
     try:
         policy.set_weights(weights)
-    except (LookupError, ValueError, RuntimeError) as error:
+    except (LookupError, ValueError, RuntimeError, TypeError, AttributeError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"the weights do not fit {type(policy).__name__} as rlsys {__version__} builds it: {reason}. "
