@@ -4,6 +4,7 @@ What is heavy (pydantic, numpy, torch, ray, wandb) is imported inside the chosen
 """
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -96,18 +97,23 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without "×" must not end a training run
     try:
-        for word in arguments:
-            if any("\ud800" <= letter <= "\udfff" for letter in word):
-                raise ConfigError(
-                    f"{ascii(word)[:200]} on the command line is not valid UTF-8. Write it in another way."
-                )
-        app(arguments, prog_name="rlsys")
+        app([_as_utf_8(word) for word in arguments], prog_name="rlsys")
     except RlsysError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _as_utf_8(word: str) -> str:
+    """Returns an argument as the text that its bytes are, in a locale that cannot read them, too."""
+    if not any("\ud800" <= letter <= "\udfff" for letter in word):
+        return word
+    try:
+        return os.fsencode(word).decode("utf-8")
+    except UnicodeError:
+        raise ConfigError(f"{ascii(word)[:200]} on the command line is not valid UTF-8. Write it as that.") from None
 
 
 def _print_version(wanted: bool) -> None:

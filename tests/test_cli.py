@@ -408,3 +408,8 @@ def test_an_argument_that_is_not_utf_8_is_refused_in_one_line(invoke: Invoke) ->
     status, _, err = invoke("launch", "counting", "run.group_tag=\udcff")
     assert status == 2
     assert err.startswith("error: 'run.group_tag=\\udcff' on the command line is not valid UTF-8")
+
+
+def test_an_argument_is_utf_8_in_a_locale_that_cannot_read_it(invoke: Invoke, launched: list[dict[str, Any]]) -> None:
+    assert invoke("launch", "counting", "run.group_tag=caf\udcc3\udca9")[0] == 0
+    assert launched[0]["loaded"].experiment.run.group_tag == "café"
