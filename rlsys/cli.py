@@ -155,6 +155,7 @@ def launch(
         str | None,
         typer.Option(help="Ray cluster to join: 'auto' or host:port. None starts one here.", show_default=False),
     ] = None,
+    directory: Directory = Path("runs"),
     submit: Annotated[
         bool, typer.Option("--submit", help="Hand it to the cluster as a job, which goes on without this terminal.")
     ] = False,
@@ -163,6 +164,7 @@ def launch(
     from rlsys import config
 
     name, given = _split_name(name, overrides)
+    resume = None if resume is None else _below(directory, resume)
     given += [f"run.minutes={minutes}"] if minutes is not None else []
     given += [f"runtime.address={address}"] if address is not None else []
     if resume is not None and profile is not None:
@@ -321,6 +323,7 @@ def show(
 def evaluate(
     run: Trained,
     *,
+    directory: Directory = Path("runs"),
     episodes: Annotated[int, typer.Option(min=1, help="Episodes per row, each on its own seed.")] = 10,
     temperature: Annotated[
         list[float] | None,
@@ -380,7 +383,7 @@ def evaluate(
     from rlsys.runtime.planning_policy import planning_of
 
     options = EvaluationOptions(
-        run=run,
+        run=_below(directory, run),
         episodes=episodes,
         temperatures=tuple(temperature or ()),
         noops=tuple(noops or ()),
@@ -411,6 +414,7 @@ def evaluate(
 def play(
     run: Trained,
     *,
+    directory: Directory = Path("runs"),
     checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
     seed: Annotated[int | None, typer.Option(help="Seed of the episodes.", show_default="the run's")] = None,
     watch: Annotated[
@@ -446,7 +450,7 @@ def play(
     from rlsys.runtime.play import PlayOptions, play_run
 
     options = PlayOptions(
-        run=run,
+        run=_below(directory, run),
         checkpoint=checkpoint,
         seed=seed,
         watch=watch,
@@ -467,6 +471,7 @@ def play(
 def export(
     run: Trained,
     *,
+    directory: Directory = Path("runs"),
     to: Annotated[Path, typer.Option(help="A folder, or a .zip file, that does not exist yet.")],
     checkpoint: Annotated[str, typer.Option(help="A learner step, best or latest.")] = "latest",
     half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits, rounded.")] = False,
@@ -475,7 +480,7 @@ def export(
     """Write what play and eval need of a run: its configuration and weights, without optimizer and replay."""
     from rlsys.runtime.exports.export import export_run
 
-    typer.echo(export_run(run, to, checkpoint=checkpoint, half=half, trust=trust))
+    typer.echo(export_run(_below(directory, run), to, checkpoint=checkpoint, half=half, trust=trust))
 
 
 @app.command()
@@ -516,3 +521,12 @@ def _split_name(name: str | None, overrides: list[str] | None) -> tuple[str | No
     """Takes NAME for an override where it has the form of one: NAME may be left out with --resume."""
     given = list(overrides or ())
     return (None, [name, *given]) if name is not None and "=" in name else (name, given)
+
+
+def _below(directory: Path, run: str) -> str:
+    """Names a run below another directory than that of runs so that it is found from here."""
+    if directory == Path("runs") or "://" in run or Path(run).exists():
+        return run
+    from rlsys.runtime.folder import find
+
+    return str(find(run, str(directory)))

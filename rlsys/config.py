@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, Field, create_model
 from rlsys import registry
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.fields import described_fields, explain, shortened
-from rlsys.location import Location, without_secret
+from rlsys.location import Location, expanded, folder_name, without_secret
 from rlsys.quantities import (
     Cores,
     Count,
@@ -93,7 +93,7 @@ class EnvConfig(Section):
     """ProcGen: how levels are drawn; the last three exist for some games only."""
     dmlab_size: tuple[Pixels, Pixels] = (72, 96)
     """DMLab: height and width of frames."""
-    dmlab_level_cache: Text | None = None
+    dmlab_level_cache: Annotated[Text, AfterValidator(expanded)] | None = None
     """DMLab: folder that keeps the maps that levels build, for all workers of a machine; none builds each anew."""
     dmlab_renderer: Literal["software", "hardware"] = "software"
     """DMLab: draw on the CPU or on the GPU."""
@@ -241,7 +241,7 @@ class RunConfig(Section):
     """Seconds between rows of metrics."""
     log_every_learner_steps: Steps = 0
     """Learner steps between rows of metrics; 0: by the clock. Rows at fixed steps make --inline runs comparable."""
-    directory: Text = "runs"
+    directory: Annotated[Text, AfterValidator(expanded)] = "runs"
     """Folder of all runs; a run lives in <directory>/<experiment>/<run-id>."""
     init_from: Location | None = None
     """Run, checkpoint or export, by name, path or URI, with whose networks the run begins; RUN#1000 or RUN#best names a
@@ -254,7 +254,7 @@ class RunConfig(Section):
     """Weights & Biases project."""
     group_tag: Text = "default"
     """Groups runs in Weights & Biases (upstream: --group_tag); elsewhere it is only written down, in config.yaml."""
-    run_tag: Text | None = None
+    run_tag: Annotated[Text, AfterValidator(folder_name)] | None = None
     """The run's id; none makes one from date and time (upstream: --run_tag)."""
     tensorboard: Flag = True
     """Write TensorBoard files."""

@@ -83,6 +83,22 @@ def expanded(text: str) -> str:
         raise ValueError(f"'{text.partition('/')[0]}' is nobody's folder here; write the path without it") from None
 
 
+def folder_name(text: str) -> str:
+    """Returns the name of a folder, as a run's id is.
+
+    Raises:
+      ValueError: no folder can have it, or a command would not find it again.
+    """
+    if not text or text in (".", "..") or text.startswith(("-", "~")) or text != text.strip():
+        raise ValueError(f"'{text}' names no folder; it must not be empty, . or .., nor begin with -, ~ or a blank")
+    strange = next((letter for letter in text if letter in "/\\#*?[]" or not letter.isprintable()), None)
+    if strange is not None:
+        raise ValueError(
+            f"{text!r} has {strange!r}; a folder is named without separators, patterns and control characters"
+        )
+    return text
+
+
 def without_secret(uri: str) -> str:
     """Returns what was given.
 

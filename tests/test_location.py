@@ -136,3 +136,14 @@ def test_a_path_begins_at_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> N
     assert Options(source="~/runs/a").source == Location("/home/someone/runs/a")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is nobody's folder here"):
         Options(source="~nobody-has-this-name/runs/a")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tag", ["a/b", ".", "..", "-x", "~x", "a\tb", "a#1", "a*", " a", "a\\b"])
+def test_a_run_tag_that_could_not_be_found_again_is_refused(tag: str) -> None:
+    with pytest.raises(ConfigError, match=r"run\.run_tag"):
+        load_experiment("ppo-cartpole", overrides=[f"run.run_tag={tag}"])
+
+
+@pytest.mark.parametrize("tag", ["a b", "a.b", "3e563", "café", "it's", "$HOME"])
+def test_a_run_tag_may_need_quotes_in_a_shell(tag: str) -> None:
+    assert load_experiment("ppo-cartpole", overrides=[f"run.run_tag={tag}"]).experiment.run.run_tag == tag

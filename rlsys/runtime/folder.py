@@ -12,6 +12,7 @@ from pathlib import Path
 from rlsys.config import Loaded, build, dump, override
 from rlsys.content import replace_content
 from rlsys.errors import CheckpointError, ConfigError
+from rlsys.location import expanded
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.storage import checkpoints_of
 from rlsys.runtime.commands import quoted, run_name
@@ -100,6 +101,10 @@ def find(run: str, directory: str = "runs") -> Path:
     Raises:
       CheckpointError: there is no such run, or several begin like that.
     """
+    try:
+        run, directory = expanded(run), expanded(directory)
+    except ValueError as error:
+        raise CheckpointError(f"no run {run!r} under {directory!r}: {error}.") from None
     for candidate in (Path(run), Path(directory) / run):
         if (candidate / "config.yaml").is_file():
             return candidate.absolute()
