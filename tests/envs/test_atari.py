@@ -221,7 +221,6 @@ def test_frames_per_step_is_the_one_skip_that_there_is(settings: dict[str, Any],
         ({"id": "PongDeterministic-v4", "frame_skip": 2}, ["PongNoFrameskip-v4"]),
         ({"id": "BreakoutNoFrameskip-v4", "sticky_actions": 4}, ["env.sticky_actions = 4", "env.sticky_actions=1"]),
         ({"id": "Breakout-ram-v0", "sticky_actions": 4}, ["env.sticky_actions = 4", "Breakout-ramNoFrameskip-v4"]),
-        ({"id": "PongNoFrameskip-v4", "frame_size": (0, 84)}, ["env.frame_size = [0, 84]"]),
     ],
 )
 def test_what_cannot_be_is_an_error_of_one_line(settings: dict[str, Any], words: list[str]) -> None:
