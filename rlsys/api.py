@@ -235,7 +235,6 @@ class SegmentSpec:
     Attributes:
       length: new rows after which an unfinished episode's segment is shipped; a finished one ships at once.
       overlap: trailing rows of an unfinished segment that are not items there and come again in the next.
-      lead: rows of context kept before the first item where the episode has them. Frame stacks add their own.
       bootstrap_extras: also call the policy on the last observation of a truncated episode; its extras fill row T.
       extras: name -> spec of what the policy returns in `Decision.extras`.
       unroll: cut into unrolls, for a queue.
@@ -250,7 +249,6 @@ class SegmentSpec:
 
     length: int
     overlap: int = 0
-    lead: int = 0
     bootstrap_extras: bool = False
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
     unroll: bool = False
@@ -284,20 +282,19 @@ class TableSpec:
     Attributes:
       max_size: items kept; the oldest segment leaves first. Of a queue: items that may wait in each shard.
       sampler: "prioritized" (proportional to priority, stratified), "uniform" or "fifo" (oldest unroll first).
-      max_times_sampled: an item leaves after so many samples; 0 for no limit.
       min_size_to_sample: items that must have been inserted before the first sample.
       samples_per_insert: items sampled per item inserted after the minimum, held from both sides; None: no ratio.
       error_buffer: items by which samples may run ahead of, or behind, the ratio.
       initial_size: items kept at first; 0 for `max_size`. The window then grows by `initial_size` each time that it has
         been filled once over, up to `max_size`.
-      max_bytes: bytes that all rows may take in memory, 0 for no limit; the oldest segments leave earlier then.
+      max_bytes: bytes that all rows may take in memory, 0 for no limit; the oldest segments leave earlier then. The
+        runtime sets it: `runtime.replay_bytes`.
       batch_size: items of the largest sample over all learner ranks; with it a ratio that would deadlock is refused.
         Where collecting and learning take turns the runtime sets this and `max_size`: by the number of environments.
     """
 
     max_size: int
     sampler: Literal["prioritized", "uniform", "fifo"]
-    max_times_sampled: int = 0
     min_size_to_sample: int = 1
     samples_per_insert: float | None = None
     error_buffer: float = 0.0

@@ -27,6 +27,7 @@ from rlsys.errors import ConfigError, did_you_mean
 from rlsys.fields import described_fields, explain, shortened
 from rlsys.location import Location, expanded, folder_name, without_secret
 from rlsys.quantities import (
+    Bytes,
     Cores,
     Count,
     Flag,
@@ -141,6 +142,8 @@ class RuntimeConfig(Section):
     """torch threads of a rollout worker."""
     replay_shards: Workers = 1
     """Processes that replay is spread over."""
+    replay_bytes: Bytes | None = None
+    """Memory that replay may take in all shards; the oldest segments leave earlier then. None: as much as its items."""
     learners: Workers = 1
     """Data-parallel learner ranks (torch.distributed: NCCL on GPUs, gloo on CPUs)."""
     learner_device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -63,6 +63,8 @@ Steps = Annotated[_Integer, Field(ge=0, le=10**12)]
 """Learner steps or decisions: a year of a million a second is 3e13, and nobody has that."""
 Items = Annotated[_Integer, Field(ge=1, le=10**12)]
 """What replay keeps; whether it fits is checked against the machines."""
+Bytes = Annotated[_Integer, Field(ge=1, le=10**15)]
+"""Memory; the machines that are sold end at some 10^13."""
 Units = Annotated[_Integer, Field(ge=1, le=16_384)]
 """Units or channels of a layer: the square of more are weights that no machine holds."""
 Layers = Annotated[_Integer, Field(ge=0, le=100)]

@@ -95,7 +95,7 @@ class RateLimiter:
         """Refuses settings under which neither an insert nor a sample might be allowed, for ever.
 
         Both are refused where `e - r n < surplus < B - e` for an insert of n and a batch of B, so the buffer must be at
-        least `(B + r n) / 2`. Where draws per item are limited, a batch must also find draws left: `B + r n`.
+        least `(B + r n) / 2`.
 
         Args:
           batch_size: items of the largest sample B, over all learner ranks that sample at once.
@@ -112,31 +112,12 @@ class RateLimiter:
             )
         if spec.samples_per_insert is None:
             return
-        needed = batch_size + spec.samples_per_insert * largest_insert
-        if not spec.max_times_sampled:
-            needed /= 2
+        needed = (batch_size + spec.samples_per_insert * largest_insert) / 2
         if spec.error_buffer < needed:
             raise ConfigError(
                 f"error_buffer = {spec.error_buffer:,.0f} with samples_per_insert = {spec.samples_per_insert:g} can "
                 f"block inserts and samples for ever; it must be at least {math.ceil(needed):,} for batches of "
                 f"{batch_size:,} and inserts of {largest_insert:,} items. Raise error_buffer."
-            )
-        if spec.max_times_sampled:
-            self._check_draws(spec.samples_per_insert, largest_insert)
-
-    def _check_draws(self, ratio: float, largest_insert: int) -> None:
-        spec = self._spec
-        if ratio > spec.max_times_sampled:
-            raise ConfigError(
-                f"samples_per_insert = {ratio:g} is more than max_times_sampled = {spec.max_times_sampled} allows. "
-                "Lower samples_per_insert or raise max_times_sampled."
-            )
-        # Items that leave before their draws are used up would be missed by the ratio for ever.
-        needed = spec.min_size_to_sample + math.ceil(spec.error_buffer / ratio) + largest_insert
-        if spec.max_size < needed:
-            raise ConfigError(
-                f"max_size = {spec.max_size:,} would evict items before samples reach them; with error_buffer = "
-                f"{spec.error_buffer:,.0f} it must be at least {needed:,}. Raise max_size or lower error_buffer."
             )
 
     def save(self) -> Saved:

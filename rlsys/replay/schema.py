@@ -34,8 +34,8 @@ def column_specs(env: EnvSpec, segments: SegmentSpec) -> dict[str, ArraySpec]:
 
 
 def context_rows(env: EnvSpec, segments: SegmentSpec) -> int:
-    """Returns the rows kept before a segment's first item: the asked lead, or what a frame stack reaches back."""
-    return max(segments.lead, env.num_stack - 1)
+    """Returns the rows kept before a segment's first item: what a frame stack reaches back."""
+    return env.num_stack - 1
 
 
 def max_segment_rows(env: EnvSpec, segments: SegmentSpec) -> int:

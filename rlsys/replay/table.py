@@ -1,4 +1,4 @@
-"""A replay table: which of its items are drawn, how often, and when they leave.
+"""A replay table: which of its items are drawn, and when they leave.
 
 Schaul et al. 2016, https://arxiv.org/abs/1511.05952, for prioritized draws; the words are Reverb's, Cassirer et al.
 2021, https://arxiv.org/abs/2102.04736.
@@ -34,17 +34,32 @@ _COUNTS = (
     "evicted_by_size",
     "evicted_by_slots",
     "evicted_by_bytes",
-    "evicted_by_draws",
 )
 """Counts since the beginning of the run. Evictions are of segments."""
+
+
+def check_budget(spec: TableSpec, env: EnvSpec, segments: SegmentSpec, share: int = 1) -> None:
+    """Refuses a byte budget that a shard could not work with.
+
+    Raises:
+      ConfigError: it is smaller than two segments, one that is coming and one that stays.
+    """
+    if not spec.max_bytes:
+        return
+    rows = 2 * (schema.max_segment_rows(env, segments) + 1)
+    needed, budget = rows * ring.max_row_bytes(schema.column_specs(env, segments)), spec.max_bytes // share
+    if budget < needed:
+        raise ConfigError(
+            f"replay_bytes = {spec.max_bytes:,} leaves a shard {budget:,} bytes; two segments can take {needed:,}. "
+            "Raise it, or lower the segments' length or the number of shards."
+        )
 
 
 class Table:
     """One shard of a table whose spec counts all of them.
 
     An item is a row that may be the first row of a sample. Whole segments leave, oldest first, but the newest stays
-    however small the window. Where draws are limited, a batch is drawn from the table as it was before it, so an item
-    can exceed its limit within its last batch. Not thread-safe.
+    however small the window. Not thread-safe.
     """
 
     def __init__(self, spec: TableSpec, env: EnvSpec, segments: SegmentSpec, *, share: int = 1, seed: int = 0) -> None:
@@ -58,8 +73,9 @@ class Table:
           seed: of the draws; each shard needs its own.
 
         Raises:
-          ConfigError: a byte budget smaller than two segments.
+          ConfigError: see `check_budget`.
         """
+        check_budget(spec, env, segments, share)
         self._spec = spec
         self._specs = schema.column_specs(env, segments)
         self._max_rows = schema.max_segment_rows(env, segments)
@@ -68,7 +84,7 @@ class Table:
         self._max_bytes = spec.max_bytes // share
         self._ring = SegmentRing(self._specs, self._choose_capacity(env, segments), env.num_stack)
         self._tree = SumTree(self._ring.capacity)
-        self._draws_left = np.zeros(self._ring.capacity, np.int32)  # 0: not an item, or not any more
+        self._is_item = np.zeros(self._ring.capacity, np.bool_)
         self._num_items = 0
         self._sources = SeenSources()
         self._rng = np.random.default_rng(seed)
@@ -142,7 +158,7 @@ class Table:
             self._evict("slots")
         entry = self._ring.add(segment)
         self._announce(entry.items)
-        self._draws_left[entry.items] = self._spec.max_times_sampled or 1
+        self._is_item[entry.items] = True
         if self._spec.sampler == "prioritized" and segment.priority is not None:
             self._tree.set_range(entry.items.start, segment.priority)
         else:
@@ -189,8 +205,6 @@ class Table:
             weights_version=self._ring.weights_version(slots_B),
         )
         self._counts["sampled_items"] += batch_size
-        if self._spec.max_times_sampled:
-            self._use_up(slots_B)
         return batch
 
     def update_priorities(self, keys: Array, priorities: Array) -> int:
@@ -213,7 +227,7 @@ class Table:
             )
         schema.check_priorities(priorities, "the learner")
         slots, live = self._ring.find(keys)
-        live &= self._draws_left[slots] > 0
+        live &= self._is_item[slots]
         num_live = int(np.count_nonzero(live))
         if num_live < len(keys):
             slots, priorities = slots[live], priorities[live]
@@ -227,16 +241,14 @@ class Table:
         """Returns the table as it is now: everything that decides about coming draws, and the rows bit by bit."""
         span = self._ring.span()
         priorities = Frozen(self._tree.priorities)
-        draws_left = Frozen(self._draws_left) if self._spec.max_times_sampled else None
         head = {
             "ring": self._ring.save(),
             "priorities": [priorities.values[run] for run in span],
-            "draws_left": [draws_left.values[run] for run in span] if draws_left else None,
             "sources": self._sources.save(),
             "counts": dict(self._counts),
             "rng": self._rng.bit_generator.state,
         }
-        return Snapshot(head, [priorities, draws_left] if draws_left else [priorities], self._ring)
+        return Snapshot(head, [priorities], self._ring)
 
     def save(self) -> Saved:
         """Returns all of a snapshot at once."""
@@ -255,12 +267,10 @@ class Table:
         """
         self._ring.load(saved["ring"], saved["chunks"])
         for entry in self._ring.entries:
-            self._draws_left[entry.items] = 1
+            self._is_item[entry.items] = True
         for part, run in enumerate(self._ring.span()):
             self._tree.set_range(run.start, saved["priorities"][part])
-            if saved["draws_left"] is not None:
-                self._draws_left[run] = saved["draws_left"][part]
-        self._num_items = int(np.count_nonzero(self._draws_left))
+        self._num_items = sum(entry.num_items for entry in self._ring.entries)
         self._sources.load(saved["sources"])
         self._counts = dict(saved["counts"])
         self._rng.bit_generator.state = saved["rng"]
@@ -273,12 +283,6 @@ class Table:
         capacity = math.ceil(self._max_size * slots_per_item) + two_segments
         if not self._spec.max_bytes:
             return capacity
-        needed = two_segments * ring.max_row_bytes(self._specs)
-        if self._max_bytes < needed:
-            raise ConfigError(
-                f"max_bytes = {self._spec.max_bytes:,} leaves a shard {self._max_bytes:,} bytes; two segments can take "
-                f"{needed:,}. Raise max_bytes, or lower the segments' length or the number of shards."
-            )
         return min(capacity, self._max_bytes // ring.slot_bytes(self._specs))
 
     def _lengths(self, length: int, rows: Mapping[str, int] | None) -> dict[str, int]:
@@ -303,27 +307,16 @@ class Table:
         assert len(positions) == batch_size, (len(positions), batch_size)
         return self._tree.find(np.multiply(positions, self._tree.total))
 
-    def _use_up(self, slots_B: Array) -> None:
-        """Counts draws, and lets items, and then segments, leave that have none left."""
-        slots, draws = np.unique(slots_B, return_counts=True)
-        self._announce(slots)
-        self._draws_left[slots] = np.maximum(self._draws_left[slots] - draws, 0)
-        gone = slots[self._draws_left[slots] == 0]
-        self._tree.set(gone, np.zeros(len(gone)))
-        self._num_items -= len(gone)
-        while self._ring.entries and not self._draws_left[self._ring.entries[0].items].any():
-            self._evict("draws")
-
     def _announce(self, slots: Array | slice) -> None:
-        """Says that priorities, or draws left, of these slots are about to change."""
+        """Says that priorities of these slots are about to change."""
         for watcher in self._ring.watchers:
             watcher.changing(slots)
 
     def _evict(self, reason: str) -> None:
-        """Removes the oldest segment and counts why: for "size", "slots", "bytes" or "draws"."""
+        """Removes the oldest segment and counts why: for "size", "slots" or "bytes"."""
         entry = self._ring.remove_oldest()
         self._announce(entry.items)
-        self._num_items -= int(np.count_nonzero(self._draws_left[entry.items]))
-        self._draws_left[entry.items] = 0
+        self._num_items -= entry.num_items
+        self._is_item[entry.items] = False
         self._tree.clear_range(entry.items.start, entry.items.stop)
         self._counts[f"evicted_by_{reason}"] += 1

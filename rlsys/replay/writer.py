@@ -28,7 +28,7 @@ class SegmentWriter:
 
         Args:
           spec: how to cut.
-          env: gives the columns and the frame stack, which adds to the lead.
+          env: gives the columns and the frame stack, which makes the lead.
           worker: index of the worker, for `Source`.
           incarnation: how often the worker has been restarted. After a resume it must be new wherever replay might have
             seen segments that were made after the save.

@@ -150,7 +150,7 @@ def check_machine() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield _at_least("CPU cores", cores, 2, str(cores), "Acting and learning share one core: expect half the speed.")
     memory = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _container_limit())
-    yield _at_least("memory", memory, _LITTLE_MEMORY, _gib(memory), "Lower the replay window or max_bytes.")
+    yield _at_least("memory", memory, _LITTLE_MEMORY, _gib(memory), "Lower the replay window, or runtime.replay_bytes.")
     shared = Path("/dev/shm")
     if shared.is_dir():
         free = shutil.disk_usage(shared).free

@@ -66,6 +66,8 @@ class Plan:
         if self.segments.on_policy:
             turn = self.segments.on_policy * self.num_environments
             table = replace(table, max_size=turn, batch_size=turn)
+        if self.runtime.replay_bytes is not None:
+            table = replace(table, max_bytes=self.runtime.replay_bytes)
         object.__setattr__(self, "table", table)
 
     @property
@@ -275,8 +277,11 @@ def check(plan: Plan) -> None:
     if plan.segments.unroll:
         _check_queue(plan)
     else:
+        from rlsys.replay.table import check_budget  # with numba, which rollout workers do without
+
         largest_insert = plan.segments.length + plan.segments.overlap
         RateLimiter(table).check(table.batch_size, largest_insert * runtime.replay_shards)
+        check_budget(table, plan.stored_env, plan.segments, runtime.replay_shards)
     _check_evaluations(plan)
     plan.algorithm.check(plan.section, plan.env_spec, plan.num_environments, runtime.learners)
 
@@ -341,6 +346,11 @@ def _check_turns(plan: Plan) -> None:
 
 def _check_queue(plan: Plan) -> None:
     """Each learner rank needs shards of its own: the unrolls of an environment must come to one of them, in order."""
+    if plan.runtime.replay_bytes is not None:
+        raise ConfigError(
+            f"runtime.replay_bytes = {plan.runtime.replay_bytes:,}, but {plan.algorithm.name} has a queue, which holds "
+            "what is waited for and no more. Leave it out."
+        )
     shards, ranks, workers = plan.runtime.replay_shards, plan.runtime.learners, plan.num_rollout_workers
     if shards % ranks or workers < shards:
         raise ConfigError(

@@ -12,7 +12,7 @@ from rlsys.types import ArraySpec, EnvSpec, Segment, Source
 _EXTRAS = {"policy": ArraySpec((4,), "float32"), "value": ArraySpec((), "float32")}
 _RAM = EnvSpec("ram", ArraySpec((7,), "uint8"), ArraySpec((), "int64"), num_actions=4)
 _PIXELS = EnvSpec("pixels", ArraySpec((40, 30), "uint8"), ArraySpec((2,), "float32"), num_actions=0, num_stack=3)
-_SEGMENTS = SegmentSpec(length=12, overlap=4, lead=1, extras=_EXTRAS)
+_SEGMENTS = SegmentSpec(length=12, overlap=4, extras=_EXTRAS)
 
 
 def _segment(rng, env, sequence, num_rows=None, with_priority=True):
@@ -42,7 +42,7 @@ class _Naive:
 
     def __init__(self, spec, env, capacity):
         self.spec, self.env, self.capacity = spec, env, capacity
-        self.stored = []  # (key of the first row, segment, priority per row, draws left per row)
+        self.stored = []  # (key of the first row, segment, priority per row, whether it is an item)
         self.next_key = 0
 
     def insert(self, segment):
@@ -54,24 +54,24 @@ class _Naive:
         while self.stored and self.stored[0][0] + self.capacity < self.next_key + num_slots:
             self.stored.pop(0)
         items = slice(segment.first_item, segment.first_item + segment.num_items)
-        priority, draws_left = np.zeros(num_slots), np.zeros(num_slots, int)
+        priority, is_item = np.zeros(num_slots), np.zeros(num_slots, bool)
         given = segment.priority if self.spec.sampler == "prioritized" and segment.priority is not None else 1.0
         priority[items] = given
-        draws_left[items] = self.spec.max_times_sampled or 10**9
-        self.stored.append((self.next_key, segment, priority, draws_left))
+        is_item[items] = True
+        self.stored.append((self.next_key, segment, priority, is_item))
         self.next_key += num_slots
 
     @property
     def num_items(self):
-        return sum(np.count_nonzero(draws_left) for *_, draws_left in self.stored)
+        return sum(np.count_nonzero(is_item) for *_, is_item in self.stored)
 
     def items(self):
         """(slot, key, priority, entry, row) of every item, by slot."""
         found = []
         for entry in self.stored:
-            first_key, segment, priority, draws_left = entry
+            first_key, segment, priority, is_item = entry
             for row in range(segment.num_rows):
-                if draws_left[row]:
+                if is_item[row]:
                     key = first_key + row
                     found.append((key % self.capacity, key, priority[row], entry, row))
         return sorted(found, key=lambda item: item[0])
@@ -84,18 +84,12 @@ class _Naive:
                 return key, priority, entry, row
         raise AssertionError("position beyond the total")
 
-    def count_draws(self, drawn):
-        for _, _, entry, row in drawn:
-            entry[3][row] = max(entry[3][row] - 1, 0)
-        while self.stored and not self.stored[0][3].any():
-            self.stored.pop(0)
-
     def update(self, keys, priorities):
         skipped = 0
         for key, priority in zip(keys.tolist(), priorities.tolist(), strict=True):
-            for first_key, segment, row_priority, draws_left in self.stored:
+            for first_key, segment, row_priority, is_item in self.stored:
                 row = key - first_key
-                if 0 <= row < segment.num_rows and draws_left[row]:
+                if 0 <= row < segment.num_rows and is_item[row]:
                     row_priority[row] = priority
                     break
             else:
@@ -141,10 +135,9 @@ def _check_batch(batch, naive, drawn, *, num_items, total, length, lengths):
     [
         (_RAM, TableSpec(max_size=90, sampler="prioritized")),
         (_RAM, TableSpec(max_size=40, sampler="uniform")),
-        (_RAM, TableSpec(max_size=60, sampler="prioritized", max_times_sampled=3)),
         (_PIXELS, TableSpec(max_size=50, sampler="prioritized")),
     ],
-    ids=["ram", "uniform", "limited draws", "stacked and compressed"],
+    ids=["ram", "uniform", "stacked and compressed"],
 )
 def test_random_operations_do_what_the_naive_table_does(env, spec):
     rng = np.random.default_rng(0)
@@ -167,8 +160,6 @@ def test_random_operations_do_what_the_naive_table_does(env, spec):
         lengths = {"observation": 1, "policy": min(length, 3), "reward": 0}
         batch = table.sample(5, length, lengths, positions=targets / total)
         _check_batch(batch, naive, drawn, num_items=num_items, total=total, length=length, lengths=lengths)
-        if spec.max_times_sampled:
-            naive.count_draws(drawn)
         if spec.sampler == "prioritized":
             past_keys = np.concatenate([past_keys, batch.key])[-60:]
             keys = rng.choice(past_keys, 20)
@@ -177,7 +168,7 @@ def test_random_operations_do_what_the_naive_table_does(env, spec):
     stats = table.stats()
     assert stats["inserted_items"] == table.inserted_items > 4 * spec.max_size
     assert stats["skipped_priorities"] > 0 or spec.sampler != "prioritized"
-    assert stats["evicted_by_size"] + stats["evicted_by_draws"] > 10
+    assert stats["evicted_by_size"] > 10
 
 
 def test_two_tables_drawn_from_by_mass_are_one_table_exactly():
@@ -274,8 +265,8 @@ def _with(**changes):
         (_with(observation=np.zeros((10, 7), np.uint8)), r"observation has shape \(10, 7\), expected \(11, 7\)"),
         (_with(action=np.zeros(10, np.int32)), "action has dtype int32, expected int64"),
         (_with(reward=np.zeros(10)), "reward has dtype float64, expected float32"),
-        (_with(reward=np.zeros(0, np.float32)), "segment has 0 rows; 1 to 17 are allowed"),
-        (_with(reward=np.zeros(18, np.float32)), "segment has 18 rows; 1 to 17 are allowed"),
+        (_with(reward=np.zeros(0, np.float32)), "segment has 0 rows; 1 to 16 are allowed"),
+        (_with(reward=np.zeros(18, np.float32)), "segment has 18 rows; 1 to 16 are allowed"),
         (lambda s: s.extras.pop("value"), "segment has no column 'value'"),
         (lambda s: s.extras.update(values=s.extras["value"]), "unknown column 'values'. Did you mean 'value'"),
         (_with(num_items=0), "items are rows 2 to 1"),
@@ -328,17 +319,6 @@ def test_keys_of_evicted_items_are_skipped_even_where_their_slot_is_used_again()
     mass = table.mass
     assert table.update_priorities(stale, np.full(8, 100.0)) == 8
     assert table.mass == mass
-
-
-def test_an_item_that_was_drawn_often_enough_is_not_revived_by_a_priority():
-    rng = np.random.default_rng(10)
-    table = Table(TableSpec(max_size=30, sampler="prioritized", max_times_sampled=1), _RAM, _SEGMENTS)
-    segment = _segment(rng, _RAM, 0, num_rows=16, with_priority=False)
-    table.insert(segment)
-    key = table.sample(1, 1).key
-    assert table.num_items == table.mass == segment.num_items - 1
-    assert table.update_priorities(key, np.array([7.0])) == 1
-    assert table.mass == segment.num_items - 1
 
 
 def test_the_newest_segment_stays_however_small_the_window():
@@ -400,9 +380,9 @@ def test_compressed_and_plain_tables_give_the_same(monkeypatch):
     ("env", "spec"),
     [
         (_RAM, TableSpec(max_size=60, sampler="prioritized", initial_size=20)),
-        (_PIXELS, TableSpec(max_size=60, sampler="uniform", max_times_sampled=4)),
+        (_PIXELS, TableSpec(max_size=60, sampler="uniform")),
     ],
-    ids=["prioritized", "limited draws"],
+    ids=["prioritized", "stacked and uniform"],
 )
 @pytest.mark.parametrize("num_segments", [0, 1, 90])
 def test_a_loaded_table_goes_on_exactly_as_the_saved_one(env, spec, num_segments):
@@ -449,11 +429,11 @@ def test_a_table_of_another_size_or_environment_is_refused_by_load():
     with pytest.raises(CheckpointError, match="slots"):
         Table(TableSpec(max_size=60, sampler="uniform"), _RAM, _SEGMENTS).load(saved)
     with pytest.raises(CheckpointError, match="policy"):
-        Table(TableSpec(max_size=50, sampler="uniform"), _RAM, SegmentSpec(length=12, overlap=4, lead=1)).load(saved)
+        Table(TableSpec(max_size=50, sampler="uniform"), _RAM, SegmentSpec(length=12, overlap=4)).load(saved)
 
 
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ConfigError, match="max_bytes = 900 leaves a shard 450 bytes; two segments can take"):
+    with pytest.raises(ConfigError, match="replay_bytes = 900 leaves a shard 450 bytes; two segments can take"):
         Table(TableSpec(max_size=50, sampler="uniform", max_bytes=900), _RAM, _SEGMENTS, share=2)
     with pytest.raises(ConfigError, match="extra 'reward'"):
         extras = {"reward": ArraySpec((), "float32")}

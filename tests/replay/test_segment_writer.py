@@ -82,17 +82,15 @@ def _check_rows(segment, bootstrap_extras):
 
 @pytest.mark.parametrize("bootstrap_extras", [False, True])
 @pytest.mark.parametrize("num_stack", [1, 4])
-@pytest.mark.parametrize(
-    ("length", "overlap", "lead"), [(10, 0, 0), (10, 3, 0), (10, 3, 5), (3, 8, 2), (1, 0, 0), (1, 2, 1), (5, 5, 9)]
-)
+@pytest.mark.parametrize(("length", "overlap"), [(10, 0), (10, 3), (3, 8), (1, 0), (1, 2), (5, 5)])
 @pytest.mark.parametrize("mean_length", [2, 9, 60])
 def test_every_transition_is_an_item_once_with_its_context_before_and_its_targets_after(
-    length, overlap, lead, *, num_stack, bootstrap_extras, mean_length
+    length, overlap, *, num_stack, bootstrap_extras, mean_length
 ):
-    spec = SegmentSpec(length, overlap, lead, bootstrap_extras, _EXTRAS)
+    spec = SegmentSpec(length, overlap, bootstrap_extras, _EXTRAS)
     writer = SegmentWriter(spec, _env(num_stack), worker=4, incarnation=2, num_environments=3)
     stream = _CountingStream(3, num_stack, seed=0, mean_length=mean_length)
-    context = max(lead, num_stack - 1)
+    context = num_stack - 1
     steps, segments = [], []
     for _ in range(200):
         steps.append(stream.step())
@@ -119,7 +117,7 @@ def test_every_transition_is_an_item_once_with_its_context_before_and_its_target
 
 
 def test_segments_of_a_writer_fit_the_table_of_the_same_spec():
-    spec = SegmentSpec(6, 4, 1, True, _EXTRAS)
+    spec = SegmentSpec(6, 4, True, _EXTRAS)
     writer = SegmentWriter(spec, _env(3), worker=0, incarnation=0, num_environments=2)
     stream = _CountingStream(2, 3, seed=1, mean_length=15)
     table = Table(TableSpec(max_size=200, sampler="prioritized"), _env(3), spec)
@@ -176,7 +174,7 @@ def _same(one, two):
 
 @pytest.mark.parametrize("num_steps", [0, 1, 7, 33])
 def test_a_loaded_writer_goes_on_exactly_as_the_saved_one(num_steps):
-    spec = SegmentSpec(8, 3, 2, True, _EXTRAS)
+    spec = SegmentSpec(8, 3, True, _EXTRAS)
     stream = _CountingStream(3, 1, seed=4, mean_length=12)
     writer, again = (SegmentWriter(spec, _env(), worker=1, incarnation=0, num_environments=3) for _ in range(2))
     for _ in range(num_steps):
@@ -197,7 +195,7 @@ def test_a_loaded_writer_goes_on_exactly_as_the_saved_one(num_steps):
 
 
 def test_a_writer_that_was_saved_in_between_ships_what_one_that_was_not_does():
-    spec = SegmentSpec(8, 3, 2, True, _EXTRAS)
+    spec = SegmentSpec(8, 3, True, _EXTRAS)
     whole, first = (SegmentWriter(spec, _env(), worker=1, incarnation=0, num_environments=3) for _ in range(2))
     stream = _CountingStream(3, 1, seed=5, mean_length=12)
     steps = [stream.step() for _ in range(90)]

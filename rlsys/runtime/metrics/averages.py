@@ -21,7 +21,6 @@ COUNTS = (
     "evicted_by_size",
     "evicted_by_slots",
     "evicted_by_bytes",
-    "evicted_by_draws",
 )
 """Figures of replay that only grow: those of its tables and queues, and `inserted`, which is their inserted items."""
 
