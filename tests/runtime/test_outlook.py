@@ -90,6 +90,28 @@ def test_a_table_that_its_budget_never_fills_is_not_refused(make_plan: MakePlan)
     check_memory(plan, [LAPTOP])
 
 
+def test_a_budget_of_bytes_bounds_what_replay_takes(make_plan: MakePlan) -> None:
+    plan = make_plan({"window_size": 10**9}, run={"training_steps": 10**9}, runtime={"replay_bytes": 2 * GIB})
+    assert plan.table.max_bytes == 2 * GIB
+    check_memory(plan, [LAPTOP])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (
+            "muzero-cartpole",
+            r"replay_bytes = 1,000 leaves a shard 1,000 bytes; two segments can take [\d,]+\. Raise it",
+        ),
+        ("ppo-cartpole", "runtime.replay_bytes = 1,000, but ppo has a queue, which holds what is waited for"),
+    ],
+)
+def test_a_budget_of_bytes_that_cannot_work_is_refused(name: str, reason: str) -> None:
+    loaded = config.load(name, overrides=["runtime.replay_bytes=1000"])
+    with pytest.raises(ConfigError, match=reason):
+        resolve(loaded, registry.get_algorithm(loaded.experiment.algorithm, name), num_cpus=2, num_gpus=0)
+
+
 def test_a_run_that_cannot_fit_is_refused_before_anything_starts(tmp_path: Path) -> None:
     settings = [f"run.directory={tmp_path}", "muzero.window_size=100000000000", "run.wandb=disabled"]
     loaded = config.load("muzero-cartpole", overrides=settings)
