@@ -135,7 +135,7 @@ class Plan:
         That is what segments consist of, and how many rows a table has memory for; a queue takes over whatever waited.
         """
         table = self.table
-        size = [] if self.segments.unroll else [table.max_size, table.max_bytes, table.max_times_sampled > 0]
+        size = [] if self.segments.unroll else [table.max_size, table.max_bytes]
         return {"segments": repr(self.segments), "size": size}
 
     def refills(self, step: int | None) -> bool:
