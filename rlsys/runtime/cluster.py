@@ -94,11 +94,16 @@ def _start(runtime: RuntimeConfig) -> None:
         if str(error).startswith("Version mismatch"):
             raise _other_versions(runtime, str(error)) from None
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else "no reason given"
-        advice = "" if runtime.address is None else f" {_TOKEN_ADVICE}."
+        if runtime.address is None:
+            raise ConfigError(
+                f"Ray did not start on this machine ({type(error).__name__}: {reason}). It gives its processes half a "
+                "minute, which a machine that is busy, or short of memory, does not keep: try again when less is going "
+                "on, or use --inline."
+            ) from None
         raise ConfigError(
-            f"cannot reach a Ray cluster at runtime.address = {runtime.address or 'local'} ({type(error).__name__}: "
+            f"cannot reach a Ray cluster at runtime.address = {runtime.address} ({type(error).__name__}: "
             f"{reason}). Start one with 'ray up' or 'ray start --head', or leave the address out to run on this "
-            f"machine.{advice}"
+            f"machine. {_TOKEN_ADVICE}."
         ) from None
 
 

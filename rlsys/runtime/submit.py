@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rlsys.config import Loaded, override
 from rlsys.errors import ConfigError
+from rlsys.redaction import redact
 from rlsys.runtime import commands
 from rlsys.runtime import folder as run_folder
 from rlsys.runtime.exports.find import find_run
@@ -53,6 +54,12 @@ def submit(order: Order, loaded: Loaded | None) -> str:
     Raises:
       ConfigError: there is no cluster to submit to, or the run is there already.
     """
+    for word in order.overrides:
+        if redact(word) != word:
+            raise ConfigError(
+                f"{word} with --submit; the command of a job can be read by all who see the cluster. Write the setting "
+                "into an experiment file, and submit that."
+            )
     if order.resume is not None:
         folder = find_run(order.resume)
         loaded = override(run_folder.load(folder), order.overrides)
