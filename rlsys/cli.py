@@ -179,6 +179,10 @@ def launch(
         )
     if name is None and resume is None:
         raise ConfigError("no experiment; name one, or a run with --resume RUN. 'rlsys list' shows all experiments.")
+    if submit and checkpoint is not None:
+        raise ConfigError(
+            f"--submit with --checkpoint {checkpoint}; a job goes on from the newest. Resume on the head itself."
+        )
     if submit and inline:
         raise ConfigError("--submit with --inline; a job trains on a cluster. Leave one of them out.")
     loaded = config.load(name, profile, given) if name is not None else None
