@@ -73,16 +73,20 @@ def begin(
         say(f"it goes on from checkpoint {step:,}; later ones are given up when it writes its next: {given_up}")
     if plan.refill is not None:
         say(_explain_refill(plan, saved))
+    before, now = saved.experiment.runtime.environments_per_worker, plan.environments_per_worker
+    if before not in ("auto", now):
+        say(
+            f"runtime.environments_per_worker = {now}, which was {before}: rollout workers begin new games, for the "
+            "checkpoint holds other simulators"
+        )
 
 
 def _explain_refill(plan: Plan, saved: Loaded) -> str:
     """Returns a line that says which settings make replay begin anew."""
-    before = saved.experiment.section
-    changes = [
-        f"{plan.algorithm.name}.{name} = {value}, which was {getattr(before, name)}"
-        for name, value in plan.section
-        if value != getattr(before, name)
-    ]
+    before, runtime = saved.experiment.section, saved.experiment.runtime
+    settings = [(f"{plan.algorithm.name}.{name}", value, getattr(before, name)) for name, value in plan.section]
+    settings.append(("runtime.replay_bytes", plan.runtime.replay_bytes, runtime.replay_bytes))
+    changes = [f"{setting} = {now}, which was {then}" for setting, now, then in settings if now != then]
     reason = f" ({'; '.join(changes)})" if changes else ""
     return (
         f"replay is filled anew, since the checkpoint holds one of another form{reason}; networks, optimizer and "

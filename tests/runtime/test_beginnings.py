@@ -186,6 +186,11 @@ def test_replay_of_another_form_is_filled_anew_and_all_else_goes_on(
     assert progress.learner_steps == 80
 
 
+def test_another_budget_of_bytes_fills_replay_anew(make_plan: MakePlan) -> None:
+    form = json.loads(json.dumps(make_plan().replay_form))
+    assert with_replay(make_plan(runtime={"replay_bytes": 10**8}), form, 40).refill is not None
+
+
 def test_what_does_not_change_the_form_of_replay_keeps_it(make_plan: MakePlan) -> None:
     plan = make_plan()
     form = json.loads(json.dumps(plan.replay_form))

@@ -368,3 +368,16 @@ def test_a_report_can_be_written_of_a_run_that_was_never_evaluated(run):
     assert "checking-counting/" in page
     assert "3 learner steps and 9 environment steps" in page
     assert "Evaluation" not in page
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "versions.json", "eval.json"])
+@pytest.mark.parametrize("damage", ["", "[1", '{"results": [{}]}', "\0"])
+def test_a_report_goes_without_what_is_damaged_and_says_so(run, name, damage):
+    folder = run("checking")
+    (folder / "metrics.jsonl").write_text('{"learner_step": 3, "env_steps": 9, "time_s": 1.5}\n')
+    (folder / name).write_text(damage)
+    said = []
+    page = write_report(folder, said.append).read_text()
+    assert "3 learner steps and 9 environment steps" in page
+    assert [line.partition(": ")[0] for line in said] == [f"report.html goes without {name}"] * len(said)
+    assert said or (name, damage) in {("config.yaml", ""), ("config.yaml", '{"results": [{}]}')}

@@ -40,13 +40,14 @@ def check_fits(network: NextFrame, saved: Saved, env: EnvSpec) -> None:
     Raises:
       CheckpointError: it names the first of them that does not fit.
     """
-    arrays = saved["parameters"]
+    arrays = saved.get("parameters") if isinstance(saved, Mapping) else None
+    shapes = {name: np.shape(array) for name, array in arrays.items()} if isinstance(arrays, Mapping) else {}
     expected = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-    wrong = next((name for name in expected if name not in arrays or arrays[name].shape != expected[name]), None)
+    wrong = next((name for name in [*expected, *shapes] if shapes.get(name) != expected.get(name)), None)
     if wrong is not None:
-        found = arrays[wrong].shape if wrong in arrays else "missing"
+        found, expects = shapes.get(wrong, "missing"), expected.get(wrong, "missing")
         raise CheckpointError(
-            f"the world model's '{wrong}' is {found}, here it has to be {expected[wrong]}: it was made for another "
+            f"the world model's '{wrong}' is {found}, here it has to be {expects}: it was made for another "
             f"game, frame size or model than '{env.id}' {env.observation.shape}. Choose the run that belongs to it."
         )
 

@@ -5,10 +5,10 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rlsys.content import replace_content
-from rlsys.errors import CheckpointError
+from rlsys.errors import CheckpointError, RlsysError
 from rlsys.json_tree import read_json
 from rlsys.runtime.metrics.roster import time_rows
 from rlsys.runtime.metrics.rows import METRICS_FILE, log_warning, read_metrics
@@ -17,6 +17,8 @@ from rlsys.runtime.presence import look
 from rlsys.terminal import print_table
 from rlsys.viewer.report import Table, render_report
 from rlsys.yaml_tree import read_yaml
+
+T = TypeVar("T")
 
 EVALUATION_FILE = "eval.json"
 REPORT_FILE = "report.html"
@@ -48,20 +50,27 @@ def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
 def write_report(folder: Path, warn: Callable[[str], None] = log_warning) -> Path:
     """Writes report.html from what lies in a run's folder: metrics, configuration, versions and the last evaluation.
 
-    Lines of metrics.jsonl that cannot be read are left out; `warn` is told how many.
+    What cannot be read of them is left out, and `warn` is told.
 
     Raises:
-      RlsysError: one of these files is damaged, or the report cannot be written; an earlier one is still there.
+      CheckpointError: the report cannot be written; an earlier one is still there.
     """
-    evaluation, versions = folder / EVALUATION_FILE, folder / "versions.json"
+
+    def readable(name: str, read: Callable[[Path], T]) -> T | None:
+        try:
+            return read(folder / name) if (folder / name).exists() else None
+        except RlsysError as error:
+            warn(f"{REPORT_FILE} goes without {name}: {error}")
+            return None
+
     rows = read_metrics(folder, warn) if (folder / METRICS_FILE).exists() else []
     sighting = look(folder)
     page = render_report(
         f"{folder.parent.name}/{folder.name}",
         rows=rows,
-        config=read_yaml(folder / "config.yaml"),
-        versions=read_json(versions, dict[str, str]) if versions.exists() else {},
-        evaluation=_read_evaluation(evaluation) if evaluation.exists() else None,
+        config=readable("config.yaml", read_yaml) or {},
+        versions=readable("versions.json", lambda path: read_json(path, dict[str, str])) or {},
+        evaluation=readable(EVALUATION_FILE, _read_evaluation),
         times=_times(rows),
         advice="" if sighting is None or sighting.status is None else sighting.status.advice,
     )

@@ -158,6 +158,14 @@ def test_a_world_model_for_another_size_is_refused() -> None:
         ALGORITHM.make_world(WorldContext(SMALL, other, saved, seed=0))
 
 
+@pytest.mark.parametrize("saved", [None, {}, {"parameters": None}, {"parameters": {"pixels.weight": 1.0}}])
+def test_what_is_no_world_model_is_refused(saved: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"is missing, here it has to be"):
+        ALGORITHM.make_world(WorldContext(SMALL, CATCH, saved, seed=0))
+    with pytest.raises(CheckpointError, match=r"is missing, here it has to be"):
+        make_learner()._world.load_world(saved)
+
+
 def test_a_pretrained_world_model_is_used_from_the_beginning() -> None:
     trained = make_learner(SMALL.model_copy(update={"model_train_steps": 1}))
     trained._world.network.pixels.weight.data.fill_(0.25)
