@@ -97,7 +97,7 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without "×" must not end a training run
     try:
-        app([_as_utf_8(word) for word in arguments], prog_name="rlsys")
+        app([_at_home(_as_utf_8(word)) for word in arguments], prog_name="rlsys")
     except RlsysError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(2)
@@ -114,6 +114,17 @@ def _as_utf_8(word: str) -> str:
         return os.fsencode(word).decode("utf-8")
     except UnicodeError:
         raise ConfigError(f"{ascii(word)[:200]} on the command line is not valid UTF-8. Write it as that.") from None
+
+
+def _at_home(word: str) -> str:
+    """Returns an argument with the user's folder in place of `~`, which a shell leaves in --gif=~/a.gif."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if not value.startswith("~"):
+        return word
+    try:
+        return f"{option}{equals}{Path(value).expanduser()}"
+    except RuntimeError:  # nobody's: there is no such folder
+        return word
 
 
 def _print_version(wanted: bool) -> None:

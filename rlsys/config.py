@@ -271,7 +271,7 @@ class RunConfig(Section):
     def _check_checkpoints(cls, value: str | None) -> str | None:
         """Makes a folder absolute: workers may run elsewhere."""
         if value is None or "://" not in value:
-            return None if value is None else str(Path(value).expanduser().absolute())
+            return None if value is None else str(Path(expanded(value)).absolute())
         uri = urlsplit(without_secret(value))
         if uri.scheme not in _OBJECT_STORES or not uri.netloc:
             raise ValueError(

@@ -413,3 +413,23 @@ def test_an_argument_that_is_not_utf_8_is_refused_in_one_line(invoke: Invoke) ->
 def test_an_argument_is_utf_8_in_a_locale_that_cannot_read_it(invoke: Invoke, launched: list[dict[str, Any]]) -> None:
     assert invoke("launch", "counting", "run.group_tag=caf\udcc3\udca9")[0] == 0
     assert launched[0]["loaded"].experiment.run.group_tag == "café"
+
+
+@pytest.mark.parametrize("option", ["--directory=~/runs", "--directory"])
+def test_a_path_may_begin_with_the_home_folder(
+    option: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = [option] if "=" in option else [option, "~/runs"]
+    assert f"under {tmp_path}/runs. Give" in invoke("status", "counting/x", *words)[2]
+    (tmp_path / "mine.yaml").write_text(EXPERIMENT)
+    assert invoke("show", "~/mine.yaml")[0] == 0
+
+
+@pytest.mark.parametrize("command", [["status"], ["eval"], ["play"], ["export", "--to=x.zip"], ["launch", "--resume"]])
+@pytest.mark.parametrize("name", ["x" * 5_000, "**", "[", "a\nb", "", "..", "/proc/none/**", "#best", "a#1"])
+def test_a_name_that_no_run_can_have_is_refused_in_one_line(invoke: Invoke, command: list[str], name: str) -> None:
+    status, _, err = invoke(*command, name)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1

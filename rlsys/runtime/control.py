@@ -52,6 +52,14 @@ class Controlled(Protocol):
         """Changes the number of rollout workers while the run trains; says what it did."""
 
 
+def ending(reason: str, rollouts: int) -> ConfigError:
+    """Returns what to say to who wants so many rollout workers of a run that is about to end."""
+    return ConfigError(
+        f"it is about to end: {reason}. Go on with it afterwards, with runtime.rollout_workers={rollouts} behind "
+        "'rlsys launch --resume'."
+    )
+
+
 class Desk:
     """Where a run looks for requests."""
 

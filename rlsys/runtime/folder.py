@@ -1,5 +1,6 @@
 """A run's folder: where it lies, how it is found again, and what is written there before the first step."""
 
+import glob
 import importlib.metadata
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from rlsys.config import Loaded, build, dump, override
 from rlsys.content import replace_content
 from rlsys.errors import CheckpointError, ConfigError
+from rlsys.fields import shortened
 from rlsys.location import expanded
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.storage import checkpoints_of
@@ -101,17 +103,14 @@ def find(run: str, directory: str = "runs") -> Path:
     Raises:
       CheckpointError: there is no such run, or several begin like that.
     """
-    try:
-        run, directory = expanded(run), expanded(directory)
-    except ValueError as error:
-        raise CheckpointError(f"no run {run!r} under {directory!r}: {error}.") from None
-    for candidate in (Path(run), Path(directory) / run):
+    path, below = named(run), named(directory)
+    for candidate in (path, below / path):
         if (candidate / "config.yaml").is_file():
             return candidate.absolute()
-    of_experiment = sorted((Path(directory) / run).glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
+    of_experiment = sorted((below / path).glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
     if of_experiment:
         return of_experiment[-1].parent.absolute()
-    matches = sorted(path.parent for path in Path(directory).glob(f"*/{run}*/config.yaml"))
+    matches = sorted(path.parent for path in below.glob(f"*/{glob.escape(str(path))}*/config.yaml"))
     if len(matches) == 1:
         return matches[0].absolute()
     if matches:
@@ -120,6 +119,21 @@ def find(run: str, directory: str = "runs") -> Path:
     raise CheckpointError(
         f"no run '{run}' under {directory}. Give its folder, <experiment>/<run-id>, or an experiment (its latest run)."
     )
+
+
+def named(run: str) -> Path:
+    """Returns the path by which a run, or an export, may be named; nothing need be there.
+
+    Raises:
+      CheckpointError: no file or folder can have that name, or it may not be looked at.
+    """
+    try:
+        path = Path(expanded(run))
+        path.exists()
+    except (ValueError, OSError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise CheckpointError(f"{shortened(run)} names no run or export: {reason}. Correct it.") from None
+    return path
 
 
 def load(folder: Path) -> Loaded:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from rlsys.runtime.checkpoints.pretrained import settle
 from rlsys.runtime.checkpoints.storage import checkpoints_of
 from rlsys.runtime.console import Console
 from rlsys.runtime.continuation import check_continues
-from rlsys.runtime.control import Desk
+from rlsys.runtime.control import Desk, ending
 from rlsys.runtime.exports.find import find_run
 from rlsys.runtime.final_evaluation import evaluate_finally, unplayed
 from rlsys.runtime.forecast.capacity import check_memory
@@ -177,7 +177,8 @@ def _train(
         clear_drafts(presence.folder)
         if plan.run.final_evaluation and not signals.received and presence.folder == plan.folder:
             console.message(f"{reason}; the final evaluation begins")
-            if missing := evaluate_finally(plan, checkpoints, progress, tracker, _watching(presence, signals)):
+            last = _LastGames(presence, signals, desk)
+            if missing := evaluate_finally(plan, checkpoints, progress, tracker, last.on_turn):
                 reason = f"{reason}; the final evaluation was interrupted: {', '.join(missing)} missing"
         tracker.close()
         write_report(presence.folder, console.message if step is None else lambda text: None)  # or it was said before
@@ -206,15 +207,29 @@ def _complete(loaded: Loaded, folder: Path, progress: Progress) -> str:
     return f"{loaded.name}/{folder.name} is complete: {reason}. {progress.to_go_on()}."
 
 
-def _watching(presence: Presence, signals: Signals) -> Callable[[], None]:
-    """Returns what is done at each turn of the final evaluation: a sign of life, and an end after a signal."""
+class _LastGames:
+    """A run whose final evaluation is played: it is there, and can be ended by a signal or on request."""
 
-    def on_turn() -> None:
-        presence.beat()
-        if signals.received:
+    def __init__(self, presence: Presence, signals: Signals, desk: Desk) -> None:
+        self._presence = presence
+        self._signals = signals
+        self._desk = desk
+        self._is_stopped = False
+
+    def on_turn(self) -> None:
+        """Gives a sign of life, listens, and ends the evaluation if that is asked for."""
+        self._presence.beat()
+        self._desk.serve(self)
+        if self._is_stopped or self._signals.received:
             raise EvaluationCut
 
-    return on_turn
+    def stop(self, reason: str) -> None:
+        """Ends the final evaluation; the checkpoint is there."""
+        self._is_stopped = True
+
+    def scale(self, rollouts: int) -> str:
+        """Refuses: nobody collects any more."""
+        raise ending("its final evaluation is played", rollouts)
 
 
 def _follow(folder: Path, plan: Plan, checkpoints: Checkpoints, runner: Runner) -> None:

@@ -11,7 +11,7 @@ from rlsys.runtime.attendance import Attendance, name_of
 from rlsys.runtime.calls import Call, Calls, Kind, brief
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
 from rlsys.runtime.checkpoints.checkpointing import Checkpointing
-from rlsys.runtime.control import Desk
+from rlsys.runtime.control import Desk, ending
 from rlsys.runtime.crew import Crew
 from rlsys.runtime.evaluating import Evaluating
 from rlsys.runtime.hardware import Worker
@@ -100,7 +100,7 @@ class Supervisor:
         if self._interrupted_at is None and self._progress.take_last():
             self._evaluating.take()
         self._write_last_checkpoint()
-        self._end_evaluations()
+        self._end_evaluations(desk)
         return self.stop_reason
 
     def work(self) -> None:
@@ -134,8 +134,10 @@ class Supervisor:
         """Goes on with another number of rollout workers; those that are too many end after their present tick.
 
         Raises:
-          ConfigError: the run cannot work with so many.
+          ConfigError: the run cannot work with so many, or is about to end.
         """
+        if self.stop_reason:
+            raise ending(self.stop_reason, rollouts)
         return self._crew.scale(rollouts)
 
     def _serve(self, timeout_s: float) -> None:
@@ -425,7 +427,7 @@ class Supervisor:
         if step != last:
             raise CheckpointError(f"the last checkpoint, of step {step}, could not be written; the newest is of {last}")
 
-    def _end_evaluations(self) -> None:
+    def _end_evaluations(self, desk: Desk | None) -> None:
         """Waits for the evaluations on their way; where the run was interrupted, not for long."""
         if self._evaluating.steps:
             self._recorder.message(f"{self.stop_reason}; the run ends when its last evaluation is there")
@@ -433,6 +435,8 @@ class Supervisor:
             if self._interrupted_at is not None and time.monotonic() - self._interrupted_at > INTERRUPTED_S:
                 break
             self.work()
+            if desk is not None:
+                desk.serve(self)
         self._evaluating.leave()
         self._checkpointing.finish(SILENCE_S)
 

@@ -41,6 +41,7 @@ def opened(*parts: str) -> Opened:
             "muzero.value_support=[-16, 14]",
             r"value_support = \[-16, 14\] is .* would mean something else",
         ),
+        ("muzero-cartpole", "muzero.optimizer=SGD", r"optimizer = SGD is not the \w+ that the checkpoint was made wi"),
         ("simple-catch", "simple.world_model.hidden_size=24", r"simple.world_model.hidden_size = 24 is not the \d+ "),
         ("simple-catch", "simple.ppo_epochs_num=11", r"simple.ppo_epochs_num = 11 is not the \d+ .*updates in all"),
         (

@@ -1,12 +1,20 @@
 """What SimPLe asks of the runtime: turns of collecting, and which settings cannot work."""
 
 from rlsys.algorithms.ppo import requirements as ppo
+from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.simple.config import SimpleConfig
 from rlsys.api import SegmentSpec, TableSpec, ValueSpec
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
 
 _INPUT_FRAMES = 4
+_OF_PPO_ALONE = {
+    "num_environments": "real_batch_size and simulated_batch_size",
+    "unrolls": "real_unrolls",
+    "epoch_length": "real_unroll_length and simulated_rollout_length",
+    "eval_temperature": "eval_temperature",
+}
+"""Fields of PPO's section that nobody reads here -> those of SimPLe's in their place."""
 
 
 def segments(config: SimpleConfig, env: EnvSpec) -> SegmentSpec:
@@ -46,6 +54,11 @@ def check(config: SimpleConfig, env: EnvSpec, num_environments: int, num_ranks: 
         raise ConfigError(
             "env.clip_rewards = false; simple foretells rewards of -1, 0 and 1. Set env.clip_rewards=true."
         )
+    for name, instead in _OF_PPO_ALONE.items():
+        if (value := getattr(config.ppo, name)) != PPOConfig.model_fields[name].default:
+            raise ConfigError(
+                f"simple.ppo.{name} = {value} has no effect within SimPLe; simple.{instead} say that. Leave it out."
+            )
     ppo.check(config.ppo, env, num_environments, num_ranks)
     _check_lengths(config)
     for name in ("simulated_batch_size", "wm_eval_batch_size"):

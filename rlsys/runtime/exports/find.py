@@ -87,9 +87,9 @@ def find(source: str, directory: str = "runs", *, trust: bool = False) -> Traine
     Raises:
       RlsysError: there is no such thing, it is damaged, or this version cannot read it.
     """
-    path = Path(source).expanduser()
     if is_uri(source):
         return _export(cache.fetch(source), Path(urlsplit(source).path).stem, directory, trust)
+    path = run_folder.named(source)
     if path.suffix == ENDING and path.is_file():
         return _export(cache.unpack(path), path.stem, directory, trust)
     if (path / manifest.NAME).is_file():
@@ -112,11 +112,11 @@ def find_run(source: str) -> Path:
     Raises:
       CheckpointError: there is no such run, or it is an export.
     """
-    path = Path(source)
+    path = run_folder.named(source)
     if is_uri(source) or path.suffix == ENDING or (path / manifest.NAME).is_file():
         raise CheckpointError(
             f"'{source}' cannot be resumed: an export has weights, but no optimizer and no replay to go on with. "
-            "Resume a run, or launch one that begins with these weights, where the algorithm has a setting for that."
+            "Resume a run, or launch a new one with run.init_from, which begins with these weights."
         )
     return run_folder.find(source)
 

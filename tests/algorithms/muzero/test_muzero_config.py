@@ -34,6 +34,10 @@ def check(env: EnvSpec = ENV, num_environments: int = 8, num_ranks: int = 1, **o
     [
         ({"window_size": 100}, "window_size = 100 is smaller than stored_before_train = 50000"),
         ({"window_step": 200_000}, "window_step = 200000 is larger than window_size"),
+        (
+            {"window_size": 400, "window_step": 50, "stored_before_train": 200},
+            "window_step = 50 is smaller than stored_before_train = 200; the first update would find about 50 decis",
+        ),
         ({"value_support": [3, 3]}, r"value_support = \[3, 3\]"),
         ({"reward_support": [1, -1]}, r"reward_support = \[1, -1\]"),
         ({"visit_softmax_steps": [10]}, "one step less"),
@@ -83,7 +87,7 @@ def test_every_option_says_what_it_means() -> None:
 
 def test_segments_overlap_by_what_a_target_reads_ahead() -> None:
     spec = ALGORITHM.segments(section(num_unroll_steps=3, td_steps=7, max_history_length=40), ENV)
-    assert (spec.length, spec.overlap, spec.lead, spec.bootstrap_extras) == (40, 10, 0, True)
+    assert (spec.length, spec.overlap, spec.bootstrap_extras) == (40, 10, True)
     assert spec.extras == {VISITS: ArraySpec((3,), "float32"), ROOT_VALUE: ArraySpec((), "float32")}
 
 

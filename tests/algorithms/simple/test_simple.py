@@ -198,6 +198,10 @@ def test_acting_is_ppos_at_the_temperature_of_evaluations() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"ppo": {"epoch_length": 20}},
+            r"simple.ppo.epoch_length = 20 has no effect .*; simple.real_unroll_length and",
+        ),
         ({"real_unroll_length": 2}, r"simple.real_unroll_length gives 6 in optimization_epochs = 3. Lower it"),
         ({"wm_eval_rollout_ratios": (0.5, 0.0)}, r"wm_eval_rollout_ratios has 0.0; shares of a rollout"),
         ({"model_train_steps": 0}, "model_train_steps = 0 without simple.load_world_from; the policy would learn in a"),
