@@ -8,12 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_line import RLSYS, wait_for
 
 from rlsys.runtime.signals import Signals, outliving_hangup, stops_on_signals
+
+
+@pytest.fixture(autouse=True)
+def hangups_are_heard() -> Iterator[None]:
+    """A terminal that is closed says so, also where the tests themselves were started to outlive theirs."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
 
 
 def test_the_first_signal_asks_and_a_second_ends_at_once_but_for_a_repeated_hangup() -> None:
