@@ -201,8 +201,8 @@ TEXTS += [
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_arrives_verbatim_and_survives_config_yaml(text: str, tmp_path: Path) -> None:
-    loaded = config.load("checking-cartpole", overrides=[f"run.run_tag={text}", f"run.group_tag={text}"])
-    assert (loaded.experiment.run.run_tag, loaded.experiment.run.group_tag) == (text, text)
+    loaded = config.load("checking-cartpole", overrides=[f"run.wandb_project={text}", f"run.group_tag={text}"])
+    assert (loaded.experiment.run.wandb_project, loaded.experiment.run.group_tag) == (text, text)
     path = tmp_path / "config.yaml"
     path.write_text(config.dump(loaded.experiment), encoding="utf-8")
     assert config.build(read_written(path), str(path)) == loaded.experiment

@@ -31,7 +31,7 @@ class _Request:
     """What is asked; of `scale`, also for how many rollout workers."""
 
     command: str
-    rollouts: int = 0
+    rollouts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,12 @@ class Desk:
             case "stop":
                 run.stop("stopped on request; a checkpoint was written")
                 return "it ends with a checkpoint"
-            case "scale":
+            case "scale" if request.rollouts is not None:
                 text = run.scale(request.rollouts)
                 self._scaled(request.rollouts)
                 return text
+            case "scale":
+                raise ConfigError("the request cannot be read: it does not say how many; ask with the same version.")
             case other:
                 raise ConfigError(f"a run knows no command '{other}'; it knows stop and scale.")
 

@@ -192,9 +192,9 @@ def _check_begun_learner(algorithm: Algorithm, section: Any, learner: Any, env: 
 
 
 def _leaves(saved: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields dotted path and value of all that is no dict."""
-    if isinstance(saved, Mapping):
-        for name, value in saved.items():
+    """Yields dotted path and value of all that is neither dict nor list."""
+    if isinstance(saved, Mapping | list):
+        for name, value in saved.items() if isinstance(saved, Mapping) else enumerate(saved):
             yield from _leaves(value, f"{path}{name}.")
     else:
         yield path, saved

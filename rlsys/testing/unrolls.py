@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rlsys.api import Algorithm, Learner, LearnerContext, Replay, Saved, SegmentSpec, TableSpec, ValueSpec
+from rlsys.api import Algorithm, Learner, LearnerContext, Replay, Saved, SegmentSpec, TableSpec
 from rlsys.errors import ConfigError
-from rlsys.testing.algorithm import CheckingConfig, CheckingPolicy
+from rlsys.testing.algorithm import CheckingConfig, CheckingPolicy, undiscounted
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec
 
 
@@ -134,7 +134,7 @@ CHECKING_UNROLLS = Algorithm(
     segments=_segments,
     table=_table,
     check=_check,
-    values=lambda config: ValueSpec(1.0, "value"),
+    values=undiscounted,
     is_reactive=True,
 )
 """The record; it is handed to the runtime directly, like `rlsys.testing.algorithm.CHECKING`."""

@@ -24,12 +24,12 @@ from rlsys.api import (
     Saved,
     SegmentSpec,
     TableSpec,
-    ValueSpec,
     WorldContext,
 )
 from rlsys.config import Section
 from rlsys.envs.wrappers import Reset, Step
 from rlsys.quantities import Steps
+from rlsys.testing.algorithm import undiscounted
 from rlsys.types import Array, EnvSpec, State, Weights
 
 HEIGHT, WIDTH = 30, 40
@@ -235,7 +235,7 @@ DOTS = Algorithm(
     segments=_segments,
     table=_table,
     check=_check,
-    values=lambda config: ValueSpec(1.0, "value"),
+    values=undiscounted,
     make_world=make_dot_world,
 )
 """The record; it is handed to the runtime directly, since it is no folder of rlsys/algorithms."""

@@ -185,8 +185,6 @@ def test_a_mode_that_the_game_has_plays(mode: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"num_levels": -1}, "env.num_levels = -1"),
-        ({"num_levels": 5, "start_level": -2}, "env.start_level = -2"),
         ({"num_levels": 2, "start_level": 2**31 - 2}, "numbered from 0 to 2147483646"),
         ({"start_level": 500}, "env.start_level = 500 with env.num_levels = 0"),
         ({"distribution_mode": "memory"}, "only caveflyer, dodgeball, heist, jumper, maze, miner have that mode"),

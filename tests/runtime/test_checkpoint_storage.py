@@ -339,7 +339,7 @@ def test_every_run_has_a_place_of_its_own_wherever_checkpoints_lie(
 
 
 def test_an_option_that_a_uri_cannot_have_is_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"s3://bucket/a.endpoint=x: .*'endpoint'"):
+    with pytest.raises(CheckpointError, match=r"s3://bucket/a.endpoint=\*\*\*: .*'endpoint'"):
         Checkpoints("s3://bucket/a?endpoint=x", keep=1)
 
 

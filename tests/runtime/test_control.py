@@ -94,7 +94,7 @@ def test_a_run_that_failed_says_why(folder: Path) -> None:
 
 def test_a_run_whose_process_is_gone_is_lost_and_one_that_trains_is_not_trained_twice(folder: Path) -> None:
     with Presence(folder):
-        with pytest.raises(CheckpointError, match=f"being trained by process {os.getpid()} .*rlsys stop checking/here"):
+        with pytest.raises(CheckpointError, match=f"being trained by process {os.getpid()} .*rlsys stop {folder}"):
             Presence(folder)
         alive = json.loads((folder / "status.json").read_text())
     elsewhere = {**alive, "host": "elsewhere"}

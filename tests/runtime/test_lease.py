@@ -141,7 +141,7 @@ def test_another_machine_that_is_silent_is_watched_and_then_lost(folder: Path) -
     assert lease.number == 4
     lease.release()
     assert [line.partition(":")[0] for line in said] == [
-        "checking/here was led by process 7 on elsewhere, which cannot be looked at from here",
+        f"{folder} was led by process 7 on elsewhere, which cannot be looked at from here",
         "process 7 on elsewhere is lost",
     ]
 

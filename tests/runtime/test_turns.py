@@ -189,9 +189,11 @@ class TestOnRay:
     def test_a_run_takes_turns(self, make_plan: MakePlan, make_recorder: MakeRecorder) -> None:
         plan = make_turn_plan(make_plan, run={"training_steps": 60})
         with started(plan, make_recorder) as run:
+            with pytest.raises(ConfigError, match=r"rollouts = 4 of a run that .* End it with"):
+                run.supervisor.scale(4)
             assert run.supervisor.run() == "60 learner steps are done"
             assert run.progress.env_steps <= 62 * 8 * LENGTH
-            with pytest.raises(ConfigError, match=r"rollouts = 4 of a run that .* Resume it with"):
+            with pytest.raises(ConfigError, match="it is about to end: 60 learner steps are done"):
                 run.supervisor.scale(4)
 
     def test_workers_rest_while_the_learner_is_in_another_phase(

@@ -111,7 +111,7 @@ def test_a_truncated_episode_in_between_does_not_change_what_follows() -> None:
 
 
 def test_fixed_temperatures_are_dealt_by_the_index_of_the_environment() -> None:
-    policy = make_policy(fixed_temperatures=[0.0, 1e9, 1e9], first_environment=2)
+    policy = make_policy(fixed_temperatures=[0.0, 1e3, 1e3], first_environment=2)
     is_best = np.zeros(6)
     for _ in range(200):
         decision = policy.act(observations(), {}, explore=True)
@@ -122,7 +122,7 @@ def test_fixed_temperatures_are_dealt_by_the_index_of_the_environment() -> None:
 
 
 def test_the_scheduled_temperature_follows_the_learner_step_of_the_weights() -> None:
-    options = {"visit_softmax_temperatures": [1e9, 0.0], "visit_softmax_steps": [50]}
+    options = {"visit_softmax_temperatures": [1e3, 0.0], "visit_softmax_steps": [50]}
     for learner_step, is_random in ((50, True), (51, False)):
         policy = make_policy(learner_step=learner_step, **options)
         decisions = [policy.act(observations(), {}, explore=True) for _ in range(20)]
