@@ -1,7 +1,9 @@
 """Evaluations in environments that differ from the one that is trained in."""
 
+import contextlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +11,17 @@ import pytest
 from rlsys.config import FinalEvaluation
 from rlsys.errors import ConfigError
 from rlsys.runtime.checkpoints.checkpoint import Checkpoints
+from rlsys.runtime.control import Desk
 from rlsys.runtime.final_evaluation import evaluate_finally, unplayed
 from rlsys.runtime.inline import InlineRun
+from rlsys.runtime.launch import _LastGames
 from rlsys.runtime.metrics.recorder import Recorder
 from rlsys.runtime.metrics.rows import read_metrics
 from rlsys.runtime.metrics.tracking import Tracker
 from rlsys.runtime.plan import Plan, check
+from rlsys.runtime.presence import Presence
 from rlsys.runtime.progress import Progress
+from rlsys.runtime.signals import stops_on_signals
 from rlsys.runtime.workers.evaluator import EvaluationCut, evaluate
 from rlsys.types import Weights
 
@@ -80,6 +86,20 @@ def test_a_final_evaluation_that_is_cut_short_says_what_is_missing_and_is_made_u
     assert [row["label"] for row in written["results"]] == ["short", "train"]
     assert unplayed(plan.folder, sets, 20) == []
     assert unplayed(plan.folder, sets, 30) == list(sets), "other weights"
+
+
+@pytest.mark.parametrize(("command", "is_cut", "said"), [("stop", True, "it ends"), ("scale", False, "about to end")])
+def test_requests_are_answered_while_the_final_evaluation_is_played(
+    command: str, is_cut: bool, said: str, tmp_path: Path
+) -> None:
+    desk = Desk(tmp_path, scaled=lambda rollouts: None)
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control" / "one.json").write_text(json.dumps({"command": command, "rollouts": 4}))
+    with contextlib.closing(Presence(tmp_path)) as presence, stops_on_signals() as signals:
+        games = _LastGames(presence, signals, desk)
+        with pytest.raises(EvaluationCut) if is_cut else contextlib.nullcontext():
+            games.on_turn()
+    assert said in json.loads((tmp_path / "control" / "one.answer").read_text())["text"]
 
 
 def make_loaded(plan: Plan) -> "object":
