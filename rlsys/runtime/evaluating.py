@@ -1,8 +1,9 @@
 """Evaluating a program that works on: the weights of exactly the step that is due, one step at a time.
 
-At most one more waits. Where evaluations take longer than the interval between two, the newest step that is due takes
-the place of the one that waits, and the user is told. Whatever is evaluated keeps its checkpoint until its score is
-there, and is evaluated again if the evaluator is lost meanwhile; a run that ends sooner leaves it to its next session.
+At most one more waits, besides what an earlier session left. Where evaluations take longer than the interval between
+two, the newest step that is due takes the place of the one that waits, and the user is told. Whatever is evaluated
+keeps its checkpoint until its score is there, and is evaluated again if the evaluator is lost meanwhile; a run that
+ends sooner leaves it to its next session.
 """
 
 from dataclasses import dataclass
@@ -32,12 +33,14 @@ class _Evaluated:
       learner_step, env_steps: how far the run was.
       weights: the learner's at that step; None: those of its checkpoint.
       given: what the evaluator must echo, once the weights have been taken; None before, and for a checkpoint's.
+      made_up: whether an earlier session left it; nothing newer takes its place.
     """
 
     learner_step: int
     env_steps: int
     weights: ray.ObjectRef | None = None
     given: Echo | None = None
+    made_up: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -82,12 +85,12 @@ class Evaluating:
                 self._progress.unevaluated.discard(step)
                 continue
             self._checkpoints.expect_score(step)
-            self._waiting.append(_Evaluated(step, env_steps))
+            self._waiting.append(_Evaluated(step, env_steps, made_up=True))
 
     def take(self) -> None:
         """Takes the learner's weights as they are now, which must be idle, to be evaluated as soon as that can be."""
         step = self._progress.learner_steps
-        if self._waiting:
+        if self._waiting and not self._waiting[-1].made_up:
             doomed = self._waiting.pop()
             self._forget(doomed)
             self._left_out.append(doomed.learner_step)

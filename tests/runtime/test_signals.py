@@ -27,6 +27,7 @@ def hangups_are_heard() -> Iterator[None]:
 
 def test_the_first_signal_asks_and_a_second_ends_at_once_but_for_a_repeated_hangup() -> None:
     asked: list[str] = []
+    before = signal.getsignal(signal.SIGTERM)
     with stops_on_signals() as signals:
         os.kill(os.getpid(), signal.SIGHUP)
         assert signals.received
@@ -36,7 +37,7 @@ def test_the_first_signal_asks_and_a_second_ends_at_once_but_for_a_repeated_hang
         with pytest.raises(KeyboardInterrupt, match="a second signal: ended at once"):
             os.kill(os.getpid(), signal.SIGTERM)
     assert asked == ["stop"]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rlsys.errors import CheckpointError
+from rlsys.fields import shortened
 from rlsys.json_tree import parse_json
 from rlsys.runtime.checkpoints.saved import decode, encode
 from rlsys.runtime.checkpoints.storage import FILE_NAME, SOURCE_NAME, FileRecord
@@ -72,7 +73,8 @@ class Manifest:
             raise CheckpointError(f"{NAME} does not match its checksum")
         if body.get("version") != _VERSION or body.get("learner_step") != learner_step:
             raise CheckpointError(
-                f"{NAME} is of format {body.get('version')} and step {body.get('learner_step')}, "
+                f"{NAME} is of format {shortened(body.get('version'))} and step "
+                f"{shortened(body.get('learner_step'))}, "
                 f"expected format {_VERSION} and step {learner_step}"
             )
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rlsys.config import RunConfig
 from rlsys.errors import CheckpointError
+from rlsys.fields import shortened
 
 Blocks = Iterable[bytes | memoryview]
 """A file's bytes, one block after the other."""
@@ -24,6 +25,8 @@ FILE_NAME = re.compile(r"(?!(?:manifest|score)\.)[A-Za-z0-9_-]{1,100}(?:/[A-Za-z
 SOURCE_NAME = re.compile(rf"parts/{STEP_NAME.pattern}-[0-9a-f]{{8}}/{FILE_NAME.pattern}")
 """Where such a file can lie in an object store."""
 _SHOWN = 300
+_LARGEST = 2**63 - 1
+"""Bytes of a file, of any file system."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -44,9 +47,10 @@ class FileRecord:
 
     def check(self) -> None:
         """Refuses what can be true of no file. Raises CheckpointError with the bare fact."""
-        if self.size < 0 or not _DIGEST.fullmatch(self.sha256):
+        if not 0 <= self.size <= _LARGEST or not _DIGEST.fullmatch(self.sha256):
             raise CheckpointError(
-                f"says that {self.path!r} has size {self.size} and sha256 {self.sha256[:64]!r}, which no file has"
+                f"says that {shortened(self.path)} has size {shortened(self.size)} and sha256 "
+                f"{shortened(self.sha256)}, which no file has"
             )
 
 
