@@ -445,7 +445,7 @@ def main() -> None:
         last = run.look()
         assert last is not None
     rows = summarise(chaos.faults)
-    tags = {"what": f"chaos, {options.experiment}", "state": cluster.state}
+    tags = {"what": f"chaos, {options.experiment}", "state": cluster.state, "seed": options.seed}
     titles = f"{'fault':40} {'times':>5} {'not back':>8} {'median s':>8} {'max s':>8}  rows, updates, env steps lost"
     publish(options.json, ({**tags, **row} for row in rows), _line, header=titles, command=command)
     print(f"{len(chaos.faults)} faults, {run.resumes} resumes; {last.learner_steps} updates, {last.env_steps} steps")

@@ -16,12 +16,12 @@ from typing import Any
 
 import yaml
 from matplotlib.figure import Figure
-from rows import Implausible, check
+from rows import RESULTS, Implausible, check, surroundings
 
 from rlsys.runtime import presence
 from rlsys.runtime.metrics.rows import read_metrics
 
-_RESULTS = Path(__file__).parent / "results" / "learning"
+_RESULTS = RESULTS / "learning"
 _POINTS = 200
 _OF_NO_INTEREST = ("run.directory=", "run.run_tag=", "run.wandb")
 _COMPARED = re.compile(r"world/\w+_at_\d+")
@@ -50,6 +50,7 @@ def summarise(folder: Path) -> dict[str, Any]:
         "run": f"{folder.parent.name}/{folder.name}",
         "seed": config["run"]["seed"],
         "commit": versions["git"],
+        "date": surroundings()["date"],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "wall_minutes": round(last["time_s"] / 60, 2),
         "env_steps": last["env_steps"],

@@ -19,11 +19,11 @@ import numpy as np
 import yaml
 from live_run import run_to_the_end
 from matplotlib.figure import Figure
-from rows import Implausible, check, positive
+from rows import RESULTS, Implausible, check, positive, surroundings
 
 from rlsys.runtime.metrics.rows import read_metrics
 
-_RESULTS = Path(__file__).parent / "results" / "learning"
+_RESULTS = RESULTS / "learning"
 _DELAYS, _UNROLLS, _GRADIENTS = (3, 8, 20), (5, 10, 50), ("rtrl", "tbptt")
 _ROWS, _ENV_STEPS, _POINTS = 1600, 1_600_000, 60
 _STYLES = {"rtrl": "-", "tbptt": "--"}
@@ -85,6 +85,7 @@ def summarise(cell: Cell, folder: Path) -> dict[str, Any]:
         "final_return": round(float(np.mean(last)), 3),
         "command": f"rlsys launch r2ac-tmaze --inline {' '.join(changed)}",
         "commit": json.loads((folder / "versions.json").read_text(encoding="utf-8"))["git"],
+        "date": surroundings()["date"],
         "wall_minutes": round(rows[-1]["time_s"] / 60, 2),
         "env_steps": rows[-1]["env_steps"],
         "curve": [[row["env_steps"], round(row["episodes/return"], 3)] for row in rows[::-1][::every][::-1]],

@@ -86,7 +86,7 @@ def compare(name: str, minutes: float) -> Iterator[dict[str, object]]:
                 "ratio": round(plan / run, 3) if run else math.inf,
                 "within_25_percent": 0.75 * run <= plan <= 1.25 * run,
                 "binding": predicted["binding"],
-                "load_before": round(load, 2),
+                "load": round(load, 2),
                 "command": f"python benchmarks/prediction.py --cases {name} --minutes {minutes:g}",
                 "run": f"rlsys launch {' '.join(settings[: 1 + len(overrides)])}",
             }

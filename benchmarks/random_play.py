@@ -14,13 +14,13 @@ from rows import json_option, positive, publish
 from rlsys import config
 from rlsys.envs.vector import BatchedEnv
 
-_ENVIRONMENTS, _RESAMPLED = 50, 2_000
+_ENVIRONMENTS, _RESAMPLED, _SEED = 50, 2_000, 0
 
 
 def play(env: config.EnvConfig, episodes: int) -> np.ndarray:
     """Returns the raw returns `[E × n]` of the first n games of each of E environments, at least `episodes` in all."""
     batch = BatchedEnv(env, range(_ENVIRONMENTS), training=False)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(_SEED)
     each = -(-episodes // _ENVIRONMENTS)
     returns: list[list[float]] = [[] for _ in range(_ENVIRONMENTS)]
     while min(map(len, returns)) < each:
@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     env = config.load(options.experiment, overrides=options.overrides).experiment.env
     returns = play(env, options.episodes)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(_SEED)
     means = [rng.choice(returns, len(returns)).mean() for _ in range(_RESAMPLED)]
     low, high = np.percentile(means, [2.5, 97.5])
     words = ["python benchmarks/random_play.py", options.experiment, f"--episodes {options.episodes}"]
@@ -49,6 +49,7 @@ def main() -> None:
         "episodes": len(returns),
         "mean": round(float(returns.mean()), 3),
         "interval": [round(float(low), 3), round(float(high), 3)],
+        "seed": _SEED,
         "command": " ".join([*words, *options.overrides]),
     }
     publish(

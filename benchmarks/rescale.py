@@ -119,7 +119,7 @@ def main() -> None:
             *options.settings,
         ]
     )
-    publish(options.json, [row])
+    publish(options.json, [row], seed=options.seed)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,18 @@ that says something counts, here `cores_used`. A figure without a value (None) w
     samples, episodes, workers, …     above 0
     *_s, *_ms, *_us, *_minutes, …     not below 0
     all                               finite
+
+Beside its figures a row says what repeats it and what lets a reader judge it:
+
+    command      that made it
+    commit       of the code; "-dirty" where code or settings differed from it
+    date         when it was kept, in UTC
+    machine      how many cores of which processor
+    load         tasks that ran or wanted to on average of the last minute, the benchmark's own among them
+    wall_s       seconds from the start of the benchmark until the row was kept
+    seed         where chance decides
+
+Rows older than these keys have commit and date of the commit that brought them, and null for what was not kept.
 """
 
 import argparse
@@ -16,11 +28,19 @@ import math
 import os
 import platform
 import re
+import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import psutil
+
+RESULTS = Path(__file__).parent / "results"
+ORIGIN = ("command", "commit", "date", "machine", "load", "wall_s")
+"""Names that every row has beside its figures."""
 Row = TypeVar("Row", bound=Any)
 """A mapping, or an instance of a dataclass."""
 
@@ -65,7 +85,7 @@ def publish(
       rows: what was measured.
       line: what is printed of one; none prints it as JSON.
       header: printed before them.
-      origin: what else is known of all of them, kept with machine and Python's version.
+      origin: what else is known of all of them, kept with what is found out here.
 
     Raises:
       Implausible: it names the figure; or there are no rows.
@@ -80,9 +100,16 @@ def publish(
         print(json.dumps(tree, indent=1, ensure_ascii=False) if line is None else line(row), flush=True)
     if path is None:
         return
-    origin = {**origin, "machine": machine(), "python": platform.python_version()}
+    here = surroundings()
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps({**tree, **origin}, ensure_ascii=False) + "\n" for tree in trees)
+        file.writelines(json.dumps({**tree, **{**here, **tree, **origin}}, ensure_ascii=False) + "\n" for tree in trees)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a file, in its order; none if there is no such file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def check(row: Any) -> dict[str, Any]:
@@ -129,6 +156,31 @@ def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
 def json_option(parser: argparse.ArgumentParser) -> None:
     """Adds --json FILE."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="append rows to this file, one JSON object a line")
+
+
+def surroundings() -> dict[str, Any]:
+    """Returns which code runs when, where and beside what, for a row that is kept now."""
+    return {
+        "commit": commit(Path(__file__).parents[1]),
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        "machine": machine(),
+        "load": round(os.getloadavg()[0], 2),
+        "wall_s": round(time.time() - psutil.Process().create_time(), 1),
+        "python": platform.python_version(),
+    }
+
+
+def commit(checkout: Path) -> str:
+    """Returns a checkout's commit, "-dirty" if code or settings differ from it; "unknown" where there is no git."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "*.py", "*.yaml")
+        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def machine() -> str:

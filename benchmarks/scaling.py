@@ -347,7 +347,7 @@ def main() -> None:
     command += f" --tick {options.tick:g}" if options.tick != 1.0 else ""
     rows = calls(min(options.seconds, 3.0)) if options.what == "calls" else _runs(options)
     for row in rows:
-        publish(options.json, [row], command=command, load=os.getloadavg()[0])
+        publish(options.json, [row], command=command)
 
 
 def _runs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

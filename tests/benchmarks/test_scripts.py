@@ -1,14 +1,11 @@
-"""No benchmark prints or keeps a figure that cannot be, or one of a run that was not there any more."""
+"""No benchmark prints or keeps a figure of what was dead, or of what did too little."""
 
 import contextlib
 import dataclasses
-import importlib
-import json
 import math
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,15 +15,6 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if "def main()" in path.read_text())
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a script as it imports its neighbours; nothing of it stays."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module
-    for path in FOLDER.glob("*.py"):
-        sys.modules.pop(path.stem, None)
 
 
 def dead(row: Any) -> Any:
@@ -156,67 +144,6 @@ def _make_folder(loaded: Any, **options: Any) -> None:
     (Path(loaded.experiment.run.directory) / "experiment" / "run").mkdir(parents=True)
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        {},
-        {"what": "no figure"},
-        {"what": "x", "busy_share": 1.01},
-        {"what": "x", "busy_share": -0.01},
-        {"what": "x", "share": 10.9},
-        {"what": "x", "share_of_ideal": 1.2},
-        {"what": "x", "roofline": 1.5},
-        {"what": "x", "moves_per_s": 0.0},
-        {"what": "x", "moves_per_s": -3.0},
-        {"what": "x", "per_s": math.inf},
-        {"what": "x", "value": 0},
-        {"what": "x", "mean": math.nan},
-        {"what": "x", "seconds": -1.0},
-        {"what": "x", "first_step_of_all_s": -0.1},
-        {"what": "x", "longest_answer_ms": -0.1},
-        {"what": "x", "samples": 0},
-        {"what": "x", "episodes": 0},
-        {"what": "x", "turns": (3.0, 0.0)},
-        {"what": "x", "samples_per_insert_alone": [0.0, 1.0, 2.0]},
-        {"what": "x", "cores_used": {"driver": -0.2}},
-        {"what": "x", "cores_used": {"driver": 1.5, "ShardHost": 1.0}, "cores": 2},
-        {"what": "x", "pss_mib": {"driver": -1.0}},
-        {"what": "x", "curve": [[0, math.nan]]},
-        {"what": "x", "measured": 0.0},
-    ],
-    ids=str,
-)
-def test_a_figure_that_cannot_be_is_refused_with_all_rows_beside_it(
-    row: dict[str, Any], load: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows, kept = load("rows"), tmp_path / "rows.jsonl"
-    with pytest.raises(rows.Implausible) as refused:
-        rows.publish(kept, [{"what": "well", "per_s": 1.0}, row])
-    assert isinstance(refused.value.code, str)
-    assert "\n" not in refused.value.code
-    assert capsys.readouterr().out == ""
-    assert not kept.exists()
-
-
-def test_figures_that_can_be_are_printed_and_kept(
-    load: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kept = tmp_path / "rows.jsonl"
-    row = {"what": "x", "share": 1.0, "updates_per_s": None, "median_s": 0.0, "mib_per_hour": {"driver": -0.1}}
-    load("rows").publish(kept, [row], command="python x.py")
-    assert json.loads(capsys.readouterr().out) == row
-    found = json.loads(kept.read_text())
-    assert row.items() <= found.items()
-    assert {"command", "machine", "python"} <= found.keys()
-
-
-@pytest.mark.parametrize("path", sorted((FOLDER / "results").rglob("*.jsonl")), ids=lambda path: path.stem)
-def test_all_that_has_been_kept_can_be(path: Path, load: Callable[[str], ModuleType]) -> None:
-    rows = load("rows")
-    for line in path.read_text().splitlines():
-        rows.check(json.loads(line))
-
-
 @pytest.mark.parametrize("text", ["0", "-3", "nan", "inf", "many"])
 def test_there_is_nothing_to_measure_in_no_time(
     text: str, load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -248,63 +175,3 @@ def test_settings_that_end_a_run_before_it_is_measured_are_refused_before_it_sta
     with pytest.raises(SystemExit) as ended:
         module.main()
     assert words in str(ended.value.code)
-
-
-@contextlib.contextmanager
-def running(live_run: ModuleType, folder: Path, program: str) -> Iterator[Any]:
-    """Yields a run that is led by a program, with one row of metrics."""
-    folder.mkdir()
-    (folder / "metrics.jsonl").write_text(json.dumps({"time_s": 1.0, "env_steps": 5, "learner_step": 5}) + "\n")
-    output = folder / "output.txt"
-    output.write_text("starts\nended at step 5\n")
-    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
-    try:
-        yield live_run.LiveRun(process, folder, output, log_every_s=0.0)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-WAITS = "input()"
-
-
-def test_a_run_that_has_ended_is_not_measured(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
-    live_run = load("live_run")
-    with running(live_run, tmp_path / "run", "raise SystemExit(3)") as run:
-        run.process.wait()
-        with pytest.raises(
-            live_run.Implausible, match=r"ended with status 3 before it could .* said last: ended at step 5"
-        ):
-            run.wait(lambda row: False)
-        with pytest.raises(live_run.Implausible, match="ended with status 3"):
-            run.measure(0.01, lambda row: True)
-
-
-def test_a_run_that_stands_still_is_not_measured(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
-    live_run = load("live_run")
-    with (
-        running(live_run, tmp_path / "run", WAITS) as run,
-        pytest.raises(live_run.Implausible, match="decisions and updates did not both go on"),
-    ):
-        run.measure(0.01, lambda row: True)
-
-
-def test_a_run_that_goes_on_is_measured(
-    load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    live_run = load("live_run")
-    clock = [time.monotonic()]
-    with running(live_run, tmp_path / "run", WAITS) as run:
-
-        def sleep(seconds: float) -> None:
-            clock[0] += seconds
-            row = {"time_s": clock[0], "env_steps": round(100 * clock[0]), "learner_step": round(10 * clock[0])}
-            with (run.folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(row) + "\n")
-
-        monkeypatch.setattr(live_run, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
-        sleep(0.0)
-        window = run.measure(20.0, lambda row: True)
-    assert window.wall_s == pytest.approx(20.0)
-    assert window.per_s("env_steps") == pytest.approx(100.0, rel=0.01)
-    assert window.per_s("learner_step") == pytest.approx(10.0, rel=0.01)
