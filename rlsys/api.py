@@ -418,6 +418,8 @@ class Algorithm:
       check: raises ConfigError where the section cannot work with (config, env spec, number of environments in all
         rollout workers, number of learner ranks); called before any worker starts.
       values: what its values are of, from the section.
+      example_env: fields of the env section (`rlsys.config.EnvConfig`): an environment on which it can be tried
+        within seconds, with `debug`.
       debug: overrides of the section that shrink it to seconds (`debug=true`).
       is_reactive: each row of `Policy.act` depends on that row alone, and not on which environment it is, so that
         inference workers may decide for the environments of many rollout workers at once.
@@ -436,6 +438,7 @@ class Algorithm:
     table: Callable[[Any, EnvSpec], TableSpec]
     check: Callable[[Any, EnvSpec, int, int], None]
     values: Callable[[Any], ValueSpec]
+    example_env: Mapping[str, Any]
     debug: Mapping[str, Any] = field(default_factory=dict)
     is_reactive: bool = False
     make_world: Callable[[WorldContext], World] | None = None

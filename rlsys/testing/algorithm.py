@@ -226,6 +226,7 @@ CHECKING = Algorithm(
     table=_table,
     check=_check,
     values=undiscounted,
+    example_env={"id": "rlsys/Counting-v0"},
 )
 """The record; it is handed to the runtime directly, since it is no folder of rlsys/algorithms."""
 

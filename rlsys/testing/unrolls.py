@@ -135,6 +135,7 @@ CHECKING_UNROLLS = Algorithm(
     table=_table,
     check=_check,
     values=undiscounted,
+    example_env={"id": "rlsys/Counting-v0"},
     is_reactive=True,
 )
 """The record; it is handed to the runtime directly, like `rlsys.testing.algorithm.CHECKING`."""

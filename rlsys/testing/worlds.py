@@ -236,6 +236,7 @@ DOTS = Algorithm(
     table=_table,
     check=_check,
     values=undiscounted,
+    example_env={"id": "rlsys/Dot-v0"},
     make_world=make_dot_world,
 )
 """The record; it is handed to the runtime directly, since it is no folder of rlsys/algorithms."""

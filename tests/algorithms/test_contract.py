@@ -2,27 +2,13 @@
 
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
 from rlsys import registry
-from rlsys.api import Algorithm
 from rlsys.config import EnvConfig
-from rlsys.envs.make import spec
-from rlsys.errors import ConfigError
 from rlsys.fields import described_fields
 from rlsys.testing.contract import check_algorithm
-
-
-def environment_for(algorithm: Algorithm, section: Any) -> EnvConfig:
-    """Returns vectors, or pictures where the algorithm refuses these."""
-    vectors, pictures = EnvConfig(id="CartPole-v1"), EnvConfig(id="catch", stack_states=4, clip_rewards=True)
-    try:
-        algorithm.check(section, spec(vectors), 1, 1)
-    except ConfigError:
-        return pictures
-    return vectors
 
 
 @pytest.mark.parametrize("name", registry.names())
@@ -30,7 +16,7 @@ def test_an_algorithm_keeps_its_contract(name: str) -> None:
     algorithm = registry.get(name)
     assert algorithm.name == name
     section = algorithm.config_type(**algorithm.debug)
-    check_algorithm(algorithm, section, environment_for(algorithm, section))
+    check_algorithm(algorithm, section, EnvConfig(**algorithm.example_env))
 
 
 @pytest.mark.parametrize("name", registry.names())

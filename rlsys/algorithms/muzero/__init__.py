@@ -29,6 +29,7 @@ ALGORITHM = Algorithm(
     table=table,
     check=check,
     values=values,
+    example_env={"id": "CartPole-v1"},
     debug={
         "num_simulations": 4,
         "fixed_temperatures": [],

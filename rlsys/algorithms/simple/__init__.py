@@ -41,6 +41,7 @@ ALGORITHM = Algorithm(
     table=table,
     check=check,
     values=values,
+    example_env={"id": "catch", "stack_states": 4, "clip_rewards": True},
     debug={
         "epochs": 1,
         "num_real_env_frames": 128,
