@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if "def main()" in path.read_text())
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if "def main()" in path.read_text() and path.stem != "pages")
+"""All that measure; pages.py only writes what has been."""
 
 
 def dead(row: Any) -> Any:
@@ -53,6 +54,10 @@ DEAD: dict[str, tuple[list[str], Fakes]] = {
     "baselines": (["--tasks", "pong", "--turns", "1"], _baselines),
     "chaos": ([], _chaos),
     "checkpoints": (["--run", "muzero-breakout"], lambda module, folder: {"measure_run": _zero("updates_per_s")}),
+    "compare": (
+        [str(FOLDER.parent), "replay", "--turns", "1"],
+        lambda module, folder: {"measure": lambda *arguments: {("replay", "value"): 0.0}},
+    ),
     "copy_task": ([], lambda module, folder: {"run": lambda *arguments: dead(module.Row)}),
     "leaks": (["ppo", "--minutes", "10"], lambda module, folder: {"launch": lambda *arguments, **options: None}),
     "learning": (["nothing", "RUN"], lambda module, folder: {}),

@@ -1,0 +1,363 @@
+"""What the tables of README.md and pages/ show: which rows, by what they are told apart, and which of their figures."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+Field = str | Callable[[Row], object]
+"""A name in a row, dots leading inward, or what makes a cell of it."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of results as a table.
+
+    Attributes:
+      files: of results, as a pattern; of curves (.json) each result of the final evaluation of each run is a row.
+      command: what the commands of its rows have in them.
+      names: title -> what tells rows apart. Rows alike in all of it are an older and a newer one, if of one machine.
+      figures: title -> figure.
+      where: which rows, of those of the command.
+      seeds: rows alike are seeds: their cells are joined.
+      repeats: whether the commands stand beneath it.
+    """
+
+    files: str
+    command: str
+    names: Mapping[str, Field]
+    figures: Mapping[str, Field]
+    where: Callable[[Row], bool] = lambda row: True
+    seeds: bool = False
+    repeats: bool = True
+
+
+def part(name: str, pattern: str) -> Field:
+    """Returns a field that is the first group of a pattern in a word of the row, or all of the word without it."""
+    return lambda row: found[1] if (found := re.search(pattern, row[name])) else row[name]
+
+
+def result(row: Row) -> str:
+    """Returns a mean return with its interval and over how many games; of a run without evaluation its last ones."""
+    if "mean" not in row:
+        return f"{row['curves']['episodes/return'][-1][2]:.1f} while training"
+    low, high = row["interval"]
+    digits = 1 if max(abs(low), abs(high)) >= 2.0 else 2
+    return f"{row['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f}) over {row['episodes']:,}"
+
+
+def minutes(row: Row) -> str:
+    """Returns how long a run took."""
+    return f"{row['wall_minutes']:.1f}"
+
+
+_LEARNED = {
+    "muzero-cartpole": "MuZero, CartPole",
+    "muzero-lunarlander": "MuZero, LunarLander",
+    "muzero-breakout": "MuZero, RAM Breakout",
+    "muzero-breakout-precision": "MuZero, RAM Breakout, fp32 and bf16",
+    "impala-cartpole": "IMPALA, CartPole",
+    "impala-pong": "IMPALA, Pong by pixels",
+    "impala-pong-deep-queue": "the same with a queue of 32 unrolls",
+    "r2ac-procgen-chaser": "R2AC, ProcGen chaser, RTRL",
+    "ppo-cartpole": "PPO, CartPole",
+    "ppo-breakout": "PPO, Breakout by pixels",
+    "ppo-pong": "PPO, Pong by pixels, 40 × 52 in grey",
+    "simple-catch": "SimPLe, Catch",
+    "simple-catch-without-sampling": "SimPLe, Catch, without scheduled sampling",
+}
+"""File of curves -> what it shows."""
+_LEARNING: dict[str, Field] = {
+    "what": lambda row: _LEARNED.get(row["file"]),
+    "played": lambda row: row.get("label", "–"),
+}
+_FIRST = ("muzero-cartpole", "muzero-lunarlander", "muzero-breakout", "impala-cartpole", "impala-pong")
+_HEADED = (*_FIRST, "r2ac-procgen-chaser", "ppo-cartpole", "ppo-breakout", "simple-catch")
+
+
+def _unroll(length: int) -> Field:
+    return lambda row: f"{row['final_return']:.2f}" if row["unroll_length"] == length else ""
+
+
+def _slope(kind: str) -> Field:
+    return f"mib_per_hour.{kind}"
+
+
+TABLES: dict[str, Table] = {
+    "search": Table(
+        "speed.jsonl",
+        "benchmarks/search.py",
+        {"rule": "what", "roots": "num_roots", "actions": "num_actions", "precision": "precision"},
+        {
+            "simulations/s": "value",
+            "to reach": "target",
+            "network alone": "network",
+            "share": "share",
+            "peers": "peers",
+        },
+    ),
+    "rollouts": Table(
+        "speed.jsonl",
+        "benchmarks/rollouts.py",
+        {"64 environments": part("what", "rollouts, (.*), 64")},
+        {
+            "decisions/s": "value",
+            "to reach": "target",
+            "environments": "environments_share",
+            "deciding": "decisions_share",
+            "segments": "segments_share",
+        },
+    ),
+    "environments": Table(
+        "speed.jsonl",
+        "benchmarks/environments.py",
+        {"environment": "what", "at once": "environments", "beside": "bare"},
+        {"steps/s": "steps_per_s", "bare steps/s": "bare_steps_per_s", "of the bare": "ratio"},
+    ),
+    "learner": Table(
+        "speed.jsonl",
+        "benchmarks/learner.py",
+        {"update": part("what", "learner, (.*)")},
+        {"updates/s": "value", "to reach": "target", "products alone": "bound", "share": "share", "peer": "peer"},
+    ),
+    "impala": Table(
+        "speed.jsonl",
+        "benchmarks/impala.py",
+        {"what": "what", "device": "device"},
+        {"rows or decisions/s": "per_s", "ms a call": "call_ms"},
+    ),
+    "rtrl": Table(
+        "speed.jsonl",
+        "benchmarks/rtrl.py",
+        {"what": "what", "sizes": "setting"},
+        {"ours, ms": "ours_ms", "other, ms": "other_ms", "ratio": "ratio", "to reach": "target"},
+    ),
+    "simple": Table(
+        "speed.jsonl",
+        "benchmarks/simple.py",
+        {"what": "what", "how": "how", "device": "device"},
+        {"per second": "per_s", "of a matrix product's rate": "roofline"},
+    ),
+    "replay": Table(
+        "speed.jsonl",
+        "benchmarks/replay.py",
+        {"what": "what", "unit": "unit"},
+        {"per CPU-second": "value", "to reach": "target", "peer": "peer", "its": "peer_value"},
+    ),
+    "shards": Table(
+        "cluster.jsonl",
+        "transport.py shards",
+        {"what": "what"},
+        {
+            "rows inserted/s": "rows_inserted_per_s",
+            "windows sampled/s": "windows_sampled_per_s",
+            "cores, shards": "cores_used.ShardHost",
+            "cores, inserting": "cores_used.Inserting",
+            "cores, sampling": "cores_used.reader",
+        },
+    ),
+    "whole_system": Table(
+        "speed.jsonl",
+        "benchmarks/whole_system.py",
+        {"run": part("what", "whole system, (.*)")},
+        {
+            "moves/s": "moves_per_s",
+            "updates/s": "updates_per_s",
+            "of all cores": "busy_share",
+            "cores, learner": "cores_used.LearnerHost",
+            "rollouts": "cores_used.RolloutHost",
+            "shards": "cores_used.ShardHost",
+            "Ray": "cores_used.Ray itself",
+            "learner idle": "learner_idle_share",
+            "samples per insert": "samples_per_insert",
+        },
+    ),
+    "baselines": Table(
+        "speed.jsonl",
+        "benchmarks/baselines.py",
+        {"task": "task", "system": "system", "workers": "workers", "environments each": "environments"},
+        {
+            "decisions/s": "decisions_per_s",
+            "ours / this": "decisions_ratio",
+            "rows/s": "rows_per_s",
+            "ours / this, rows": "rows_ratio",
+        },
+    ),
+    "workers": Table(
+        "cluster.jsonl",
+        "scaling.py workers",
+        {"workers": "workers", "algorithm": part("what", ", ([a-z]+)$")},
+        {
+            "decisions/s": "env_steps_per_s",
+            "of 100/s each": "share_of_ideal",
+            "of N times one": "share_of_linear",
+            "s until all act": "first_step_of_all_s",
+            "MiB a worker": "pss_mib.RolloutHost",
+            "cores, workers": "cores_used.RolloutHost",
+            "load": "load",
+        },
+    ),
+    "calls": Table(
+        "cluster.jsonl",
+        "scaling.py calls",
+        {"call": part("what", "(.*), \\d"), "clients": part("what", "(\\d+) clients")},
+        {"calls/s": "calls_per_s", "server's CPU, µs": "server_cpu_us", "client's CPU, µs": "client_cpu_us"},
+    ),
+    "supervisor": Table(
+        "cluster.jsonl",
+        "scaling.py supervisor",
+        {"workers": "workers", "period, s": "tick_s"},
+        {"reports/s": "ticks_per_s", "in time": "share_of_ticks", "CPU each, µs": "cpu_us_per_tick", "cores": "cores"},
+    ),
+    "weights": Table("cluster.jsonl", "transport.py weights", {"what": "what"}, {"ms": "ms", "at most, ms": "ms_max"}),
+    "predictions": Table(
+        "cluster.jsonl",
+        "benchmarks/prediction.py",
+        {"case": part("what", "prediction, (.*):"), "what binds": "binding"},
+        {"predicted": "predicted", "measured": "measured", "ratio": "ratio", "load": "load"},
+        where=lambda row: row["what"].endswith("decisions per second"),
+        repeats=False,
+    ),
+    "checkpoints": Table(
+        "cluster.jsonl",
+        "checkpoints.py --gigabytes",
+        {"what": "what"},
+        {
+            "longest answer, ms": "longest_answer_ms",
+            "longest turn, ms": "longest_turn_ms",
+            "s": "seconds",
+            "MB written": "written_megabytes",
+        },
+    ),
+    "checkpoints_of_a_run": Table(
+        "cluster.jsonl",
+        "checkpoints.py --run",
+        {"what": "what"},
+        {
+            "updates/s": "updates_per_s",
+            "of the learner's time": lambda row: f"{100 * row['learner_share']:.2f} %",
+            "of the shard's": lambda row: f"{100 * row['shard_share']:.2f} %",
+        },
+    ),
+    "leaks": Table(
+        "cluster.jsonl",
+        "benchmarks/leaks.py",
+        {"two hours of": part("what", "memory of (.*) over.*"), "family": part("what", "([a-z]+)$")},
+        {
+            "rollout": _slope("RolloutHost"),
+            "learner": _slope("LearnerHost"),
+            "queue": _slope("QueueHost"),
+            "shard": _slope("ShardHost"),
+            "parameter server": _slope("ParameterServer"),
+            "driver": _slope("driver"),
+            "raylet": _slope("raylet"),
+            "object store": _slope("object store"),
+        },
+    ),
+    "rescale": Table(
+        "cluster.jsonl",
+        "benchmarks/rescale.py",
+        {"what": "what"},
+        {
+            "samples per insert, least, median, most": lambda row: _words(row["samples_per_insert_scaled"]),
+            "left alone": lambda row: _words(row["samples_per_insert_alone"]),
+            "evaluations": lambda row: _words(row["evaluations_scaled"].values()),
+            "left alone ": lambda row: _words(row["evaluations_alone"].values()),
+        },
+    ),
+    "machines": Table(
+        "cluster.jsonl",
+        "bring_up_local.py",
+        {"what": "what"},
+        {
+            "ray up, s": "ray_up_s",
+            "launch to first checkpoint, s": "launch_to_first_checkpoint_s",
+            "ray down, s": "ray_down_until_workers_ended_s",
+            "load": "load",
+        },
+        where=lambda row: "ray_up_s" in row,
+    ),
+    "cut": Table(
+        "cluster.jsonl",
+        "bring_up_local.py",
+        {"what": "what", "machines given up": "nodes_declared_dead"},
+        {
+            "s until all is as before": "recovered_after_s",
+            "decisions/s before": "env_steps_per_s_before",
+            "meanwhile": "env_steps_per_s_during",
+            "workers restarted": "workers_restarted",
+            "load": "load",
+        },
+        where=lambda row: "cut_s" in row,
+    ),
+    "chaos": Table(
+        "cluster.jsonl",
+        "benchmarks/chaos.py",
+        {"fault": "fault"},
+        {
+            "times": "times",
+            "not recovered": "not_recovered",
+            "back after, median s": "median_s",
+            "at most": "max_s",
+            "decisions lost": "env_steps_lost",
+            "updates lost": "learner_steps_lost",
+            "rows lost": lambda row: max(0, row["rows_lost"]),
+        },
+    ),
+    "learning": Table(
+        "learning/*.json",
+        "rlsys launch",
+        _LEARNING,
+        {
+            "return over games": result,
+            "decisions": "env_steps",
+            "minutes": minutes,
+            "data": lambda row: f"[{row['file']}](../results/learning/{row['file']}.json)",
+        },
+        where=lambda row: row["file"] in _LEARNED,
+        seeds=True,
+        repeats=False,
+    ),
+    "learning_headlines": Table(
+        "learning/*.json",
+        "rlsys launch",
+        _LEARNING,
+        {"return over games, each seed": result, "decisions": "env_steps", "minutes": minutes},
+        where=lambda row: row["file"] in _HEADED,
+        seeds=True,
+        repeats=False,
+    ),
+    "random_play": Table(
+        "learning/random-play.jsonl",
+        "benchmarks/random_play.py",
+        {"random play": part("what", "random play, (.*)"), "settings": part("command", "--episodes \\d+ ?(.*)")},
+        {"return over games": result},
+        repeats=False,
+    ),
+    "tmaze": Table(
+        "learning/r2ac-tmaze.json",
+        "r2ac-tmaze",
+        {"corridor": "delay", "gradient": "gradient"},
+        {f"unrolls of {length}": _unroll(length) for length in (5, 10, 50)},
+        seeds=True,
+        repeats=False,
+    ),
+    "copy_task": Table(
+        "learning/copy-task.jsonl",
+        "benchmarks/copy_task.py",
+        {"method": "method", "span": "span"},
+        {
+            "held-out bits": lambda row: f"{100 * row['bits']:.1f} %",
+            "whole sequences": lambda row: f"{100 * row['sequences']:.1f} %",
+            "batches": "batches",
+            "CPU seconds": lambda row: f"{row['cpu_s']:.1f}",
+        },
+        seeds=True,
+        repeats=False,
+    ),
+}
+
+
+def _words(numbers: Any) -> str:
+    return " ".join(f"{number:g}" for number in numbers)
