@@ -20,7 +20,7 @@ import torch
 from rows import json_option, publish
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.inference import Inference, make_inference
+from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
 from rlsys.algorithms.muzero.networks import make_network
 from rlsys.planning import puct
 from rlsys.planning.mcts import Workspace, gumbel_search, puct_search

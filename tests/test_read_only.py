@@ -14,7 +14,8 @@ from rlsys import compiled_cache, places
 from rlsys.runtime import doctor
 
 PACKAGE = Path(compiled_cache.__file__).parent
-KERNELS = "import rlsys.planning.gumbel, rlsys.replay.table, rlsys.nets.inference, rlsys.algorithms.muzero.fused_unroll"
+_FUSED = "rlsys.algorithms.muzero.fused"
+KERNELS = f"import rlsys.planning.gumbel, rlsys.replay.table, {_FUSED}.kernels, {_FUSED}.unroll"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

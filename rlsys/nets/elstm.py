@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from rlsys.nets.exact import ExactCore, ExactLayer, Record
+from rlsys.nets.rtrl_core import ExactCore, ExactLayer, Record
 from rlsys.ops.rtrl import Derivatives, Sensitivities, advance_rows, derivatives, history_gradients
 
 _INITIAL_STD = 0.1

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from rlsys.nets.exact import ExactCore, ExactLayer, Record
+from rlsys.nets.rtrl_core import ExactCore, ExactLayer, Record
 from rlsys.ops.rtu import (
     Rotation,
     TraceDerivatives,

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlsys.errors import ConfigError
-from rlsys.nets.exact import ExactCore, Record
 from rlsys.nets.recurrent import RecurrentCore
+from rlsys.nets.rtrl_core import ExactCore, Record
 from rlsys.ops.sensitivities import SensitivityTable
 from rlsys.testing.copy_task import NUM_TOKENS, CopyExamples
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rlsys.nets.elstm import ELSTMCore
-from rlsys.nets.exact import ExactCore
+from rlsys.nets.rtrl_core import ExactCore
 from rlsys.nets.rtu import RTUCore
 from rlsys.ops.rtrl import Sensitivities, advance, advance_step, derivatives
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rlsys.algorithms.impala.requirements import sensitivity_name
 from rlsys.api import Saved
-from rlsys.nets.exact import ExactCore, ExactLayer, Record
+from rlsys.nets.rtrl_core import ExactCore, ExactLayer, Record
 from rlsys.ops.sensitivities import SensitivityTable
 from rlsys.types import Array, Batch, State
 

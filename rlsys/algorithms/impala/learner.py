@@ -28,10 +28,10 @@ from rlsys.algorithms.impala.requirements import (
 )
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import ConfigError, WorkerError
-from rlsys.nets.exact import ExactCore
 from rlsys.nets.flat import FlatParameters
 from rlsys.nets.precision import autocast
 from rlsys.nets.recurrent import Unrolled
+from rlsys.nets.rtrl_core import ExactCore
 from rlsys.nets.transfer import to_device
 from rlsys.ops.policy_gradient import baseline_loss, log_probability, negative_entropy, policy_gradient_loss
 from rlsys.ops.unroll import continues, row_masks

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.requirements import state_sizes, stem_features, stem_of
 from rlsys.nets.elstm import ELSTMCore
-from rlsys.nets.exact import ExactCore
 from rlsys.nets.lstm import LSTMCore
 from rlsys.nets.recurrent import RecurrentCore, Unrolled
+from rlsys.nets.rtrl_core import ExactCore
 from rlsys.nets.rtu import RTUCore
 from rlsys.nets.scaling import ObservationInput
 from rlsys.nets.stems import DeepStem, DenseStem, NatureStem, NoStem

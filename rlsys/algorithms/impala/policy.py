@@ -23,7 +23,7 @@ from rlsys.algorithms.impala.requirements import (
 )
 from rlsys.api import Decision, PolicyContext
 from rlsys.nets.acting import NetworkPolicy
-from rlsys.nets.exact import ExactCore
+from rlsys.nets.rtrl_core import ExactCore
 from rlsys.types import Array, State
 
 

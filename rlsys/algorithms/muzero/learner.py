@@ -5,7 +5,7 @@ Shape legend: B windows of this rank, K unroll steps.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.fused_unroll import FusedUnroll
-from rlsys.algorithms.muzero.networks import FCNetwork, Network, Unroll, make_network
+from rlsys.algorithms.muzero.fused.dispatch import make_unroll
+from rlsys.algorithms.muzero.networks import make_network
 from rlsys.algorithms.muzero.optimizers import make_optimizer
 from rlsys.algorithms.muzero.ranks import maximum
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
@@ -23,7 +23,6 @@ from rlsys.algorithms.muzero.targets import Targets, make_targets, window_length
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import WorkerError
 from rlsys.nets.flat import FlatParameters, copied_arrays
-from rlsys.nets.precision import autocast, multiplies_bfloat16
 from rlsys.nets.transfer import to_device
 from rlsys.ops.losses import cross_entropy
 from rlsys.types import Array, Batch
@@ -53,7 +52,7 @@ class MuZeroLearner(Learner):
             torch.manual_seed(context.seed)
             self._network = make_network(self._config, context.env).to(self._device).train()
         self._flat = FlatParameters(self._network)
-        self._unroll = _make_unroll(self._network, self._device, self._config.learning_precision)
+        self._unroll = make_unroll(self._network, self._device, self._config.learning_precision)
         self._optimizer = make_optimizer(self._config, self._flat.vector)
         self._value, self._reward = value_code(self._config), reward_code(self._config)
         self._batch_size = self._config.batch_size // context.num_ranks
@@ -193,16 +192,3 @@ class MuZeroLearner(Learner):
             f"{value} at learner step {self._step}; losses and gradients must be finite. The weights were left as they "
             "were: go back to the last checkpoint with a lower muzero.lr_init, or set muzero.clip_grad."
         )
-
-
-def _make_unroll(network: Network, device: torch.device, precision: str) -> Callable[[Tensor, Tensor], Unroll]:
-    """Returns the fastest way to unroll a network with products of that precision; outputs are float32."""
-    rounds = precision == "bf16" and multiplies_bfloat16(device)
-    if isinstance(network, FCNetwork) and device.type == "cpu":
-        return FusedUnroll(network, torch.bfloat16 if rounds else torch.float32)
-
-    def unroll(observation: Tensor, action_BK: Tensor) -> Unroll:
-        with autocast(precision, device):
-            return Unroll(*(output.float() for output in network.unroll(observation, action_BK)))
-
-    return unroll

@@ -12,7 +12,7 @@ import torch
 from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.choice import Choice, tree_arrays
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.inference import Inference, make_inference
+from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
 from rlsys.algorithms.muzero.networks import make_network
 from rlsys.api import Decision, Policy, PolicyContext, Saved
 from rlsys.errors import ConfigError

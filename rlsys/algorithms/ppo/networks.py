@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.requirements import network_of
 from rlsys.nets.pixels import FlattenPixels
-from rlsys.nets.same import SameConv
+from rlsys.nets.same_padding import SameConv
 from rlsys.nets.scaling import ObservationInput
 from rlsys.nets.stems import NatureStem
 from rlsys.types import EnvSpec

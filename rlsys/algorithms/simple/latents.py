@@ -16,7 +16,7 @@ from torch.nn import functional
 from rlsys.algorithms.simple import warmups
 from rlsys.algorithms.simple.config import WorldModelConfig
 from rlsys.algorithms.simple.layers import Inject, LSTMCell, MeanAttention, Timing
-from rlsys.nets.same import SameConv
+from rlsys.nets.same_padding import SameConv
 
 _SYMBOL_BITS = 8
 _SYMBOLS = 2**_SYMBOL_BITS

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from rlsys.algorithms.muzero.fused.inference import FusedFC
+from rlsys.algorithms.muzero.fused.perceptrons import FullyConnected
 from rlsys.errors import WorkerError
-from rlsys.nets.inference import FullyConnected, FusedFC
 
 NUM_OBSERVATION, NUM_FEATURES, NUM_HIDDEN = 20, 50, 96
 

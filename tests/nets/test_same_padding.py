@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rlsys.nets.same import SameConv, padding
+from rlsys.nets.same_padding import SameConv, padding
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,26 @@
-"""The networks as search sees them: raw values and rewards, no gradients.
+"""Which implementation computes a network's functions: the fused one where there is one, else torch's own.
 
-Shape legend: B batch, A actions, S state.
+Shape legend: B batch, K unroll steps.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.networks import FCNetwork, Network
+from rlsys.algorithms.muzero.fused.inference import FusedFC
+from rlsys.algorithms.muzero.fused.perceptrons import FullyConnected
+from rlsys.algorithms.muzero.fused.unroll import FusedUnroll
+from rlsys.algorithms.muzero.networks import FCNetwork, Network, Unroll
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
-from rlsys.nets.inference import FullyConnected, FusedFC
-from rlsys.nets.precision import multiplies_bfloat16
+from rlsys.nets.precision import autocast, multiplies_bfloat16
 from rlsys.planning.model import RecurrentOutput, RootOutput
 
 
 class Inference(Protocol):
-    """The model's two calls."""
+    """The networks as search sees them: raw values and rewards, no gradients."""
 
     def initial(self, observation: Tensor) -> RootOutput:
         """Returns value, prior logits and state of raw observations."""
@@ -31,8 +34,30 @@ def make_inference(network: Network, config: MuZeroConfig) -> Inference:
     return _FCInference(network, config) if isinstance(network, FCNetwork) else _NetworkInference(network, config)
 
 
+def make_unroll(network: Network, device: torch.device, precision: str) -> Callable[[Tensor, Tensor], Unroll]:
+    """Returns the fastest way to unroll a network with gradients.
+
+    Args:
+      network: on the device; its weights are read at each call.
+      device: that computes.
+      precision: "fp32", or "bf16" for products of that where the device has them; outputs are float32.
+
+    Returns:
+      A function of observations `[B, ...]` and actions `[B, K]`.
+    """
+    if isinstance(network, FCNetwork) and device.type == "cpu":
+        rounds = precision == "bf16" and multiplies_bfloat16(device)
+        return FusedUnroll(network, torch.bfloat16 if rounds else torch.float32)
+
+    def unroll(observation: Tensor, action_BK: Tensor) -> Unroll:
+        with autocast(precision, device):
+            return Unroll(*(output.float() for output in network.unroll(observation, action_BK)))
+
+    return unroll
+
+
 class _FCInference:
-    """FCNetwork, packed for small batches on a CPU (`rlsys.nets.inference`)."""
+    """FCNetwork, packed for small batches on a CPU (`FusedFC`)."""
 
     def __init__(self, network: FCNetwork, config: MuZeroConfig) -> None:
         self._rescale = network.rescale

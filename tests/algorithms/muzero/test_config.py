@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 import pytest
-from muzero_fakes import ENV, IMAGES
 
+from algorithms.muzero.fake_replay import ENV, IMAGES
 from rlsys import config as experiments
 from rlsys import registry
 from rlsys.algorithms.muzero.config import MuZeroConfig

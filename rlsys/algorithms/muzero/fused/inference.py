@@ -1,0 +1,160 @@
+"""Fast inference of small fully connected world models, for search: layers that share an input are one matrix product.
+
+The networks are MuZero's for vector observations (Schrittwieser et al. 2020, https://arxiv.org/abs/1911.08265), each of
+the five functions a perceptron with one hidden layer. Next state and reward read the same input, and so do value and
+policy: one recurrent inference is two wide products with two narrow ones behind each. On a CPU the products are BLAS
+calls into buffers that are kept, and what lies between them is compiled: one pass over memory where torch needs many.
+
+Shape legend: B batch, O observation features, D state features, A actions, U hidden units, V atoms of a support, P
+outputs, padded with zeros to full vector registers.
+"""
+
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlsys.algorithms.muzero.fused.kernels import TRANSFORM_EPSILON, add_bias, decode, scale_state
+from rlsys.algorithms.muzero.fused.pairs import BFloat16Pair, Buffer, EagerPair, Float32Pair, Pair
+from rlsys.algorithms.muzero.fused.perceptrons import FullyConnected, Support, detached
+from rlsys.nets.scaling import min_max_scale
+from rlsys.ops.support import support_mean
+from rlsys.ops.value_transform import signed_parabolic
+
+Precision = Literal["float32", "bfloat16"]
+Recurrent = tuple[Tensor, Tensor, Tensor, Tensor]
+"""value `[B]`, reward `[B]`, prior_logits `[B, A]`, embedding `[B, D]`."""
+
+
+class FusedFC:
+    """Inference with a snapshot of fully connected networks.
+
+    It does not follow later changes of the layers: build a new one after each, which takes about a millisecond. Not to
+    be shared between threads, as intermediate results live in its buffers.
+    """
+
+    def __init__(
+        self, networks: FullyConnected, *, precision: Precision = "float32", compiled: bool | None = None
+    ) -> None:
+        """Packs the weights.
+
+        Args:
+          networks: layers, copied; all of them on one device.
+          precision: of the products; "bfloat16" pays from about 100 rows on a CPU that multiplies it natively.
+          compiled: use compiled passes and kept buffers, which needs a CPU; None for wherever that is possible.
+        """
+        if compiled is None:
+            compiled = networks.policy[0].weight.is_cpu
+        self._network: _Network = _Compiled(networks, precision) if compiled else _Eager(networks, precision)
+
+    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns value `[B]`, prior_logits `[B, A]` and embedding `[B, D]` of float32 observations, new each time."""
+        return self._network.initial(observation_BO)
+
+    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
+        """Returns value `[B]`, reward `[B]`, prior_logits `[B, A]` and next embedding `[B, D]`, all in float32.
+
+        Compiled, it returns the same tensors each time: the next call with as many rows overwrites them.
+
+        Args:
+          embedding_BD: contiguous float32, from `initial` or from here.
+          action_B: int64.
+        """
+        return self._network.recurrent(embedding_BD, action_B)
+
+
+class _Network(Protocol):
+    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent: ...
+
+
+class _Eager:
+    """On any device, with torch's own functions."""
+
+    def __init__(self, networks: FullyConnected, precision: Precision) -> None:
+        dtype = getattr(torch, precision)
+        self._networks = networks
+        self._representation = [detached(layer) for layer in networks.representation]
+        self._dynamics = EagerPair(networks.dynamics, networks.reward, networks.num_actions, dtype)
+        self._prediction = EagerPair(networks.value, networks.policy, 0, dtype)
+
+    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        input_layer, output_layer = self._representation
+        hidden_BU = functional.relu(functional.linear(observation_BO, *input_layer))
+        embedding_BD = min_max_scale(functional.relu(functional.linear(hidden_BU, *output_layer)))
+        value_BV, prior_logits_BA = self._prediction(embedding_BD, None)
+        return self._scalar(value_BV, self._networks.value_support), prior_logits_BA, embedding_BD
+
+    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
+        state_BD, reward_BV = self._dynamics(embedding_BD, action_B)
+        next_embedding_BD = min_max_scale(functional.relu(state_BD))
+        value_BV, prior_logits_BA = self._prediction(next_embedding_BD, None)
+        reward_B = self._scalar(reward_BV, self._networks.reward_support)
+        return self._scalar(value_BV, self._networks.value_support), reward_B, prior_logits_BA, next_embedding_BD
+
+    def _scalar(self, output_BV: Tensor, support: Support | None) -> Tensor:
+        scalar_B = output_BV[:, 0] if support is None else support_mean(output_BV, support[0])
+        return signed_parabolic(scalar_B, TRANSFORM_EPSILON) if self._networks.inverse_transform else scalar_B
+
+
+class _Compiled:
+    """On the CPU, with kept buffers and one compiled pass after each product."""
+
+    def __init__(self, networks: FullyConnected, precision: Precision) -> None:
+        pair = Float32Pair if precision == "float32" else BFloat16Pair
+        self._dtype: torch.dtype = getattr(torch, precision)
+        self._representation = [detached(layer) for layer in networks.representation]
+        self._dynamics: Pair = pair(networks.dynamics, networks.reward, networks.num_actions)
+        self._prediction: Pair = pair(networks.value, networks.policy, 0)
+        _, self._initial_bias_D = (parameter.numpy() for parameter in self._representation[1])
+        self._state_bias_D, self._reward_bias_V, self._value_bias_V, self._policy_bias_A = (
+            detached(layer)[1].numpy()
+            for _, layer in (networks.dynamics, networks.reward, networks.value, networks.policy)
+        )
+        self._reward_code = _decoding(networks.reward_support, networks.inverse_transform)
+        self._value_code = _decoding(networks.value_support, networks.inverse_transform)
+        self._batch_size = -1
+
+    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if len(observation_BO) != self._batch_size:
+            self._reserve(len(observation_BO))
+        input_layer, (output_weight, _) = self._representation
+        hidden_BU = functional.relu(functional.linear(observation_BO, *input_layer))
+        state_BD = functional.linear(hidden_BU, output_weight)
+        scale_state(state_BD.numpy(), self._initial_bias_D, self._embedding.array)
+        self._predict()
+        return self._value.tensor.clone(), self._prior_logits.tensor.clone(), self._embedding.tensor.clone()
+
+    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
+        if len(embedding_BD) != self._batch_size:
+            self._reserve(len(embedding_BD))
+        state_BP, reward_BP = self._dynamics(embedding_BD, action_B.numpy())
+        decode(reward_BP, self._reward_bias_V, *self._reward_code, self._reward.array)
+        scale_state(state_BP, self._state_bias_D, self._embedding.array)
+        self._predict()
+        return self._output
+
+    def _predict(self) -> None:
+        value_BP, policy_BP = self._prediction(self._embedding.tensor, self._no_action_B)
+        decode(value_BP, self._value_bias_V, *self._value_code, self._value.array)
+        add_bias(policy_BP, self._policy_bias_A, self._prior_logits.array)
+
+    @torch.inference_mode(False)  # buffers made within it could not be written outside it
+    def _reserve(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        # Both pairs use the same memory for hidden units, which leaves more of the cache to the weights.
+        num_hidden = max(self._dynamics.num_hidden, self._prediction.num_hidden)
+        hidden = torch.empty(batch_size * num_hidden, dtype=self._dtype)
+        self._dynamics.reserve(batch_size, hidden)
+        self._prediction.reserve(batch_size, hidden)
+        self._value, self._reward = Buffer(batch_size), Buffer(batch_size)
+        self._prior_logits = Buffer(batch_size, self._policy_bias_A.size)
+        self._embedding = Buffer(batch_size, self._state_bias_D.size)
+        self._output = self._value.tensor, self._reward.tensor, self._prior_logits.tensor, self._embedding.tensor
+        self._no_action_B = np.zeros(batch_size, np.int64)
+
+
+def _decoding(support: Support | None, inverse_transform: bool) -> tuple[bool, int, bool]:
+    return support is not None, support[0] if support is not None else 0, inverse_transform
