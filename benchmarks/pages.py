@@ -108,8 +108,6 @@ def _text(name: str, value: object) -> str:
 
 
 def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    if not lines:
-        return "Nothing has been kept.\n"
     ruler = ["---" for _ in titles]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (titles, ruler, *lines))
 
@@ -123,7 +121,8 @@ def _origins(rows: Sequence[Row]) -> str:
     for command, made in commands.items():
         when = dict.fromkeys(f"{row['commit'].removesuffix('-dirty')[:7]} of {row['date'][:10]}" for row in made)
         loads = [row["load"] for row in made if row.get("load") is not None]
-        load = f"; load {min(loads):.1f} to {max(loads):.1f}" if loads else ""
+        bounds = dict.fromkeys(f"{load:.1f}" for load in (min(loads), max(loads))) if loads else ()
+        load = f"; load {' to '.join(bounds)}" if loads else ""
         lines.append(f"`{command}`: {', '.join(when)}{load}.\n")
     return "\n" + "\n".join(lines)
 
@@ -158,7 +157,9 @@ def compared(benchmark: str) -> str:
         for row in rows
     ]
     titles = ["before and after, in turns", "before", "after", "times as fast", "spread", "commits", "on"]
-    return _markdown(titles, lines) + (_origins(rows) if rows else "")
+    if not rows:
+        return f"Nothing has been kept of `python benchmarks/compare.py OLD_CHECKOUT {benchmark}`.\n"
+    return _markdown(titles, lines) + _origins(rows)
 
 
 def list_pages() -> str:
