@@ -5,7 +5,8 @@
 Runs benchmarks/NAME.py of the older checkout (A) and of this one (B) in the order A B B A A B …, N times each, every
 time in a process of its own that imports the checkout's own rlsys. Of each figure that is a rate or a time the medians
 of both sides are compared: a ratio above 1 is a gain. What else the machine does meets both sides alike, and `spread`
-says how far the turns of one side lie apart: a ratio within it says nothing.
+says how far the turns of one side lie apart: a ratio within it says nothing. Many short turns say more than few long
+ones.
 
 Scripts of older checkouts are as they are. --prepare is Python that runs in each process between the script's import,
 as a module of its name, and its main(): what shortens it, or leaves out what is not to be compared.
@@ -111,7 +112,7 @@ def compare(name: str, old: Sequence[Figures], new: Sequence[Figures]) -> list[d
                 "old": before,
                 "new": after,
                 "ratio": round(before / after if _TIMES.fullmatch(figure) else after / before, 3),
-                "spread": round(max(max(side) / min(side) for side in sides) - 1.0, 3),
+                "spread": round(max(max(side) / min(side) for side in sides) - 1.0, 3) if len(old) > 1 else None,
                 "old_turns": sides[0],
                 "new_turns": sides[1],
             }
@@ -169,7 +170,8 @@ _HEADER = f"{'':80} {'before':>14} {'after':>14} {'ratio':>7} {'spread':>7}"
 
 def _line(row: Mapping[str, Any]) -> str:
     what = f"{row['what']}: {row['figure']}"
-    return f"{what:80} {row['old']:14,.2f} {row['new']:14,.2f} {row['ratio']:7.3f} {row['spread']:7.1%}"
+    spread = "" if row["spread"] is None else f"{row['spread']:7.1%}"
+    return f"{what:80} {row['old']:14,.2f} {row['new']:14,.2f} {row['ratio']:7.3f} {spread}"
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def compared(benchmark: str) -> str:
             f"{row['what']}: {row['figure']}",
             *(_text("", row[side]) for side in ("old", "new")),
             f"{row['ratio']:.2f}×",
-            f"{row['spread']:.0%}".replace("%", " %"),
+            _text("share", row["spread"]),
             f"{row['old_commit'][:7]} → {row['commit'][:7]}",
             f"{row['machine']}, load {row['load']:.1f}",
         ]

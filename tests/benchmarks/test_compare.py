@@ -55,7 +55,7 @@ def test_each_checkout_is_measured_with_its_own_package_and_the_ratio_is_kept(
     run("tiny", "--turns", "1", "--json", str(kept), "--prepare", "tiny.FACTOR = 0.5", "--", "--scale", "3")
     rate, time = (json.loads(line) for line in kept.read_text().splitlines())
     assert (rate["benchmark"], rate["what"], rate["figure"]) == ("tiny", "tiny, num_roots=4", "value")
-    assert (rate["old"], rate["new"], rate["ratio"], rate["spread"]) == (15.0, 30.0, 2.0, 0.0)
+    assert (rate["old"], rate["new"], rate["ratio"], rate["spread"]) == (15.0, 30.0, 2.0, None)
     assert (time["figure"], time["old"], time["new"]) == ("call_ms", 0.8, 0.4)
     assert time["ratio"] == 2.0, "half the time is twice as fast"
     assert rate["old_commit"] == "unknown"

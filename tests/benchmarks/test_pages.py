@@ -87,7 +87,7 @@ def test_what_was_compared_stands_on_its_page(load: Load, tmp_path: Path, monkey
     row |= {"old_commit": "a" * 12, "commit": "b" * 12, "machine": "2 × A", "load": 1.0, "command": "compare x"}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row | {"date": "2030-01-01 00:00"}) + "\n")
     monkeypatch.setattr(pages, "_COMPARISONS", tmp_path / "rows.jsonl")
-    assert "| all: per_s | 1 | 2 | 2.00× | 10 % | aaaaaaa → bbbbbbb | 2 × A, load 1.0 |" in pages.compared("x")
+    assert "| all: per_s | 1 | 2 | 2.00× | 10.0 % | aaaaaaa → bbbbbbb | 2 × A, load 1.0 |" in pages.compared("x")
     assert pages.compared("y").startswith("Nothing has been kept of `python benchmarks/compare.py OLD_CHECKOUT y`")
 
 
