@@ -16,7 +16,6 @@ Examples never repeat. An accuracy of bits of one half is chance.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from rows import json_option, positive, publish
+from rows import json_option, positive, publish, read
 
 from rlsys.nets.elstm import ELSTMCore
 from rlsys.nets.lstm import LSTMCore
@@ -213,7 +212,7 @@ def main() -> None:
             publish(options.json, rows[-1:], _line, header="" if len(rows) > 1 else _HEADER, **origin)
     if options.plot is not None:
         if options.json is not None:
-            rows = [json.loads(line) for line in options.json.read_text(encoding="utf-8").splitlines()]
+            rows = read(options.json)
         plot(rows).savefig(options.plot, dpi=100)
 
 
