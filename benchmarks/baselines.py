@@ -25,7 +25,7 @@ from live_run import check_limits, run_to_the_end
 from rows import Implausible, json_option, positive, publish
 
 from rlsys import config
-from rlsys.runtime.metrics.rows import read_metrics
+from rlsys.metrics.rows import read_metrics
 
 _WORKERS = 2
 _ENVIRONMENTS = {"cartpole": 64, "pong": 16, "breakout": 16}

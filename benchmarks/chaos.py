@@ -146,14 +146,14 @@ class Chaos:
         self.faults: list[Fault] = []
         self._later: list[tuple[float, Callable[[], object]]] = []
         self._kinds: dict[str, Callable[[], str]] = {
-            "kill -9 rollout": lambda: self._kill("RolloutHost"),
-            "kill -9 learner": lambda: self._kill("LearnerHost"),
-            "kill -9 shard": lambda: self._kill("ShardHost", "QueueHost"),
-            "kill -9 inference": lambda: self._kill("InferenceHost"),
+            "kill -9 rollout": lambda: self._kill("RolloutProcess"),
+            "kill -9 learner": lambda: self._kill("LearnerProcess"),
+            "kill -9 shard": lambda: self._kill("ShardProcess", "QueueProcess"),
+            "kill -9 inference": lambda: self._kill("InferenceProcess"),
             "kill -9 server": lambda: self._kill("ParameterServer"),
-            "SIGSTOP rollout, 15 s": lambda: self._pause("RolloutHost"),
-            "SIGSTOP shard, 15 s": lambda: self._pause("ShardHost", "QueueHost"),
-            "SIGSTOP learner, 15 s": lambda: self._pause("LearnerHost"),
+            "SIGSTOP rollout, 15 s": lambda: self._pause("RolloutProcess"),
+            "SIGSTOP shard, 15 s": lambda: self._pause("ShardProcess", "QueueProcess"),
+            "SIGSTOP learner, 15 s": lambda: self._pause("LearnerProcess"),
             "kill -9 raylet (rollouts)": lambda: self._lose("rollout"),
             "kill -9 raylet (learner, replay)": lambda: self._lose("learner"),
             "notice, then kill -9 (rollouts)": lambda: self._take("rollout"),
@@ -162,7 +162,7 @@ class Chaos:
             "kill -9 driver, --resume": self._kill_driver,
             "full disk, 20 s": self._fill_disk,
         }
-        if not cluster.pids("InferenceHost"):
+        if not cluster.pids("InferenceProcess"):
             del self._kinds["kill -9 inference"]
         if not os.path.ismount(run.folder.parent.parent):
             del self._kinds["full disk, 20 s"]

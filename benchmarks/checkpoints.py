@@ -30,12 +30,13 @@ from rows import Implausible, json_option, positive, publish
 from segments import random_segment
 
 from rlsys import config, registry
-from rlsys.runtime.checkpoints.checkpoint import Checkpoints
-from rlsys.runtime.cluster import connect
-from rlsys.runtime.launch import launch
-from rlsys.runtime.metrics.rows import read_metrics
-from rlsys.runtime.metrics.timing import mean_row
-from rlsys.runtime.plan import Plan, resolve
+from rlsys.checkpoints.checkpoint import Checkpoints
+from rlsys.metrics.rows import read_metrics
+from rlsys.metrics.timing import mean_row
+from rlsys.runs.resolve import resolve
+from rlsys.runs.spec import RunSpec
+from rlsys.runtime.cluster.cluster import connect
+from rlsys.runtime.launch.launch import launch
 from rlsys.runtime.workers.shard import ReplayShard
 from rlsys.types import Source
 
@@ -73,20 +74,20 @@ def measure_shards(gigabytes: float, num_shards: int) -> list[dict[str, Any]]:
     num_items = int(gigabytes * 2**30 / _ROW_BYTES / _SEGMENT_ROWS) * _ITEMS
     sizes = [f"muzero.window_size={num_items}", f"runtime.replay_shards={num_shards}", "muzero.sampling_ratio=null"]
     loaded = config.load("muzero-breakout", overrides=sizes)
-    plan = resolve(loaded, registry.get_algorithm("muzero", ""), num_cpus=2, num_gpus=0)
+    spec = resolve(loaded, registry.get_algorithm("muzero", ""), num_cpus=2, num_gpus=0)
     connect(loaded.experiment.runtime)
     folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
     try:
-        shards = [_start(plan, index) for index in range(num_shards)]
+        shards = [_start(spec, index) for index in range(num_shards)]
         per_shard = num_items // num_shards // _ITEMS
-        _fill(plan, shards, range(per_shard))
+        _fill(spec, shards, range(per_shard))
         checkpoints = Checkpoints(folder, keep=2)
         with _asking(shards) as longest:
             time.sleep(_IDLE_S)
         rows = [{"what": "shards, no checkpoint", "seconds": _IDLE_S, **_waits(shards, longest)}]
         for step, what in ((1, "shards, first checkpoint"), (2, "shards, second, 5 % of rows replaced")):
             if step == 2:
-                _fill(plan, shards, range(per_shard, per_shard + per_shard // 20))
+                _fill(spec, shards, range(per_shard, per_shard + per_shard // 20))
             with _asking(shards) as longest:
                 started, before = time.monotonic(), checkpoints.latest()
                 draft = checkpoints.begin(step)
@@ -133,7 +134,7 @@ def measure_run(name: str, minutes: float, overrides: list[str]) -> dict[str, An
     }
 
 
-def _start(plan: Plan, index: int) -> Any:
+def _start(spec: RunSpec, index: int) -> Any:
     """Starts a shard that notes how long its event loop serves nobody."""
 
     class Beating(ReplayShard):
@@ -153,7 +154,7 @@ def _start(plan: Plan, index: int) -> Any:
             turn_s, self._turn_s = self._turn_s, 0.0
             return turn_s
 
-    shard = ray.remote(Beating).options(num_cpus=0, max_concurrency=1000).remote(plan, index)
+    shard = ray.remote(Beating).options(num_cpus=0, max_concurrency=1000).remote(spec, index)
     shard.beat.remote()
     return shard
 
@@ -187,12 +188,12 @@ def _waits(shards: list[Any], longest: list[float]) -> dict[str, float]:
     return {"longest_answer_ms": round(1e3 * longest[0], 1), "longest_turn_ms": round(1e3 * max(turns), 1)}
 
 
-def _fill(plan: Plan, shards: list[Any], sequence: range) -> None:
+def _fill(spec: RunSpec, shards: list[Any], sequence: range) -> None:
     """Inserts segments into every shard."""
     rng = np.random.default_rng(1)
     for first in range(sequence.start, sequence.stop, _SEGMENTS_PER_CALL):
         numbers = range(first, min(first + _SEGMENTS_PER_CALL, sequence.stop))
-        segments = [random_segment(rng, plan.stored_env, plan.segments, Source(0, 0, number)) for number in numbers]
+        segments = [random_segment(rng, spec.stored_env, spec.segments, Source(0, 0, number)) for number in numbers]
         assert set(ray.get([shard.insert.remote(segments, 10.0) for shard in shards])) == {""}
 
 

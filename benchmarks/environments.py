@@ -20,7 +20,7 @@ import numpy as np
 from rows import json_option, publish
 
 from rlsys.config import EnvConfig
-from rlsys.envs.atari import AtariGame
+from rlsys.envs.families.atari import AtariGame
 from rlsys.envs.make import make_simulator
 from rlsys.envs.vector import BatchedEnv
 

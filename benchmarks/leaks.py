@@ -23,7 +23,7 @@ from ray._private.internal_api import get_memory_info_reply, get_state_from_addr
 from rows import Implausible, json_option, positive, publish
 
 from rlsys.config import load
-from rlsys.runtime.launch import launch
+from rlsys.runtime.launch.launch import launch
 
 _SLOW = ["env.id=rlsys/Dozing-v0", "runtime.environments_per_worker=8"]
 _QUIET = ["run.evaluate_every_learner_steps=0", "run.checkpoint_every_learner_steps=200", "run.wandb=offline"]

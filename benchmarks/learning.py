@@ -18,8 +18,8 @@ import yaml
 from matplotlib.figure import Figure
 from rows import RESULTS, Implausible, check, surroundings
 
-from rlsys.runtime import presence
-from rlsys.runtime.metrics.rows import read_metrics
+from rlsys.metrics.rows import read_metrics
+from rlsys.runs import heartbeat
 
 _RESULTS = RESULTS / "learning"
 _POINTS = 200
@@ -34,7 +34,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     Raises:
       Implausible: it still trains, has failed, or has learned nothing.
     """
-    seen = presence.look(folder)
+    seen = heartbeat.look(folder)
     if seen is None or seen.state != "done":
         state = "no run" if seen is None else f"'{seen.state}'"
         raise Implausible(f"{folder} is {state}; a curve is kept of a run that has ended. Nothing is written.")

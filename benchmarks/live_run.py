@@ -17,8 +17,8 @@ from rows import Implausible
 from rlsys import config
 from rlsys.config import RunConfig
 from rlsys.errors import RlsysError
-from rlsys.runtime import presence
-from rlsys.runtime.metrics.rows import read_metrics
+from rlsys.metrics.rows import read_metrics
+from rlsys.runs import heartbeat
 
 COMMAND = (sys.executable, "-c", "from rlsys.cli import main; main()")
 _LEAST_START_S = 60.0
@@ -107,7 +107,7 @@ class LiveRun:
         Raises:
           Implausible: it has ended, or is ending.
         """
-        status, seen = self.process.poll(), presence.look(self.folder)
+        status, seen = self.process.poll(), heartbeat.look(self.folder)
         state = None if seen is None else seen.state
         if status is None and state in (None, "starting", "training"):
             return

@@ -21,7 +21,7 @@ from live_run import run_to_the_end
 from matplotlib.figure import Figure
 from rows import RESULTS, Implausible, check, positive, surroundings
 
-from rlsys.runtime.metrics.rows import read_metrics
+from rlsys.metrics.rows import read_metrics
 
 _RESULTS = RESULTS / "learning"
 _DELAYS, _UNROLLS, _GRADIENTS = (3, 8, 20), (5, 10, 50), ("rtrl", "tbptt")

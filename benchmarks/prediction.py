@@ -45,9 +45,9 @@ _ALWAYS = (
     "run.final_evaluation=[]",
 )
 _HOSTS = {
-    "rollout worker": "RolloutHost",
-    "shard": ("ShardHost", "QueueHost"),
-    "learner": "LearnerHost",
+    "rollout worker": "RolloutProcess",
+    "shard": ("ShardProcess", "QueueProcess"),
+    "learner": "LearnerProcess",
     "parameter server": "ParameterServer",
     "driver": "driver",
     "Ray itself": "Ray itself",
@@ -94,7 +94,7 @@ def compare(name: str, minutes: float) -> Iterator[dict[str, object]]:
 
 def _cpu(predicted: dict[str, float], measured: dict[str, float]) -> dict[str, tuple[float, float]]:
     """Returns CPU microseconds of a decision, by kind of process."""
-    parts = {"RolloutHost": ("environments", "acting"), "shard": ("replay",), "LearnerHost": ("learning",)}
+    parts = {"RolloutProcess": ("environments", "acting"), "shard": ("replay",), "LearnerProcess": ("learning",)}
     return {
         f"CPU µs of a decision in {host}": (1e6 * sum(predicted[part] for part in names), measured[host])
         for host, names in parts.items()
@@ -118,7 +118,7 @@ def _run(experiment: str, settings: list[str], minutes: float) -> dict[str, Any]
         weights = sum(path.stat().st_size for path in run.folder.glob("checkpoints/*/weights*.safetensors"))
     steps = window.last["env_steps"] - window.first["env_steps"]
     cpu_us = {kind: 1e6 * spent / steps for kind, spent in window.cpu.items()}
-    cpu_us["shard"] = cpu_us.get("ShardHost", 0.0) + cpu_us.get("QueueHost", 0.0)
+    cpu_us["shard"] = cpu_us.get("ShardProcess", 0.0) + cpu_us.get("QueueProcess", 0.0)
     return {
         "env_steps_per_s": window.per_s("env_steps"),
         "cpu_us": cpu_us,

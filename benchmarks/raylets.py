@@ -70,7 +70,7 @@ class Cluster:
         return node
 
     def pids(self, host: str) -> list[int]:
-        """Returns the processes of workers of a class, such as RolloutHost."""
+        """Returns the processes of workers of a class, such as RolloutProcess."""
         found = []
         for node in [node for nodes in self.nodes.values() for node in nodes]:
             with contextlib.suppress(psutil.NoSuchProcess):

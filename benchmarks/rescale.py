@@ -22,7 +22,7 @@ import numpy as np
 from live_run import COMMAND, check_limits, run_to_the_end
 from rows import Implausible, json_option, positive, publish
 
-from rlsys.runtime.metrics.rows import read_metrics
+from rlsys.metrics.rows import read_metrics
 
 _EXPERIMENT = "muzero-cartpole"
 _ALWAYS = ("run.wandb=disabled", "run.log_every_s=5", "run.target_return=null", "run.evaluate_every_learner_steps=1000")

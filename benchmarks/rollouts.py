@@ -14,7 +14,7 @@ from rows import json_option, positive, publish
 
 from rlsys import config, registry
 from rlsys.api import LearnerContext
-from rlsys.runtime.plan import resolve
+from rlsys.runs.resolve import resolve
 from rlsys.runtime.workers.rollout import RolloutWorker
 from rlsys.types import Weights
 
@@ -37,9 +37,9 @@ def measure(
     """Returns decisions per CPU-second and where the time goes; of the environments' own rate their share is kept."""
     loaded = config.load(experiment, overrides=["runtime.environments_per_worker=64", *overrides])
     algorithm = registry.get(loaded.experiment.algorithm)
-    plan = resolve(loaded, algorithm, num_cpus=1, num_gpus=0)
-    learner = algorithm.make_learner(LearnerContext(plan.section, plan.env_spec, seed=0))
-    worker = RolloutWorker(plan, 0)
+    spec = resolve(loaded, algorithm, num_cpus=1, num_gpus=0)
+    learner = algorithm.make_learner(LearnerContext(spec.section, spec.env_spec, seed=0))
+    worker = RolloutWorker(spec, 0)
     worker.set_weights(Weights(0, 0, learner.weights()))
     for _ in range(5):
         worker.step()

@@ -46,19 +46,20 @@ from segments import random_segment
 
 from rlsys import registry
 from rlsys.api import Algorithm
+from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.config import EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
-from rlsys.envs.make import spec
-from rlsys.runtime.checkpoints.checkpoint import Checkpoints
-from rlsys.runtime.cluster import connect
-from rlsys.runtime.console import Console
-from rlsys.runtime.metrics.recorder import Recorder
-from rlsys.runtime.metrics.tracking import Tracker
-from rlsys.runtime.plan import Plan, check
-from rlsys.runtime.program import Program
-from rlsys.runtime.progress import Progress
-from rlsys.runtime.supervisor import Supervisor
-from rlsys.runtime.workers.hosts import ShardHost
+from rlsys.envs.make import env_spec
+from rlsys.metrics.console import Console
+from rlsys.metrics.tracking import Tracker
+from rlsys.runs.progress import Progress
+from rlsys.runs.resolve import check
+from rlsys.runs.spec import RunSpec
+from rlsys.runtime.cluster.cluster import connect
+from rlsys.runtime.driver.program import Program
+from rlsys.runtime.driver.recorder import Recorder
+from rlsys.runtime.driver.supervisor import Supervisor
 from rlsys.runtime.workers.parameter_server import ParameterServer, Publication
+from rlsys.runtime.workers.processes import ShardProcess
 from rlsys.runtime.workers.rollout import RolloutReport
 from rlsys.testing.algorithm import CHECKING, CheckingConfig
 from rlsys.types import ArraySpec, Segment, Source
@@ -74,7 +75,7 @@ _PER_REPORTER = 500
 _POSITIONS = (np.arange(16) + 0.5) / 16
 
 
-def make_plan(workers: int, folder: Path, *, torch: bool, tick_s: float) -> Plan:
+def make_spec(workers: int, folder: Path, *, torch: bool, tick_s: float) -> RunSpec:
     """Returns a run of one environment per worker whose learner has little to do."""
     algorithm, section = CHECKING, _LITTLE_LEARNING
     if torch:
@@ -82,7 +83,7 @@ def make_plan(workers: int, folder: Path, *, torch: bool, tick_s: float) -> Plan
         assert isinstance(found, Algorithm)
         algorithm, section = found, found.config_type(batch_size=max(1, workers // 2), hidden_size=64, fc_size=64)
     env = EnvConfig(id="rlsys/Sleeping-v0")
-    plan = Plan(
+    spec = RunSpec(
         name="scaling",
         algorithm=algorithm,
         section=section,
@@ -99,11 +100,11 @@ def make_plan(workers: int, folder: Path, *, torch: bool, tick_s: float) -> Plan
         run=RunConfig(
             evaluate_every_learner_steps=0, checkpoint_every_learner_steps=0, wandb="disabled", tensorboard=False
         ),
-        env_spec=spec(env),
+        env_spec=env_spec(env),
         folder=folder,
     )
-    check(plan)
-    return plan
+    check(spec)
+    return spec
 
 
 class Counting(Recorder):
@@ -137,14 +138,14 @@ class Counting(Recorder):
 
 
 @contextmanager
-def started(plan: Plan, program: Any) -> Iterator[tuple[Supervisor, Progress, Counting]]:
+def started(spec: RunSpec, program: Any) -> Iterator[tuple[Supervisor, Progress, Counting]]:
     """Starts a run as `rlsys launch` does, without its terminal; yields supervisor, progress and recorder."""
-    loaded = Loaded(plan.name, "", Experiment(algorithm="", env=plan.env, runtime=plan.runtime, run=plan.run), {})
-    console = Console(loaded, plan.folder, terminal=False, output=rich.console.Console(file=io.StringIO()))
-    progress = Progress(plan.run)
-    with closing(Tracker(plan.folder, loaded, plan.name, resume=False)) as tracker:
-        recorder = Counting(plan, progress, tracker, console)
-        supervisor = Supervisor(plan, program, progress, recorder, Checkpoints(plan.folder / "checkpoints", keep=1))
+    loaded = Loaded(spec.name, "", Experiment(algorithm="", env=spec.env, runtime=spec.runtime, run=spec.run), {})
+    console = Console(loaded, spec.folder, terminal=False, output=rich.console.Console(file=io.StringIO()))
+    progress = Progress(spec.run)
+    with closing(Tracker(spec.folder, loaded, spec.name, resume=False)) as tracker:
+        recorder = Counting(spec, progress, tracker, console)
+        supervisor = Supervisor(spec, program, progress, recorder, Checkpoints(spec.folder / "checkpoints", keep=1))
         supervisor.start(None)
         yield supervisor, progress, recorder
     program.close()
@@ -154,9 +155,9 @@ def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str
     """Returns the figures of one run, of which this process is the driver."""
     launched = psutil.Process().create_time()
     with tempfile.TemporaryDirectory() as directory:
-        plan = make_plan(workers, Path(directory), torch=torch, tick_s=tick_s)
-        connect(plan.runtime)
-        with started(plan, Program(plan)) as (supervisor, progress, recorder):
+        spec = make_spec(workers, Path(directory), torch=torch, tick_s=tick_s)
+        connect(spec.runtime)
+        with started(spec, Program(spec)) as (supervisor, progress, recorder):
             while len(recorder.began) < workers:
                 if time.time() - launched > _START_PATIENCE_S:
                     raise Implausible(f"{len(recorder.began)} of {workers} workers began in {_START_PATIENCE_S:g} s")
@@ -172,7 +173,7 @@ def run(workers: int, *, torch: bool, tick_s: float, seconds: float) -> dict[str
                 raise Implausible(f"{silent} of {workers} workers did not work all the time; give more --seconds")
             used = {kind: (after - cpu.get(kind, 0.0)) / wall_s for kind, after in cpu_seconds(os.getpid()).items()}
             return {
-                "what": f"{workers} rollout workers on an environment that sleeps 10 ms, {plan.algorithm.name}",
+                "what": f"{workers} rollout workers on an environment that sleeps 10 ms, {spec.algorithm.name}",
                 "workers": workers,
                 "cores": os.cpu_count(),
                 "tick_s": tick_s,
@@ -207,10 +208,10 @@ class Reporter:
 class Reporting(Program):
     """A program whose rollout workers only report, many of them in each process."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
+    def __init__(self, spec: RunSpec) -> None:
+        super().__init__(spec)
         reporter = ray.remote(Reporter).options(num_cpus=0, max_concurrency=_PER_REPORTER)
-        self._reporters = [reporter.remote() for _ in range(-(-plan.num_rollout_workers // _PER_REPORTER))]
+        self._reporters = [reporter.remote() for _ in range(-(-spec.num_rollout_workers // _PER_REPORTER))]
 
     def close(self) -> None:
         """Ends all processes."""
@@ -229,8 +230,8 @@ def supervise(workers: int, *, tick_s: float, seconds: float) -> dict[str, objec
     """Returns what so many workers cost the supervisor, and how late their next ticks begin."""
     connect(RuntimeConfig())
     with tempfile.TemporaryDirectory() as directory:
-        plan = make_plan(workers, Path(directory), torch=False, tick_s=tick_s)
-        with started(plan, Reporting(plan)) as (supervisor, _, recorder):
+        spec = make_spec(workers, Path(directory), torch=False, tick_s=tick_s)
+        with started(spec, Reporting(spec)) as (supervisor, _, recorder):
             _work(supervisor, 2 * tick_s)
             cpu, ticks = time.process_time(), recorder.ticks
             wall_s = _work(supervisor, max(seconds, 3 * tick_s))
@@ -274,20 +275,20 @@ def calls(seconds: float) -> Iterator[dict[str, object]]:
     yield from _loaded(clients, server, "ParameterServer.pull, nothing newer", "pull", [lambda n: (0,)] * 4, seconds)
     yield from _loaded(clients, server, "ParameterServer.pull, a reference", "pull", [lambda n: (-1,)] * 4, seconds)
     with tempfile.TemporaryDirectory() as directory:
-        small = make_plan(4, Path(directory), torch=False, tick_s=1.0)
+        small = make_spec(4, Path(directory), torch=False, tick_s=1.0)
         for row_bytes in (12, 5_000, 50_000):
             observation = ArraySpec((row_bytes // 4,), "float32")
             section = CheckingConfig(sampling_ratio=None, window_size=2_000)
-            plan = replace(small, section=section, env_spec=replace(small.env_spec, observation=observation))
-            shard = ray.remote(ShardHost).options(num_cpus=0, max_concurrency=1000).remote(plan, 0)
-            segment = random_segment(np.random.default_rng(0), plan.stored_env, plan.segments, Source(0, 0, 0))
+            spec = replace(small, section=section, env_spec=replace(small.env_spec, observation=observation))
+            shard = ray.remote(ShardProcess).options(num_cpus=0, max_concurrency=1000).remote(spec, 0)
+            segment = random_segment(np.random.default_rng(0), spec.stored_env, spec.segments, Source(0, 0, 0))
             size = f"{len(pickle.dumps(segment)) / 1e3:,.0f} kB"
             inserts = [_inserts(segment, worker) for worker in range(4)]
-            yield from _loaded(clients, shard, f"ShardHost.insert, {size}", "insert", inserts, seconds)
+            yield from _loaded(clients, shard, f"ShardProcess.insert, {size}", "insert", inserts, seconds)
             batch, _ = ray.get(shard.sample.remote(_POSITIONS, 5, None, 0, 0))
             size = f"{len(pickle.dumps(batch)) / 1e3:,.0f} kB"
             sample = [lambda n: (_POSITIONS, 5, None, 0, 0)] * 4
-            yield from _loaded(clients, shard, f"ShardHost.sample, {size}", "sample", sample, seconds)
+            yield from _loaded(clients, shard, f"ShardProcess.sample, {size}", "sample", sample, seconds)
             ray.kill(shard)
 
 

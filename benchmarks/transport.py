@@ -22,15 +22,16 @@ from segments import random_segment
 
 from rlsys import config, registry
 from rlsys.api import LearnerContext, ReplayNotReady
-from rlsys.runtime.cluster import connect
-from rlsys.runtime.plan import Plan, resolve
-from rlsys.runtime.process import prepare, use_threads
-from rlsys.runtime.workers.hosts import ShardHost
+from rlsys.process import prepare, use_threads
+from rlsys.runs.resolve import resolve
+from rlsys.runs.spec import RunSpec
+from rlsys.runtime.cluster.cluster import connect
 from rlsys.runtime.workers.parameter_server import ParameterServer
+from rlsys.runtime.workers.processes import ShardProcess
 from rlsys.runtime.workers.remote import Handle, RemoteOutlet, RemoteReplay
 from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
-from rlsys.runtime.workers.weights import echo, pack
 from rlsys.types import Source
+from rlsys.weights import echo, pack
 
 _TEN_MEGABYTES = ("impala.network=lstm", "impala.hidden_size=512", "impala.fc_size=560")
 _ASKS_PER_S = 100
@@ -45,10 +46,10 @@ _WINDOW, _ROWS = 16, {"observation": 1, "visit_probabilities": 6}
 class Acting:
     """Looks for newer weights, gives them to its policy, and computes their digest, as every report tells it."""
 
-    def __init__(self, server: Handle, plan: Plan) -> None:
+    def __init__(self, server: Handle, spec: RunSpec) -> None:
         use_threads(1)
         self._weights = RemoteWeights(server)
-        self._policy = plan.algorithm.make_policy(plan.policy_context(0, 0))
+        self._policy = spec.algorithm.make_policy(spec.policy_context(0, 0))
         self._version = -1
 
     def act_with(self, version: int) -> float:
@@ -67,10 +68,10 @@ class Acting:
 class Inserting:
     """Sends segments as fast as they are taken."""
 
-    def __init__(self, plan: Plan, index: int, shards: list[Handle]) -> None:
-        self._outlet = RemoteOutlet(shards, plan.runtime.segments_in_flight)
+    def __init__(self, spec: RunSpec, index: int, shards: list[Handle]) -> None:
+        self._outlet = RemoteOutlet(shards, spec.runtime.segments_in_flight)
         rng = np.random.default_rng(index)
-        self._segment = random_segment(rng, plan.stored_env, plan.segments, Source(index, 0, 0))
+        self._segment = random_segment(rng, spec.stored_env, spec.segments, Source(index, 0, 0))
         self._sequence = 0
         self._index = index
 
@@ -89,10 +90,10 @@ class Inserting:
 def measure_weights(workers: int) -> dict[str, object]:
     """Returns the milliseconds from publication to use, median and maximum."""
     loaded = config.load("impala-cartpole", "laptop", list(_TEN_MEGABYTES))
-    plan = resolve(loaded, registry.get_algorithm("impala", "here"), num_cpus=2, num_gpus=0)
-    learner = plan.algorithm.make_learner(LearnerContext(plan.section, plan.env_spec, seed=0))
+    spec = resolve(loaded, registry.get_algorithm("impala", "here"), num_cpus=2, num_gpus=0)
+    learner = spec.algorithm.make_learner(LearnerContext(spec.section, spec.env_spec, seed=0))
     server = ray.remote(ParameterServer).options(num_cpus=0, max_concurrency=1000).remote()
-    acting = [ray.remote(Acting).options(num_cpus=0).remote(server, plan) for _ in range(workers)]
+    acting = [ray.remote(Acting).options(num_cpus=0).remote(server, spec) for _ in range(workers)]
     publish = RemotePublisher(server)
     ray.get([worker.__ray_ready__.remote() for worker in acting])
     spent = []
@@ -118,14 +119,14 @@ def measure_shards(num_shards: int) -> dict[str, object]:
     """Returns rows inserted and windows sampled per second, and who used the cores."""
     settings = [f"runtime.replay_shards={num_shards}", "runtime.rollout_workers=2", "muzero.sampling_ratio=null"]
     loaded = config.load("muzero-breakout", "laptop", [*settings, "muzero.stored_before_train=1000"])
-    plan = resolve(loaded, registry.get_algorithm("muzero", "here"), num_cpus=2, num_gpus=0)
+    spec = resolve(loaded, registry.get_algorithm("muzero", "here"), num_cpus=2, num_gpus=0)
     shards = [
-        ray.remote(ShardHost).options(num_cpus=0, max_concurrency=1000).remote(plan, index)
+        ray.remote(ShardProcess).options(num_cpus=0, max_concurrency=1000).remote(spec, index)
         for index in range(num_shards)
     ]
-    writers = [ray.remote(Inserting).options(num_cpus=0).remote(plan, index, shards) for index in range(_WRITERS)]
-    replay = RemoteReplay(shards, plan.table, rank=0, num_ranks=1, in_flight=3, seed=0)
-    batch_size = plan.table.batch_size
+    writers = [ray.remote(Inserting).options(num_cpus=0).remote(spec, index, shards) for index in range(_WRITERS)]
+    replay = RemoteReplay(shards, spec.table, rank=0, num_ranks=1, in_flight=3, seed=0)
+    batch_size = spec.table.batch_size
     _draw(replay, batch_size, _WARM_UP_S, [writer.run.remote(_WARM_UP_S) for writer in writers])
     before, started = cpu_seconds(os.getpid()), time.monotonic()
     running = [writer.run.remote(_SECONDS) for writer in writers]

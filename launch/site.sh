@@ -50,7 +50,7 @@ has_checkpoint() { # a run's folder; its checkpoints may lie elsewhere
     [[ -e $1/config.yaml ]] && python - "$1" <<'PYTHON'
 import sys
 from pathlib import Path
-from rlsys.runtime.folder import checkpoints
+from rlsys.runs.folder import checkpoints
 
 sys.exit(checkpoints(Path(sys.argv[1])).latest() is None)
 PYTHON

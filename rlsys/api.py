@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel
 
-from rlsys.types import Array, ArraySpec, Batch, EnvSpec, Foretold, State, Weights
+from rlsys.types import Array, ArraySpec, Batch, EnvSpec, ModelComparison, State, Weights
 
 Saved = Mapping[str, Any]
 """What can be checkpointed: nested dicts and lists of numpy arrays and JSON scalars. Loading it runs no code."""
@@ -173,7 +173,7 @@ class Learner(abc.ABC):
         """Returns copies of what `run.debug_histograms` shows, named `group/name`: by default the weights."""
         return {f"weights/{name}": array for name, array in self.weights().items()}
 
-    def films(self) -> Mapping[str, Sequence[Foretold]]:
+    def films(self) -> Mapping[str, Sequence[ModelComparison]]:
         """Returns what is new for `run.video` to show of a world model, named `group/name`; by default nothing."""
         return {}
 

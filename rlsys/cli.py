@@ -198,13 +198,13 @@ def launch(
         raise ConfigError("--submit with --inline; a job trains on a cluster. Leave one of them out.")
     loaded = config.load(name, profile, given) if name is not None else None
     if submit:
-        from rlsys.runtime.submit import Order
-        from rlsys.runtime.submit import submit as hand_over
+        from rlsys.runtime.cluster.submit import Order
+        from rlsys.runtime.cluster.submit import submit as hand_over
 
         typer.echo(hand_over(Order(name, profile, resume, given), loaded))
         raise typer.Exit
 
-    from rlsys.runtime.launch import launch as run
+    from rlsys.runtime.launch.launch import launch as run
 
     raise typer.Exit(run(loaded, inline=inline, resume=resume, checkpoint=checkpoint or "latest", overrides=given))
 
@@ -226,7 +226,7 @@ def plan(
 ) -> None:
     """Predict a run's memory, traffic and rates, say which part binds, and refuse what cannot fit."""
     from rlsys import config
-    from rlsys.runtime.forecast.outlook import show_outlook
+    from rlsys.forecast.outlook import show_outlook
 
     if machines is not None and address is not None:
         raise ConfigError(f"--machines {machines} with --address {address}; a run is on one or the other. Give one.")
@@ -246,7 +246,7 @@ def status(
     directory: Directory = Path("runs"),
 ) -> None:
     """Show how runs stand: which train, which ended and why, which are lost."""
-    from rlsys.runtime.follow import show_run, show_runs
+    from rlsys.commands.follow import show_run, show_runs
 
     if run is None:
         show_runs(directory)
@@ -262,7 +262,7 @@ def top(
     directory: Directory = Path("runs"),
 ) -> None:
     """Show a run's processes: what they cost, do and wait for, and what binds the run; Ctrl-C leaves it alone."""
-    from rlsys.runtime.top import show_top
+    from rlsys.commands.top import show_top
 
     show_top(run, directory, once=once)
 
@@ -270,7 +270,7 @@ def top(
 @app.command()
 def attach(run: Run, *, directory: Directory = Path("runs")) -> None:
     """Follow a run that trains elsewhere, as on its own terminal; Ctrl-C leaves it alone."""
-    from rlsys.runtime.follow import attach_to
+    from rlsys.commands.follow import attach_to
 
     typer.echo(attach_to(run, directory))
 
@@ -278,7 +278,7 @@ def attach(run: Run, *, directory: Directory = Path("runs")) -> None:
 @app.command()
 def stop(run: Run, *, directory: Directory = Path("runs")) -> None:
     """End a run with a checkpoint, and wait until it has."""
-    from rlsys.runtime.follow import stop_run
+    from rlsys.commands.follow import stop_run
 
     typer.echo(stop_run(run, directory))
 
@@ -291,7 +291,7 @@ def scale(
     directory: Directory = Path("runs"),
 ) -> None:
     """Give a run that trains more or fewer rollout workers; the samples-per-insert ratio holds."""
-    from rlsys.runtime.follow import scale_run
+    from rlsys.commands.follow import scale_run
 
     typer.echo(scale_run(run, directory, workers))
 
@@ -299,8 +299,8 @@ def scale(
 @app.command("list")
 def list_all() -> None:
     """List experiments, profiles, algorithms, and trained exports that ship with the package."""
-    from rlsys import catalogue
-    from rlsys.runtime.exports.shipped import rows as shipped_rows
+    from rlsys.commands import catalogue
+    from rlsys.exports.shipped import rows as shipped_rows
     from rlsys.terminal import print_table
 
     print_table("Experiments", ("name", "algorithm", "environment", "about"), catalogue.experiments())
@@ -320,7 +320,7 @@ def show(
 ) -> None:
     """Show every setting of an experiment: value, who set it, default and meaning."""
     from rlsys import config
-    from rlsys.runtime.commands import quoted
+    from rlsys.quoting import quoted
     from rlsys.terminal import as_text, print_table
 
     loaded = config.load(name, profile, overrides or ())
@@ -394,8 +394,8 @@ def evaluate(
     trust: Trust = False,
 ) -> None:
     """Play episodes with a trained policy, a row per choice: mean, median and bootstrap interval of the return."""
-    from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
-    from rlsys.runtime.planning_policy import planning_of
+    from rlsys.evaluation.planning_policy import planning_of
+    from rlsys.evaluation.run import EvaluationOptions, evaluate_run
 
     options = EvaluationOptions(
         run=_below(directory, run),
@@ -462,7 +462,7 @@ def play(
     trust: Trust = False,
 ) -> None:
     """Play in a run's world model, beside the real game; of runs without one, film an episode of the policy."""
-    from rlsys.runtime.play import PlayOptions, play_run
+    from rlsys.commands.play import PlayOptions, play_run
 
     options = PlayOptions(
         run=_below(directory, run),
@@ -493,7 +493,7 @@ def export(
     trust: Trust = False,
 ) -> None:
     """Write what play and eval need of a run: its configuration and weights, without optimizer and replay."""
-    from rlsys.runtime.exports.export import export_run
+    from rlsys.exports.export import export_run
 
     typer.echo(export_run(_below(directory, run), to, checkpoint=checkpoint, half=half, trust=trust))
 
@@ -506,7 +506,7 @@ def dashboard(
     project: Annotated[str, typer.Option(help="W&B: the runs' run.wandb_project.")] = "rlsys",
 ) -> None:
     """Print the dashboard for Grafana as JSON, or save it as a view of a Weights & Biases project."""
-    from rlsys.runtime.metrics import dashboard as layout
+    from rlsys.metrics import dashboard as layout
 
     if kind == "grafana":
         typer.echo(layout.grafana_json())
@@ -523,7 +523,7 @@ def doctor(
     full: Annotated[bool, typer.Option("--full", help="Also start Ray with one actor (half a minute).")] = False,
 ) -> None:
     """Check what is installed, what works, and say what to do about the rest."""
-    from rlsys.runtime.doctor import examine, worst
+    from rlsys.commands.doctor import examine, worst
     from rlsys.terminal import print_table
 
     findings = examine(full=full)
@@ -542,6 +542,6 @@ def _below(directory: Path, run: str) -> str:
     """Names a run below another directory than that of runs so that it is found from here."""
     if directory == Path("runs") or "://" in run or Path(run).exists():
         return run
-    from rlsys.runtime.folder import find
+    from rlsys.runs.folder import find
 
     return str(find(run, str(directory)))

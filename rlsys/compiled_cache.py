@@ -7,7 +7,7 @@ folder that cannot.
 import os
 from pathlib import Path
 
-from rlsys.places import cache_folder, is_writable
+from rlsys.files.places import cache_folder, is_writable
 
 VARIABLE = "NUMBA_CACHE_DIR"
 _PACKAGE = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""The nouns that travel between processes: EnvSpec, Segment, Unrolls, Batch, Weights, Foretold. numpy only.
+"""The nouns that travel between processes: EnvSpec, Segment, Unrolls, Batch, Weights, ModelComparison. numpy only.
 
 Row t holds what happened at, and because of, observation[t]:
 
@@ -230,7 +230,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Foretold:
+class ModelComparison:
     """T steps of a real episode, and what a world model foretold of them from what came before.
 
     Attributes:

@@ -1,7 +1,10 @@
-"""Shared fixtures: one small Ray cluster for all tests that need one."""
+"""Shared fixtures: one small Ray cluster for all tests that need one, and runs of the checking algorithm."""
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +21,24 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     from rlsys.config import RuntimeConfig
-    from rlsys.runtime.cluster import connect
+    from rlsys.runtime.cluster.cluster import connect
 
     connect(RuntimeConfig())
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def make_spec(tmp_path: Path) -> Callable[..., Any]:
+    """Returns a function that builds the spec of a run from overrides of its sections."""
+    from support.runs import checking_spec
+
+    return functools.partial(checking_spec, tmp_path / "run")
+
+
+@pytest.fixture
+def make_recorder() -> Callable[..., Any]:
+    """Returns a function that builds a recorder that writes metrics.jsonl and no terminal."""
+    from support.runs import recorder_of
+
+    return recorder_of

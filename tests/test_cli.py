@@ -14,11 +14,11 @@ import pytest
 import rlsys
 import rlsys.testing.environments
 from rlsys import cli, config, registry
-from rlsys.runtime import evaluation as evaluation_module
-from rlsys.runtime import launch as launch_module
-from rlsys.runtime import play as play_module
-from rlsys.runtime.evaluation import EvaluationOptions
-from rlsys.runtime.play import PlayOptions
+from rlsys.commands import play as play_module
+from rlsys.commands.play import PlayOptions
+from rlsys.evaluation import run as evaluation_module
+from rlsys.evaluation.run import EvaluationOptions
+from rlsys.runtime.launch import launch as launch_module
 from rlsys.terminal import as_text, plain_table
 from rlsys.testing.algorithm import CHECKING
 
@@ -56,7 +56,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / kind / f"{name}.yaml").write_text(text)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(config, "data_folder", lambda kind: tmp_path / kind)
+    for module in ("rlsys.config", "rlsys.config.experiment"):
+        monkeypatch.setattr(f"{module}.data_folder", lambda kind: tmp_path / kind)
     monkeypatch.setattr(registry, "get", lambda name: replace(CHECKING, name=name))
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)

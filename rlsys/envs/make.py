@@ -21,7 +21,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import FrameStackObservation, TransformReward
 
 from rlsys.config import EnvConfig
-from rlsys.envs import atari, catch, classic, dmlab, memory, procgen
+from rlsys.envs.families import atari, catch, classic, dmlab, memory, procgen
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Simulator
 from rlsys.envs.wrappers import (
@@ -84,7 +84,7 @@ def make_simulator(config: EnvConfig, seeds: Sequence[int], *, training: bool = 
     return family.make_simulator(config, seeds)
 
 
-def spec(config: EnvConfig) -> EnvSpec:
+def env_spec(config: EnvConfig) -> EnvSpec:
     """Describes the environment; makes one and closes it.
 
     Raises:
@@ -103,7 +103,7 @@ def max_noops(config: EnvConfig) -> float:
     Raises:
       EnvError: as `spec`.
     """
-    per_step = atari.noops_per_step(config, spec(config).frames_per_step) if config.noop_reset else None
+    per_step = atari.noops_per_step(config, env_spec(config).frames_per_step) if config.noop_reset else None
     return config.noop_max / per_step if per_step else 0.0
 
 
@@ -118,7 +118,7 @@ def with_max_noops(config: EnvConfig, decisions: int) -> EnvConfig:
     """
     if not decisions:
         return config.model_copy(update={"noop_reset": False})
-    per_step = atari.noops_per_step(config, spec(config).frames_per_step)
+    per_step = atari.noops_per_step(config, env_spec(config).frames_per_step)
     if per_step is None:
         raise EnvError(
             f"no-ops = {decisions} with '{config.id}'; only Atari games have them. Leave them out, or give 0."

@@ -6,7 +6,7 @@ ProcGen: the constants by which returns are normalised in easy and hard mode (Co
 https://arxiv.org/abs/1912.01588).
 """
 
-from rlsys.envs import atari, dmlab, procgen
+from rlsys.envs.families import atari, dmlab, procgen
 
 Reference = tuple[float, float]
 """(the score that counts as 0 %, the score that counts as 100 %)."""

@@ -37,7 +37,7 @@ class StepResult:
 
     Attributes:
       observation: `[E, *policy_observation]` after the step and before any reset: of an ended episode, the last one
-        (ProcGen does not show that one; see `rlsys.envs.procgen`). The next step overwrites it.
+        (ProcGen does not show that one; see `rlsys.envs.families.procgen`). The next step overwrites it.
       reward: `[E]` float32, what to learn from.
       raw_reward: `[E]` float32, unclipped.
       terminated: `[E]` bool, the episode ended and so does the return.

@@ -17,7 +17,7 @@ import numpy as np
 from rlsys.config import EnvConfig
 from rlsys.envs.lockstep import Lockstep
 from rlsys.envs.loop import Loop, failure
-from rlsys.envs.make import make, make_simulator, spec
+from rlsys.envs.make import env_spec, make, make_simulator
 from rlsys.envs.step import GameResult, StepResult
 from rlsys.errors import EnvError
 from rlsys.types import Array
@@ -58,7 +58,7 @@ class BatchedEnv:
     """
 
     def __init__(self, config: EnvConfig, seeds: Sequence[int], *, training: bool = True) -> None:
-        self.spec = spec(config)
+        self.spec = env_spec(config)
         self.num_environments = len(seeds)
         simulator = make_simulator(config, seeds, training=training)
         self._batch: _Batch = (

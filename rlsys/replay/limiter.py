@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rlsys.api import Saved, TableSpec
 from rlsys.errors import ConfigError
-from rlsys.json_tree import check_tree
+from rlsys.files.json_tree import check_tree
 
 
 class RateLimiter:

@@ -1,1 +1,1 @@
-"""The one runtime: workers, the topology that makes Ray actors of them, and what a run leaves behind."""
+"""The runtime, the one place besides baselines that knows Ray: cluster, workers, driver, launch."""

@@ -25,13 +25,8 @@ from rlsys.api import (
     ValueSpec,
 )
 from rlsys.config import Section
+from rlsys.config.quantities import Count, Items, Number, Steps
 from rlsys.errors import ConfigError, WorkerError
-from rlsys.quantities import (
-    Count,
-    Items,
-    Number,
-    Steps,
-)
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec, State, Weights
 
 

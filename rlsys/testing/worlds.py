@@ -27,8 +27,8 @@ from rlsys.api import (
     WorldContext,
 )
 from rlsys.config import Section
+from rlsys.config.quantities import Steps
 from rlsys.envs.wrappers import Reset, Step
-from rlsys.quantities import Steps
 from rlsys.testing.algorithm import undiscounted
 from rlsys.types import Array, EnvSpec, State, Weights
 

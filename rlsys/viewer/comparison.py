@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlsys.types import Array, Foretold
+from rlsys.types import Array, ModelComparison
 from rlsys.viewer.columns import Column, compose, difference
 
 _BAR = (90, 150, 230)
@@ -39,7 +39,7 @@ def difference_column(model: Tally, model_frame: Array, real: Tally, real_frame:
     return Column("difference", (apart, "model - game"), difference(model_frame, real_frame))
 
 
-def film_of(stretches: Iterable[Foretold], zoom: float = 1.0) -> Iterator[Array]:
+def film_of(stretches: Iterable[ModelComparison], zoom: float = 1.0) -> Iterator[Array]:
     """Draws what a model foretold, what happened and their difference: `[H, W, 3]` uint8 for each step."""
     for stretch in stretches:
         model, real = Tally(), Tally()

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlsys.files.yaml_tree import at, leaves
 from rlsys.viewer.plots import Row, plot_learning, to_svg
-from rlsys.yaml_tree import at, leaves
 
 _STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }

@@ -7,7 +7,7 @@ import pytest
 
 from rlsys import registry
 from rlsys.config import EnvConfig
-from rlsys.fields import described_fields
+from rlsys.config.fields import described_fields
 from rlsys.testing.contract import check_algorithm
 
 

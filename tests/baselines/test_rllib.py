@@ -23,18 +23,18 @@ from rlsys import config, registry
 from rlsys.baseline import Baseline, BaselineContext, BaselineReport
 from rlsys.baselines.rllib.config import RllibConfig
 from rlsys.baselines.rllib.environment import RllibVectorEnv
+from rlsys.commands.play import PlayOptions, play_run
 from rlsys.config import EnvConfig, RuntimeConfig
-from rlsys.envs.make import make, spec
+from rlsys.envs.make import env_spec, make
 from rlsys.errors import ConfigError
-from rlsys.runtime import folder as run_folder
-from rlsys.runtime.baseline import BaselineDriver
-from rlsys.runtime.console import Console
-from rlsys.runtime.evaluation import EvaluationOptions, evaluate_run
-from rlsys.runtime.launch import launch
-from rlsys.runtime.metrics.rows import read_metrics
-from rlsys.runtime.metrics.tracking import Tracker
-from rlsys.runtime.play import PlayOptions, play_run
-from rlsys.runtime.progress import Progress
+from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.metrics.console import Console
+from rlsys.metrics.rows import read_metrics
+from rlsys.metrics.tracking import Tracker
+from rlsys.runs import folder as run_folder
+from rlsys.runs.progress import Progress
+from rlsys.runtime.launch.baseline import BaselineDriver
+from rlsys.runtime.launch.launch import launch
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -52,7 +52,7 @@ def context(
 ) -> BaselineContext:
     workers = {"rollout_cpus": 0, "learner_device": "cpu", "environments_per_worker": 8, **(runtime or {})}
     return BaselineContext(
-        RllibConfig(**(section or {})), env, spec(env), RuntimeConfig(**workers), 3, **{"num_cpus": 4, **options}
+        RllibConfig(**(section or {})), env, env_spec(env), RuntimeConfig(**workers), 3, **{"num_cpus": 4, **options}
     )
 
 
@@ -104,7 +104,7 @@ def test_every_shipped_experiment_is_one_that_rllib_takes(name: str, overrides: 
     experiment = config.load(name, "laptop", overrides).experiment
     baseline().check(
         BaselineContext(
-            experiment.section, experiment.env, spec(experiment.env), experiment.runtime, 0, num_cpus=2, num_gpus=0
+            experiment.section, experiment.env, env_spec(experiment.env), experiment.runtime, 0, num_cpus=2, num_gpus=0
         )
     )
 
@@ -232,7 +232,7 @@ def test_budgets_end_a_run_and_rows_have_our_names(
     tracker = Tracker(tmp_path, loaded, "test", resume=False)
     progress = Progress(loaded.experiment.run)
     console = Console(loaded, tmp_path, terminal=False, output=output)
-    assert BaselineDriver(progress, spec(CARTPOLE), tracker, console).run(FakeRun()) == reason
+    assert BaselineDriver(progress, env_spec(CARTPOLE), tracker, console).run(FakeRun()) == reason
     tracker.close()
     rows = read_metrics(tmp_path)
     assert rows[-1]["env_steps"] == (env_steps or progress.env_steps)

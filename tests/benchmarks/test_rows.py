@@ -36,7 +36,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
         {"what": "x", "turns": (3.0, 0.0)},
         {"what": "x", "samples_per_insert_alone": [0.0, 1.0, 2.0]},
         {"what": "x", "cores_used": {"driver": -0.2}},
-        {"what": "x", "cores_used": {"driver": 1.5, "ShardHost": 1.0}, "cores": 2},
+        {"what": "x", "cores_used": {"driver": 1.5, "ShardProcess": 1.0}, "cores": 2},
         {"what": "x", "pss_mib": {"driver": -1.0}},
         {"what": "x", "curve": [[0, math.nan]]},
         {"what": "x", "measured": 0.0},

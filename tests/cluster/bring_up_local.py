@@ -34,7 +34,7 @@ from machines import SHARED, Machine, apart, build, fetch, left
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 NAMES = ("desk", "head", "worker-1", "worker-2")
 ROLES = {"head": "learner", "worker-1": "rollout", "worker-2": "rollout"}
-PLACES = {"learner": {"LearnerHost", "ShardHost", "ParameterServer"}, "rollout": {"RolloutHost"}}
+PLACES = {"learner": {"LearnerProcess", "ShardProcess", "ParameterServer"}, "rollout": {"RolloutProcess"}}
 """Role of a machine -> which of a run's processes are there, and nowhere else."""
 RUN = "muzero-cartpole/here"
 SETTINGS = (
@@ -109,13 +109,13 @@ class Scenario:
         tree["setup_commands"] = [*here, *others]
         tree["worker_start_ray_commands"][-1] += f" --num-cpus={CORES}"
         (self._machines["desk"].folder / "root" / "local.yaml").write_text(yaml.safe_dump(tree))
-        self._at_desk("ray get-auth-token --generate")
+        self._at_control_server("ray get-auth-token --generate")
         ray_up = "RAY_UP_enable_autoscaler_v2=0 ray up --yes ~/local.yaml"
         try:
-            self._at_desk(ray_up, patience_s=400)
+            self._at_control_server(ray_up, patience_s=400)
         except AssertionError:
             self.say("ray up failed, as it does where Ray's head takes more than 30 s to start; once more")
-            self._at_desk(ray_up, patience_s=400)
+            self._at_control_server(ray_up, patience_s=400)
         self.say("ray up has returned")
         wanted = {self._machines[name].address: role for name, role in ROLES.items()}
         self._until(lambda: self._roles() == wanted, "all machines, each with its role", 240)
@@ -168,13 +168,13 @@ class Scenario:
         self.say(f"the run is as fast as before, with workers on {cut_off.name}; what it cost:")
         sys.stdout.writelines(f"{name:>36}  {value:10,.1f}\n" for name, value in cost.items())
         assert cost["learner_steps_per_s_during"] > 0, "nothing was learned during the cut"
-        died = self._at_desk("ray exec ~/local.yaml 'ray list nodes --format json'").count('"DEAD"')
+        died = self._at_control_server("ray exec ~/local.yaml 'ray list nodes --format json'").count('"DEAD"')
         self.say(f"Ray declared {died} machines dead meanwhile")
         what = f"a link between machines is cut for {CUT_S:.0f} s while 2 of 4 rollout workers are behind it"
         self.rows.append({"what": what, **cost, "nodes_declared_dead": died})
 
     def _stop(self, run: subprocess.Popen[bytes]) -> None:
-        self._at_desk(f"ray exec ~/local.yaml 'rlsys stop {RUN} --directory {SHARED}'", patience_s=200)
+        self._at_control_server(f"ray exec ~/local.yaml 'rlsys stop {RUN} --directory {SHARED}'", patience_s=200)
         assert run.wait(timeout=60) == 0, f"rlsys launch ended with {run.returncode}"
         status = json.loads((self._run / "status.json").read_text())
         last = read(self._run)[-1]["learner_step"]
@@ -184,21 +184,21 @@ class Scenario:
     def _bring_down(self) -> float:
         """Stops Ray as the file says: on the head, which the workers follow but for their log monitors, and there."""
         started = time.monotonic()
-        self._at_desk("ray down --yes ~/local.yaml")
+        self._at_control_server("ray down --yes ~/local.yaml")
         self.say("ray down has returned; the workers notice after a minute")
         self._until(self._only_monitors_are_left, "Ray to end on all machines", 240)
         self.say(f"Ray has ended; left are {len(self._ray_processes())} log monitors")
         took_s = time.monotonic() - started
         for name in ("worker-1", "worker-2"):
             options = "-i ~/.ssh/id_ed25519 -o StrictHostKeyChecking=no -o BatchMode=yes"
-            self._at_desk(f"ssh {options} root@{self._machines[name].address} '~/rlsys-env/bin/ray stop'")
+            self._at_control_server(f"ssh {options} root@{self._machines[name].address} '~/rlsys-env/bin/ray stop'")
         assert not self._ray_processes(), self._ray_processes()
         self.say("ray stop on the workers: no Ray process is left on any machine")
         return took_s
 
     def _roles(self) -> dict[str, str]:
         """Returns address -> role of the machines that Ray has."""
-        answer = self._at_desk("ray exec ~/local.yaml 'ray list nodes --format json'")
+        answer = self._at_control_server("ray exec ~/local.yaml 'ray list nodes --format json'")
         nodes = next(json.loads(line) for line in answer.splitlines() if line.startswith("["))
         return {node["node_ip"]: node["labels"].get("rlsys.io/role") for node in nodes if node["state"] == "ALIVE"}
 
@@ -226,7 +226,7 @@ class Scenario:
         path = f"export PATH={shlex.quote(sys.prefix)}/bin:$PATH"
         return self._machines["desk"].command(f"{path}; cd {shlex.quote(str(REPOSITORY))} && {text}")
 
-    def _at_desk(self, text: str, patience_s: float = 120.0) -> str:
+    def _at_control_server(self, text: str, patience_s: float = 120.0) -> str:
         """Runs a line of shell at the desk and returns what it printed."""
         command = self._desk_command(text)
         done = subprocess.run(

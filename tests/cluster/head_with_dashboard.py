@@ -1,6 +1,6 @@
 """Starts a Ray cluster that takes jobs, says where, and ends it when its standard input closes.
 
-python tests/cluster/head_with_dashboard.py      # tests/runtime/test_submit.py does, with a pipe
+python tests/cluster/head_with_dashboard.py      # tests/runtime/cluster/test_submit.py does, with a pipe
 """
 
 import os

@@ -1,6 +1,6 @@
 """Starts a run's processes on a cluster of four labelled raylets, and writes who came to lie where.
 
-python tests/cluster/place_by_label.py FILE      # tests/runtime/test_placement.py reads it
+python tests/cluster/place_by_label.py FILE      # tests/runtime/cluster/test_placement.py reads it
 """
 
 import json
@@ -12,10 +12,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 from rlsys import config, registry
-from rlsys.runtime import cluster as joined
-from rlsys.runtime.hardware import ROLE
-from rlsys.runtime.plan import resolve
-from rlsys.runtime.program import Program
+from rlsys.runs.resolve import resolve
+from rlsys.runtime.cluster import cluster as joined
+from rlsys.runtime.cluster.machine_types import ROLE
+from rlsys.runtime.driver.program import Program
 
 _MACHINES = (("head", 0), ("learner", 0), ("learner", 0), ("rollout", 4))
 """Role and CPU cores."""

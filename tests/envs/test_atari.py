@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rlsys.config import EnvConfig
-from rlsys.envs.atari import AtariGame, variants
-from rlsys.envs.make import make, spec
+from rlsys.envs.families.atari import AtariGame, variants
+from rlsys.envs.make import env_spec, make
 from rlsys.errors import EnvError
 
 SEED = 5
@@ -110,7 +110,7 @@ def test_colour_has_its_planes_first() -> None:
     ale = emulator("breakout")
     ale.reset_game()
     expected = cv2.resize(ale.getScreenRGB(), (40, 50), interpolation=cv2.INTER_AREA)
-    assert spec(config).observation.shape == (3, 50, 40)
+    assert env_spec(config).observation.shape == (3, 50, 40)
     assert np.array_equal(observation, np.moveaxis(expected, 2, 0))
 
 
@@ -210,7 +210,7 @@ def test_every_game_has_every_id() -> None:
     ],
 )
 def test_frames_per_step_is_the_one_skip_that_there_is(settings: dict[str, Any], frames: int) -> None:
-    assert spec(EnvConfig(**settings)).frames_per_step == frames
+    assert env_spec(EnvConfig(**settings)).frames_per_step == frames
 
 
 @pytest.mark.parametrize(
@@ -240,16 +240,16 @@ def test_games_without_fire_begin_as_they_are_where_fire_would_be_pressed(game: 
 
 
 def test_the_full_action_space_and_the_meanings_are_in_the_spec() -> None:
-    own = spec(EnvConfig(id="Breakout-ramNoFrameskip-v4"))
+    own = env_spec(EnvConfig(id="Breakout-ramNoFrameskip-v4"))
     assert own.action_meanings == ("NOOP", "FIRE", "RIGHT", "LEFT")
     assert own.num_actions == 4
-    assert spec(EnvConfig(id="Breakout-ramNoFrameskip-v4", full_action_space=True)).num_actions == 18
+    assert env_spec(EnvConfig(id="Breakout-ramNoFrameskip-v4", full_action_space=True)).num_actions == 18
 
 
 @pytest.mark.parametrize("num_actions", ACTION_COUNTS)
 def test_each_game_of_the_upstream_list_makes_and_has_as_many_actions_as_it_says(num_actions: int) -> None:
     for game in ACTION_COUNTS[num_actions].split():
-        described = spec(EnvConfig(id=f"{game}NoFrameskip-v4", frame_size=(84, 84), episode_life=True))
+        described = env_spec(EnvConfig(id=f"{game}NoFrameskip-v4", frame_size=(84, 84), episode_life=True))
         assert described.num_actions == len(described.action_meanings) == num_actions, game
         assert described.observation.shape == (84, 84), game
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rlsys.config import EnvConfig
-from rlsys.envs.dmlab import ACTIONS, LEVELS, FolderCache
-from rlsys.envs.make import make, spec
+from rlsys.envs.families.dmlab import ACTIONS, LEVELS, FolderCache
+from rlsys.envs.make import env_spec, make
 from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import EnvError
 from rlsys.testing import deepmind_lab
@@ -47,7 +47,7 @@ def test_a_level_keeps_the_contract(config: EnvConfig) -> None:
 
 
 def test_the_spec_is_upstreams() -> None:
-    described = spec(EnvConfig(id="dmlab-rooms_watermaze"))
+    described = env_spec(EnvConfig(id="dmlab-rooms_watermaze"))
     assert described.observation == ArraySpec((3, 72, 96), "uint8")
     assert (described.num_actions, described.frames_per_step) == (9, 4)
     assert described.action_meanings == tuple(ACTIONS)

@@ -10,7 +10,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from rlsys.config import EnvConfig
 from rlsys.envs.imagined import ImaginedEnv, latest
-from rlsys.envs.make import make, spec
+from rlsys.envs.make import env_spec, make
 from rlsys.errors import EnvError
 from rlsys.testing.environments import check_environment
 from rlsys.testing.worlds import ACTIONS, HEIGHT, WIDTH, DotWorld
@@ -38,7 +38,7 @@ def test_the_game_keeps_the_contract_of_environments() -> None:
 
 @pytest.mark.parametrize("num_stack", [1, 3])
 def test_spaces_and_arrays_are_as_gymnasium_has_them(num_stack: int) -> None:
-    env = ImaginedEnv(DotWorld(5), spec(config(num_stack)), history)
+    env = ImaginedEnv(DotWorld(5), env_spec(config(num_stack)), history)
     real = make(config(num_stack), 0)
     assert env.single_observation_space == real.observation_space
     assert env.single_action_space == real.action_space
@@ -60,7 +60,7 @@ def test_spaces_and_arrays_are_as_gymnasium_has_them(num_stack: int) -> None:
 def test_a_right_model_imagines_what_happens(num_stack: int) -> None:
     real = make(config(1), 7)
     frames, actions = [real.reset()[0]], []
-    env = ImaginedEnv(DotWorld(), spec(config(num_stack)))
+    env = ImaginedEnv(DotWorld(), env_spec(config(num_stack)))
     rng = np.random.default_rng(0)
     for action in rng.integers(0, len(ACTIONS), 3).tolist():
         actions.append(action)
@@ -77,7 +77,7 @@ def test_a_right_model_imagines_what_happens(num_stack: int) -> None:
 
 
 def test_an_episode_that_is_over_stays_where_it_ended_until_all_begin_again() -> None:
-    env = ImaginedEnv(DotWorld(4), spec(config(2)), history, max_steps=30)
+    env = ImaginedEnv(DotWorld(4), env_spec(config(2)), history, max_steps=30)
     observation, _ = env.reset(seed=1)
     columns = observation[:, -1].max(axis=1).argmax(axis=1)
     assert len(set(columns)) > 1
@@ -105,7 +105,7 @@ def test_an_episode_that_is_over_stays_where_it_ended_until_all_begin_again() ->
 
 
 def test_gymnasium_wraps_it() -> None:
-    env = RecordEpisodeStatistics(ImaginedEnv(DotWorld(3), spec(config(2)), history, max_steps=10))
+    env = RecordEpisodeStatistics(ImaginedEnv(DotWorld(3), env_spec(config(2)), history, max_steps=10))
     env.reset(seed=0)
     for _ in range(10):
         _, _, _, truncated, info = env.step(np.full(3, RIGHT))
@@ -115,7 +115,7 @@ def test_gymnasium_wraps_it() -> None:
 
 
 def test_equal_seeds_begin_from_equal_frames() -> None:
-    first, second = (ImaginedEnv(DotWorld(3), spec(config(2)), history) for _ in range(2))
+    first, second = (ImaginedEnv(DotWorld(3), env_spec(config(2)), history) for _ in range(2))
     assert np.array_equal(first.reset(seed=5)[0], second.reset(seed=5)[0])
     assert not np.array_equal(first.reset()[0], first.reset()[0])
     assert np.array_equal(first.reset(seed=5)[0], second.reset(seed=5)[0])
@@ -135,7 +135,7 @@ FRAMES = np.zeros((2, 4, HEIGHT, WIDTH), np.uint8)
 )
 def test_what_it_cannot_begin_from_is_refused(options: dict[str, Any] | None, message: str) -> None:
     with pytest.raises(EnvError, match=message):
-        ImaginedEnv(DotWorld(2), spec(config(1))).reset(options=options)
+        ImaginedEnv(DotWorld(2), env_spec(config(1))).reset(options=options)
 
 
 def test_the_latest_frames_are_filled_up_with_the_oldest() -> None:

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 
 from rlsys.config import EnvConfig
-from rlsys.envs.make import make, spec
+from rlsys.envs.make import env_spec, make
 from rlsys.errors import EnvError
 from rlsys.types import ArraySpec
 
@@ -92,11 +92,11 @@ def test_what_only_atari_has_is_refused_elsewhere(flag: str) -> None:
 )
 def test_what_no_policy_could_handle_is_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(EnvError, match=words):
-        spec(EnvConfig(**settings))
+        env_spec(EnvConfig(**settings))
 
 
 def test_a_spec_tells_frames_stacks_and_bounds_apart() -> None:
-    described = spec(
+    described = env_spec(
         EnvConfig(
             id="CartPole-v1",
             stack_states=3,
@@ -114,11 +114,11 @@ def test_a_spec_tells_frames_stacks_and_bounds_apart() -> None:
 
 
 def test_without_norm_states_there_are_no_bounds() -> None:
-    assert spec(EnvConfig(state_range=(0, 255))).observation_low == ()
+    assert env_spec(EnvConfig(state_range=(0, 255))).observation_low == ()
 
 
 def test_continuous_actions_have_a_shape_and_no_number() -> None:
-    described = spec(EnvConfig(id="LunarLanderContinuous-v2"))
+    described = env_spec(EnvConfig(id="LunarLanderContinuous-v2"))
     assert described.action == ArraySpec((2,), "float32")
     assert described.num_actions == 0
 
@@ -156,5 +156,5 @@ def test_spaces_that_are_not_supported_are_refused(words: str) -> None:
         "tests/Odd-v0", _Odd, kwargs={"observation_space": seen, "action_space": done}, disable_env_checker=True
     )
     with pytest.raises(EnvError, match=words):
-        spec(EnvConfig(id="tests/Odd-v0"))
+        env_spec(EnvConfig(id="tests/Odd-v0"))
     del gymnasium.registry["tests/Odd-v0"]

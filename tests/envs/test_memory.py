@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rlsys.config import EnvConfig
-from rlsys.envs.make import make, spec
-from rlsys.envs.memory import FORWARD, LEFT, RIGHT
+from rlsys.envs.families.memory import FORWARD, LEFT, RIGHT
+from rlsys.envs.make import env_spec, make
 from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import EnvError
 from rlsys.types import ArraySpec
@@ -86,7 +86,7 @@ def test_an_agent_that_stays_is_cut_off_after_ten_steps_per_cell() -> None:
 
 
 def test_the_spec_has_four_bits_and_three_actions() -> None:
-    described = spec(EnvConfig(id="tmaze-100"))
+    described = env_spec(EnvConfig(id="tmaze-100"))
     assert described.observation == ArraySpec((4,), "float32")
     assert (described.num_actions, described.frames_per_step) == (3, 1)
 

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete
 
 from rlsys.baselines.rllib.environment import RllibVectorEnv
 from rlsys.config import EnvConfig
-from rlsys.envs.make import make, spec
+from rlsys.envs.make import env_spec, make
 from rlsys.envs.vector import BatchedEnv
 from rlsys.envs.wrappers import Reset, Step
 
@@ -126,7 +126,7 @@ def test_methods_that_are_only_called_like_ours_are_left_alone() -> None:
     batch = BatchedEnv(config("plain"), (0,))
     assert not batch.can_snapshot
     assert not batch.load(batch.save()).any()
-    assert spec(config("plain")).action_meanings == ()
+    assert env_spec(config("plain")).action_meanings == ()
 
 
 @pytest.mark.parametrize("info", INFOS)

@@ -12,9 +12,9 @@ from procgen.env import ENV_NAMES, EXPLORATION_LEVEL_SEEDS
 from procgen.env import ProcgenGym3Env as Package
 
 from rlsys.config import EnvConfig
+from rlsys.envs.families.procgen import ACTIONS, GAMES, MODE_GAMES, time_limit
 from rlsys.envs.loop import Loop
-from rlsys.envs.make import make, spec
-from rlsys.envs.procgen import ACTIONS, GAMES, MODE_GAMES, time_limit
+from rlsys.envs.make import env_spec, make
 from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import EnvError
 from rlsys.types import ArraySpec
@@ -40,7 +40,7 @@ def levels_of(config: EnvConfig, num_episodes: int) -> list[int]:
 
 @pytest.mark.parametrize("game", GAMES)
 def test_every_game_has_the_same_spec_under_all_its_ids(game: str) -> None:
-    described = [spec(EnvConfig(id=name)) for name in (f"procgen-{game}", f"procgen:procgen-{game}-v0")]
+    described = [env_spec(EnvConfig(id=name)) for name in (f"procgen-{game}", f"procgen:procgen-{game}-v0")]
     assert described[0].observation == described[1].observation == ArraySpec((3, 64, 64), "uint8")
     assert described[0].num_actions == 15
     assert described[0].frames_per_step == 1

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rlsys.envs.dmlab import LEVELS
-from rlsys.envs.procgen import GAMES
+from rlsys.envs.families.dmlab import LEVELS
+from rlsys.envs.families.procgen import GAMES
 from rlsys.envs.scores import ATARI, DMLAB, PROCGEN, normalized_score, reference
 
 

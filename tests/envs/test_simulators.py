@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rlsys.config import EnvConfig
-from rlsys.envs.cartpole import CartPoles
+from rlsys.envs.families.cartpole import CartPoles
 from rlsys.envs.loop import Loop
-from rlsys.envs.make import make, make_simulator, spec
+from rlsys.envs.make import env_spec, make, make_simulator
 from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import EnvError
 
@@ -182,5 +182,5 @@ def test_a_single_environment_of_a_simulator_cannot_be_seeded_again() -> None:
 def test_the_spec_of_a_batch_is_that_of_its_single_environments() -> None:
     for config in CONFIGS.values():
         batch = BatchedEnv(config, SEEDS)
-        assert batch.spec == spec(config)
+        assert batch.spec == env_spec(config)
         assert batch.observation.shape == (5, *batch.spec.policy_observation.shape)

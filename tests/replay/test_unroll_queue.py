@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from rlsys.api import ReplayNotReady, SegmentSpec, TableSpec
+from rlsys.checkpoints.saved import decode, encode
 from rlsys.errors import CheckpointError, ConfigError, ReplayError
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
-from rlsys.runtime.checkpoints.saved import decode, encode
 from rlsys.types import ArraySpec, EnvSpec
 
 SPEC = SegmentSpec(

@@ -8,7 +8,7 @@ import pytest
 
 from rlsys.api import Policy, PolicyContext
 from rlsys.config import EnvConfig
-from rlsys.envs.make import spec
+from rlsys.envs.make import env_spec
 from rlsys.testing.worlds import DotsConfig, DotWorld, RightPolicy
 from rlsys.viewer.game import Game, ImaginedGame
 from rlsys.viewer.keys import ActionKeys
@@ -30,7 +30,7 @@ def make_player(tmp_path: Path) -> MakePlayer:
         **options: Any,
     ) -> Player:
         config = EnvConfig(id="rlsys/Dot-v0", stack_states=num_stack, clip_rewards=clip_rewards)
-        env = spec(config)
+        env = env_spec(config)
         keys = ActionKeys(env)
         world = DotWorld(error_after=error_after, num_context=num_context)
         return Player(

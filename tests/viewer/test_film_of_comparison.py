@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from rlsys.types import Foretold
+from rlsys.types import ModelComparison
 from rlsys.viewer.columns import compose
 from rlsys.viewer.comparison import Tally, column, difference_column, film_of
 
 
-def stretch(length: int, seed: int) -> Foretold:
+def stretch(length: int, seed: int) -> ModelComparison:
     rng = np.random.default_rng(seed)
     frames = rng.integers(0, 256, (2, length, 3, 20, 30), np.uint8)
     rewards = rng.integers(-1, 2, (2, length)).astype(np.float32)
-    return Foretold(frames[0], frames[1], rewards[0], rewards[1])
+    return ModelComparison(frames[0], frames[1], rewards[0], rewards[1])
 
 
 def test_each_step_is_the_picture_of_play_with_rewards_added_up() -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from rlsys.config import EnvConfig
-from rlsys.envs.make import spec
-from rlsys.envs.procgen import ACTIONS as PROCGEN
+from rlsys.envs.families.procgen import ACTIONS as PROCGEN
+from rlsys.envs.make import env_spec
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
 from rlsys.viewer.keys import ActionKeys
@@ -16,7 +16,7 @@ def env(*names: str, num_actions: int = 0) -> EnvSpec:
 
 
 def test_every_action_of_an_atari_game_has_the_chord_of_its_words() -> None:
-    known = spec(EnvConfig(id="BoxingNoFrameskip-v4"))
+    known = env_spec(EnvConfig(id="BoxingNoFrameskip-v4"))
     keys = ActionKeys(known)
     assert len(known.action_meanings) == 18
     letters = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": "space"}

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rlsys.config import Section
-from rlsys.location import Location
-from rlsys.quantities import (
+from rlsys.config.location import Location
+from rlsys.config.quantities import (
     Count,
     Flag,
     Layers,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from rlsys.config import Section
-from rlsys.quantities import (
+from rlsys.config.quantities import (
     Atom,
     Count,
     Flag,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rlsys.config import Section
-from rlsys.quantities import (
+from rlsys.config.quantities import (
     Count,
     Flag,
     Norm,

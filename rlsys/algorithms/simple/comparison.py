@@ -7,13 +7,13 @@ from torch import Tensor
 
 from rlsys.algorithms.simple.next_frame import INPUT_FRAMES
 from rlsys.algorithms.simple.simulation import Simulation
-from rlsys.types import Foretold
+from rlsys.types import ModelComparison
 
 
 @torch.no_grad()
 def compare(
     simulation: Simulation, batches: Iterable[tuple[Tensor, Tensor, Tensor]], ratios: Sequence[float], num_shown: int
-) -> tuple[dict[str, float], list[Foretold]]:
+) -> tuple[dict[str, float], list[ModelComparison]]:
     """Repeats real actions in the model and compares what comes.
 
     Args:
@@ -28,7 +28,7 @@ def compare(
       `world/copy_error_at_<t>`, that of showing the last known frame for ever. And what was foretold, to be shown.
     """
     sums: dict[str, float] = {}
-    shown: list[Foretold] = []
+    shown: list[ModelComparison] = []
     count = 0
     for frame, action, reward in batches:
         simulation.begin(frame[:, :INPUT_FRAMES])
@@ -49,6 +49,6 @@ def compare(
                 sums[name] = sums.get(name, 0.0) + float(value)
         if not shown:
             arrays = [part[:num_shown].cpu().numpy() for part in (real, seen, happened, foretold)]
-            shown = [Foretold(*rows) for rows in zip(*arrays, strict=True)]
+            shown = [ModelComparison(*rows) for rows in zip(*arrays, strict=True)]
         count += 1
     return {name: total / count for name, total in sums.items()}, shown

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.config import Section
-from rlsys.location import Location
-from rlsys.quantities import (
+from rlsys.config.location import Location
+from rlsys.config.quantities import (
     Count,
     Flag,
     Items,

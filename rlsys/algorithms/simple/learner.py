@@ -25,7 +25,7 @@ from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import WorkerError
 from rlsys.nets.transfer import to_device
 from rlsys.replay.archive import EpisodeArchive, Windows
-from rlsys.types import Array, Foretold
+from rlsys.types import Array, ModelComparison
 
 _FILMED = 4
 """Stretches of held-out episodes that a film of a comparison shows."""
@@ -47,7 +47,7 @@ class SimpleLearner(Learner):
         self._unroll_length = context.unroll_length or self._config.real_unroll_length
         self._phases = schedule(self._config, context.batch_size * context.num_ranks * self._unroll_length)
         self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
-        self._films: dict[str, Sequence[Foretold]] = {}
+        self._films: dict[str, Sequence[ModelComparison]] = {}
         self._rng = np.random.default_rng(context.draw_seed)
         torch.manual_seed(context.draw_seed)  # dropout, bits and actions in the simulation
         source = self._config.load_world_from
@@ -100,7 +100,7 @@ class SimpleLearner(Learner):
         """Returns copies of all weights and of the last updates' gradients."""
         return {**self._policy.histograms(), **self._world.histograms()}
 
-    def films(self) -> Mapping[str, Sequence[Foretold]]:
+    def films(self) -> Mapping[str, Sequence[ModelComparison]]:
         """Returns the newest comparison of the model with held-out episodes."""
         films, self._films = self._films, {}
         return films

@@ -5,16 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from rlsys.config import Section
-from rlsys.quantities import (
-    Count,
-    Flag,
-    Norm,
-    Probability,
-    Rate,
-    Units,
-    Weight,
-    Workers,
-)
+from rlsys.config.quantities import Count, Flag, Norm, Probability, Rate, Units, Weight, Workers
 
 
 class RllibConfig(Section):

@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rlsys.config import EnvConfig
-from rlsys.envs.make import make, spec
+from rlsys.envs.make import env_spec, make
 from rlsys.envs.step import GameResult, action_of
 from rlsys.envs.wrappers import Environment
 from rlsys.types import Array, EnvSpec
@@ -38,7 +38,7 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
         self._config = config
         self._frames_per_step = 1
         self.num_envs = num_envs
-        described = spec(config)
+        described = env_spec(config)
         self._frames_per_step = described.frames_per_step
         self.single_observation_space, self._view = view(described)
         self.single_action_space = self._make_all([0])[0].action_space

@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from rlsys.api import Decision, PolicyContext
-from rlsys.runtime.metrics.vitals import Pulse, Vitals
-from rlsys.runtime.plan import Plan
-from rlsys.runtime.workers.weights import NOTHING, Echo, echo
+from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
+from rlsys.runs.spec import RunSpec
 from rlsys.types import Array, State, Weights
+from rlsys.weights import NOTHING, Echo, echo
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class InferenceReport:
       busy_s: seconds within them.
       elapsed_s: seconds since the last report.
       acts_with: the weights that decide now.
-      vitals: of its process.
+      process_stats: of its process.
     """
 
     worker: int
@@ -47,7 +47,7 @@ class InferenceReport:
     busy_s: float = 0.0
     elapsed_s: float = 0.0
     acts_with: Echo = NOTHING
-    vitals: Vitals | None = None
+    process_stats: ProcessStats | None = None
 
     @property
     def spent(self) -> dict[str, float]:
@@ -58,14 +58,14 @@ class InferenceReport:
 class InferenceWorker:
     """A policy that answers requests; without memory of its own between them but for its random stream."""
 
-    def __init__(self, plan: Plan, index: int) -> None:
-        seed = plan.seeds("inference", index)[0]
-        assert plan.runtime.inference_device != "auto"
-        context = PolicyContext(plan.section, plan.env_spec, seed, device=plan.runtime.inference_device)
-        self._policy = plan.algorithm.make_policy(context)
+    def __init__(self, spec: RunSpec, index: int) -> None:
+        seed = spec.seeds("inference", index)[0]
+        assert spec.runtime.inference_device != "auto"
+        context = PolicyContext(spec.section, spec.env_spec, seed, device=spec.runtime.inference_device)
+        self._policy = spec.algorithm.make_policy(context)
         self._report = InferenceReport(index)
         self._reported = time.perf_counter()
-        self._pulse = Pulse()
+        self._meter = ProcessMeter()
         self.version = -1
 
     def set_weights(self, weights: Weights) -> None:
@@ -93,7 +93,7 @@ class InferenceWorker:
         """Returns what happened since the last report and starts a new one."""
         report, self._report = self._report, InferenceReport(self._report.worker)
         report.acts_with = echo(self.version, self._policy.weights())
-        report.vitals = self._pulse.take()
+        report.process_stats = self._meter.take()
         now = time.perf_counter()
         report.elapsed_s, self._reported = now - self._reported, now
         return report

@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 
 from rlsys.api import LearnerContext, Replay, ReplayNotReady, Saved
-from rlsys.json_tree import check_tree
-from rlsys.runtime.checkpoints.pretrained import begin_from, read_weights, read_world
-from rlsys.runtime.metrics.timing import Stopwatch
-from rlsys.runtime.metrics.vitals import Vitals
-from rlsys.runtime.plan import Plan
-from rlsys.runtime.workers.weights import Packed, pack
-from rlsys.types import Array, Batch, Foretold
+from rlsys.exports.pretrained import begin_from, read_weights, read_world
+from rlsys.files.json_tree import check_tree
+from rlsys.metrics.process_stats import ProcessStats
+from rlsys.metrics.timing import Stopwatch
+from rlsys.runs.spec import RunSpec
+from rlsys.types import Array, Batch, ModelComparison
+from rlsys.weights import Packed, pack
 
 
 class Agreement(Protocol):
@@ -105,7 +105,7 @@ class LearnerReport:
       lags: of each item learned from, by how many versions it was older than the newest.
       spent: seconds waiting for a batch (wait_replay), copying batches to the device (copy), updating (update), sending
         priorities (priorities) and weights (publish); the rest is other.
-      vitals: of its process, where it has one of its own.
+      process_stats: of its process, where it has one of its own.
       version: newest published version.
       published: version -> digest of what was published since the last report; of rank 0 only.
       waits_for: what it waited for when the time was up; empty if it worked.
@@ -120,13 +120,13 @@ class LearnerReport:
     metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
     lags: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     spent: dict[str, float] = field(default_factory=dict)
-    vitals: Vitals | None = None
+    process_stats: ProcessStats | None = None
     version: int = -1
     published: dict[int, int] = field(default_factory=dict)
     waits_for: str = ""
     replay: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, Array] = field(default_factory=dict)
-    films: dict[str, Sequence[Foretold]] = field(default_factory=dict)
+    films: dict[str, Sequence[ModelComparison]] = field(default_factory=dict)
     steps_left: int | None = None
 
 
@@ -135,7 +135,7 @@ class LearnerWorker:
 
     def __init__(
         self,
-        plan: Plan,
+        spec: RunSpec,
         replay: PatientReplay,
         publish: Callable[[Packed], None],
         ranks: Agreement | None = None,
@@ -143,30 +143,30 @@ class LearnerWorker:
         is_resumed: bool = False,
     ) -> None:
         self._ranks = ranks or Alone()
-        self._reports_histograms = plan.run.debug_histograms and self._ranks.rank == 0
-        self._reports_films = plan.run.video and self._ranks.rank == 0
-        self._every = plan.runtime.send_weights_frequency
-        self._takes_turns = bool(plan.segments.on_policy)
-        device = plan.runtime.learner_device
+        self._reports_histograms = spec.run.debug_histograms and self._ranks.rank == 0
+        self._reports_films = spec.run.video and self._ranks.rank == 0
+        self._every = spec.runtime.send_weights_frequency
+        self._takes_turns = bool(spec.segments.on_policy)
+        device = spec.runtime.learner_device
         self._watch = Stopwatch()
         context = LearnerContext(
-            config=plan.section,
-            env=plan.env_spec,
-            seed=plan.seeds("learner")[0],
+            config=spec.section,
+            env=spec.env_spec,
+            seed=spec.seeds("learner")[0],
             device=device,
             rank=self._ranks.rank,
             num_ranks=self._ranks.num_ranks,
-            batch_size=plan.table.batch_size // self._ranks.num_ranks,
-            unroll_length=plan.segments.length,
+            batch_size=spec.table.batch_size // self._ranks.num_ranks,
+            unroll_length=spec.segments.length,
             average=self._ranks.average,
             read_weights=read_weights,
             read_world=read_world,
             is_resumed=is_resumed,
             timed=self._watch.part,
         )
-        self._learner = plan.algorithm.make_learner(context)
-        if plan.run.init_from is not None and not is_resumed:
-            begin_from(self._learner, plan.run.init_from)
+        self._learner = spec.algorithm.make_learner(context)
+        if spec.run.init_from is not None and not is_resumed:
+            begin_from(self._learner, spec.run.init_from)
         agreed = replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks)
         self._replay = _Watched(agreed, self._watch)
         self._publish = publish

@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from rlsys.runtime.metrics.vitals import Pulse, Vitals
+from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Publication:
 
 @dataclass(frozen=True)
 class ServerReport:
-    """The version that the server has, -1 while there is none, and the vitals of its process."""
+    """The version that the server has, -1 while there is none, and what its process costs."""
 
     version: int
-    vitals: Vitals
+    process_stats: ProcessStats
 
 
 class ParameterServer:
@@ -43,7 +43,7 @@ class ParameterServer:
     def __init__(self) -> None:
         self._newest: Publication | None = None
         self._news = asyncio.Event()
-        self._pulse = Pulse()
+        self._meter = ProcessMeter()
 
     async def publish(self, publication: Publication) -> None:
         """Takes over a publication unless a newer one is known (a restarted learner continues the count)."""
@@ -66,4 +66,4 @@ class ParameterServer:
 
     async def report(self) -> ServerReport:
         """Returns how it is."""
-        return ServerReport(await self.version(), self._pulse.take())
+        return ServerReport(await self.version(), self._meter.take())

@@ -15,14 +15,12 @@ from ray.exceptions import RayError
 
 from rlsys.api import Decision, Policy, ReplayNotReady, Saved, TableSpec
 from rlsys.errors import ReplayError, WorkerError
-from rlsys.json_tree import check_tree
+from rlsys.files.json_tree import check_tree
 from rlsys.replay.limiter import RateLimiter
+from rlsys.runtime.cluster.placement import Handle
 from rlsys.runtime.workers.inference import Request
 from rlsys.runtime.workers.shard import ShardStatus
 from rlsys.types import Array, Batch, Segment, State, Unrolls, Weights
-
-Handle = Any
-"""A Ray actor handle."""
 
 _SHARD_SHIFT = 48
 """Keys of a sharded table: the shard's index in the high bits, the shard's own key in the low 48."""

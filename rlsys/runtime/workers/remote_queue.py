@@ -8,8 +8,8 @@ from ray.exceptions import RayError
 
 from rlsys.api import ReplayNotReady, Saved
 from rlsys.errors import ReplayError
-from rlsys.json_tree import check_tree
-from rlsys.runtime.workers.remote import Handle
+from rlsys.files.json_tree import check_tree
+from rlsys.runtime.cluster.placement import Handle
 from rlsys.runtime.workers.shard import ShardStatus
 from rlsys.types import Array, Batch, Segment, Unrolls
 

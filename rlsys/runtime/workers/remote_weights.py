@@ -12,10 +12,10 @@ from concurrent.futures import Future
 import ray
 from ray.exceptions import RayError
 
+from rlsys.runtime.cluster.placement import Handle
 from rlsys.runtime.workers.parameter_server import Publication
-from rlsys.runtime.workers.remote import Handle
-from rlsys.runtime.workers.weights import Packed, unpack
 from rlsys.types import Weights
+from rlsys.weights import Packed, unpack
 
 _PATIENCE_S = 10.0
 _PAUSE_S = 0.01

@@ -10,14 +10,14 @@ import numpy as np
 from rlsys.actor import Actor
 from rlsys.api import Decision, Policy, Saved
 from rlsys.envs.vector import BatchedEnv, GameResult, StepResult
+from rlsys.metrics.process_stats import ProcessStats
+from rlsys.metrics.timing import Stopwatch
 from rlsys.replay.unrolls import UnrollWriter
 from rlsys.replay.writer import SegmentWriter
-from rlsys.runtime.metrics.timing import Stopwatch
-from rlsys.runtime.metrics.vitals import Vitals
-from rlsys.runtime.plan import Plan
+from rlsys.runs.spec import RunSpec
 from rlsys.runtime.workers.turn import Turn
-from rlsys.runtime.workers.weights import NOTHING, Echo, echo
 from rlsys.types import Array, Segment, State, Unrolls, Weights
+from rlsys.weights import NOTHING, Echo, echo
 
 _PAUSE_S, _SHORT_PAUSE_S = 0.05, 0.002
 
@@ -60,7 +60,7 @@ class RolloutReport:
       means: "rollout/<extra>" -> mean of each scalar that the policy remembers.
       spent: seconds in simulators (env), in the policy (act), cutting and sending segments (write), and waiting for
         room in replay (wait_replay) and for weights (wait_weights); the rest is other.
-      vitals: of its process, where it has one of its own.
+      process_stats: of its process, where it has one of its own.
       acts_with: the weights that act now.
       waits_for: what it waited for when the time was up; empty if it worked.
     """
@@ -70,7 +70,7 @@ class RolloutReport:
     games: list[GameResult] = field(default_factory=list)
     means: dict[str, float] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
-    vitals: Vitals | None = None
+    process_stats: ProcessStats | None = None
     acts_with: Echo = NOTHING
     waits_for: str = ""
 
@@ -82,21 +82,21 @@ class RolloutWorker:
     against an outlet and a source of weights.
     """
 
-    def __init__(self, plan: Plan, index: int, incarnation: int = 0, policy: Policy | None = None) -> None:
+    def __init__(self, spec: RunSpec, index: int, incarnation: int = 0, policy: Policy | None = None) -> None:
         """Builds environments and, unless one is given that decides elsewhere, a policy."""
-        self._plan = plan
-        self._size = plan.environments_per_worker
-        self._env = BatchedEnv(plan.env, plan.seeds("environment", index, incarnation, count=self._size))
-        self._policy = policy or plan.algorithm.make_policy(plan.policy_context(index, incarnation))
+        self._spec = spec
+        self._size = spec.environments_per_worker
+        self._env = BatchedEnv(spec.env, spec.seeds("environment", index, incarnation, count=self._size))
+        self._policy = policy or spec.algorithm.make_policy(spec.policy_context(index, incarnation))
         self._actor = Actor(self._policy, self._size)
-        make_writer = UnrollWriter if plan.segments.unroll else SegmentWriter
+        make_writer = UnrollWriter if spec.segments.unroll else SegmentWriter
         self._writer: UnrollWriter | SegmentWriter = make_writer(
-            plan.segments, plan.stored_env, index, incarnation, self._size
+            spec.segments, spec.stored_env, index, incarnation, self._size
         )
         self._version = -1
         self._steps_since_sync = 0
         self._asked_turn = -1
-        self._turn = Turn(plan.segments.on_policy, self._size)
+        self._turn = Turn(spec.segments.on_policy, self._size)
         self._sums: dict[str, float] = {}
         self._report = RolloutReport(index)
         self._watch = Stopwatch()
@@ -195,7 +195,7 @@ class RolloutWorker:
                 if not outlet.ready(min(left, _PAUSE_S) if source.is_asking else left):
                     self._report.waits_for = outlet.waits_for()
                     # Who waits goes on with newer weights.
-                    self._steps_since_sync = self._plan.runtime.weight_sync_frequency
+                    self._steps_since_sync = self._spec.runtime.weight_sync_frequency
                     continue
             if completed := self.step():
                 with watch.part("write"):
@@ -257,7 +257,7 @@ class RolloutWorker:
         """
         is_due = self._version < 0 or self.awaits_weights
         if not self._turn.unrolls:
-            is_due = is_due or self._steps_since_sync >= self._plan.runtime.weight_sync_frequency
+            is_due = is_due or self._steps_since_sync >= self._spec.runtime.weight_sync_frequency
         if is_due:
             self._steps_since_sync = 0
         if is_due or source.is_asking:
@@ -270,7 +270,7 @@ class RolloutWorker:
 
     def _bootstrap_extras(self, result: StepResult, state: State) -> dict[str, Array] | None:
         """Asks the policy about the last observations of truncated episodes, where the algorithm wants that."""
-        if not self._plan.segments.bootstrap_extras:
+        if not self._spec.segments.bootstrap_extras:
             return None
         rows = (result.truncated & ~result.terminated).nonzero()[0]
         if not rows.size:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rlsys.api import ReplayNotReady
-from rlsys.json_tree import check_tree
+from rlsys.checkpoints.checkpoint import Checkpoints, Opened
+from rlsys.checkpoints.part import write_part
+from rlsys.checkpoints.storage import FileRecord
+from rlsys.files.json_tree import check_tree
+from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
+from rlsys.metrics.timing import Stopwatch
 from rlsys.replay.limiter import RateLimiter
-from rlsys.runtime.checkpoints.checkpoint import Checkpoints, Opened
-from rlsys.runtime.checkpoints.part import write_part
-from rlsys.runtime.checkpoints.storage import FileRecord
-from rlsys.runtime.metrics.timing import Stopwatch
-from rlsys.runtime.metrics.vitals import Pulse, Vitals
-from rlsys.runtime.plan import Plan
+from rlsys.runs.spec import RunSpec
 from rlsys.types import Array, Batch, Segment, Unrolls
 
 
@@ -40,7 +40,7 @@ class ShardReport:
 
     Attributes:
       worker: its index.
-      vitals: of its process.
+      process_stats: of its process.
       inserted_items: items stored.
       batches: batches given out, or parts of them.
       spent: seconds computing per kind of call (insert, sample, priorities, save); the rest is wait.
@@ -48,7 +48,7 @@ class ShardReport:
     """
 
     worker: int
-    vitals: Vitals
+    process_stats: ProcessStats
     inserted_items: int = 0
     batches: int = 0
     spent: dict[str, float] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Shard(abc.ABC):
         self._index = index
         self._moved = asyncio.Event()
         self._watch = Stopwatch("wait")  # no part of it may hold an await
-        self._pulse = Pulse()
+        self._meter = ProcessMeter()
         self._inserted_items = 0
         self._batches = 0
 
@@ -72,7 +72,7 @@ class Shard(abc.ABC):
         """Returns what happened since the last report and starts a new one."""
         report = ShardReport(
             self._index,
-            self._pulse.take(),
+            self._meter.take(),
             self._inserted_items,
             self._batches,
             spent=self._watch.take(),
@@ -162,15 +162,15 @@ class ReplayShard(Shard):
     shards. A reader reports with every call how much all of its samples come to, which is what frees the writers.
     """
 
-    def __init__(self, plan: Plan, index: int) -> None:
+    def __init__(self, spec: RunSpec, index: int) -> None:
+        from rlsys.checkpoints.table_writer import TableWriter
         from rlsys.replay.table import Table  # with numba, which those who only call a shard do without
-        from rlsys.runtime.checkpoints.table_writer import TableWriter
 
         super().__init__(index)
-        shards = plan.runtime.replay_shards
-        seed = plan.seeds("replay", index)[0]
-        self._table = Table(plan.table, plan.stored_env, plan.segments, share=shards, seed=seed)
-        self._limiter = RateLimiter.for_shard(plan.table, shards)
+        shards = spec.runtime.replay_shards
+        seed = spec.seeds("replay", index)[0]
+        self._table = Table(spec.table, spec.stored_env, spec.segments, share=shards, seed=seed)
+        self._limiter = RateLimiter.for_shard(spec.table, shards)
         self._writer = TableWriter(self.name, lambda: self._watch.part("save"))
         self._shards = shards
         self._sampled_by_rank: dict[int, int] = {}
@@ -257,11 +257,11 @@ class QueueShard(Shard):
     A block that was inserted stays in Ray's shared memory until its last unroll has been taken; nothing is copied.
     """
 
-    def __init__(self, plan: Plan, index: int) -> None:
+    def __init__(self, spec: RunSpec, index: int) -> None:
         from rlsys.replay.queue import UnrollQueue
 
         super().__init__(index)
-        self._queue = UnrollQueue(plan.table, plan.stored_env, plan.segments)
+        self._queue = UnrollQueue(spec.table, spec.stored_env, spec.segments)
 
     @property
     def num_items(self) -> int:

@@ -6,14 +6,14 @@ import sys
 from typing import Any
 
 import pytest
+from support.fake_replay import ENV, IMAGES
 
-from algorithms.muzero.fake_replay import ENV, IMAGES
 from rlsys import config as experiments
 from rlsys import registry
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
+from rlsys.config.fields import described_fields
 from rlsys.errors import ConfigError
-from rlsys.fields import described_fields
 from rlsys.replay.limiter import RateLimiter
 from rlsys.types import ArraySpec, EnvSpec
 

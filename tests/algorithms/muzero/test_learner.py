@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.fake_replay import ENV, IMAGES, FakeReplay
 from torch import Tensor
 
-from algorithms.muzero.fake_replay import ENV, IMAGES, FakeReplay
 from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.learner import MuZeroLearner

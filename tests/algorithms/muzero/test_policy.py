@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.fake_replay import ENV, IMAGES
 from torch import Tensor
 
-from algorithms.muzero.fake_replay import ENV, IMAGES
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import make_inference
 from rlsys.algorithms.muzero.networks import Network, make_network

@@ -12,11 +12,11 @@ from rlsys.algorithms.ppo.learner import PPOLearner
 from rlsys.algorithms.ppo.networks import ActorCritic
 from rlsys.api import LearnerContext, PolicyContext
 from rlsys.config import EnvConfig
-from rlsys.envs.make import spec
+from rlsys.envs.make import env_spec
 from rlsys.errors import ConfigError, WorkerError
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec, Weights
 
-CARTPOLE = spec(EnvConfig(id="CartPole-v1"))
+CARTPOLE = env_spec(EnvConfig(id="CartPole-v1"))
 SMALL = PPOConfig(hidden_size=16, epoch_length=6, optimization_epochs=2, optimization_batch_size=3)
 
 BATCH_SIZE = 3

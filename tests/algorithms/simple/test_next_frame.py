@@ -16,7 +16,7 @@ from rlsys.algorithms.simple.simulation import Simulation
 from rlsys.algorithms.simple.world_model import WorldModelUpdates, _clipped
 from rlsys.api import LearnerContext
 from rlsys.config import EnvConfig
-from rlsys.envs.make import spec
+from rlsys.envs.make import env_spec
 from rlsys.nets.precision import autocast
 
 ATARI = (105, 80)
@@ -38,7 +38,7 @@ SMALL = WorldModelConfig(
     target_frames=3,
 )
 SMALL_DETERMINISTIC = SMALL.model_copy(update={"generative_model": "deterministic", "target_frames": 2})
-CATCH = spec(EnvConfig(id="catch", stack_states=4, clip_rewards=True))
+CATCH = env_spec(EnvConfig(id="catch", stack_states=4, clip_rewards=True))
 FLOAT = autocast("fp32", torch.device("cpu"))
 
 

@@ -13,12 +13,12 @@ from rlsys.algorithms.simple.learner import SimpleLearner
 from rlsys.algorithms.simple.schedule import schedule
 from rlsys.api import LearnerContext, PolicyContext, WorldContext
 from rlsys.config import EnvConfig
-from rlsys.envs.make import spec
+from rlsys.config.location import Location
+from rlsys.envs.make import env_spec
 from rlsys.errors import CheckpointError, ConfigError
-from rlsys.location import Location
 from rlsys.types import Array, ArraySpec, Batch, Weights
 
-CATCH = spec(EnvConfig(id="catch", stack_states=4, clip_rewards=True))
+CATCH = env_spec(EnvConfig(id="catch", stack_states=4, clip_rewards=True))
 SMALL = SimpleConfig(**{**ALGORITHM.debug, "epochs": 2, "num_real_env_frames": 128})
 BATCH_SIZE = 2
 
@@ -222,7 +222,7 @@ def test_what_cannot_work_is_refused(changes: dict[str, Any], message: str) -> N
 )
 def test_what_cannot_be_foretold_is_refused(env: EnvConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        ALGORITHM.check(SMALL, spec(env), 4, 1)
+        ALGORITHM.check(SMALL, env_spec(env), 4, 1)
 
 
 def test_ranks_share_batches_evenly() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from support.fake_replay import ENV, IMAGES
 from torch import Tensor
 
-from algorithms.muzero.fake_replay import ENV, IMAGES
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.unroll import FusedUnroll
 from rlsys.algorithms.muzero.networks import FCNetwork, make_network

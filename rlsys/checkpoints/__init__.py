@@ -1,0 +1,1 @@
+"""Checkpoints: what they consist of, and where they are stored."""

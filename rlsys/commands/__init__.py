@@ -1,0 +1,1 @@
+"""What the subcommands of `rlsys` do that do not train: top, status, doctor, play, list."""

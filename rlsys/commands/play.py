@@ -1,0 +1,215 @@
+"""Watching a trained policy, and playing in the world model that was trained with it. `rlsys play` does this."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlsys import registry
+from rlsys.api import Algorithm, Policy, PolicyContext, WorldContext
+from rlsys.config import Experiment
+from rlsys.envs.make import env_spec
+from rlsys.errors import ConfigError
+from rlsys.evaluation.episodes import play_episodes
+from rlsys.exports.find import Trained, find, give_weights
+from rlsys.exports.pretrained import weights_in
+from rlsys.files.outputs import check_outputs
+from rlsys.process import fastest_device, prepare, use_threads
+from rlsys.types import Array, EnvSpec, Weights
+from rlsys.viewer.film import Film
+from rlsys.viewer.game import Game, ImaginedGame
+from rlsys.viewer.keys import ActionKeys
+from rlsys.viewer.player import Pilot, Player, check_observation, play
+from rlsys.viewer.screen import Legend, Screen, WindowClosed
+from rlsys.viewer.web import Browser
+from rlsys.viewer.window import Window, has_screen
+
+_WATCH_FPS = 30.0
+_PLAY_FPS = 20.0
+_ZOOM = 4.0
+_QUIT: Legend = (("Q", "quit"),)
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """What `rlsys play` was asked for.
+
+    Attributes:
+      run: a run or an export, as in `rlsys eval`.
+      checkpoint: "latest", "best" or a learner step.
+      seed: of the episodes; None takes the run's own.
+      watch: watch one greedy episode of the policy, also where there is a world model to play in.
+      web: show it in the browser rather than in a window.
+      port: of the page; 0 for a free one.
+      fps: pictures per second; None: 20 while playing, 30 while watching.
+      film: of the watched episode, an .mp4 or .gif file; None: media/play.mp4 in the run's folder.
+      record: folder for played episodes; None: media in the run's folder.
+      no_real: play in the model alone.
+      zoom: how much frames are enlarged while playing; None: 4.
+      episode_steps: steps after which a played episode ends at the latest.
+      trust: whether an export may have modules imported, of which its environment comes.
+    """
+
+    run: str
+    checkpoint: str = "latest"
+    seed: int | None = None
+    watch: bool = False
+    web: bool = False
+    port: int = 0
+    fps: float | None = None
+    film: Path | None = None
+    record: Path | None = None
+    no_real: bool = False
+    zoom: float | None = None
+    episode_steps: int | None = None
+    trust: bool = False
+
+
+def play_run(options: PlayOptions) -> str:
+    """Plays with a checkpoint: in its world model with the keyboard, or else one episode of its policy.
+
+    Returns:
+      A sentence about what happened.
+
+    Raises:
+      RlsysError: no such run or checkpoint, an environment that cannot be shown or has no keys, no screen to play on,
+        or options that do not belong together.
+    """
+    prepare()
+    trained = find(options.run, trust=options.trust)
+    experiment = trained.loaded.experiment
+    algorithm = registry.get_algorithm(experiment.algorithm, "rlsys play")
+    _check(options, algorithm)
+    check_outputs({"--film": options.film}, {"--record": options.record})
+    if _watches(options, algorithm):
+        return _watch(options, trained, algorithm)
+    return _play(options, trained, algorithm)
+
+
+def _watches(options: PlayOptions, algorithm: Algorithm) -> bool:
+    return options.watch or algorithm.make_world is None
+
+
+def _check(options: PlayOptions, algorithm: Algorithm) -> None:
+    if options.port and not options.web:
+        raise ConfigError(f"--port {options.port} without --web; only a page in the browser has a port. Add --web.")
+    if _watches(options, algorithm):
+        only_played: Mapping[str, Any] = {
+            "--no-real": options.no_real or None,
+            "--record": options.record,
+            "--zoom": options.zoom,
+            "--episode-steps": options.episode_steps,
+        }
+        why = f"algorithm = {algorithm.name}, which has no world model" if algorithm.make_world is None else "--watch"
+        for name, value in only_played.items():
+            if value is not None:
+                raise ConfigError(f"{name} with {why}; it is for playing in a world model. Leave it out.")
+    elif options.film is not None:
+        raise ConfigError(
+            f"--film {options.film} without --watch; played episodes are recorded in a folder. "
+            "Use --record FOLDER, or --watch to film the policy."
+        )
+    elif not (options.web or has_screen()):
+        raise ConfigError("no screen: use --web, or --watch to film.")
+
+
+def _watch(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
+    experiment = trained.loaded.experiment
+    use_threads(1)  # small batches gain nothing from more
+    opened = trained.open(options.checkpoint, parts=["weights"])
+    seed = experiment.run.seed if options.seed is None else options.seed
+    path = options.film or trained.output / "media" / "play.mp4"
+    policy = _policy(algorithm, experiment, env_spec(experiment.env), weights_in(opened), seed)
+    played = f"{experiment.env.id} at learner step {opened.learner_step:,}, seed {seed}"
+    fps = options.fps or _WATCH_FPS
+    try:
+        with contextlib.ExitStack() as stack:
+            film = stack.enter_context(Film(path, fps))
+            screen = stack.enter_context(_watching_screen(options, played, fps))
+
+            def on_frame(frame: Array) -> None:
+                film.append(frame)
+                if screen is not None:
+                    screen.show(frame)
+
+            statistics = play_episodes(policy, experiment.env, 1, seed, on_frame=on_frame)
+    except WindowClosed:
+        return f"{played}: the window was closed. The film so far: {path}"
+    troubles = statistics.with_troubles([film.trouble]).troubles
+    shown = f"No film: {'; '.join(troubles)}." if troubles else f"Film: {path}"
+    return f"{played}: return {statistics.mean:,g} in {statistics.lengths[0]:,} decisions. {shown}"
+
+
+def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
+    assert algorithm.make_world is not None
+    experiment = trained.loaded.experiment
+    env = env_spec(experiment.env)
+    check_observation(env)
+    keys = ActionKeys(env)
+    opened = trained.open_with_world(options.checkpoint)
+    seed = experiment.run.seed if options.seed is None else options.seed
+    with opened.loading("world") as saved:
+        world = algorithm.make_world(WorldContext(experiment.section, env, saved, seed, device=fastest_device()))
+    policy = _policy(algorithm, experiment, env, weights_in(opened), seed)
+    game = Game(experiment.env, seed, num_context=world.num_context, num_stack=env.num_stack, noop=keys.noop)
+    fps = options.fps or _PLAY_FPS
+    records = options.record or trained.output / "media"
+    player = Player(
+        keys,
+        game,
+        ImaginedGame(world, env),
+        Pilot(policy),
+        folder=records,
+        shows_game=not options.no_real,
+        zoom=options.zoom or _ZOOM,
+        fps=fps,
+        episode_steps=options.episode_steps,
+    )
+    played = f"{experiment.env.id} at learner step {opened.learner_step:,}, seed {seed}"
+    with _playing_screen(options, played, fps, player.legend) as screen:
+        play(player, screen)
+    if not player.recorded:
+        return f"{played}: nothing was played."
+    names = ", ".join(stem.name for stem in player.recorded)
+    return f"{played}: recorded in {records}, as .mp4 and .npz: {names}" + "".join(
+        f". {text}" for text in player.troubles
+    )
+
+
+@contextlib.contextmanager
+def _watching_screen(options: PlayOptions, title: str, fps: float) -> Iterator[Screen | None]:
+    """Opens what is asked for, or a window where there is a screen, or nothing."""
+    if options.web:
+        with _page(options, title, fps, _QUIT) as page:
+            yield page
+    elif has_screen():
+        with Window(title, fps) as window:
+            yield window
+    else:
+        yield None
+
+
+@contextlib.contextmanager
+def _playing_screen(options: PlayOptions, title: str, fps: float, legend: Legend) -> Iterator[Screen]:
+    if options.web:
+        with _page(options, title, fps, legend) as page:
+            yield page
+    else:
+        with Window(title, fps, legend, smallest_side=1) as window:
+            yield window
+
+
+@contextlib.contextmanager
+def _page(options: PlayOptions, title: str, fps: float, legend: Legend) -> Iterator[Browser]:
+    with Browser(title, fps=fps, legend=legend, port=options.port) as browser:
+        sys.stdout.write(f"Open {browser.url}\n")
+        sys.stdout.flush()
+        yield browser
+
+
+def _policy(algorithm: Algorithm, experiment: Experiment, env: EnvSpec, weights: Weights, seed: int) -> Policy:
+    policy = algorithm.make_policy(PolicyContext(experiment.section, env, seed))
+    give_weights(policy, weights)
+    return policy

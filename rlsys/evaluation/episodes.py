@@ -1,0 +1,199 @@
+"""Whole episodes on fixed seeds, with raw rewards, played in lockstep."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rlsys.actor import Actor
+from rlsys.api import Policy
+from rlsys.config import EnvConfig
+from rlsys.envs.make import env_spec
+from rlsys.evaluation.episode import Episode, OnStep
+from rlsys.types import Array
+from rlsys.viewer.trace import Trace
+
+OnFrame = Callable[[Array], None]
+"""Takes a picture of the first episode, `[H, W, 3]` uint8."""
+
+OnDecision = Callable[[int, int], None]
+"""Takes (decision, row): the policy has just decided for the first episode, which is that row of the batch."""
+
+MOST_ENVIRONMENTS = 32
+"""Episodes that are played in lockstep unless something else is asked for."""
+
+
+@dataclass(frozen=True)
+class EpisodeStatistics:
+    """Results of N whole episodes, in the order of their seeds.
+
+    Attributes:
+      returns: `[N]` sums of raw rewards.
+      clipped: `[N]` sums of the signs of the rewards that followed decisions.
+      lengths: `[N]` decisions, those that wrappers take after a reset (FIRE) included.
+      frames: `[N]` simulator frames.
+      traces: one per episode if they were asked for.
+      troubles: a sentence for each thing that could not be shown; none where all could.
+    """
+
+    returns: Array
+    clipped: Array
+    lengths: Array
+    frames: Array
+    traces: tuple[Trace, ...] = ()
+    troubles: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def mean_clipped(self) -> float:
+        """Mean sum of the signs of the rewards."""
+        return float(self.clipped.mean())
+
+    @property
+    def median(self) -> float:
+        """Median return."""
+        return float(np.median(self.returns))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the return, as a sample's; 0 for one episode."""
+        return float(self.returns.std(ddof=1)) if len(self.returns) > 1 else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % bootstrap interval of the mean return."""
+        return bootstrap_interval(self.returns)
+
+    @property
+    def mean_length(self) -> float:
+        """Mean length in decisions."""
+        return float(self.lengths.mean())
+
+    def with_troubles(self, troubles: Iterable[str]) -> "EpisodeStatistics":
+        """Returns the same with more that could not be shown; what is empty does not count."""
+        return replace(self, troubles=tuple(dict.fromkeys(filter(None, (*self.troubles, *troubles)))))
+
+    def then(self, others: "EpisodeStatistics") -> "EpisodeStatistics":
+        """Returns these episodes followed by others."""
+        return EpisodeStatistics(
+            np.concatenate([self.returns, others.returns]),
+            np.concatenate([self.clipped, others.clipped]),
+            np.concatenate([self.lengths, others.lengths]),
+            np.concatenate([self.frames, others.frames]),
+            self.traces + others.traces,
+            tuple(dict.fromkeys(self.troubles + others.troubles)),
+        )
+
+
+def bootstrap_interval(
+    values: Array, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Returns the percentile bootstrap interval of the mean.
+
+    Efron 1979. Too narrow for a handful of episodes: with N of them it covers about as often as a normal interval whose
+    standard deviation is divided by N instead of N - 1.
+
+    Args:
+      values: `[N]`, at least one.
+      confidence: share of the resampled means inside.
+      resamples: how often N values are drawn with replacement.
+      seed: of the draws; the same values always give the same interval.
+    """
+    rng = np.random.default_rng(seed)
+    rows = max(1, 1_000_000 // len(values))
+    means = np.concatenate(
+        [
+            values[rng.integers(len(values), size=(min(rows, resamples - start), len(values)))].mean(axis=1)
+            for start in range(0, resamples, rows)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def play_episodes(
+    policy: Policy,
+    env_config: EnvConfig,
+    episodes: int,
+    seed: int,
+    *,
+    explore: bool = False,
+    max_environments: int = MOST_ENVIRONMENTS,
+    max_steps: int | None = None,
+    traces: bool = False,
+    on_frame: OnFrame | None = None,
+    on_steps: Mapping[int, OnStep] | None = None,
+    on_decision: OnDecision | None = None,
+    on_turn: Callable[[], None] | None = None,
+) -> EpisodeStatistics:
+    """Plays each of `episodes` seeds once, to the end, however long it takes: short games are not favoured.
+
+    Args:
+      policy: acts for up to `max_environments` episodes at once; it has its weights already.
+      env_config: the environment. The policy is told of it what it is told in training; what is counted are raw
+        rewards of whole games.
+      episodes: how many.
+      seed: episode g is played in a new environment of seed + g.
+      explore: act as while collecting.
+      max_environments: episodes in lockstep; at most what the policy was built for.
+      max_steps: decisions after which an episode is cut, and counts with what it has earned; None cuts none.
+      traces: keep rewards and extras of every step.
+      on_frame: is shown the first episode. What cannot be drawn is played all the same: `troubles` says why.
+      on_steps: index of an episode -> what is shown it, likewise, with its rewards.
+      on_decision: is told of each decision in the first episode.
+      on_turn: is called before each decision of all; what it raises ends the games.
+
+    Raises:
+      EnvError: the environment cannot be made.
+    """
+    env = env_spec(env_config)
+    waiting = iter(range(episodes))
+    finished: dict[int, Episode] = {}
+    shown = {index: [show] for index, show in (on_steps or {}).items()}
+    if on_frame is not None:
+        shown.setdefault(0, []).append(lambda picture, reward: on_frame(picture))
+
+    def start(count: int) -> list[Episode]:
+        return [
+            Episode(env_config, seed, index, shown.get(index, ()), traced=traces, max_steps=max_steps)
+            for index in itertools.islice(waiting, count)
+        ]
+
+    running = start(min(episodes, max_environments))
+    actor = Actor(policy, len(running))
+    while running:
+        if on_turn is not None:
+            on_turn()
+        decision = actor.decide(np.stack([episode.observation for episode in running]), explore=explore)
+        if on_decision is not None and running[0].index == 0:
+            on_decision(running[0].length, 0)
+        action = np.array(decision.action, env.action.dtype)
+        for row, episode in enumerate(running):
+            episode.step(decision, action, row)
+        actor.observe(
+            action,
+            np.array([episode.reward for episode in running], np.float32),
+            np.array([episode.first for episode in running], np.bool_),
+        )
+        ended = [row for row, episode in enumerate(running) if episode.ended]
+        if ended:
+            finished.update({running[row].index: running[row] for row in ended})
+            fresh = start(len(ended))
+            kept = [row for row in range(len(running)) if row not in ended]
+            actor.keep(kept, len(fresh))
+            running = [running[row] for row in kept] + fresh
+    in_order = [finished[index] for index in range(episodes)]
+    lengths = np.array([episode.game[1] for episode in in_order], np.int64)
+    return EpisodeStatistics(
+        returns=np.array([episode.game[0] for episode in in_order], np.float64),
+        clipped=np.array([episode.clipped for episode in in_order], np.float64),
+        lengths=lengths,
+        frames=lengths * env.frames_per_step,
+        traces=tuple(episode.trace() for episode in in_order) if traces else (),
+        troubles=tuple(dict.fromkeys(episode.trouble for episode in in_order if episode.trouble)),
+    )

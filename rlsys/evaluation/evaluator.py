@@ -1,0 +1,104 @@
+"""Evaluation while a run trains: frozen weights, the same seeds each time, the first game filmed."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rlsys.evaluation.episodes import EpisodeStatistics, OnFrame, play_episodes
+from rlsys.metrics.process_stats import ProcessStats
+from rlsys.runs.grid import Cell
+from rlsys.runs.spec import RunSpec
+from rlsys.types import Array, Weights
+from rlsys.viewer.film import Film
+from rlsys.weights import Echo, echo
+
+_DRAFT = ".draft-"
+_MOST_FRAMES = 1_800
+"""A film ends after a minute at 30 frames a second, however long the game."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out, of the weights of which learner step; `metrics` hold the grid, `statistics` its first cell.
+
+    Without a film of the first game where it cannot be drawn, and without statistics of a process that is not its own.
+    """
+
+    learner_step: int
+    acted_with: Echo
+    statistics: EpisodeStatistics
+    film: Path | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    process_stats: ProcessStats | None = None
+
+
+class EvaluationCut(Exception):  # noqa: N818 - asked for, and no error
+    """An evaluation is given up before its end: it has no result, and leaves no film."""
+
+
+def evaluate(spec: RunSpec, weights: Weights, on_turn: Callable[[], None] | None = None) -> Evaluation:
+    """Plays `run.evaluation_episodes` whole games of each cell; the same weights always give the same result.
+
+    The film has its name once the evaluation is whole: one that was begun and not ended is a draft.
+
+    Args:
+      spec: says what is played.
+      weights: what is played with.
+      on_turn: is called before every decision; what it raises ends the evaluation.
+    """
+    path = spec.folder / "media" / f"evaluation-{weights.learner_step:09d}.mp4"
+    film = Film(path.with_name(f"{_DRAFT}{path.name}"))
+
+    def show(frame: Array) -> None:
+        if film.num_frames < _MOST_FRAMES:
+            film.append(frame)
+
+    grid = spec.evaluation_grid
+    is_filmed = spec.run.video and spec.folder.is_dir()
+    try:
+        with film:
+            played = [
+                _play(spec, cell, weights, show if is_filmed and cell is grid[0] else None, on_turn) for cell in grid
+            ]
+    except BaseException:
+        film.path.unlink(missing_ok=True)
+        raise
+    if film.num_frames:
+        with contextlib.suppress(FileNotFoundError):  # the run's folder was moved meanwhile
+            film.path.replace(path)
+    metrics: dict[str, float] = {}
+    if spec.run.evaluation_temperatures or spec.run.evaluation_noops:
+        for cell, (_, found) in zip(grid, played, strict=True):
+            metrics |= cell.metrics(found.mean, found.mean_clipped)
+    acted_with, statistics = played[0]
+    if film.trouble:
+        statistics = statistics.with_troubles([f"the film of an evaluation is left out: {film.trouble}"])
+    return Evaluation(weights.learner_step, acted_with, statistics, path if film.num_frames else None, metrics)
+
+
+def clear_drafts(folder: Path) -> None:
+    """Removes films of evaluations whose process was killed from a run's folder."""
+    for path in (folder / "media").glob(f"{_DRAFT}*"):
+        path.unlink(missing_ok=True)
+
+
+def _play(
+    spec: RunSpec, cell: Cell, weights: Weights, on_frame: OnFrame | None, on_turn: Callable[[], None] | None
+) -> tuple[Echo, EpisodeStatistics]:
+    context = replace(spec.policy_context(worker=0, incarnation=0), config=cell.section)
+    policy = spec.algorithm.make_policy(context)
+    policy.set_weights(weights)
+    seed = spec.seeds("evaluation")[0] % 2**31
+    statistics = play_episodes(
+        policy,
+        cell.env,
+        spec.run.evaluation_episodes,
+        seed,
+        explore=spec.run.evaluation_explore,
+        max_environments=min(spec.run.evaluation_episodes, spec.environments_per_worker),
+        max_steps=spec.run.evaluation_max_steps,
+        on_frame=on_frame,
+        on_turn=on_turn,
+    )
+    return echo(weights.version, policy.weights()), statistics

@@ -1,0 +1,201 @@
+"""Settles what an experiment leaves open, and refuses what cannot work, before any worker starts."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlsys.api import Algorithm
+from rlsys.config import ENVIRONMENTS_PER_WORKER, Experiment, Loaded, RuntimeConfig
+from rlsys.envs import make
+from rlsys.errors import ConfigError, RlsysError
+from rlsys.replay.limiter import RateLimiter
+from rlsys.runs.grid import changed_env
+from rlsys.runs.spec import RunSpec
+
+
+def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: int | None) -> RunSpec:
+    """Settles every "auto" and refuses what cannot work, before any worker starts.
+
+    Args:
+      loaded: the merged experiment.
+      algorithm: the record it names.
+      num_cpus: CPU cores of the cluster.
+      num_gpus: its GPUs; None while that is not known.
+
+    Returns:
+      The spec, its folder still to be made.
+
+    Raises:
+      ConfigError: a combination that cannot work.
+      EnvError: the environment cannot be made.
+    """
+    experiment = loaded.experiment
+    runtime = experiment.runtime
+    settled = _share_environments(experiment, algorithm, num_cpus)
+    if runtime.learner_device == "auto":
+        settled["learner_device"] = "cuda" if num_gpus else "cpu"
+    if runtime.inference_workers == "auto":
+        settled["inference_workers"] = 1 if algorithm.is_reactive and num_gpus else 0
+    elif runtime.inference_workers and not algorithm.is_reactive:
+        raise ConfigError(
+            f"runtime.inference_workers = {runtime.inference_workers}; {algorithm.name} decides in its rollout workers "
+            "only. Set runtime.inference_workers=0."
+        )
+    if runtime.inference_device == "auto":
+        settled["inference_device"] = "cuda" if num_gpus else "cpu"
+    if runtime.learner_threads == "auto":
+        settled["learner_threads"] = max(1, min(num_cpus, os.cpu_count() or 1) // runtime.learners)
+    runtime = runtime.model_copy(update=settled)
+    if num_gpus is not None:
+        _check_gpus(runtime, num_gpus)
+    spec = RunSpec(
+        name=loaded.name,
+        algorithm=algorithm,
+        section=experiment.section,
+        env=experiment.env,
+        runtime=runtime,
+        run=experiment.run,
+        env_spec=make.env_spec(experiment.env),
+        folder=Path(),
+    )
+    if spec.segments.on_policy:  # a batch comes from one shard
+        spec = replace(spec, runtime=runtime.model_copy(update={"replay_shards": runtime.learners}))
+    check(spec)
+    return spec
+
+
+def _share_environments(experiment: Experiment, algorithm: Algorithm, num_cpus: int) -> dict[str, Any]:
+    """Returns how many rollout workers there are, and how many environments each has.
+
+    Where the algorithm says how many environments there are, as a batch has rows of all of them, what is learned must
+    not depend on the number of workers: there are as many as can share the environments equally.
+    """
+    runtime = experiment.runtime
+    workers = max(1, num_cpus) if runtime.rollout_workers == "auto" else runtime.rollout_workers
+    if not algorithm.environments:
+        auto = runtime.environments_per_worker == "auto"
+        size = ENVIRONMENTS_PER_WORKER if auto else runtime.environments_per_worker
+        return {"rollout_workers": workers, "environments_per_worker": size}
+    total, where = getattr(experiment.section, algorithm.environments), f"{algorithm.name}.{algorithm.environments}"
+    if runtime.environments_per_worker != "auto":
+        raise ConfigError(
+            f"runtime.environments_per_worker = {runtime.environments_per_worker} with {where} = {total}, which all "
+            f"rollout workers share equally. Leave it out, or set {where}."
+        )
+    if total % runtime.learners:
+        raise ConfigError(
+            f"{where} = {total} cannot be divided among runtime.learners = {runtime.learners}; each rank learns from "
+            "an equal share. Change either."
+        )
+    if runtime.rollout_workers == "auto":
+        workers = max(workers, runtime.learners)
+    fitting = [count for count in range(1, min(workers, total) + 1) if total % count == 0 == count % runtime.learners]
+    if not fitting:
+        raise ConfigError(
+            f"runtime.rollout_workers = {workers} with runtime.learners = {runtime.learners}; {algorithm.name} needs "
+            "the same number of workers for each. Raise rollout_workers."
+        )
+    return {"rollout_workers": fitting[-1], "environments_per_worker": total // fitting[-1]}
+
+
+def check(spec: RunSpec) -> None:
+    """Refuses a settled spec that cannot work.
+
+    Raises:
+      ConfigError: a combination that cannot work.
+    """
+    runtime, table = spec.runtime, spec.table
+    if runtime.replay_shards > table.max_size:
+        raise ConfigError(
+            f"runtime.replay_shards = {runtime.replay_shards} is more than the replay table's {table.max_size} items. "
+            "Lower replay_shards or enlarge the table."
+        )
+    if spec.segments.unroll:
+        _check_queue(spec)
+    else:
+        from rlsys.replay.table import check_budget  # with numba, which rollout workers do without
+
+        largest_insert = spec.segments.length + spec.segments.overlap
+        RateLimiter(table).check(table.batch_size, largest_insert * runtime.replay_shards)
+        check_budget(table, spec.stored_env, spec.segments, runtime.replay_shards)
+    _check_evaluations(spec)
+    spec.algorithm.check(spec.section, spec.env_spec, spec.num_environments, runtime.learners)
+
+
+def _check_gpus(runtime: RuntimeConfig, num_gpus: int) -> None:
+    """Refuses workers that would wait for a GPU for ever."""
+    wanted = []
+    if runtime.learner_device == "cuda":
+        wanted.append(("learners", runtime.learners, runtime.learner_gpus))
+    if runtime.inference_device == "cuda" and runtime.inference_workers:
+        assert isinstance(runtime.inference_workers, int)
+        wanted.append(("inference_workers", runtime.inference_workers, runtime.inference_gpus))
+    total = sum(count * share for _, count, share in wanted)
+    if total > num_gpus:
+        workers = " and ".join(f"runtime.{name} = {count} with {share:g} each" for name, count, share in wanted)
+        raise ConfigError(
+            f"the run wants {total:g} GPUs ({workers}), but the cluster has {num_gpus or 'none'}. Lower these, set "
+            "runtime.learner_device=cpu, choose another profile, or add machines."
+        )
+
+
+def _check_evaluations(spec: RunSpec) -> None:
+    """Evaluations may differ in what happens, not in what is seen and done."""
+    if spec.run.evaluation_temperatures and spec.run.evaluation_explore:
+        raise ConfigError(
+            "run.evaluation_temperatures with run.evaluation_explore = True; exploring has a temperature of its own. "
+            "Leave one of them out."
+        )
+    try:
+        _ = spec.evaluation_grid
+    except RlsysError as error:
+        raise ConfigError(f"run.evaluation_temperatures or run.evaluation_noops: {error}") from None
+    others = {"run.evaluation_env": spec.run.evaluation_env}
+    others |= {f"run.final_evaluation '{final.name}'": final.env for final in spec.run.final_evaluation}
+    for where, changes in others.items():
+        if not changes:
+            continue
+        here, there = spec.env_spec, make.env_spec(changed_env(spec.env, changes, where))
+        if (there.policy_observation, there.num_actions) != (here.policy_observation, here.num_actions):
+            raise ConfigError(
+                f"{where} gives observations {there.policy_observation.shape} and {there.num_actions} actions; the run "
+                f"has {here.policy_observation.shape} and {here.num_actions}. Policies cannot move between them: leave "
+                "out what changes that."
+            )
+
+
+def _check_turns(spec: RunSpec) -> None:
+    """Collecting and learning take turns: each rank learns from what its own workers have collected."""
+    name, runtime = spec.algorithm.name, spec.runtime
+    if runtime.replay_shards != runtime.learners or spec.num_rollout_workers % runtime.learners:
+        raise ConfigError(
+            f"runtime.replay_shards = {runtime.replay_shards} with {runtime.learners} learners and "
+            f"{spec.num_rollout_workers} rollout workers; {name} needs one shard for each learner, and the same number "
+            "of workers for each. Change runtime.replay_shards or runtime.rollout_workers."
+        )
+    if runtime.send_weights_frequency != 1:
+        raise ConfigError(
+            f"runtime.send_weights_frequency = {runtime.send_weights_frequency}; {name} waits for the weights of every "
+            "update. Set runtime.send_weights_frequency=1."
+        )
+
+
+def _check_queue(spec: RunSpec) -> None:
+    """Each learner rank needs shards of its own: the unrolls of an environment must come to one of them, in order."""
+    if spec.runtime.replay_bytes is not None:
+        raise ConfigError(
+            f"runtime.replay_bytes = {spec.runtime.replay_bytes:,}, but {spec.algorithm.name} has a queue, which holds "
+            "what is waited for and no more. Leave it out."
+        )
+    shards, ranks, workers = spec.runtime.replay_shards, spec.runtime.learners, spec.num_rollout_workers
+    if shards % ranks or workers < shards:
+        raise ConfigError(
+            f"runtime.replay_shards = {shards} with {ranks} learners and {workers} rollout workers; a queue needs a "
+            "multiple of the learners, and a worker for each shard. Change runtime.replay_shards."
+        )
+    if spec.segments.on_policy:
+        _check_turns(spec)
+    from rlsys.replay.queue import UnrollQueue  # with numba, which rollout workers do without
+
+    UnrollQueue(spec.table, spec.stored_env, spec.segments)

@@ -1,1 +1,0 @@
-"""Checkpoints: parts that every worker writes of itself, a manifest that commits them, and where they lie."""

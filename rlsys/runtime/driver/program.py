@@ -1,0 +1,220 @@
+"""The topology: which processes there are and who talks to whom. The only file that makes Ray actors.
+
+    RolloutWorker × N ──segments──▶ ReplayShard × S ──batches──▶ LearnerWorker × L ──weights──▶ ParameterServer
+         ▲ ▲                            ▲────────── priorities ─────────┘                          │
+         │ └ InferenceWorker × M (where rollout workers do not decide themselves) ◀────────────────┤
+         └──────────────────────────── newer weights, by reference ◀───────────────────────────────┤
+    Evaluator ◀─────────────────────── the weights of an evaluated step ◀──────────────────────────┘
+    Supervisor (in the driver): calls every worker for one tick at a time, and learns of all failures that way
+
+    RolloutWorker     waits for the first weights, and for a shard to take its segments (≤ segments_in_flight calls; of
+                      a queue one call, while as many unrolls as it has environments may wait for the next).
+                      is unblocked by the learner's first publication, and by samples that restore the ratio. Where
+                      collecting and learning take turns it waits for the update that learns from its share, too.
+    InferenceWorker   waits for the first weights, and for requests; a request waits for the batch before it.
+                      is unblocked by the learner's first publication, and by rollout workers.
+    ReplayShard       waits for nothing; an insert waits inside it while replay is ahead of the learner.
+                      is unblocked by any reader's call, which says how much was sampled. A queue's inserts wait
+                      while it is full, and its readers while it holds less than a batch.
+    LearnerWorker     waits for the minimum size, the ratio, and a batch on its way (≤ batches_in_flight calls).
+                      is unblocked by inserts.
+    ParameterServer   waits for nothing; whoever asks for newer weights than the newest waits inside it.
+                      is unblocked by the next publication, or half a minute.
+    Evaluator         waits for nothing; it plays with the weights that it is given, those of the step that was due.
+
+Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards, inference
+workers and the parameter server are restarted by Ray under the same handle, so that nobody has to look for them: a
+shard takes over the last checkpoint's rows by itself (one of a queue begins empty), an inference worker pulls weights,
+the server is filled by a publication that the supervisor asks for. `preemption` moves all of them from machines that
+are about to be taken away.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+from rlsys.runs.spec import RunSpec
+from rlsys.runtime.cluster.cluster_view import ClusterWatch
+from rlsys.runtime.cluster.machine_types import Worker
+from rlsys.runtime.cluster.placement import Handle, Placement, WorkerKey, in_group
+from rlsys.runtime.workers.parameter_server import ParameterServer
+from rlsys.runtime.workers.processes import (
+    EvaluatorProcess,
+    InferenceProcess,
+    LearnerProcess,
+    QueueProcess,
+    RolloutProcess,
+    ShardProcess,
+)
+
+_MOST_WAITING = 100_000
+"""Calls that may wait inside one actor, so that those which would unblock them get in."""
+
+
+class Program:
+    """All processes of one run."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        """Starts the server, the shards and the inference workers, each where `Placement` wants it."""
+        self.spec = spec
+        self._placement = place = Placement.of_cluster()
+        runtime = spec.runtime
+        self.machines = ClusterWatch()
+        self.server: Handle = _actor(
+            ParameterServer,
+            num_cpus=0,
+            max_restarts=-1,
+            max_concurrency=_MOST_WAITING,
+            **place.options("server"),
+        ).remote()
+        kind = QueueProcess if spec.segments.unroll else ShardProcess
+        table_bytes = spec.table.max_bytes // runtime.replay_shards
+        shard = _actor(
+            kind,
+            num_cpus=0,
+            max_restarts=-1,
+            max_concurrency=_MOST_WAITING,
+            **place.options("shard", table_bytes=table_bytes),
+        )
+        self.shards: list[Handle] = [shard.remote(spec, index) for index in range(runtime.replay_shards)]
+        gpus: dict[str, Any] = {"num_gpus": runtime.inference_gpus} if runtime.inference_device == "cuda" else {}
+        inference = _actor(
+            InferenceProcess,
+            num_cpus=0,
+            max_restarts=-1,
+            max_concurrency=_MOST_WAITING,
+            **gpus,
+            **place.options("inference"),
+        )
+        self.inference: list[Handle] = [
+            inference.remote(spec, index, self.server) for index in range(spec.num_inference_workers)
+        ]
+        self.learners: list[Handle] = []
+        self._learner_group: PlacementGroup | None = None
+        self.rollouts: dict[int, Handle] = {}
+        self.successors: dict[int, Handle] = {}
+        self.evaluator: Handle | None = None
+
+    def start_learners(self, step: int | None, after_version: int = -1) -> list[ray.ObjectRef]:
+        """Starts all learner ranks, from a checkpoint if a step is given; the references give their steps left.
+
+        Args:
+          step: the checkpoint's.
+          after_version: their versions come after this one, whatever the parameter server remembers.
+        """
+        spec, count = self.spec, self.spec.runtime.learners
+        self._kill(self.learners)
+        num_gpus = spec.runtime.learner_gpus if spec.runtime.learner_device == "cuda" else 0.0
+        options = [{"num_cpus": 0, "num_gpus": num_gpus, **self._placement.options("learner")}]
+        if count > 1:
+            self._remove_learner_group()  # it may lie on a machine that is about to be taken away
+            self._learner_group = self._placement.group_learners(count, num_gpus)
+            options = [in_group(self._learner_group, rank, num_gpus) for rank in range(count)]
+        self.learners = [
+            _actor(LearnerProcess, **options[rank]).remote(spec, rank, self.shards, self.server)
+            for rank in range(count)
+        ]
+        meeting = self.learners[0].meeting.remote() if count > 1 else ""
+        return [host.start.remote(meeting, spec.checkpoints, step, after_version) for host in self.learners]
+
+    def start_rollout(self, index: int, incarnation: int) -> Handle:
+        """Starts (again) one rollout worker."""
+        host = self._make_rollout(index, incarnation)
+        self.stop_rollout(index)
+        self.rollouts[index] = host
+        return host
+
+    def start_successor(self, index: int, incarnation: int) -> Handle:
+        """Starts who will take a rollout worker's place; until then both are there."""
+        self.successors[index] = self._make_rollout(index, incarnation)
+        return self.successors[index]
+
+    def adopt_successor(self, index: int) -> Handle:
+        """Puts a rollout worker's successor into its place."""
+        host = self.successors.pop(index)
+        self.stop_rollout(index)
+        self.rollouts[index] = host
+        return host
+
+    def stop_successor(self, index: int) -> None:
+        """Ends a rollout worker's successor, if it is there."""
+        if index in self.successors:
+            self._kill([self.successors.pop(index)])
+
+    def stop_rollout(self, index: int) -> None:
+        """Ends one rollout worker, and its successor, as far as they are there."""
+        self.stop_successor(index)
+        if index in self.rollouts:
+            self._kill([self.rollouts.pop(index)])
+
+    def stop_evaluator(self) -> None:
+        """Ends the evaluator, if it is there."""
+        if self.evaluator is not None:
+            self._kill([self.evaluator])
+        self.evaluator = None
+
+    def start_evaluator(self) -> Handle:
+        """Starts (again) the evaluator."""
+        self.stop_evaluator()
+        options = self._placement.options("evaluator")
+        self.evaluator = _actor(EvaluatorProcess, num_cpus=0, **options).remote(self.spec)
+        return self.evaluator
+
+    def workers(self) -> Iterator[tuple[WorkerKey, Handle]]:
+        """Yields all workers by kind and index; successors are not counted yet."""
+        yield ("server", 0), self.server
+        yield from ((("shard", index), handle) for index, handle in enumerate(self.shards))
+        yield from ((("inference", index), handle) for index, handle in enumerate(self.inference))
+        yield from ((("learner", index), handle) for index, handle in enumerate(self.learners))
+        yield from ((("rollout", index), handle) for index, handle in self.rollouts.items())
+        if self.evaluator is not None:
+            yield ("evaluator", 0), self.evaluator
+
+    def needs(self, worker: Worker) -> str:
+        """Says what kind of machine a worker can be started on."""
+        runtime, cpus, gpus = self.spec.runtime, 0.0, 0.0
+        if worker == "rollout":
+            cpus = runtime.rollout_cpus
+        elif worker == "learner" and runtime.learner_device == "cuda":
+            gpus = runtime.learner_gpus
+        elif worker == "inference" and runtime.inference_device == "cuda":
+            gpus = runtime.inference_gpus
+        return self._placement.describe(worker, cpus=cpus, gpus=gpus)
+
+    def has_other_machine(self, worker: Worker) -> bool:
+        """Returns whether a machine that stays would take such a worker."""
+        labels = self._placement.options(worker).get("label_selector", {})
+        return any(
+            machine.leaves_at is None and labels.items() <= machine.labels.items()
+            for machine in self.machines.view.machines.values()
+        )
+
+    def close(self) -> None:
+        """Ends all processes."""
+        self.machines.close()
+        self.stop_evaluator()
+        acting = [*self.rollouts.values(), *self.successors.values(), *self.inference]
+        self._kill([*acting, *self.learners, *self.shards, self.server])
+        self._remove_learner_group()
+
+    def _remove_learner_group(self) -> None:
+        if self._learner_group is not None:
+            remove_placement_group(self._learner_group)
+
+    def _make_rollout(self, index: int, incarnation: int) -> Handle:
+        inference = self.inference[index % len(self.inference)] if self.inference else None
+        options = self._placement.options("rollout")
+        return _actor(RolloutProcess, num_cpus=self.spec.runtime.rollout_cpus, **options).remote(
+            self.spec, index, incarnation, self.shards, self.server, inference
+        )
+
+    @staticmethod
+    def _kill(handles: list[Handle]) -> None:
+        for handle in handles:
+            ray.kill(handle)
+
+
+def _actor(cls: type, **options: Any) -> Any:
+    return ray.remote(cls).options(max_task_retries=0, enable_task_events=False, **options)

@@ -1,0 +1,362 @@
+"""Turns the workers' reports into rows of metrics and into what the terminal shows."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rlsys.api import Saved
+from rlsys.evaluation.evaluator import Evaluation
+from rlsys.files.json_tree import check_tree
+from rlsys.metrics.advice import Advisor, Setup
+from rlsys.metrics.averages import Averages, Growth
+from rlsys.metrics.console import Console
+from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
+from rlsys.metrics.tracking import Tracker
+from rlsys.metrics.worker_table import WorkerTable
+from rlsys.runs.heartbeat import Heartbeat
+from rlsys.runs.progress import Progress
+from rlsys.runs.spec import RunSpec
+from rlsys.runs.status import Status
+from rlsys.runs.worker_row import WorkerRow
+from rlsys.runtime.workers.inference import InferenceReport
+from rlsys.runtime.workers.learning import LearnerReport
+from rlsys.runtime.workers.rollout import RolloutReport
+from rlsys.runtime.workers.shard import ShardReport
+from rlsys.types import Array, ModelComparison
+from rlsys.viewer.comparison import film_of
+from rlsys.viewer.film import write_film
+
+_FPS = 10.0
+"""Of films of a world model, as upstream's."""
+
+
+class Recorder:
+    """Collects reports and, every `log_every_s`, writes one row to every sink.
+
+    Metric groups: `episodes/` raw returns of whole games, `evaluation/`, `loss/` and what else the learner names,
+    `throughput/` per second since the last row, `replay/`, `workers/` shares of time and failures, `inference/`,
+    `system/` cores and memory by kind of process.
+    """
+
+    def __init__(
+        self, spec: RunSpec, progress: Progress, tracker: Tracker, console: Console, heartbeat: Heartbeat | None = None
+    ) -> None:
+        self._spec = spec
+        self._heartbeat = heartbeat
+        self._progress = progress
+        self._tracker = tracker
+        self._console = console
+        self._restarts = 0
+        self._checkpoint_step: int | None = None
+        self._returns: list[float] = []
+        self._waits: dict[str, str] = {}
+        self._replay: dict[str, float] = {}
+        self._growth = Growth()
+        self._lags: list[Array] = []
+        self._metrics: dict[str, float] = {}
+        self._wrong_weights = 0
+        self._troubles: set[str] = set()
+        self._version_lag: int | None = None
+        self._meter = ProcessMeter()
+        self._worker_table = WorkerTable()
+        self._is_held = False
+        self._advisor = Advisor(Setup.of(spec))
+        self._new_interval()
+        if heartbeat is not None:
+            heartbeat.tell_of(self._processes)
+
+    def rollout(self, report: RolloutReport) -> None:
+        """Takes in what a rollout worker did."""
+        self._waits[f"rollout {report.worker}"] = report.waits_for
+        self._returns += [game.episode_return for game in report.games]
+        self._returns = self._returns[-200:]
+        self._worker_table.report(
+            "rollout",
+            report.worker,
+            report.process_stats,
+            spent=report.spent,
+            counts={"env steps": report.env_steps},
+            does=_waits(report.waits_for) or "acts",
+            version=report.acts_with.version,
+        )
+        for name, value in report.means.items():
+            self._averages.add(name, [value], report.env_steps)
+
+    def inference(self, report: InferenceReport) -> None:
+        """Takes in what an inference worker did."""
+        self._inference.append(report)
+        self._worker_table.report(
+            "inference",
+            report.worker,
+            report.process_stats,
+            spent=report.spent,
+            counts={"decisions": report.decisions, "batches": report.batches},
+            does="decides",
+            version=report.acts_with.version,
+        )
+
+    def shard(self, report: ShardReport) -> None:
+        """Takes in what a replay shard did."""
+        self._growth.shard(report.worker, report.stats)
+        self._worker_table.report(
+            "shard",
+            report.worker,
+            report.process_stats,
+            spent=report.spent,
+            counts={"inserts": report.inserted_items, "batches": report.batches},
+            does="stores",
+        )
+
+    def server(self, process_stats: ProcessStats) -> None:
+        """Takes in how the parameter server is."""
+        self._worker_table.report("server", 0, process_stats, does="serves weights")
+
+    def learner(self, report: LearnerReport, rank: int = 0) -> None:
+        """Takes in what a learner rank did; what all ranks compute alike is taken from the first."""
+        spent = dict(report.spent)
+        if self._is_held:
+            spent["held"] = spent.pop("other", 0.0)
+        self._worker_table.report(
+            "learner",
+            rank,
+            report.process_stats,
+            spent=spent,
+            counts={"updates": report.steps},
+            does=_waits(report.waits_for) or "learns",
+        )
+        if rank:
+            return
+        self._is_held = False
+        self._worker_table.newest_version = report.version
+        self._waits["learner"] = report.waits_for
+        for name, values in report.metrics.items():
+            self._averages.add(name, values)
+        self._tracker.histograms(report.histograms)
+        for name, stretches in report.films.items():
+            self._film(name, stretches, report.learner_step)
+        self._replay = self._growth.continued(report.replay)
+        self._lags.append(report.lags)
+
+    def check(self) -> None:
+        """Makes sure that this process still leads the run, before something is written; see `Heartbeat.check`."""
+        if self._heartbeat is not None:
+            self._heartbeat.check()
+
+    def evaluation(self, evaluation: Evaluation, env_steps: int) -> None:
+        """Writes an evaluation at once, at the learner step and the decisions it belongs to."""
+        self.check()
+        learner_step, statistics = evaluation.learner_step, evaluation.statistics
+        if evaluation.process_stats is not None:
+            self._worker_table.report(
+                "evaluator", 0, evaluation.process_stats, does=f"has evaluated step {learner_step:,}"
+            )
+        if evaluation.film is not None:
+            self._tracker.film("evaluation/game", evaluation.film)
+        for trouble in statistics.troubles:
+            self._without(trouble)
+        row = {
+            "evaluation/return": statistics.mean,
+            "evaluation/return_median": statistics.median,
+            "evaluation/length": statistics.mean_length,
+            **evaluation.metrics,
+        }
+        self._tracker.log(row, learner_step=learner_step, env_steps=env_steps)
+        self.message(
+            f"evaluation at step {learner_step:,}: return {statistics.mean:,.1f} "
+            f"[{statistics.interval[0]:,.1f}, {statistics.interval[1]:,.1f}], {len(statistics.returns)} episodes"
+        )
+
+    def waits(self, who: str, what: str) -> None:
+        """Notes what somebody waits for who was not even called."""
+        self._waits[who] = what
+        self._is_held |= who == "learner" and bool(what)
+
+    def version_lag(self, versions: int) -> None:
+        """Notes how far behind the slowest worker's weights are."""
+        self._version_lag = versions
+
+    def wrong_weights(self, text: str) -> None:
+        """Counts and shows an alarm."""
+        self._wrong_weights += 1
+        self.message(text)
+
+    def restarted(self, text: str) -> None:
+        """Counts and shows a restart."""
+        self._restarts += 1
+        self.message(text)
+
+    def left(self, kind: str, index: int) -> None:
+        """Notes that a worker is gone for good."""
+        self._worker_table.left(kind, index)
+        self._waits[f"{kind} {index}"] = ""
+
+    def rewind(self, learner_step: int) -> None:
+        """Notes that the learner goes on from a checkpoint: rows of later steps count no more."""
+        self._tracker.rewind(learner_step)
+        self.message(f"the learner goes on from step {learner_step:,}")
+
+    def checkpoint(self, learner_step: int) -> None:
+        """Notes the newest checkpoint."""
+        self._checkpoint_step = learner_step
+
+    def message(self, text: str) -> None:
+        """Shows one line."""
+        self._console.message(text)
+
+    def tick(self) -> None:
+        """Writes a row if one is due by the clock, and gives a sign of life."""
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
+        by_clock = not self._spec.run.log_every_learner_steps
+        if by_clock and time.monotonic() - self._interval_started >= self._spec.run.log_every_s:
+            self.write()
+
+    def finish(self) -> None:
+        """Writes what has not been written yet."""
+        if not self._spec.run.log_every_learner_steps:
+            self.write()
+
+    def write(self) -> None:
+        """Writes a row and refreshes the terminal."""
+        self.check()
+        seconds = max(1e-9, time.monotonic() - self._interval_started)
+        self._processes()
+        row = self._row(seconds)
+        self._advisor.take(seconds, row)
+        self._tracker.log(row, learner_step=self._progress.learner_steps, env_steps=self._progress.env_steps)
+        status = self._status(row)
+        self._console.update(status)
+        if self._heartbeat is not None:
+            self._heartbeat.update(status)
+        self._new_interval()
+
+    def save(self) -> Saved:
+        """Returns what the next row is made of, and what all rows count: part of a checkpoint."""
+        return {
+            "interval_s": time.monotonic() - self._interval_started,
+            "env_steps_before": self._env_steps_before,
+            "learner_steps_before": self._learner_steps_before,
+            "averages": self._averages.save(),
+            "lags": np.concatenate([np.zeros(0, np.int64), *self._lags]),
+            "growth": self._growth.save(),
+            "replay": dict(self._replay),
+            "metrics": dict(self._metrics),
+            "returns": list(self._returns),
+            "restarts": self._restarts,
+            "wrong_weights": self._wrong_weights,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`."""
+        self._interval_started = time.monotonic() - check_tree(saved["interval_s"], float)
+        self._env_steps_before = check_tree(saved["env_steps_before"], int)
+        self._learner_steps_before = check_tree(saved["learner_steps_before"], int)
+        self._averages.load(saved["averages"])
+        self._lags = [np.asarray(saved["lags"], np.int64)]
+        self._growth.load(saved["growth"])
+        self._replay = check_tree(saved["replay"], dict[str, float])
+        self._metrics = check_tree(saved["metrics"], dict[str, float])
+        self._returns = check_tree(saved["returns"], list[float])
+        self._restarts = check_tree(saved["restarts"], int)
+        self._wrong_weights = check_tree(saved["wrong_weights"], int)
+
+    def _film(self, name: str, stretches: Sequence[ModelComparison], learner_step: int) -> None:
+        if not self._spec.folder.is_dir():  # moved
+            return
+        path = self._spec.folder / "media" / f"{name.replace('/', '-')}-{learner_step:09d}.mp4"
+        try:
+            write_film(path, film_of(stretches), _FPS)
+        except Exception as error:  # noqa: BLE001 - a picture must not end what it is of
+            self._without(f"the film {name} is left out: {error or type(error).__name__}")
+        else:
+            self._tracker.film(name, path)
+
+    def _without(self, trouble: str) -> None:
+        """Says once what will not be seen."""
+        if trouble not in self._troubles:
+            self._troubles.add(trouble)
+            self.message(f"{trouble}. Training goes on.")
+
+    def _processes(self) -> list[WorkerRow]:
+        """Returns a row for each process of the run, this one included."""
+        self._worker_table.report("driver", 0, self._meter.take(), does="supervises")
+        return self._worker_table.rows()
+
+    def _row(self, seconds: float) -> dict[str, float]:
+        progress = self._progress
+        env_steps = progress.env_steps - self._env_steps_before
+        updates = max(0, progress.learner_steps - self._learner_steps_before)
+        frames_per_step = self._spec.env_spec.frames_per_step
+        row = progress.row(seconds=seconds, env_steps=env_steps, updates=updates, frames_per_step=frames_per_step)
+        row["workers/restarts"] = float(self._restarts)
+        means = self._averages.means()
+        row.update(means)
+        self._metrics.update(means)
+        row.update(self._inference_row())
+        row.update(self._worker_table.take_shares())
+        row.update(self._worker_table.system())
+        present = 1.0 - row.get("workers/learner_other_share", 0.0)
+        if "workers/learner_wait_replay_share" in row and present > 0:
+            row["learner/idle_share"] = row["workers/learner_wait_replay_share"] / present
+        row["workers/wrong_weights"] = float(self._wrong_weights)
+        if self._version_lag is not None:
+            row["workers/version_lag"] = float(self._version_lag)
+        row.update(self._lag_row())
+        row.update({f"replay/{name}": value for name, value in self._replay.items()})
+        return row
+
+    def _lag_row(self) -> dict[str, float]:
+        lags = np.concatenate([np.zeros(0, np.int64), *self._lags])
+        if not len(lags):
+            return {}
+        self._tracker.histograms({"replay/version_lag": lags})
+        median, high, highest = np.quantile(lags, (0.5, 0.95, 1.0))
+        return {
+            "replay/version_lag_median": float(median),
+            "replay/version_lag_p95": float(high),
+            "replay/version_lag_max": float(highest),
+        }
+
+    def _inference_row(self) -> dict[str, float]:
+        reports = self._inference
+        decisions, batches = (sum(getattr(report, name) for report in reports) for name in ("decisions", "batches"))
+        elapsed_s = sum(report.elapsed_s for report in reports)
+        if not batches or not elapsed_s:
+            return {}
+        return {
+            "inference/decisions_per_s": decisions / elapsed_s * self._spec.num_inference_workers,
+            "inference/batch_size": decisions / batches,
+            "inference/busy_share": sum(report.busy_s for report in reports) / elapsed_s,
+        }
+
+    def _status(self, row: dict[str, float]) -> Status:
+        return replace(
+            self._progress.status(row, self._returns),
+            losses={name: value for name, value in self._metrics.items() if name.startswith("loss/")},
+            replay_items=int(row.get("replay/items", 0)),
+            replay_size=self._spec.replay_size,
+            samples_per_insert=row.get("replay/samples_per_insert", math.nan),
+            samples_per_insert_target=self._spec.table.samples_per_insert,
+            batches_in_flight=int(row.get("replay/batches_in_flight", 0)),
+            learner_idle_share=row.get("learner/idle_share", math.nan),
+            shares=self._advisor.shares(),
+            advice=self._advisor.advice(),
+            waits=tuple(f"{who} waits for {what}" for who, what in sorted(self._waits.items()) if what),
+            restarts=self._restarts,
+            checkpoint_step=self._checkpoint_step,
+        )
+
+    def _new_interval(self) -> None:
+        self._interval_started = time.monotonic()
+        self._env_steps_before = self._progress.env_steps
+        self._learner_steps_before = self._progress.learner_steps
+        self._averages = Averages()
+        self._lags = []
+        self._inference: list[InferenceReport] = []
+
+
+def _waits(what: str) -> str:
+    return f"waits for {what}" if what else ""

@@ -1,0 +1,1 @@
+"""From a merged experiment to a finished run."""

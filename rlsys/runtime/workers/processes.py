@@ -1,0 +1,372 @@
+"""What runs inside each process: a worker, bound to its remote replay and weights.
+
+These are plain classes with constructor arguments of a few kilobytes, so that a process can be started again at any
+time; `program` turns them into Ray actors.
+"""
+
+import asyncio
+import os
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import NoReturn
+
+import ray
+from ray.exceptions import RayError
+
+from rlsys.api import Decision, Saved
+from rlsys.checkpoints.checkpoint import Checkpoints
+from rlsys.checkpoints.part import Part, PartsOnTheirWay
+from rlsys.checkpoints.storage import FileRecord
+from rlsys.evaluation.evaluator import Evaluation, evaluate
+from rlsys.exports.pretrained import weights_in
+from rlsys.metrics.process_stats import ProcessMeter
+from rlsys.process import use_threads
+from rlsys.runs.spec import RunSpec
+from rlsys.runtime.cluster.placement import Handle
+from rlsys.runtime.workers.inference import InferenceReport, InferenceWorker, Request, next_batch
+from rlsys.runtime.workers.learning import Agreement, LearnerReport, LearnerWorker
+from rlsys.runtime.workers.remote import RemoteOutlet, RemotePolicy, RemoteReplay
+from rlsys.runtime.workers.remote_queue import QueueOutlet, RemoteQueue
+from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
+from rlsys.runtime.workers.rollout import Outlet, RolloutReport, RolloutWorker
+from rlsys.runtime.workers.shard import QueueShard, ReplayShard
+from rlsys.types import Array, Weights
+from rlsys.weights import Echo, Packed, unpack
+
+_FIRST_WEIGHTS_PAUSE_S = 0.05
+_SERVER_PATIENCE_S = 60.0
+_SERVER_PAUSE_S = 0.5
+
+
+class RolloutProcess:
+    """A rollout worker with its outlet to the shards."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        index: int,
+        incarnation: int,
+        shards: list[Handle],
+        server: Handle,
+        inference: Handle | None = None,
+    ) -> None:
+        use_threads(spec.runtime.rollout_threads)
+        self._name = f"rollout-{index}"
+        self._refill = spec.refill
+        policy: RemotePolicy | None = None
+        if inference is not None:
+            policy = RemotePolicy(spec.algorithm.make_policy(spec.policy_context(index, incarnation)), inference)
+        self._worker = RolloutWorker(spec, index, incarnation, policy)
+        self._outlet: Outlet
+        if spec.segments.unroll:
+            self._outlet = QueueOutlet(shards[index % len(shards)], spec.environments_per_worker)
+        else:
+            self._outlet = RemoteOutlet(shards, spec.runtime.segments_in_flight)
+        self._weights = policy or RemoteWeights(server)
+        self._meter = ProcessMeter()
+        self._parts = PartsOnTheirWay()
+
+    def collect(self, seconds: float) -> RolloutReport:
+        """Works for about `seconds` and reports."""
+        report = self._worker.collect(seconds, self._outlet, self._weights)
+        report.process_stats = self._meter.take()
+        return report
+
+    def save_to(self, place: str, step: int, committed: int | None) -> None:
+        """Begins to write the worker's part of a checkpoint; see `saved`."""
+        self._parts.write(place, Part.of(self._name, self._worker.save(), copy=True))
+
+    def saved(self) -> list[FileRecord] | None:
+        """Returns what `save_to` has written, None as long as it writes."""
+        return self._parts.records()
+
+    def restore(self, checkpoints: str, step: int) -> None:
+        """Goes on from the worker's part of a checkpoint, if it has one there that fits."""
+        if self._refill is not None and self._refill.begins_episodes:
+            return
+        opened = Checkpoints(checkpoints, keep=1).open(step, parts=[self._name])
+        if self._name in opened.parts:
+            with opened.loading(self._name) as saved:
+                self._worker.load(saved)
+
+    def pid(self) -> int:
+        """Returns the process id."""
+        return os.getpid()
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self._worker.close()
+
+
+class InferenceProcess:
+    """An inference worker with its queue of requests. Started again by Ray, it pulls the newest weights first."""
+
+    def __init__(self, spec: RunSpec, index: int, server: Handle) -> None:
+        use_threads(spec.runtime.rollout_threads)
+        self._runtime = spec.runtime
+        self._worker = InferenceWorker(spec, index)
+        self._server = server
+        self._waiting: deque[tuple[Request, asyncio.Future[Decision]]] = deque()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1)  # the policy is used by one thread at a time
+        self._serving: asyncio.Task[NoReturn] | None = None
+        self._pulling: asyncio.Task[Weights | None] | None = None
+        self._decisions_since_pull = 0
+
+    async def act(self, request: Request) -> Decision:
+        """Answers one request, with others that arrive meanwhile.
+
+        Waits for: the first weights, and the batch before. Is unblocked by the learner's first publication.
+        """
+        serving = self._start()
+        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, answer))
+        self._arrived.set()
+        await asyncio.wait((answer, serving), return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else await serving  # which ends by an error only
+
+    async def encode(self, observation: Array) -> Array:
+        """See `Policy.encode`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._worker.encode, observation)
+
+    async def version(self) -> int:
+        """Returns the version of the weights that decide; -1 before the first."""
+        self._start()
+        return self._worker.version
+
+    async def report(self) -> InferenceReport:
+        """Returns what happened since the last report."""
+        return self._worker.report()
+
+    async def pid(self) -> int:
+        """Returns the process id."""
+        return os.getpid()
+
+    def _start(self) -> asyncio.Task[NoReturn]:
+        if self._serving is None:
+            self._serving = asyncio.create_task(self._serve())
+        return self._serving
+
+    async def _serve(self) -> NoReturn:
+        """Takes over newer weights between batches, and answers what is waiting, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._look_for_weights()
+            if self._worker.version < 0:
+                await asyncio.sleep(_FIRST_WEIGHTS_PAUSE_S)
+                continue
+            if not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+            count = next_batch((request for request, _ in self._waiting), self._runtime.inference_batch_size)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            try:
+                requests = [request for request, _ in batch]
+                decisions = await loop.run_in_executor(self._thread, self._worker.decide, requests)
+            except Exception as error:  # noqa: BLE001 - whatever it was, whoever asked must hear of it
+                for _, answer in batch:
+                    answer.set_exception(error)
+                continue
+            self._decisions_since_pull += sum(len(request.observation) for request in requests)
+            for (_, answer), decision in zip(batch, decisions, strict=True):
+                if not answer.cancelled():
+                    answer.set_result(decision)
+
+    async def _look_for_weights(self) -> None:
+        """Takes over weights that have arrived, and asks for newer ones when that is due; does not wait for them."""
+        if self._pulling is not None and self._pulling.done():
+            weights, self._pulling = self._pulling.result(), None
+            if weights is not None:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._worker.set_weights, weights)
+        due = self._worker.version < 0 or self._decisions_since_pull >= self._runtime.weight_sync_frequency
+        if due and self._pulling is None:
+            self._decisions_since_pull = 0
+            self._pulling = asyncio.create_task(self._pull(self._worker.version))
+
+    async def _pull(self, have_version: int) -> Weights | None:
+        try:
+            publication = await self._server.pull.remote(have_version)
+            if publication is None:
+                return None
+            weights = publication.weights[0]
+            return unpack(weights if isinstance(weights, Packed) else await weights)
+        except RayError:  # server or owner are away: later
+            return None
+
+
+class ShardProcess(ReplayShard):
+    """A replay shard that, started again by Ray, takes over its part of the last checkpoint."""
+
+    def __init__(self, spec: RunSpec, index: int) -> None:
+        super().__init__(spec, index)
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            checkpoints = Checkpoints(spec.checkpoints, keep=1)
+            latest = checkpoints.latest()
+            if latest is not None and not spec.refills(latest):
+                self.load(checkpoints.open("latest", parts=[self.name]))
+
+    async def pid(self) -> int:
+        """Returns the process id."""
+        return os.getpid()
+
+
+class QueueProcess(QueueShard):
+    """A shard of a queue. Started again by Ray it is empty: what it held was learned from, or is made anew."""
+
+    async def pid(self) -> int:
+        """Returns the process id."""
+        return os.getpid()
+
+
+class LearnerProcess:
+    """One learner rank with its view of all shards."""
+
+    def __init__(self, spec: RunSpec, rank: int, shards: list[Handle], server: Handle) -> None:
+        use_threads(spec.learner_threads)
+        self._spec = spec
+        self._rank = rank
+        self._name = learner_part(rank)
+        self._server = server
+        self._publisher = RemotePublisher(server)
+        self._ranks: Agreement | None = None
+        self._worker: LearnerWorker | None = None
+        self._replay = _make_replay(spec, rank, shards)
+        self._meter = ProcessMeter()
+        self._parts = PartsOnTheirWay()
+
+    def meeting(self) -> str:
+        """Returns where the ranks can meet, which is with this one."""
+        from rlsys.runtime.workers.distributed import meet_at, meet_here
+
+        if self._spec.runtime.address is None:
+            return meet_here()
+        return meet_at(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+    def start(self, meeting: str, checkpoints: str, step: int | None, after_version: int) -> int | None:
+        """Builds the learner, from a checkpoint if a step is given, and publishes its weights; returns its steps left.
+
+        Versions go on from those that were published before, so that no two weights share one: from the newest that the
+        server has, and from `after_version`, which others know even where the server was lost, too.
+        """
+        from rlsys.runtime.workers.distributed import Ranks  # with torch, which nobody else here needs
+
+        self._ranks = Ranks(self._rank, self._spec.runtime.learners, meeting)
+        is_resumed = step is not None
+        self._worker = LearnerWorker(self._spec, self._replay, self._publisher, self._ranks, is_resumed=is_resumed)
+        if step is not None:
+            opened = Checkpoints(checkpoints, keep=1).open(step, parts=[self._name, "world"])
+            with opened.loading(self._name) as saved:
+                self._worker.load(saved["worker"], opened.read("world") if "world" in opened.parts else None)
+                if not self._spec.refills(step):
+                    self._replay.load(saved["replay"])
+        self._worker.version = max(self._worker.version, after_version, self._published_version())
+        self._worker.publish()
+        return self._worker.steps_left
+
+    def _published_version(self) -> int:
+        """Asks the server, which may be about to come back on another machine."""
+        deadline = time.monotonic() + _SERVER_PATIENCE_S
+        while True:
+            try:
+                return int(ray.get(self._server.version.remote(), timeout=_SERVER_PATIENCE_S))
+            except RayError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_SERVER_PAUSE_S)
+
+    def train(self, seconds: float, until_step: int, last_version: int | None) -> LearnerReport:
+        """Works for about `seconds`, up to a step, or until it has published a version, and reports."""
+        worker = self._built()
+        worker.train(time.monotonic() + seconds, until_step, last_version)
+        report = worker.report()
+        report.replay = self._replay.stats()
+        report.process_stats = self._meter.take()
+        return report
+
+    def publish(self) -> None:
+        """Publishes the current weights now; who pulls after that gets them."""
+        self._built().publish()
+        self._publisher.flush()
+
+    def snapshot(self) -> tuple[Echo, Packed]:
+        """Returns the current weights, and before them by what they are known: who evaluates them must echo that."""
+        packed = self._built().packed()
+        return Echo(packed.version, packed.digest), packed
+
+    def save_to(self, place: str, step: int, committed: int | None) -> None:
+        """Begins to write this rank's part of a checkpoint; see `saved`. It goes on to learn as soon as that is copied.
+
+        What all ranks have alike, the world model and the weights that act, is written by the first.
+        """
+        worker = self._built()
+        with worker.saving():
+            learner, world = worker.save()
+            parts: dict[str, Saved] = {self._name: {"worker": learner, "replay": self._replay.save()}}
+            if self._rank == 0:
+                parts["weights"] = worker.save_weights()
+            if self._rank == 0 and world is not None:
+                parts["world"] = world
+            copied = [Part.of(name, saved, copy=True) for name, saved in parts.items()]
+        self._parts.write(place, *copied)
+
+    def saved(self) -> list[FileRecord] | None:
+        """Returns what `save_to` has written, None as long as it writes."""
+        return self._parts.records()
+
+    def pid(self) -> int:
+        """Returns the process id."""
+        return os.getpid()
+
+    def _built(self) -> LearnerWorker:
+        assert self._worker is not None, "start() comes first"
+        return self._worker
+
+
+def learner_part(rank: int) -> str:
+    """Returns what a rank's part of a checkpoint is called."""
+    return f"learner-{rank}" if rank else "learner"
+
+
+def _make_replay(spec: RunSpec, rank: int, shards: list[Handle]) -> RemoteReplay | RemoteQueue:
+    num_ranks = spec.runtime.learners
+    if spec.segments.unroll:
+        return RemoteQueue(shards[rank::num_ranks])
+    return RemoteReplay(
+        shards,
+        spec.table,
+        rank=rank,
+        num_ranks=num_ranks,
+        in_flight=spec.runtime.batches_in_flight,
+        seed=spec.seeds("sample", rank)[0],
+    )
+
+
+class EvaluatorProcess:
+    """Plays whole games with frozen weights, on the same seeds each time."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        use_threads(spec.runtime.rollout_threads)
+        self._spec = spec
+        self._meter = ProcessMeter()
+
+    def evaluate(self, packed: Packed) -> Evaluation:
+        """Evaluates the weights of a learner."""
+        return self._evaluate(unpack(packed))
+
+    def evaluate_checkpoint(self, checkpoints: str, step: int) -> Evaluation:
+        """Evaluates the weights of a checkpoint.
+
+        Raises:
+          CheckpointError: there is no such checkpoint, or it is damaged.
+        """
+        opened = Checkpoints(checkpoints, keep=1).open(step, parts=["weights"])
+        return self._evaluate(weights_in(opened))
+
+    def pid(self) -> int:
+        """Returns the process id."""
+        return os.getpid()
+
+    def _evaluate(self, weights: Weights) -> Evaluation:
+        return replace(evaluate(self._spec, weights), process_stats=self._meter.take())

@@ -1,0 +1,145 @@
+"""Acting by trying in a world model: what is tried, what is expected of it, and what the model begins from."""
+
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlsys.api import Decision, Policy, PolicyContext, World, WorldContext
+from rlsys.errors import ConfigError
+from rlsys.evaluation.planning_policy import MakePlanningPolicy, Planning, PlanningPolicy
+from rlsys.types import Array, ArraySpec, EnvSpec, State, Weights
+
+ENV = EnvSpec("line", ArraySpec((1,), "float32"), ArraySpec((), "int64"), num_actions=3, num_stack=2)
+
+
+class Line:
+    """A model of a walker on a line: action a moves by a - 1; +1 at 3, where episodes end, and +0.5 at -1."""
+
+    num_context = 3
+
+    def __init__(self, num_environments: int) -> None:
+        self.num_environments = num_environments
+        self.began: list[tuple[Array, Array]] = []
+
+    def begin(self, observation: Array, action: Array) -> Array:
+        self.began.append((observation.copy(), action.copy()))
+        self.place = observation[:, -1].copy()
+        return self.place.copy()
+
+    def step(self, action: Array) -> tuple[Array, Array, Array]:
+        self.place = self.place + (action[:, None] - 1.0).astype(np.float32)
+        place = self.place[:, 0]
+        return self.place.copy(), ((place == 3) + 0.5 * (place == -1)).astype(np.float32), place == 3
+
+
+class Walker(Policy):
+    """Always does one action, expects its place, and counts its decisions in its state."""
+
+    def __init__(self, action: int, expects: float = 0.0) -> None:
+        self._action, self._expects = action, expects
+
+    def initial_state(self, batch_size: int) -> State:
+        return {"count": np.zeros(batch_size)}
+
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        assert observation.shape[1:] == (2, 1)
+        size = len(observation)
+        value = self._expects * observation[:, -1, 0]
+        return Decision(np.full(size, self._action), {"count": state["count"] + 1}, {"value": value})
+
+    def set_weights(self, weights: Weights) -> None:
+        raise AssertionError("not here")
+
+    def weights(self) -> Mapping[str, Array]:
+        return {}
+
+
+def planner(policy: Policy, worlds: list[Line] | None = None, **numbers: Any) -> PlanningPolicy:
+    def make_world(num_environments: int) -> World:
+        world = Line(num_environments)
+        if worlds is not None:
+            worlds.append(world)
+        return world
+
+    return PlanningPolicy(policy, make_world, ENV, Planning(**{"rollouts": 6, "horizon": 3, **numbers}))
+
+
+def seen(*places: float) -> Array:
+    """What a policy sees at some places: stacks of the same frame twice."""
+    return np.repeat(np.array(places, np.float32)[:, None, None], 2, axis=1)
+
+
+def chosen(policy: PlanningPolicy, *places: float) -> tuple[list[int], list[float]]:
+    decision = policy.act(seen(*places), policy.initial_state(len(places)), explore=False)
+    return decision.action.tolist(), decision.extras["value"].tolist()
+
+
+def test_the_best_beginning_is_done_in_each_environment() -> None:
+    # To the right: 3 is reached after 2 steps from 1; -1 is nearer to 0 but the walker cannot return to it.
+    actions, values = chosen(planner(Walker(2), discount=0.5), 1.0, 0.0)
+    assert actions == [2, 0]
+    assert values == pytest.approx([0.5 * 1.0, 0.5])
+
+
+def test_what_is_earned_later_counts_less_and_nothing_comes_after_the_end() -> None:
+    _, values = chosen(planner(Walker(2, expects=100.0), discount=0.9), 2.0)
+    assert values == pytest.approx([1.0]), "the episode ends at 3: nothing is expected there"
+    # From -3: right, right, right to 0, past -1 after two steps; then 4 is expected for every place, here none.
+    _, values = chosen(planner(Walker(2, expects=4.0), discount=0.9, horizon=4), -3.0)
+    assert values == pytest.approx([0.5 * 0.9 + 0.9**4 * 4.0])
+
+
+def test_rollouts_are_shared_out_evenly_and_begin_at_real_history() -> None:
+    worlds: list[Line] = []
+    policy = planner(Walker(1), worlds, rollouts=7)
+    state = policy.initial_state(2)
+    first = policy.act(seen(5.0, 9.0), state, explore=False)
+    state = policy.after_step(first.state, np.array([2, 0]), np.zeros(2))
+    second = policy.act(seen(6.0, 8.0), state, explore=False)
+    world = worlds[-1]
+    assert world.num_environments == 14
+    observation, action = world.began[0]
+    assert observation[0, :, 0].tolist() == [5.0] * 3 and observation[7, :, 0].tolist() == [9.0] * 3
+    observation, action = world.began[1]
+    assert observation[0, :, 0].tolist() == [5.0, 5.0, 6.0] and observation[13, :, 0].tolist() == [9.0, 9.0, 8.0]
+    assert action[0].tolist() == [0, 2] and action[13].tolist() == [0, 0]
+    assert second.state["count"].tolist() == [2, 2], "what is imagined is not remembered"
+
+
+def test_when_episodes_end_fewer_copies_go_on() -> None:
+    worlds: list[Line] = []
+    policy = planner(Walker(2), worlds)
+    state = policy.act(seen(0.0, 1.0, 2.0), policy.initial_state(3), explore=False).state
+    decision = policy.act(seen(2.0), {name: value[1:2] for name, value in state.items()}, explore=False)
+    assert decision.action.tolist() == [2]
+    assert [world.num_environments for world in worlds[-2:]] == [18, 6]
+
+
+def make_walker(context: PolicyContext) -> Policy:
+    return Walker(2)
+
+
+def make_line(context: WorldContext) -> World:
+    assert context.seed == 7 and context.saved == {"parameters": 1}
+    return Line(context.num_environments)
+
+
+def test_it_can_be_sent_to_other_processes() -> None:
+    world = WorldContext(None, ENV, {"parameters": 1}, seed=0)
+    make = pickle.loads(pickle.dumps(MakePlanningPolicy(make_walker, make_line, world, Planning(6, 3, 0.5))))
+    assert chosen(make(PolicyContext(None, ENV, seed=7)), 1.0)[0] == [2]
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (ENV, r"rollouts = 2 with 'line', which has 3 actions; each must be tried. Raise it."),
+        (EnvSpec("bent", ENV.observation, ENV.action, num_actions=0), "agent = planner with 'bent', whose actions"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused(env: EnvSpec, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PlanningPolicy(Walker(1), Line, env, Planning(rollouts=2))

@@ -1,0 +1,130 @@
+"""Runs of the checking algorithm on the counting environment, by hand: their spec, their recorder, their supervisor."""
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rich.console
+
+import rlsys.testing.environments  # noqa: F401 (registers rlsys/Counting-v0)
+from rlsys.api import Algorithm
+from rlsys.checkpoints.checkpoint import Checkpoints
+from rlsys.config import EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
+from rlsys.envs.make import env_spec
+from rlsys.metrics.console import Console
+from rlsys.metrics.tracking import Tracker
+from rlsys.runs.heartbeat import Heartbeat
+from rlsys.runs.progress import Progress
+from rlsys.runs.spec import RunSpec
+from rlsys.runtime.cluster.prometheus import Prometheus
+from rlsys.runtime.driver.recorder import Recorder
+from rlsys.testing.algorithm import CHECKING, CheckingConfig
+
+MakeSpec = Callable[..., RunSpec]
+MakeRecorder = Callable[[RunSpec, Progress], Recorder]
+PATIENCE_S = 60.0
+
+
+def checking_spec(
+    folder: Path,
+    section: dict[str, Any] | None = None,
+    runtime: dict[str, Any] | None = None,
+    run: dict[str, Any] | None = None,
+    *,
+    algorithm: Algorithm = CHECKING,
+    env_id: str = "rlsys/Counting-v0",
+    max_episode_steps: int | None = None,
+) -> RunSpec:
+    """Returns the spec of a run of the checking algorithm, with overrides of its sections."""
+    workers = {
+        "rollout_workers": 1,
+        "environments_per_worker": 4,
+        "rollout_cpus": 0,
+        "learner_device": "cpu",
+        "learner_threads": 1,
+        "tick_s": 0.1,
+        "send_weights_frequency": 5,
+        "weight_sync_frequency": 20,
+    }
+    budget = {
+        "training_steps": 60,
+        "evaluate_every_learner_steps": 0,
+        "checkpoint_every_learner_steps": 20,
+        "log_every_s": 0.2,
+        "wandb": "disabled",
+        "tensorboard": False,
+    }
+    env = EnvConfig(id=env_id, max_episode_steps=max_episode_steps)
+    return RunSpec(
+        name="checking",
+        algorithm=algorithm,
+        section=CheckingConfig(**(section or {})),
+        env=env,
+        runtime=RuntimeConfig(**{**workers, **(runtime or {})}),
+        run=RunConfig(**{**budget, **(run or {})}),
+        env_spec=env_spec(env),
+        folder=folder,
+    )
+
+
+def recorder_of(
+    spec: RunSpec, progress: Progress, heartbeat: Heartbeat | None = None, *, on_ray: bool = False
+) -> Recorder:
+    """Returns a recorder that writes metrics.jsonl and no terminal."""
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    experiment = Experiment(algorithm="checking", env=spec.env, runtime=spec.runtime, run=spec.run)
+    loaded = Loaded("checking", "test", experiment, {})
+    output = rich.console.Console(file=io.StringIO(), width=200)
+    console = Console(loaded, spec.folder, terminal=False, output=output)
+    is_resumed = (spec.folder / "metrics.jsonl").exists()
+    exporter = (lambda: Prometheus("checking", "test")) if on_ray else None
+    tracker = Tracker(spec.folder, loaded, "test", resume=is_resumed, exporter=exporter)
+    return Recorder(spec, progress, tracker, console, heartbeat)
+
+
+class Run:
+    """A started run that a test drives by hand."""
+
+    def __init__(self, spec: RunSpec, make_recorder: MakeRecorder) -> None:
+        from rlsys.runtime.driver.program import Program
+        from rlsys.runtime.driver.supervisor import Supervisor
+
+        self.spec = spec
+        self.progress = Progress(spec.run)
+        self.checkpoints = Checkpoints(spec.checkpoints, keep=spec.run.keep_checkpoints)
+        self.program = Program(spec)
+        self.recorder = make_recorder(spec, self.progress)
+        self.supervisor = Supervisor(spec, self.program, self.progress, self.recorder, self.checkpoints)
+
+    def pid_of(self, kind: str) -> int:
+        import ray
+
+        handle = {
+            "rollout": list(self.program.rollouts.values())[:1],
+            "learner": self.program.learners[:1],
+            "shard": self.program.shards[:1],
+            "inference": self.program.inference[:1],
+        }[kind][0]
+        return int(ray.get(handle.pid.remote(), timeout=PATIENCE_S))
+
+    def work_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, "the run did not get there"
+            self.supervisor.work()
+
+
+@contextmanager
+def started(spec: RunSpec, make_recorder: MakeRecorder, step: int | None = None) -> Iterator[Run]:
+    run = Run(spec, make_recorder)
+    if step is not None:
+        run.progress.load(run.checkpoints.open(step).read("progress"))
+        run.progress.resumed(run.checkpoints)
+    try:
+        run.supervisor.start(step)
+        yield run
+    finally:
+        run.program.close()
