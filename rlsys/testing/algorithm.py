@@ -165,11 +165,11 @@ class CheckingLearner(Learner):
 
     def save(self) -> Saved:
         """Returns the counters."""
-        return {"steps": self._steps, "begun_with": self._begun_with, "checksum": self._checksum}
+        return {"steps": self._steps, "begun_with": np.array(self._begun_with), "checksum": self._checksum}
 
     def load(self, saved: Saved) -> None:
         """Takes over the counters."""
-        self._steps, self._begun_with, self._checksum = saved["steps"], saved["begun_with"], saved["checksum"]
+        self._steps, self._begun_with, self._checksum = saved["steps"], int(saved["begun_with"]), saved["checksum"]
 
 
 def check_batch(batch: Batch, length: int) -> None:

@@ -17,6 +17,7 @@ from rlsys.envs.make import make
 from rlsys.envs.snapshot import Restorable
 from rlsys.envs.vector import BatchedEnv, StepResult
 from rlsys.envs.wrappers import Reset, Step
+from rlsys.testing.saved import check_saved
 from rlsys.types import Array, EnvSpec
 
 _SEED_MODULUS = 2**16
@@ -230,7 +231,7 @@ def _assert_same(env: BatchedEnv, result: StepResult, other_env: BatchedEnv, oth
 def _check_snapshot(config: EnvConfig, env: BatchedEnv, actions: Sequence[Array]) -> None:
     copy = BatchedEnv(config, [seed + 100 for seed in range(env.num_environments)])
     saved = env.save()
-    _check_saved(saved)
+    check_saved(saved, config.id)
     continued = copy.load(saved)
     assert continued.shape == (env.num_environments,) and (continued == env.can_snapshot).all(), continued
     if env.can_snapshot:
@@ -238,19 +239,6 @@ def _check_snapshot(config: EnvConfig, env: BatchedEnv, actions: Sequence[Array]
         for action in actions:
             _assert_same(env, env.step(action), copy, copy.step(action))
     copy.close()
-
-
-def _check_saved(value: Any) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            assert isinstance(key, str), key
-            _check_saved(item)
-    elif isinstance(value, list):
-        for item in value:
-            _check_saved(item)
-    else:
-        assert isinstance(value, (np.ndarray, str, int, float, bool, type(None))), type(value)
-        assert not isinstance(value, np.generic), type(value)
 
 
 def _check_evaluation(config: EnvConfig, actions: Sequence[Array]) -> None:

@@ -6,6 +6,7 @@ decides, environments step, a writer cuts, a table or a queue takes, a learner s
 Shape legend: E environments of a rank.
 """
 
+import copy
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rlsys.actor import Actor
-from rlsys.api import Algorithm, Decision, LearnerContext, PolicyContext, ReplayNotReady, SegmentSpec, TableSpec
+from rlsys.api import Algorithm, Decision, LearnerContext, PolicyContext, ReplayNotReady, Saved, SegmentSpec, TableSpec
 from rlsys.config import EnvConfig
 from rlsys.envs.step import StepResult
 from rlsys.envs.vector import BatchedEnv
@@ -182,6 +183,7 @@ class Training:
     Attributes:
       algorithm, section: what trains, with which settings.
       group: of the ranks; whoever lets learners step goes through it.
+      env_config: where.
       ranks: each with its worker.
     """
 
@@ -198,9 +200,11 @@ class Training:
         """
         self.algorithm = algorithm
         self.section = algorithm.config_type(**algorithm.debug) if section is None else section
-        config = EnvConfig(**algorithm.example_env) if env_config is None else env_config
+        self.env_config = EnvConfig(**algorithm.example_env) if env_config is None else env_config
         self.group = RankGroup(num_ranks, seed=0)
-        self.ranks = self.group.run(lambda rank: Rank(algorithm, self.section, config, self.group, rank, num_ranks))
+        self.ranks = self.group.run(
+            lambda rank: Rank(algorithm, self.section, self.env_config, self.group, rank, num_ranks)
+        )
 
     def publish(self) -> None:
         """Lets all act with their learner's weights: once, before the first update."""
@@ -213,6 +217,10 @@ class Training:
             rank.replay.batches.clear()
             rank.replay.priorities.clear()
         return self.group.run(lambda rank: self.ranks[rank].update())
+
+    def save(self) -> list[Saved]:
+        """Returns copies of what the learners save."""
+        return self.group.run(lambda rank: copy.deepcopy(self.ranks[rank].learner.save()))
 
     def close(self) -> None:
         """Closes the environments."""

@@ -144,6 +144,9 @@ def _find_dots(field: Array) -> Array:
     return np.stack(np.unravel_index(field.reshape(len(field), -1).argmax(axis=1), (HEIGHT, WIDTH)), axis=1)
 
 
+_BATCH_SIZE = 4
+
+
 class DotsConfig(Section):
     """Settings of the algorithm below."""
 
@@ -165,7 +168,8 @@ class RightPolicy(Policy):
     def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
         """Goes to the right."""
         assert observation.shape[1:] == self._shape, observation.shape
-        return Decision(np.full(len(observation), ACTIONS.index("RIGHT"), np.int64), state)
+        value = np.zeros(len(observation), np.float32)
+        return Decision(np.full(len(observation), ACTIONS.index("RIGHT"), np.int64), state, {"value": value})
 
     def after_step(self, state: State, action: Array, reward: Array) -> State:
         """Remembers the reward."""
@@ -185,29 +189,32 @@ class DotsLearner(Learner):
 
     def __init__(self, context: LearnerContext) -> None:
         self._error_after: int = context.config.error_after
+        self._batch_size = _BATCH_SIZE // context.num_ranks
         self._steps = 0
+        self._begun_with = np.zeros(1, np.int64)
 
     def step(self, replay: Replay) -> Mapping[str, float]:
         """Samples."""
-        batch = replay.sample(4, 2)
+        batch = replay.sample(self._batch_size, 2)
         self._steps += 1
         return {"loss/total": float(batch.reward.mean())}
 
     def weights(self) -> Mapping[str, Array]:
-        """Returns the number of updates."""
-        return {"steps": np.array([self._steps], np.int64)}
+        """Returns the number of updates, with those of the run that it began from."""
+        return {"steps": self._begun_with + self._steps}
 
     def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
         """Counts on; when its world goes wrong is a setting."""
-        self._steps = int(weights["steps"][0])
+        self._begun_with = weights["steps"].copy()
 
     def save(self) -> Saved:
-        """Returns the counter, and the world."""
-        return {"steps": self._steps, "world": {"error_after": np.array(self._error_after)}}
+        """Returns the counters, and the world."""
+        world = {"error_after": np.array(self._error_after)}
+        return {"steps": self._steps, "begun_with": self._begun_with, "world": world}
 
     def load(self, saved: Saved) -> None:
-        """Takes over the counter."""
-        self._steps = saved["steps"]
+        """Takes over the counters."""
+        self._steps, self._begun_with = saved["steps"], saved["begun_with"]
 
 
 def make_dot_world(context: WorldContext) -> DotWorld:
@@ -220,7 +227,7 @@ def _segments(config: DotsConfig, env: EnvSpec) -> SegmentSpec:
 
 
 def _table(config: DotsConfig, env: EnvSpec) -> TableSpec:
-    return TableSpec(max_size=1_000, sampler="uniform", min_size_to_sample=20, batch_size=4)
+    return TableSpec(max_size=1_000, sampler="uniform", min_size_to_sample=20, batch_size=_BATCH_SIZE)
 
 
 def _check(config: DotsConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:

@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from rlsys import registry
-from rlsys.config import EnvConfig
 from rlsys.config.fields import described_fields
 from rlsys.testing.contract import check_algorithm
 
@@ -15,8 +14,7 @@ from rlsys.testing.contract import check_algorithm
 def test_an_algorithm_keeps_its_contract(name: str) -> None:
     algorithm = registry.get(name)
     assert algorithm.name == name
-    section = algorithm.config_type(**algorithm.debug)
-    check_algorithm(algorithm, section, EnvConfig(**algorithm.example_env))
+    check_algorithm(algorithm)
 
 
 @pytest.mark.parametrize("name", registry.names())

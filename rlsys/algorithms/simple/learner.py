@@ -7,6 +7,7 @@ Shape legend: B rollouts, T steps, C H W of a frame.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -197,8 +198,14 @@ class SimpleLearner(Learner):
             for _ in range(config.wm_eval_num_batches)
         ]
         metrics, stretches = compare(self._simulation, batches, config.wm_eval_rollout_ratios, _FILMED)
-        self._films = {"world/comparison": stretches}
+        self._films = {"world/comparison": [self._without_channels(stretch) for stretch in stretches]}
         return metrics
+
+    def _without_channels(self, stretch: ModelComparison) -> ModelComparison:
+        """Returns frames as the environment has them, where they have no axis of channels."""
+        shape = self._context.env.observation.shape
+        real, foretold = (part.reshape(-1, *shape) for part in (stretch.observation, stretch.model_observation))
+        return replace(stretch, observation=real, model_observation=foretold)
 
     def _on_device(self, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
         return self._frames(windows.frame), self._to_device(windows.action), self._to_device(windows.reward)

@@ -16,7 +16,7 @@ from rlsys.api import Learner, LearnerContext, PolicyContext
 from rlsys.nets.elstm import ELSTMCore
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
-from rlsys.testing.contract import TableReplay
+from rlsys.testing.replay import TableReplay
 from rlsys.types import ArraySpec, Batch, EnvSpec, Weights
 
 INPUTS, UNITS, LENGTH = 3, 4, 5

@@ -18,7 +18,8 @@ from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import ConfigError
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
-from rlsys.testing.contract import TableReplay, check_algorithm
+from rlsys.testing.contract import check_algorithm
+from rlsys.testing.replay import TableReplay
 from rlsys.types import ArraySpec, EnvSpec, Weights
 
 SMALL = {"batch_size": 4, "unroll_length": 10, "hidden_size": 16, "fc_size": 16}

@@ -1,0 +1,139 @@
+"""What a learner worker relies on in every update: metrics, weights, turns, the end, films."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlsys.api import Saved
+from rlsys.testing.requirement import require
+from rlsys.testing.saved import first_difference
+from rlsys.testing.training import Rank, Training
+from rlsys.types import Array, ModelComparison
+
+_MOST_UPDATES = 1_000
+"""Updates after which the weights must have changed."""
+_NEAR = 50
+"""A learner that is done within so many updates more is watched to its end."""
+_MORE = 2
+"""Updates after the weights first changed that are watched, too."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update of all ranks.
+
+    Attributes:
+      saved: what each learner saved before it.
+      metrics: what each returned.
+    """
+
+    saved: Sequence[Saved]
+    metrics: Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class _Before:
+    """A learner before an update: `given` is what `weights` returned, `weights` a copy of it."""
+
+    given: Mapping[str, Array]
+    weights: Mapping[str, Array]
+    turns: int | None
+    steps_left: int | None
+
+
+def watched_updates(training: Training, *, to_the_end: bool) -> Iterator[Update]:
+    """Trains and checks, until the weights have changed, and a little longer, or to the end, where that is near."""
+    num_changed = 0
+    begun = [_copied(rank.learner.weights()) for rank in training.ranks]
+    for _ in range(_MOST_UPDATES):
+        if training.ranks[0].learner.steps_left() == 0:
+            break
+        saved, before = training.save(), [_look_at(rank) for rank in training.ranks]
+        metrics = training.update()
+        for rank, earlier, values in zip(training.ranks, before, metrics, strict=True):
+            _check_update(rank, earlier, values)
+        yield Update(saved, metrics)
+        weights = [rank.learner.weights() for rank in training.ranks]
+        num_changed += num_changed > 0 or first_difference(begun, weights) is not None
+        left = training.ranks[0].learner.steps_left()
+        if num_changed > _MORE and not (to_the_end and left is not None and left <= _NEAR):
+            return
+    done = training.ranks[0].learner_step
+    require(num_changed > 0, f"a learner changes its weights some day; after {done:,} updates they are as they were")
+
+
+def _look_at(rank: Rank) -> _Before:
+    given = rank.learner.weights()
+    return _Before(given, _copied(given), rank.learner.turns(), rank.learner.steps_left())
+
+
+def _check_update(rank: Rank, before: _Before, metrics: Mapping[str, float]) -> None:
+    learner = rank.learner
+    _check_metrics(metrics)
+    require(
+        first_difference(dict(before.given), dict(before.weights)) is None,
+        "`weights` returns arrays of its own; those of before an update have changed with it",
+    )
+    left = before.steps_left
+    require(
+        learner.steps_left() == (None if left is None else left - 1),
+        f"`steps_left` falls by one with every step; it was {left} and is {learner.steps_left()}",
+    )
+    turns = learner.turns()
+    require(
+        (before.turns is None and turns is None)
+        or (before.turns is not None and turns is not None and turns >= before.turns),
+        f"`turns` never falls; it was {before.turns} and is {turns}",
+    )
+    size, share = rank.table_spec.batch_size, rank.learner_context.num_ranks
+    for batch in rank.replay.batches:
+        require(
+            len(batch.reward) * share <= size,
+            f"all ranks together sample at most what TableSpec.batch_size says, {size}; each of {share} samples "
+            f"{len(batch.reward)}",
+        )
+    _check_histograms(learner.histograms())
+    _check_films(rank)
+
+
+def _check_metrics(metrics: Mapping[str, float]) -> None:
+    require(bool(metrics), "a step reports metrics; it reports none")
+    for name, value in metrics.items():
+        require("/" in name, f"metrics are named group/name; one is called '{name}'")
+        require(
+            isinstance(value, int | float) and bool(np.isfinite(value)),
+            f"metrics are finite numbers; {name} is {value!r}",
+        )
+
+
+def _check_histograms(histograms: Mapping[str, Array]) -> None:
+    for name, array in histograms.items():
+        require("/" in name, f"histograms are named group/name; one is called '{name}'")
+        require(bool(np.isfinite(array).all()), f"histograms are of finite numbers; {name} is not")
+
+
+def _check_films(rank: Rank) -> None:
+    films = rank.learner.films()
+    for name, stretches in films.items():
+        require("/" in name, f"films are named group/name; one is called '{name}'")
+        for stretch in stretches:
+            _check_stretch(name, stretch, rank.env.spec.observation.shape)
+    require(not films or not rank.learner.films(), "a film is given once; it was given again")
+
+
+def _check_stretch(name: str, stretch: ModelComparison, frame: tuple[int, ...]) -> None:
+    expected = (len(stretch.reward), *frame)
+    for part, array in (("observation", stretch.observation), ("model_observation", stretch.model_observation)):
+        require(
+            array.shape == expected and array.dtype == np.uint8,
+            f"a film has a uint8 frame per reward, {expected}; {part} of {name} is {array.dtype} of {array.shape}",
+        )
+    require(
+        stretch.reward.shape == stretch.model_reward.shape,
+        f"a film has a foretold reward for each; {name} has {stretch.model_reward.shape} for {stretch.reward.shape}",
+    )
+
+
+def _copied(weights: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: array.copy() for name, array in weights.items()}
