@@ -3,10 +3,11 @@
 import warnings
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from rlsys.errors import CheckpointError
 from rlsys.types import Array
 
 _ALIGNMENT = 16
@@ -22,12 +23,13 @@ class FlatParameters:
     Attributes:
       vector: `[n]`, a parameter for an optimizer.
       gradient: `[n]`, its `grad`.
+      parameters: name -> the module's parameter, a view of the vector.
     """
 
     def __init__(self, module: nn.Module) -> None:
         """Takes over the module's parameters, all of one dtype and on one device."""
-        self._parameters = dict(module.named_parameters())
-        parameters = list(self._parameters.values())
+        self.parameters = dict(module.named_parameters())
+        parameters = list(self.parameters.values())
         size = sum(_padded(parameter) for parameter in parameters)
         self.vector = nn.Parameter(torch.zeros(size, dtype=parameters[0].dtype, device=parameters[0].device))
         self.gradient = torch.zeros_like(self.vector)
@@ -40,7 +42,7 @@ class FlatParameters:
 
     def gradients(self) -> Mapping[str, Tensor]:
         """Returns name -> view of that parameter's gradient."""
-        return dict(zip(self._parameters, self._split(self.gradient), strict=True))
+        return dict(zip(self.parameters, self._split(self.gradient), strict=True))
 
     def clip(self, max_norm: float | None) -> Tensor:
         """Scales the gradient down to a norm, if one is given; returns the norm that it had."""
@@ -57,29 +59,19 @@ class FlatParameters:
             **{f"gradients/{name}": array for name, array in gradients.items()},
         }
 
-    def save_optimizer(self, optimizer: Optimizer) -> dict[str, Array]:
-        """Returns what an optimizer of the vector remembers, name -> array; empty before the first step."""
-        state = optimizer.state[self.vector].items()
-        return copied_arrays({name: value for name, value in state if value is not None})
-
-    def load_optimizer(self, optimizer: Optimizer, saved: Mapping[str, Array]) -> None:
-        """Takes over what `save_optimizer` returned."""
-        state = {"state": {0: {name: torch.tensor(value) for name, value in saved.items()}} if saved else {}}
-        optimizer.load_state_dict({**optimizer.state_dict(), **state})
-
     def to_arrays(self) -> dict[str, Array]:
         """Returns name -> array, copied from the device at once and detached from it."""
         copied = self.vector.detach().to("cpu", copy=True)
-        return {name: value.numpy() for name, value in zip(self._parameters, self._split(copied), strict=True)}
+        return {name: value.numpy() for name, value in zip(self.parameters, self._split(copied), strict=True)}
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
         """Takes over what `to_arrays` returned."""
-        assert arrays.keys() == self._parameters.keys(), (sorted(arrays), sorted(self._parameters))
-        for name, value in zip(self._parameters, self._split(self.vector.data), strict=True):
+        assert arrays.keys() == self.parameters.keys(), (sorted(arrays), sorted(self.parameters))
+        for name, value in zip(self.parameters, self._split(self.vector.data), strict=True):
             value.copy_(torch.tensor(arrays[name]))
 
     def _split(self, vector: Tensor) -> list[Tensor]:
-        parameters = self._parameters.values()
+        parameters = self.parameters.values()
         parts = torch.split(vector, [_padded(parameter) for parameter in parameters])
         return [
             part[: parameter.numel()].view(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)
@@ -89,6 +81,26 @@ class FlatParameters:
 def copied_arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     """Returns name -> array, copied from the device and detached from it."""
     return {name: tensor.detach().to("cpu", copy=True).numpy() for name, tensor in tensors.items()}
+
+
+def check_fits(module: nn.Module, arrays: object, name: str, remedy: str) -> None:
+    """Refuses what is not name -> array of all of a module's parameters and buffers, in their shapes.
+
+    Args:
+      module: is to take them over.
+      arrays: as they were read.
+      name: of the module, for the message.
+      remedy: what may have happened, and what to do.
+
+    Raises:
+      CheckpointError: it names the first array that does not fit.
+    """
+    found = {name: np.shape(array) for name, array in arrays.items()} if isinstance(arrays, Mapping) else {}
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    wrong = next((name for name in [*expected, *found] if found.get(name) != expected.get(name)), None)
+    if wrong is not None:
+        there, here = found.get(wrong, "missing"), expected.get(wrong, "missing")
+        raise CheckpointError(f"the {name}'s '{wrong}' is {there}, here it has to be {here}: {remedy}")
 
 
 def module_arrays(module: nn.Module) -> dict[str, Array]:

@@ -6,19 +6,16 @@ the root, and the learning rate falls to 0 over `total_steps` rows.
 Shape legend: B unrolls, T rows, D features, A actions.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import RMSprop
 
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.history import CarriedHistory, History
-from rlsys.algorithms.impala.networks import Output, make_network
+from rlsys.algorithms.impala.networks import ActorCritic, Output, make_network
 from rlsys.algorithms.impala.requirements import (
     LAST_REWARD,
     LOGITS,
@@ -27,11 +24,11 @@ from rlsys.algorithms.impala.requirements import (
     state_sizes,
 )
 from rlsys.api import Learner, LearnerContext, Replay, Saved
-from rlsys.errors import ConfigError, WorkerError
-from rlsys.nets.flat import FlatParameters
-from rlsys.nets.precision import autocast
+from rlsys.errors import ConfigError
+from rlsys.nets.optimizers import FlatOptimizer
 from rlsys.nets.recurrent import Unrolled
 from rlsys.nets.rtrl_core import ExactCore
+from rlsys.nets.trainable import Trainable
 from rlsys.nets.transfer import to_device
 from rlsys.ops.policy_gradient import baseline_loss, log_probability, negative_entropy, policy_gradient_loss
 from rlsys.ops.unroll import continues, row_masks
@@ -56,27 +53,19 @@ class ImpalaLearner(Learner):
 
     def __init__(self, context: LearnerContext) -> None:
         """Builds the network from the seed alone, so that all ranks begin with the same."""
-        self._config: ImpalaConfig = context.config
+        config: ImpalaConfig = context.config
+        self._config = config
         self._context = context
         self._device = torch.device(context.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
-            self._network = make_network(self._config, context.env).to(self._device)
-        if not context.is_resumed:
-            self._load_stem()
-        self._network.stem.features.requires_grad_(not self._config.freeze_conv)
-        self._network.stem.fc.requires_grad_(not self._config.freeze_fc)
-        self._flat = FlatParameters(self._network)
-        config = self._config
-        self._optimizer = RMSprop(
-            [self._flat.vector],
-            lr=config.learning_rate,
-            alpha=config.alpha,
-            eps=config.epsilon,
-            momentum=config.momentum,
+        self._model = Trainable(
+            context,
+            self._build,
+            lambda flat: FlatOptimizer(flat, _rmsprop(config, flat.vector)),
+            max_norm=config.grad_norm_clipping,
+            precision=config.precision,
+            remedy="a lower impala.learning_rate, or a lower grad_norm_clipping",
         )
-        self._precision = autocast(config.precision, self._device)
-        core = self._network.core
+        core = self._model.network.core
         self._history: History | CarriedHistory | None = None
         if config.gradient == "rtrl" and isinstance(core, ExactCore):
             self._history = CarriedHistory(core) if carries_sensitivities(config) else History(core)
@@ -91,53 +80,50 @@ class ImpalaLearner(Learner):
         config = self._config
         batch = replay.sample(config.batch_size // self._context.num_ranks, config.unroll_length + 1)
         numbers = self._backward(batch)
-        norm = self._finish_gradient()
-        # One transfer brings everything from the device that the host needs to know.
-        names = [*numbers, "learner/gradient_norm"]
-        values = torch.stack([*numbers.values(), norm]).cpu().tolist()
-        metrics = dict(zip(names, values, strict=True))
-        if not math.isfinite(sum(values)):
-            raise WorkerError(self._diagnosis(batch, metrics))
-        rate = self._learning_rate()
-        self._optimizer.param_groups[0]["lr"] = rate
-        self._optimizer.step()
+        metrics = self._model.finish(self._learning_rate(), numbers)
+        self._model.check_finite(metrics, _learned_from(batch), self._step)
         self._step += 1
-        metrics["learner/learning_rate"] = rate
         if self._history is not None:
             metrics["replay/lost_unrolls"] = float(self._history.num_lost)
         return metrics
 
     def weights(self) -> Mapping[str, Array]:
         """Returns all parameters."""
-        return self._flat.to_arrays()
+        return self._model.weights()
 
     def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
         """Takes over all parameters, but the stem where `load_conv_net_from` names another."""
-        self._flat.load_arrays(weights)
-        self._load_stem()
+        self._model.load_weights(weights)
+        self._load_stem(self._model.network)
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
-        return self._flat.histograms()
+        return self._model.histograms()
 
     def save(self) -> Saved:
         """Returns network, optimizer, sensitivities and step."""
         return {
-            "parameters": self._flat.to_arrays(),
-            "optimizer": self._flat.save_optimizer(self._optimizer),
+            **self._model.save(),
             "history": None if self._history is None else self._history.save(),
             "step": self._step,
         }
 
     def load(self, saved: Saved) -> None:
         """Goes on exactly from `save`; a run that was trained without sensitivities begins with none."""
-        self._flat.load_arrays(saved["parameters"])
-        self._flat.load_optimizer(self._optimizer, saved["optimizer"])
+        self._model.load(saved)
         if self._history is not None and saved["history"]:
             self._history.load(saved["history"])
         self._step = saved["step"]
 
-    def _load_stem(self) -> None:
+    def _build(self) -> ActorCritic:
+        network = make_network(self._config, self._context.env)
+        if not self._context.is_resumed:
+            self._load_stem(network)
+        network.stem.features.requires_grad_(not self._config.freeze_conv)
+        network.stem.fc.requires_grad_(not self._config.freeze_fc)
+        return network
+
+    def _load_stem(self, network: ActorCritic) -> None:
         """Begins with the stem of another run, if one is named.
 
         Raises:
@@ -146,7 +132,7 @@ class ImpalaLearner(Learner):
         source = self._config.load_conv_net_from
         if source is None:
             return
-        layers = {f"stem.{name}": value for name, value in self._network.stem.named_parameters()}
+        layers = {f"stem.{name}": value for name, value in network.stem.named_parameters()}
         if self._config.not_load_fc:
             layers = {name: value for name, value in layers.items() if not name.startswith("stem.fc.")}
         given = self._context.read_weights(source.reveal("impala.load_conv_net_from"))
@@ -197,9 +183,8 @@ class ImpalaLearner(Learner):
         value = baseline_loss(output.value[:, :-1], traced.target, mask_BT)
         entropy = negative_entropy(logits_BTA, mask_BT)
         total = policy + config.baseline_cost * value + config.entropy_cost * entropy
-        self._flat.gradient.zero_()
-        # Losses are sums over the whole batch, and `average` divides by the number of ranks.
-        (total * self._context.num_ranks).backward()  # type: ignore[no-untyped-call]
+        # Losses are sums over the whole batch, and averaging divides by the number of ranks.
+        self._model.backward(total * self._context.num_ranks)
         self._add_history(batch, memory, unrolled, continues(rows.terminated, rows.truncated))
         num_rows = mask_BT.sum()
         return {
@@ -218,10 +203,10 @@ class ImpalaLearner(Learner):
         """Returns what the network says about all T + 1 rows."""
         size, length = observation.shape[:2]
         if self._config.freeze_fc:
-            return self._network.unroll(observation, last_reward_BT, first_BT, memory)
-        with self._precision:
-            features = self._network.see(observation.flatten(end_dim=1))
-        return self._network.unroll(features.view(size, length, -1), last_reward_BT, first_BT, memory)
+            return self._model.network.unroll(observation, last_reward_BT, first_BT, memory)
+        with self._model.precision:
+            features = self._model.network.see(observation.flatten(end_dim=1))
+        return self._model.network.unroll(features.view(size, length, -1), last_reward_BT, first_BT, memory)
 
     def _add_history(self, batch: Batch, memory: Mapping[str, Tensor], unrolled: Unrolled, continues_B: Tensor) -> None:
         if self._history is None:
@@ -235,11 +220,6 @@ class ImpalaLearner(Learner):
             continues_B=continues_B,
         )
 
-    def _finish_gradient(self) -> Tensor:
-        """Averages the gradient over the ranks and clips it; returns its norm before that."""
-        self._context.average([self._flat.gradient])
-        return self._flat.clip(self._config.grad_norm_clipping)
-
     def _learning_rate(self) -> float:
         done = self._step * self._config.batch_size * self._config.unroll_length
         return self._config.learning_rate * max(0.0, 1.0 - done / self._config.total_steps)
@@ -248,18 +228,14 @@ class ImpalaLearner(Learner):
         with self._context.timed("copy"):
             return to_device(array, self._device)
 
-    def _diagnosis(self, batch: Batch, metrics: Mapping[str, float]) -> str:
-        """Names the first number on the way from replay to the gradient that is not finite."""
-        places: dict[str, Any] = {
-            "observation from replay": batch.observation,
-            "reward from replay": batch.reward,
-            "behaviour logits from replay": batch.extras[LOGITS],
-            **metrics,
-            **{f"gradient of {name}": value.cpu() for name, value in self._flat.gradients().items()},
-        }
-        name = next(name for name, value in places.items() if not np.isfinite(np.asarray(value)).all())
-        value = f"{name} = {places[name]}" if name in metrics else f"{name} holds nan or inf"
-        return (
-            f"{value} at learner step {self._step}; losses and gradients must be finite. The weights were left as they "
-            "were: go back to the last checkpoint with a lower impala.learning_rate, or a lower grad_norm_clipping."
-        )
+
+def _rmsprop(config: ImpalaConfig, vector: nn.Parameter) -> RMSprop:
+    return RMSprop([vector], lr=config.learning_rate, alpha=config.alpha, eps=config.epsilon, momentum=config.momentum)
+
+
+def _learned_from(batch: Batch) -> dict[str, Array]:
+    return {
+        "observation from replay": batch.observation,
+        "reward from replay": batch.reward,
+        "behaviour logits from replay": batch.extras[LOGITS],
+    }

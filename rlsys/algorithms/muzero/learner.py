@@ -4,9 +4,8 @@ Schrittwieser et al. 2020, section 3 and appendix G, https://arxiv.org/abs/1911.
 Shape legend: B windows of this rank, K unroll steps.
 """
 
-import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +20,7 @@ from rlsys.algorithms.muzero.ranks import maximum
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.algorithms.muzero.targets import Targets, make_targets, window_length, window_rows
 from rlsys.api import Learner, LearnerContext, Replay, Saved
-from rlsys.errors import WorkerError
-from rlsys.nets.flat import FlatParameters, copied_arrays
+from rlsys.nets.trainable import Trainable
 from rlsys.nets.transfer import to_device
 from rlsys.ops.losses import cross_entropy
 from rlsys.types import Array, Batch
@@ -45,17 +43,20 @@ class MuZeroLearner(Learner):
 
     def __init__(self, context: LearnerContext) -> None:
         """Builds networks from the seed alone, so that all ranks begin with the same."""
-        self._config: MuZeroConfig = context.config
+        config: MuZeroConfig = context.config
+        self._config = config
         self._context = context
         self._device = torch.device(context.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
-            self._network = make_network(self._config, context.env).to(self._device).train()
-        self._flat = FlatParameters(self._network)
-        self._unroll = make_unroll(self._network, self._device, self._config.learning_precision)
-        self._optimizer = make_optimizer(self._config, self._flat.vector)
-        self._value, self._reward = value_code(self._config), reward_code(self._config)
-        self._batch_size = self._config.batch_size // context.num_ranks
+        self._model = Trainable(
+            context,
+            lambda: make_network(config, context.env).train(),
+            lambda flat: make_optimizer(config, flat),
+            max_norm=config.clip_grad,
+            remedy="a lower muzero.lr_init, or set muzero.clip_grad",
+        )
+        self._unroll = make_unroll(self._model.network, self._device, config.learning_precision)
+        self._value, self._reward = value_code(config), reward_code(config)
+        self._batch_size = config.batch_size // context.num_ranks
         self._rng = np.random.default_rng(context.draw_seed)
         self._step = 0
 
@@ -76,18 +77,16 @@ class MuZeroLearner(Learner):
             rng=self._rng,
         )
         losses, error_B = self._backward(batch, targets)
-        norm_of_gradient = self._finish_gradient()
+        norm_of_gradient = self._model.average_and_clip()
         # One transfer brings everything from the device that the host needs to know.
         numbers = torch.cat([error_B, torch.stack([*losses, norm_of_gradient])]).cpu().numpy().astype(np.float64)
         value, reward, policy, norm = numbers[len(error_B) :].tolist()
         metrics = {"loss/value": value, "loss/reward": reward, "loss/policy": policy, "learner/gradient_norm": norm}
-        if not math.isfinite(value + reward + policy + norm):
-            raise WorkerError(self._diagnosis(batch, targets, metrics))
+        self._model.check_finite(metrics, _learned_from(batch, targets), self._step)
         priority_B = (np.abs(numbers[: len(error_B)]) + config.epsilon) ** config.alpha
         replay.update_priorities(batch.key, priority_B)
         rate = schedules.learning_rate(config, self._step)
-        self._optimizer.param_groups[0]["lr"] = rate
-        self._optimizer.step()
+        self._model.apply(rate)
         self._step += 1
         return {
             **metrics,
@@ -98,35 +97,23 @@ class MuZeroLearner(Learner):
 
     def weights(self) -> Mapping[str, Array]:
         """Returns parameters, and the running statistics of normalisation layers."""
-        return self._flat.to_arrays() | copied_arrays(self._buffers())
+        return self._model.weights()
 
     def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
         """Takes over parameters and running statistics."""
-        buffers = self._buffers()
-        self._flat.load_arrays({name: array for name, array in weights.items() if name not in buffers})
-        for name, buffer in buffers.items():
-            buffer.copy_(torch.tensor(weights[name]))
+        self._model.load_weights(weights)
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
-        return self._flat.histograms()
+        return self._model.histograms()
 
     def save(self) -> Saved:
         """Returns networks, optimizer, random state and step."""
-        return {
-            "parameters": self._flat.to_arrays(),
-            "buffers": copied_arrays(self._buffers()),
-            "optimizer": self._flat.save_optimizer(self._optimizer),
-            "rng": self._rng.bit_generator.state,
-            "step": self._step,
-        }
+        return {**self._model.save(), "rng": self._rng.bit_generator.state, "step": self._step}
 
     def load(self, saved: Saved) -> None:
         """Goes on exactly from `save`."""
-        self._flat.load_arrays(saved["parameters"])
-        for name, buffer in self._buffers().items():
-            buffer.copy_(torch.tensor(saved["buffers"][name]))
-        self._flat.load_optimizer(self._optimizer, saved["optimizer"])
+        self._model.load(saved)
         self._rng.bit_generator.state = saved["rng"]
         self._step = saved["step"]
 
@@ -145,18 +132,10 @@ class MuZeroLearner(Learner):
             policy=(weight_BK * cross_entropy(unroll.policy, policy_BKA)).sum(),
         )
         total = config.value_loss_weight * losses.value + losses.reward + losses.policy
-        self._flat.gradient.zero_()
-        (total / config.num_unroll_steps).backward()  # type: ignore[no-untyped-call]
+        self._model.backward(total / config.num_unroll_steps)
         with torch.no_grad():
             error_B = self._value.decode(unroll.value[:, 0]) - value_BK[:, 0]
         return Losses(*(loss.detach() for loss in losses)), error_B
-
-    def _finish_gradient(self) -> Tensor:
-        """Averages the gradient over the ranks and clips it; returns its norm before that."""
-        if self._context.num_ranks > 1:
-            statistics = [buffer for buffer in self._buffers().values() if buffer.is_floating_point()]
-            self._context.average([self._flat.gradient, *statistics])
-        return self._flat.clip(self._config.clip_grad)
 
     def _importance_weights(self, batch: Batch) -> Array:
         """Returns `[B]` float32 weights, (num_items · probability)^-beta over the largest of all ranks' batches."""
@@ -170,25 +149,12 @@ class MuZeroLearner(Learner):
         with self._context.timed("copy"):
             return to_device(array, self._device)
 
-    def _buffers(self) -> dict[str, Tensor]:
-        """Returns name -> buffer of what normalisation layers remember."""
-        parameters = dict(self._network.named_parameters())
-        return {name: value for name, value in self._network.state_dict().items() if name not in parameters}
 
-    def _diagnosis(self, batch: Batch, targets: Targets, metrics: Mapping[str, float]) -> str:
-        """Names the first number on the way from replay to the gradient that is not finite."""
-        places: dict[str, Any] = {
-            "observation from replay": batch.observation,
-            "value target": targets.value,
-            "reward target": targets.reward,
-            "policy target": targets.policy,
-            "probability from replay": batch.probability,
-            **metrics,
-            **{f"gradient of {name}": value.cpu() for name, value in self._flat.gradients().items()},
-        }
-        name = next(name for name, value in places.items() if not np.isfinite(np.asarray(value)).all())
-        value = f"{name} = {places[name]}" if name in metrics else f"{name} holds nan or inf"
-        return (
-            f"{value} at learner step {self._step}; losses and gradients must be finite. The weights were left as they "
-            "were: go back to the last checkpoint with a lower muzero.lr_init, or set muzero.clip_grad."
-        )
+def _learned_from(batch: Batch, targets: Targets) -> dict[str, Array]:
+    return {
+        "observation from replay": batch.observation,
+        "value target": targets.value,
+        "reward target": targets.reward,
+        "policy target": targets.policy,
+        "probability from replay": batch.probability,
+    }

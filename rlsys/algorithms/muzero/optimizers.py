@@ -4,13 +4,19 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.nets.flat import FlatParameters
+from rlsys.nets.optimizers import FlatOptimizer
 
 _ADAM_EPS = 1.5e-4
 _RMSPROP_EPS = 0.01
 
 
-def make_optimizer(config: MuZeroConfig, vector: nn.Parameter) -> Optimizer:
-    """Returns the configured optimizer of all parameters; its learning rate is set before each step."""
+def make_optimizer(config: MuZeroConfig, flat: FlatParameters) -> FlatOptimizer:
+    """Returns the configured optimizer of all parameters."""
+    return FlatOptimizer(flat, _of_torch(config, flat.vector))
+
+
+def _of_torch(config: MuZeroConfig, vector: nn.Parameter) -> Optimizer:
     lr, decay = config.lr_init, config.weight_decay
     match config.optimizer:
         case "SGD":

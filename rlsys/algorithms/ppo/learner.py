@@ -4,10 +4,8 @@ Schulman et al. 2017, https://arxiv.org/abs/1707.06347. Each unroll is bootstrap
 original drops its last row instead), and a time limit's from its last one.
 """
 
-import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +13,6 @@ from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.requirements import LOG_PROBABILITY, VALUE
 from rlsys.algorithms.ppo.updates import PolicyUpdates
 from rlsys.api import Learner, LearnerContext, Replay, Saved
-from rlsys.errors import WorkerError
 from rlsys.nets.transfer import to_device
 from rlsys.types import Array, Batch
 
@@ -27,7 +24,7 @@ class PPOLearner(Learner):
         self._config: PPOConfig = context.config
         self._context = context
         self._device = torch.device(context.device)
-        self._updates = PolicyUpdates(self._config, context)
+        self._updates = PolicyUpdates(self._config, context, "ppo")
         self._step = 0
 
     def step(self, replay: Replay) -> Mapping[str, float]:
@@ -39,22 +36,21 @@ class PPOLearner(Learner):
         batch = replay.sample(self._context.batch_size, self._config.epoch_length + 1)
         rate = self._learning_rate()
         metrics = self._updates.learn(self._updates.experience(batch, self._to_device), rate)
-        if not math.isfinite(sum(metrics.values())):
-            raise WorkerError(diagnosis(batch, metrics, self._step, "ppo"))
+        self._updates.actor_critic.check_finite(metrics, learned_from(batch), self._step)
         self._step += 1
         return {**metrics, "learner/learning_rate": rate}
 
     def weights(self) -> Mapping[str, Array]:
         """Returns all parameters."""
-        return self._updates.to_arrays()
+        return self._updates.actor_critic.weights()
 
     def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
         """Takes over all parameters."""
-        self._updates.load_weights(weights)
+        self._updates.actor_critic.load_weights(weights)
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
-        return self._updates.histograms()
+        return self._updates.actor_critic.histograms()
 
     def save(self) -> Saved:
         """Returns network, optimizer, random state and step."""
@@ -74,24 +70,10 @@ class PPOLearner(Learner):
             return to_device(array, self._device)
 
 
-def diagnosis(batch: Batch, metrics: Mapping[str, float], step: int, section: str) -> str:
-    """Names the first number on the way from replay to the gradient that is not finite.
-
-    Args:
-      batch: what was learned from.
-      metrics: what came of it.
-      step: of the learner.
-      section: where the settings are that can help.
-    """
-    places = {
+def learned_from(batch: Batch) -> dict[str, Array]:
+    """Returns what may not be finite of a batch, by the names that a message gives it."""
+    return {
         "observation from replay": batch.observation,
         "reward from replay": batch.reward,
         **{f"{name} from replay": batch.extras[name] for name in (LOG_PROBABILITY, VALUE)},
-        **metrics,
     }
-    name = next(name for name, value in places.items() if not np.isfinite(np.asarray(value)).all())
-    value = f"{name} = {places[name]}" if name in metrics else f"{name} holds nan or inf"
-    return (
-        f"{value} at learner step {step}; losses and gradients must be finite. The weights are those before: go back "
-        f"to the last checkpoint with a lower {section}.learning_rate, or a lower {section}.clip_grad_norm."
-    )

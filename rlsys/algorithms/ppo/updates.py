@@ -6,21 +6,20 @@ https://arxiv.org/abs/1903.00374: the squared error of the values is neither hal
 Shape legend: B environments, or unrolls of them, T rows, M time steps of a minibatch, A actions.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.networks import ActorCritic
 from rlsys.algorithms.ppo.requirements import LOG_PROBABILITY, VALUE
 from rlsys.api import LearnerContext, Saved
-from rlsys.nets.flat import FlatParameters
-from rlsys.nets.precision import autocast
+from rlsys.nets.optimizers import FlatOptimizer
+from rlsys.nets.trainable import Trainable
 from rlsys.ops.policy_gradient import log_probability
 from rlsys.ops.unroll import row_masks
 from rlsys.ops.vtrace import vtrace
@@ -72,26 +71,31 @@ class _Rows:
 
 
 class PolicyUpdates:
-    """A network, its optimizer and what is drawn for minibatches.
+    """A policy that learns, and what is drawn for minibatches.
 
     Attributes:
       config: PPO's settings.
-      network: acts and learns.
+      actor_critic: acts and learns.
     """
 
-    def __init__(self, config: PPOConfig, context: LearnerContext) -> None:
-        """Builds the network from the context's seed alone, so that all ranks begin with the same."""
+    def __init__(self, config: PPOConfig, context: LearnerContext, section: str) -> None:
+        """Builds the policy.
+
+        Args:
+          config: PPO's settings.
+          context: of the learner.
+          section: where the settings are, for messages.
+        """
         self.config = config
         self._device = torch.device(context.device)
-        self._average: Callable[[list[Any]], None] = context.average
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
-            self.network = ActorCritic(config, context.env).to(self._device)
-        self._flat = FlatParameters(self.network)
-        self._optimizer = AdamW(
-            [self._flat.vector], config.learning_rate, _BETAS, _EPSILON, weight_decay=config.weight_decay, fused=True
+        self.actor_critic = Trainable(
+            context,
+            lambda: ActorCritic(config, context.env),
+            lambda flat: FlatOptimizer(flat, _adamw(config, flat.vector)),
+            max_norm=config.clip_grad_norm,
+            precision=config.precision,
+            remedy=f"a lower {section}.learning_rate, or a lower {section}.clip_grad_norm",
         )
-        self.precision = autocast(config.precision, self._device)
         self._rng = np.random.default_rng(context.seed)  # of time steps: the same on all ranks, which share minibatches
         self._own_rng = np.random.default_rng([context.draw_seed, 1])
         self._seen: Tensor | None = None
@@ -103,8 +107,8 @@ class PolicyUpdates:
         mask_BT, _ = row_masks(terminated, truncated)
         value_TB = torch.cat([to_device(batch.extras[VALUE]), torch.zeros_like(terminated[:, :1])], dim=1).t()
         unseen_TB = torch.cat([~mask_BT, torch.ones_like(mask_BT[:, :1])], dim=1).t()
-        with torch.no_grad(), self.precision:  # each unroll's last observation, and time limits'
-            value_TB[unseen_TB] = self.network(observation_TB[unseen_TB]).value
+        with torch.no_grad(), self.actor_critic.precision:  # each unroll's last observation, and time limits'
+            value_TB[unseen_TB] = self.actor_critic.network(observation_TB[unseen_TB]).value
         return Experience(
             observation=observation_TB,
             action=to_device(batch.action).t(),
@@ -127,37 +131,22 @@ class PolicyUpdates:
           The mean of each metric; where one is not finite, the weights are those before the update that made it so.
         """
         rows = self._prepare(done)
-        self._optimizer.param_groups[0]["lr"] = learning_rate
-        numbers = [self._update(rows.at(time_M), epoch) for time_M in self._minibatches(len(done.reward))]
+        numbers = [self._update(rows.at(time_M), learning_rate, epoch) for time_M in self._minibatches(len(rows.mask))]
         # One transfer brings everything from the device that the host needs to know.
         values = torch.stack([torch.stack(list(each.values())) for each in numbers]).mean(dim=0).cpu().tolist()
         return dict(zip(numbers[0], values, strict=True))
 
-    def to_arrays(self) -> dict[str, Array]:
-        """Returns all parameters."""
-        return self._flat.to_arrays()
-
-    def load_weights(self, weights: Mapping[str, Array]) -> None:
-        """Takes over what `to_arrays` of another run returned."""
-        self._flat.load_arrays(weights)
-
-    def histograms(self) -> Mapping[str, Array]:
-        """Returns copies of all weights and of the last update's gradients."""
-        return self._flat.histograms()
-
     def save(self) -> Saved:
         """Returns network, optimizer and random state."""
         return {
-            "parameters": self._flat.to_arrays(),
-            "optimizer": self._flat.save_optimizer(self._optimizer),
+            **self.actor_critic.save(),
             "rng": self._rng.bit_generator.state,
             "own_rng": self._own_rng.bit_generator.state,
         }
 
     def load(self, saved: Saved) -> None:
         """Goes on exactly from `save`."""
-        self._flat.load_arrays(saved["parameters"])
-        self._flat.load_optimizer(self._optimizer, saved["optimizer"])
+        self.actor_critic.load(saved)
         self._rng.bit_generator.state = saved["rng"]
         self._own_rng.bit_generator.state = saved["own_rng"]
 
@@ -181,9 +170,9 @@ class PolicyUpdates:
     def _see(self, done: Experience) -> Tensor:
         """Prepares each observation once: done again in every epoch, it took a fifth of the time of learning."""
         num_rows = len(done.reward)
-        with torch.no_grad(), self.precision:
+        with torch.no_grad(), self.actor_critic.precision:
             for t in range(num_rows):
-                prepared = self.network.prepare(done.observation[t]).movedim(1, -1)
+                prepared = self.actor_critic.network.prepare(done.observation[t]).movedim(1, -1)
                 if self._seen is None or self._seen.shape != (num_rows, *prepared.shape):
                     self._seen = prepared.new_empty(num_rows, *prepared.shape)
                 self._seen[t] = prepared
@@ -203,11 +192,11 @@ class PolicyUpdates:
         is_kept = self._own_rng.random(num_rows) >= _FORGOTTEN_EPOCHS
         return torch.from_numpy(epoch * is_kept.astype(np.int64)).to(self._device)
 
-    def _update(self, rows: _Rows, epoch: int) -> dict[str, Tensor]:
+    def _update(self, rows: _Rows, learning_rate: float, epoch: int) -> dict[str, Tensor]:
         """Updates the weights by one minibatch, unless its gradient is not finite; returns metrics as tensors."""
         config = self.config
-        with self.precision:
-            output = self.network.judge(rows.observation, self._epochs(epoch, len(rows.action)))
+        with self.actor_critic.precision:
+            output = self.actor_critic.network.judge(rows.observation, self._epochs(epoch, len(rows.action)))
         log_policy = log_probability(output.logits, rows.action)
         log_ratio = log_policy - rows.log_probability
         ratio = log_ratio.exp()
@@ -222,12 +211,10 @@ class PolicyUpdates:
         log_all = torch.log_softmax(output.logits, dim=-1)
         entropy = mean(-(log_all.exp() * log_all).sum(dim=-1))
         total = policy + config.value_loss_coef * value - config.entropy_loss_coef * entropy
-        self._flat.gradient.zero_()
-        total.backward()  # type: ignore[no-untyped-call]
-        self._average([self._flat.gradient])
-        norm = self._flat.clip(config.clip_grad_norm)
+        self.actor_critic.backward(total)
+        norm = self.actor_critic.average_and_clip()
         if torch.isfinite(norm):
-            self._optimizer.step()
+            self.actor_critic.apply(learning_rate)
         return {
             "loss/total": total.detach(),
             "loss/policy": policy.detach(),
@@ -238,3 +225,7 @@ class PolicyUpdates:
             "policy/clipped_share": mean((ratio != clipped).float()).detach(),
             "learner/gradient_norm": norm,
         }
+
+
+def _adamw(config: PPOConfig, vector: nn.Parameter) -> AdamW:
+    return AdamW([vector], config.learning_rate, _BETAS, _EPSILON, weight_decay=config.weight_decay, fused=True)

@@ -33,8 +33,8 @@ def imagine(
     observations, actions, log_probabilities, rewards, values = [], [], [], [], []
     for _ in range(length):
         observation = observe(simulation.stack)
-        with policy.precision:
-            output = policy.network(observation, epochs)
+        with policy.actor_critic.precision:
+            output = policy.actor_critic.network(observation, epochs)
         log_policy = torch.log_softmax(output.logits, dim=1)
         action = torch.multinomial(log_policy.exp(), 1)
         _, reward = simulation.step(action[:, 0])
@@ -43,8 +43,8 @@ def imagine(
         log_probabilities.append(log_policy.gather(1, action)[:, 0])
         rewards.append(reward)
         values.append(output.value)
-    with policy.precision:
-        values.append(policy.network(observe(simulation.stack), epochs).value)
+    with policy.actor_critic.precision:
+        values.append(policy.actor_critic.network(observe(simulation.stack), epochs).value)
     never = torch.zeros(length, len(starts), dtype=torch.bool, device=starts.device)
     return Experience(
         observation=torch.stack(observations).clone(),

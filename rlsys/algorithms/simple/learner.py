@@ -5,7 +5,6 @@ Kaiser et al. 2020, algorithm 1, https://arxiv.org/abs/1903.00374.
 Shape legend: B rollouts, T steps, C H W of a frame.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlsys.algorithms.ppo.learner import diagnosis
+from rlsys.algorithms.ppo.learner import learned_from
 from rlsys.algorithms.ppo.updates import PolicyUpdates
 from rlsys.algorithms.simple.comparison import compare
 from rlsys.algorithms.simple.config import SimpleConfig
@@ -23,7 +22,6 @@ from rlsys.algorithms.simple.schedule import Phase, schedule
 from rlsys.algorithms.simple.simulation import Simulation
 from rlsys.algorithms.simple.world_model import WorldModelUpdates
 from rlsys.api import Learner, LearnerContext, Replay, Saved
-from rlsys.errors import WorkerError
 from rlsys.nets.transfer import to_device
 from rlsys.replay.archive import EpisodeArchive, Windows
 from rlsys.types import Array, ModelComparison
@@ -41,9 +39,10 @@ class SimpleLearner(Learner):
         self._device = torch.device(context.device)
         self._archive = EpisodeArchive(context.env.observation, context.env.action)
         self._world = WorldModelUpdates(self._config.world_model, context)
-        self._policy = PolicyUpdates(self._config.ppo, context)
+        self._policy = PolicyUpdates(self._config.ppo, context, "simple.ppo")
+        model = self._world.model
         self._simulation = Simulation(
-            self._world.network, self._world.forward, self._world.precision, self._config.intrinsic_reward_scale
+            model.network, model.forward, model.precision, self._config.intrinsic_reward_scale
         )
         self._unroll_length = context.unroll_length or self._config.real_unroll_length
         self._phases = schedule(self._config, context.batch_size * context.num_ranks * self._unroll_length)
@@ -85,7 +84,7 @@ class SimpleLearner(Learner):
 
     def weights(self) -> Mapping[str, Array]:
         """Returns the policy's parameters: the world model stays here."""
-        return self._policy.to_arrays()
+        return self._policy.actor_critic.weights()
 
     def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
         """Takes over a policy and, unless `load_world_from` has named one, a world model.
@@ -93,13 +92,14 @@ class SimpleLearner(Learner):
         Raises:
           CheckpointError: the world model is another one than this.
         """
-        self._policy.load_weights(weights)
+        self._policy.actor_critic.load_weights(weights)
         if world is not None and self._config.load_world_from is None:
             self._world.load_world(world)
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last updates' gradients."""
-        return {**self._policy.histograms(), **self._world.histograms()}
+        of_world = {f"world/{name}": array for name, array in self._world.model.histograms().items()}
+        return {**self._policy.actor_critic.histograms(), **of_world}
 
     def films(self) -> Mapping[str, Sequence[ModelComparison]]:
         """Returns the newest comparison of the model with held-out episodes."""
@@ -149,8 +149,7 @@ class SimpleLearner(Learner):
             metrics = self._policy.learn(
                 self._policy.experience(batch, self._to_device), self._config.ppo.learning_rate
             )
-            if not math.isfinite(sum(metrics.values())):
-                raise WorkerError(diagnosis(batch, metrics, self._steps, "simple.ppo"))
+            self._policy.actor_critic.check_finite(metrics, learned_from(batch), self._steps)
         self._archive.add(batch)
         return {f"real/{name.replace('/', '_')}": value for name, value in metrics.items()} | {
             "real/mean_reward": float(batch.reward.mean()),
@@ -162,7 +161,7 @@ class SimpleLearner(Learner):
         size = model.batch_size // self._context.num_ranks
         clips = self._archive.draw(self._rng, size, INPUT_FRAMES + model.target_frames)
         metrics = self._world.step(*self._on_device(clips))
-        self._check_finite(metrics, "simple.world_model")
+        self._world.model.check_finite(metrics, {}, self._steps)
         return metrics
 
     def _train_policy(self, epoch: int) -> dict[str, float]:
@@ -172,7 +171,7 @@ class SimpleLearner(Learner):
             self._simulation, self._policy, starts, config.simulated_rollout_length, epoch + 1, self._stack
         )
         metrics = self._policy.learn(experience, config.ppo.learning_rate, epoch + 1)
-        self._check_finite(metrics, "simple.ppo")
+        self._policy.actor_critic.check_finite(metrics, {}, self._steps)
         return metrics | {"simulation/mean_reward": float(experience.reward.mean())}
 
     def _starts(self, size: int) -> Tensor:
@@ -227,11 +226,3 @@ class SimpleLearner(Learner):
 
     def _cuda_state(self) -> Array | None:
         return torch.cuda.get_rng_state(self._device).numpy() if self._device.type == "cuda" else None
-
-    def _check_finite(self, metrics: Mapping[str, float], section: str) -> None:
-        name = next((name for name, value in metrics.items() if not math.isfinite(value)), None)
-        if name is not None:
-            raise WorkerError(
-                f"{name} = {metrics[name]} at learner step {self._steps}; losses and gradients must be finite. The "
-                f"weights are those before: go back to the last checkpoint with a lower {section}.learning_rate."
-            )

@@ -9,9 +9,7 @@ Shape legend: B clips, L frames of a clip, C channels, H W height and width.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,9 +19,8 @@ from rlsys.algorithms.simple.adafactor import Adafactor
 from rlsys.algorithms.simple.config import WorldModelConfig
 from rlsys.algorithms.simple.next_frame import INPUT_FRAMES, REWARDS, NextFrame, Prediction
 from rlsys.api import LearnerContext, Saved
-from rlsys.errors import CheckpointError
-from rlsys.nets.flat import FlatParameters
-from rlsys.nets.precision import autocast
+from rlsys.nets import flat
+from rlsys.nets.trainable import Trainable
 from rlsys.types import EnvSpec
 
 
@@ -41,40 +38,35 @@ def check_fits(network: NextFrame, saved: Saved, env: EnvSpec) -> None:
       CheckpointError: it names the first of them that does not fit.
     """
     arrays = saved.get("parameters") if isinstance(saved, Mapping) else None
-    shapes = {name: np.shape(array) for name, array in arrays.items()} if isinstance(arrays, Mapping) else {}
-    expected = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-    wrong = next((name for name in [*expected, *shapes] if shapes.get(name) != expected.get(name)), None)
-    if wrong is not None:
-        found, expects = shapes.get(wrong, "missing"), expected.get(wrong, "missing")
-        raise CheckpointError(
-            f"the world model's '{wrong}' is {found}, here it has to be {expects}: it was made for another "
-            f"game, frame size or model than '{env.id}' {env.observation.shape}. Choose the run that belongs to it."
-        )
+    remedy = (
+        f"it was made for another game, frame size or model than '{env.id}' {env.observation.shape}. Choose the run "
+        "that belongs to it."
+    )
+    flat.check_fits(network, arrays, "world model", remedy)
 
 
 class WorldModelUpdates:
-    """A model and its optimizer.
+    """A world model that learns.
 
     Attributes:
-      network: predicts; in training mode only within `step`.
-      forward: the same as a function, fused where that is asked for.
-      precision: a context for it.
+      model: the network, in training mode only within `step`.
       num_updates: done so far; warm-ups go by it.
     """
 
     def __init__(self, config: WorldModelConfig, context: LearnerContext) -> None:
-        """Builds the model from the context's seed alone, so that all ranks begin with the same."""
         self._config = config
-        self._context = context
+        self._env = context.env
         self._device = torch.device(context.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
-            self.network = build(config, context.env, self._device).eval()
-        self._flat = FlatParameters(self.network)
-        self._optimizer = Adafactor(dict(self.network.named_parameters()))
-        self.precision = autocast(config.precision, self._device)
-        compiles = config.compile == "yes" or (config.compile == "auto" and self._device.type == "cuda")
-        self.forward: Callable[..., Prediction] = torch.compile(self.network) if compiles else self.network
+        self.model = Trainable(
+            context,
+            lambda: build(config, context.env, self._device).eval(),
+            lambda joined: Adafactor(joined.parameters),
+            name="world",
+            max_norm=config.clip_grad_norm,
+            precision=config.precision,
+            compiles=config.compile,
+            remedy="a lower simple.world_model.learning_rate",
+        )
         self.num_updates = 0
 
     def step(self, frame: Tensor, action: Tensor, reward: Tensor) -> dict[str, float]:
@@ -88,40 +80,23 @@ class WorldModelUpdates:
         Returns:
           Metrics; where one is not finite, the weights are those before.
         """
-        config = self._config
-        self.network.train()
+        network = self.model.network
+        network.train()
         losses = self._losses(frame, action, reward)
-        self.network.eval()
+        network.eval()
         total = sum(losses.values(), torch.zeros((), device=self._device))
-        self._flat.gradient.zero_()
-        total.backward()  # type: ignore[no-untyped-call]
-        self._context.average([self._flat.gradient])
-        norm = self._flat.clip(config.clip_grad_norm)
-        names = ["world/loss", *losses, "world/gradient_norm"]
-        values = torch.stack([total, *losses.values(), norm]).detach().cpu().tolist()
-        metrics = dict(zip(names, values, strict=True))
-        if np.isfinite(values).all():
-            rate = warmups.learning_rate(config, self.num_updates)
-            self._optimizer.step(rate)
-            metrics["world/learning_rate"] = rate
+        rate = warmups.learning_rate(self._config, self.num_updates)
         self.num_updates += 1
-        return metrics
-
-    def histograms(self) -> Mapping[str, Any]:
-        """Returns copies of all weights and of the last update's gradients."""
-        return {f"world/{name}": array for name, array in self._flat.histograms().items()}
+        return self.model.step(total, rate, {"world/loss": total, **losses})
 
     def save(self) -> tuple[Saved, Saved]:
         """Returns the model's weights, and what its training goes on from."""
-        return {"parameters": self._flat.to_arrays()}, {
-            "optimizer": self._optimizer.save(),
-            "num_updates": self.num_updates,
-        }
+        saved = self.model.save()
+        return {"parameters": saved["parameters"]}, {"optimizer": saved["optimizer"], "num_updates": self.num_updates}
 
     def load(self, world: Saved, training: Saved) -> None:
         """Goes on exactly from `save`."""
-        self.load_world(world)
-        self._optimizer.load(training["optimizer"])
+        self.model.load({**world, **training})
         self.num_updates = training["num_updates"]
 
     def load_world(self, world: Saved) -> None:
@@ -130,8 +105,8 @@ class WorldModelUpdates:
         Raises:
           CheckpointError: they are another model's.
         """
-        check_fits(self.network, world, self._context.env)
-        self._flat.load_arrays(world["parameters"])
+        check_fits(self.model.network, world, self._env)
+        self.model.load_weights(world["parameters"])
 
     def _losses(self, frame: Tensor, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
         """Predicts a clip; see the drawing above. What follows given frames is predicted all at once."""
@@ -147,8 +122,8 @@ class WorldModelUpdates:
                 now, memory = seen[:, first:last], seen[:, None, : INPUT_FRAMES - 1]
             after = frame[:, first + 1 : last + 1]
             given = (after if is_recurrent else None), step
-            with self.precision:
-                prediction = _joined(self.forward, now, action[:, first:last], memory, *given)
+            with self.model.precision:
+                prediction = _joined(self.model.forward, now, action[:, first:last], memory, *given)
             pixels.append(_pixel_loss(prediction.pixel_logits, after.flatten(end_dim=1)).view(*after.shape[:2], -1))
             rewards.append(_reward_loss(prediction.reward_logits, reward[:, first:last]))
             latents.append(prediction.latent_loss * (last - first))
@@ -170,10 +145,10 @@ class WorldModelUpdates:
 
     def _memories(self, frames: Tensor) -> Tensor:
         """Returns the recurrent state before each of the given frames, `[B, L, …]`."""
-        memories = [self.network.no_memory(len(frames))]
-        with self.precision:
+        memories = [self.model.network.no_memory(len(frames))]
+        with self.model.precision:
             for index in range(frames.shape[1] - 1):
-                memories.append(self.network.remember(memories[-1], frames[:, index]))
+                memories.append(self.model.network.remember(memories[-1], frames[:, index]))
         return torch.stack(memories, dim=1)
 
     def _with_noise(self, frame: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def test_the_gradient_equals_a_naive_step_by_step_computation(options: dict[str,
     loss, parameters = naive_loss(learner, config, replay)
     expected = torch.autograd.grad(loss / config.num_unroll_steps, parameters)
     metrics = learner.step(replay)
-    found = learner._flat.gradients().values()
+    found = learner._model._flat.gradients().values()
     assert metrics["loss/total"] == pytest.approx(loss.item(), rel=1e-5)
     for gradient, reference in zip(found, expected, strict=True):
         torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-7)
@@ -95,7 +95,7 @@ def test_the_gradient_equals_a_naive_step_by_step_computation(options: dict[str,
 
 def test_priorities_are_of_raw_errors_before_the_update() -> None:
     learner, replay = make_learner(alpha=0.6, epsilon=0.02), FakeReplay()
-    network, windows = learner._network, replay.windows
+    network, windows = learner._model.network, replay.windows
     with torch.no_grad():
         value = network.predict(network.represent(torch.tensor(windows.observation[:16, 0]))).value
     predicted = value_code(learner._config).decode(value).numpy()
@@ -233,7 +233,7 @@ def test_numbers_that_are_not_finite_stop_training_before_the_weights_change(spo
 def test_weights_that_are_not_finite_are_named_by_their_loss() -> None:
     learner = make_learner()
     with torch.no_grad():
-        learner._network.get_parameter("reward.out.bias").fill_(float("nan"))
+        learner._model.network.get_parameter("reward.out.bias").fill_(float("nan"))
     with pytest.raises(WorkerError, match="loss/reward = nan"):
         learner.step(FakeReplay())
 
@@ -243,7 +243,7 @@ def test_a_clipped_gradient_has_the_allowed_norm_and_the_same_direction() -> Non
     norm = free.step(FakeReplay())["learner/gradient_norm"]
     assert clipped.step(FakeReplay())["learner/gradient_norm"] == pytest.approx(norm)
     assert norm > 0.01
-    torch.testing.assert_close(clipped._flat.gradient, free._flat.gradient * (0.01 / norm))
+    torch.testing.assert_close(clipped._model._flat.gradient, free._model._flat.gradient * (0.01 / norm))
 
 
 def test_bf16_is_close_to_fp32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_advantages_are_generalized_advantage_estimates_and_normalized() -> None
     learner = make_learner(SMALL)
     rows = prepare(learner, batch)
     with torch.no_grad():
-        last = learner._updates.network(torch.from_numpy(batch.observation[:, -1])).value.numpy()
+        last = learner._updates.actor_critic.network(torch.from_numpy(batch.observation[:, -1])).value.numpy()
     value = np.concatenate([batch.extras["value"], last[:, None]], axis=1)
     expected = np.stack([gae(*each, SMALL) for each in zip(batch.reward, value, ~batch.terminated, strict=True)])
     np.testing.assert_allclose(rows.target.numpy().T, expected + value[:, :-1], rtol=1e-5, atol=1e-5)
@@ -133,7 +133,7 @@ def test_a_time_limit_is_bootstrapped_from_its_last_observation() -> None:
     learner = make_learner(SMALL)
     rows = prepare(learner, batch)
     with torch.no_grad():
-        seen = learner._updates.network(torch.from_numpy(batch.observation[0, [4, 6]])).value.numpy()
+        seen = learner._updates.actor_critic.network(torch.from_numpy(batch.observation[0, [4, 6]])).value.numpy()
     first = gae(batch.reward[0, :4], np.append(batch.extras["value"][0, :4], seen[0]), np.ones(4), SMALL)
     np.testing.assert_allclose(rows.target[:4, 0].numpy(), first + batch.extras["value"][0, :4], rtol=1e-5, atol=1e-5)
     assert not rows.mask[4, 0]
@@ -154,7 +154,7 @@ def test_an_update_follows_the_clipped_objective() -> None:
     learner = make_learner(SMALL)
     rows = prepare(learner, make_batch(SMALL)).at(torch.arange(4))
     network = ActorCritic(SMALL, CARTPOLE)
-    network.load_state_dict(learner._updates.network.state_dict())
+    network.load_state_dict(learner._updates.actor_critic.network.state_dict())
     output = network(rows.observation)
     distribution = torch.distributions.Categorical(logits=output.logits)
     ratio = (distribution.log_prob(rows.action) - rows.log_probability).exp()
@@ -163,13 +163,13 @@ def test_an_update_follows_the_clipped_objective() -> None:
     ).mean()
     value = torch.nn.functional.mse_loss(output.value, rows.target)
     (policy + value - 0.01 * distribution.entropy().mean()).backward()
-    metrics = learner._updates._update(rows, 0)
+    metrics = learner._updates._update(rows, 0.0, 0)
     assert metrics["loss/policy"] == pytest.approx(policy.item(), rel=1e-4)
     assert metrics["loss/value"] == pytest.approx(value.item(), rel=1e-4)
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     assert metrics["learner/gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
-    ours = learner._updates._flat.gradients()
+    ours = learner._updates.actor_critic._flat.gradients()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(ours[name], parameter.grad * min(1.0, 0.5 / norm.item()), rtol=1e-3, atol=1e-6)
@@ -182,7 +182,7 @@ def test_what_the_policy_remembers_is_what_the_network_says() -> None:
     observation = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     decision = policy.act(observation, {}, explore=True)
     with torch.no_grad():
-        output = learner._updates.network(torch.from_numpy(observation))
+        output = learner._updates.actor_critic.network(torch.from_numpy(observation))
     expected = torch.distributions.Categorical(logits=output.logits).log_prob(torch.from_numpy(decision.action))
     np.testing.assert_allclose(decision.extras["log_probability"], expected.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(decision.extras["value"], output.value.numpy(), rtol=1e-6)

@@ -204,7 +204,7 @@ def test_frames_that_are_predicted_from_all_at_once_are_predicted_alike(config: 
     is_recurrent = config is not SMALL_DETERMINISTIC and config.generative_model == "stochastic_discrete"
     updates.num_updates = 100_000
     losses = updates._losses(frames, actions, rewards)
-    network, step = updates.network, torch.tensor(100_000.0)
+    network, step = updates.model.network, torch.tensor(100_000.0)
     memory = network.no_memory(2) if is_recurrent else frames[:, :3]
     pixels, values = [], []
     for index in range(0 if is_recurrent else 3, frames.shape[1] - 1):
@@ -240,7 +240,7 @@ def test_an_update_that_is_not_finite_changes_nothing() -> None:
     updates = WorldModelUpdates(SMALL, LearnerContext(None, CATCH, seed=0))
     before = updates.save()[0]["parameters"]
     frames, actions, rewards = clips(2, 7)
-    updates.network.pixels.bias.data.fill_(math.nan)
+    updates.model.network.pixels.bias.data.fill_(math.nan)
     metrics = updates.step(frames, actions, rewards)
     assert math.isnan(metrics["world/loss"])
     after = updates.save()[0]["parameters"]

@@ -168,12 +168,12 @@ def test_what_is_no_world_model_is_refused(saved: Any) -> None:
 
 def test_a_pretrained_world_model_is_used_from_the_beginning() -> None:
     trained = make_learner(SMALL.model_copy(update={"model_train_steps": 1}))
-    trained._world.network.pixels.weight.data.fill_(0.25)
+    trained._world.model.network.pixels.weight.data.fill_(0.25)
     saved = trained.save()["world"]
     config = SMALL.model_copy(update={"model_train_steps": 0, "load_world_from": Location("elsewhere")})
     learner = make_learner(config, read_world={"elsewhere": saved}.__getitem__)
     run_to_the_end(learner, Collected())
-    assert (learner._world.network.pixels.weight == 0.25).all()
+    assert (learner._world.model.network.pixels.weight == 0.25).all()
 
 
 def test_a_policy_can_learn_inside_the_model_only() -> None:
