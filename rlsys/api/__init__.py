@@ -1,0 +1,35 @@
+"""The contracts between algorithms and the runtime; neither side knows more of the other than is here.
+
+An algorithm is a record of functions (`Algorithm`). The runtime builds its policies in rollout workers and evaluators,
+its learner in a learner worker, and moves segments, batches and weights between them:
+
+    decision = policy.act(observation, state, explore=True)     # rollout worker: once per step for all its environments
+    metrics = learner.step(replay)                              # learner worker: once per update
+    policy.set_weights(learner.weights())                       # through the parameter server
+
+Another system's algorithm is a `rlsys.baseline.Baseline`.
+"""
+
+from rlsys.api.algorithm import Algorithm, ValueSpec
+from rlsys.api.learner import Learner, LearnerContext
+from rlsys.api.policy import Decision, Policy, PolicyContext
+from rlsys.api.replay import Replay, ReplayNotReady, SegmentSpec, TableSpec
+from rlsys.api.saved import Saved
+from rlsys.api.world import World, WorldContext
+
+__all__ = [
+    "Algorithm",
+    "Decision",
+    "Learner",
+    "LearnerContext",
+    "Policy",
+    "PolicyContext",
+    "Replay",
+    "ReplayNotReady",
+    "Saved",
+    "SegmentSpec",
+    "TableSpec",
+    "ValueSpec",
+    "World",
+    "WorldContext",
+]
