@@ -93,6 +93,15 @@ class Row:
     rows_ratio: float
 
 
+def settings(system: str, task: str) -> list[str]:
+    """Returns what differs from the experiment as it is shipped; PPO is told how many environments all workers have."""
+    each = _ENVIRONMENTS[task]
+    environments = f"runtime.environments_per_worker={each}"
+    if system == "ppo":
+        environments = f"ppo.num_environments={_WORKERS * each}"
+    return [*_SETTINGS, environments, *_ALIKE.get(f"{system}-{task}", ())]
+
+
 def train(system: str, task: str, seconds: float) -> Speed:
     """Runs the command line for so many seconds of training and reads its metrics.
 
@@ -101,15 +110,9 @@ def train(system: str, task: str, seconds: float) -> Speed:
     """
     name = f"{system}-{task}"
     with tempfile.TemporaryDirectory() as directory:
-        overrides = [
-            *_SETTINGS,
-            f"runtime.environments_per_worker={_ENVIRONMENTS[task]}",
-            f"run.minutes={seconds / 60}",
-            f"run.log_every_s={max(1.0, seconds / 30)}",
-            f"run.directory={directory}",
-            *_ALIKE.get(name, ()),
-        ]
-        run_to_the_end(["launch", name, *overrides], seconds + _MOST_START_S)
+        times = [f"run.minutes={seconds / 60}", f"run.log_every_s={max(1.0, seconds / 30)}"]
+        words = [*settings(system, task), *times, f"run.directory={directory}"]
+        run_to_the_end(["launch", name, *words], seconds + _MOST_START_S)
         rows = read_metrics(Path(directory) / name / "measured")
     return speed(rows, _rows_per_update(name, task), seconds)
 
