@@ -77,6 +77,19 @@ def measure(checkout: Path, name: str, arguments: Sequence[str], prepare: str = 
     return found
 
 
+def measure_or_repeat(checkout: Path, name: str, arguments: Sequence[str], prepare: str = "") -> Figures:
+    """Runs a checkout's benchmark once, and once more where that failed: a busy machine may not even start Ray.
+
+    Raises:
+      Implausible: it failed twice.
+    """
+    try:
+        return measure(checkout, name, arguments, prepare)
+    except Implausible as error:
+        print(f"{error} Once more …", file=sys.stderr, flush=True)
+        return measure(checkout, name, arguments, prepare)
+
+
 def figures(rows: Sequence[Mapping[str, Any]]) -> Figures:
     """Returns the rates and times of rows, each with what it is of."""
     found: Figures = {}
@@ -155,7 +168,7 @@ def main() -> None:
     for is_old in turns(options.turns):
         checkout = old if is_old else new
         print(f"{options.name} of {commit(checkout)} …", file=sys.stderr, flush=True)
-        (before if is_old else after).append(measure(checkout, options.name, arguments, options.prepare))
+        (before if is_old else after).append(measure_or_repeat(checkout, options.name, arguments, options.prepare))
     threads = f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} " if "OMP_NUM_THREADS" in os.environ else ""
     words = ["OLD_CHECKOUT", options.name, "--turns", str(options.turns)]
     words += ["--prepare", options.prepare] if options.prepare else []

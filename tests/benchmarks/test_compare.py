@@ -65,6 +65,13 @@ def test_each_checkout_is_measured_with_its_own_package_and_the_ratio_is_kept(
     assert "tiny, num_roots=4: value" in capsys.readouterr().out
 
 
+def test_a_turn_that_fails_once_is_repeated(run: Callable[..., None], tmp_path: Path) -> None:
+    kept, failed = tmp_path / "rows.jsonl", tmp_path / "failed"
+    once = f"from pathlib import Path; was = Path({str(failed)!r}).exists(); Path({str(failed)!r}).touch(); 1 / was"
+    run("tiny", "--turns", "1", "--json", str(kept), "--prepare", once)
+    assert json.loads(kept.read_text().splitlines()[0])["ratio"] == 2.0
+
+
 def test_turns_alternate_so_that_both_sides_lie_in_the_same_time(load: Load) -> None:
     assert "".join("AB"[not is_old] for is_old in load("compare").turns(4)) == "ABBAABBA"
 
