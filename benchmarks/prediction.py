@@ -46,7 +46,7 @@ _ALWAYS = (
 )
 _HOSTS = {
     "rollout worker": "RolloutProcess",
-    "shard": ("ShardProcess", "QueueProcess"),
+    "replay shard": ("ShardProcess", "QueueProcess"),
     "learner": "LearnerProcess",
     "parameter server": "ParameterServer",
     "driver": "driver",

@@ -17,7 +17,7 @@ from rlsys.metrics.formatting import duration, join, number, percent, rate
 from rlsys.metrics.timing import by_kind
 from rlsys.metrics.worker_table import time_rows
 from rlsys.runs.heartbeat import Sighting, look, workers
-from rlsys.runs.worker_row import KINDS, WorkerRow
+from rlsys.runs.workers import WorkerKind, WorkerRow
 from rlsys.terminal import print_table
 
 _LOOK_S = 1.0
@@ -100,7 +100,7 @@ def _trees(sighting: Sighting) -> Table:
     """Draws one tree per kind of worker, side by side; what begins alike, such as waiting, is one branch."""
     shares = {} if sighting.status is None else by_kind(sighting.status.shares)
     grid = Table.grid(padding=(0, 4, 0, 0))
-    grid.add_row(*(_tree(kind, shares[kind]) for kind in KINDS if kind in shares))
+    grid.add_row(*(_tree(kind, shares[kind]) for kind in WorkerKind if kind in shares))
     return grid
 
 

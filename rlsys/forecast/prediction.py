@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from rlsys.errors import ConfigError
 from rlsys.forecast.costs import Costs, Footprint
 from rlsys.runs.spec import RunSpec
+from rlsys.runs.workers import WorkerKind
 from rlsys.runtime.cluster.capacity import most_items
-from rlsys.runtime.cluster.machine_types import MachineType, Worker, homes
+from rlsys.runtime.cluster.machine_types import MachineType, homes
 
 _MIB = 2**20
 _CALL_S, _ANSWER_S, _SERVE_S = 600e-6, 700e-6, 1200e-6
@@ -208,7 +209,7 @@ class _Bounds:
         if self.updates_per_env_step:
             return rate * self.updates_per_env_step
         runtime = self._spec.runtime
-        cores = sum(found.cores * found.count for found in homes(self._machines, "learner"))
+        cores = sum(found.cores * found.count for found in homes(self._machines, WorkerKind.LEARNER))
         rivals = runtime.learners + (self._spec.num_rollout_workers if len(self._machines) == 1 else 0)
         return min(1.0, cores / rivals) / (self._costs.learning.step_s + self._beside_s)
 
@@ -236,12 +237,12 @@ class _Bounds:
     def _shares(self, kind: MachineType) -> dict[str, float]:
         """Returns part -> CPU seconds per decision of all decisions that machines of this kind spend."""
         on_cpu = self._spec.runtime.learner_device == "cpu"
-        parts: list[tuple[Worker, str, float]] = [
-            *(("rollout", part, seconds) for part, seconds in self._rollout_s.items()),
-            ("shard", "replay", self._shard_s),
-            ("learner", "learning", self._learner_s if on_cpu else 0.0),
-            ("inference", "inference", self._inference_s),
-            ("server", "weights", self._server_s),
+        parts: list[tuple[WorkerKind, str, float]] = [
+            *((WorkerKind.ROLLOUT, part, seconds) for part, seconds in self._rollout_s.items()),
+            (WorkerKind.SHARD, "replay", self._shard_s),
+            (WorkerKind.LEARNER, "learning", self._learner_s if on_cpu else 0.0),
+            (WorkerKind.INFERENCE, "inference", self._inference_s),
+            (WorkerKind.SERVER, "weights", self._server_s),
         ]
         shares = {}
         for worker, part, seconds in parts:
@@ -253,7 +254,7 @@ class _Bounds:
 
     def _workers_on(self, kind: MachineType) -> float:
         """Returns how many of the rollout workers machines of this kind have."""
-        there = homes(self._machines, "rollout")
+        there = homes(self._machines, WorkerKind.ROLLOUT)
         if kind not in there:
             return 0.0
         total = sum(found.cores * found.count for found in there)
@@ -279,26 +280,21 @@ def _memory(spec: RunSpec, costs: Costs) -> tuple[Memory, ...]:
 
     acting = each(costs.acting.footprint, alike)
     kinds = [
-        Memory("driver", 1, _DRIVER_BYTES),
+        Memory(WorkerKind.DRIVER.noun, 1, _DRIVER_BYTES),
         Memory("Ray itself", 1, _RAY_BYTES),
-        Memory("rollout worker", workers, acting),
-        Memory("shard", runtime.replay_shards, each(costs.storing.footprint, alike) + table_bytes),
-        Memory("learner", learners, each(costs.learning.footprint, alike)),
-        Memory("parameter server", 1, _SERVER_BYTES),
-        Memory("inference worker", spec.num_inference_workers, acting),
+        Memory(WorkerKind.ROLLOUT.noun, workers, acting),
+        Memory(WorkerKind.SHARD.noun, runtime.replay_shards, each(costs.storing.footprint, alike) + table_bytes),
+        Memory(WorkerKind.LEARNER.noun, learners, each(costs.learning.footprint, alike)),
+        Memory(WorkerKind.SERVER.noun, 1, _SERVER_BYTES),
+        Memory(WorkerKind.INFERENCE.noun, spec.num_inference_workers, acting),
     ]
     if spec.run.evaluate_every_learner_steps or spec.run.evaluate_every_env_steps:
-        kinds.append(Memory("evaluator", 1, acting))
+        kinds.append(Memory(WorkerKind.EVALUATOR.noun, 1, acting))
     return tuple(kind for kind in kinds if kind.count)
 
 
-_WORKERS: Mapping[str, Worker] = {
-    "rollout worker": "rollout",
-    "shard": "shard",
-    "learner": "learner",
-    "inference worker": "inference",
-    "evaluator": "evaluator",
-}
+_PLACED = {kind.noun: kind for kind in WorkerKind if kind.role and kind is not WorkerKind.SERVER}
+"""Kinds whose memory counts on the machines of their role."""
 
 
 def _check_fits(spec: RunSpec, memory: Sequence[Memory], machines: Sequence[MachineType]) -> None:
@@ -306,9 +302,9 @@ def _check_fits(spec: RunSpec, memory: Sequence[Memory], machines: Sequence[Mach
         if not kind.memory_bytes:
             continue
         shares = {
-            part.kind: part.count * part.each_bytes / sum(found.count for found in homes(machines, _WORKERS[part.kind]))
+            part.kind: part.count * part.each_bytes / sum(found.count for found in homes(machines, _PLACED[part.kind]))
             for part in memory
-            if part.kind in _WORKERS and kind in homes(machines, _WORKERS[part.kind])
+            if part.kind in _PLACED and kind in homes(machines, _PLACED[part.kind])
         }
         needed = sum(shares.values()) + _RAY_BYTES
         if needed > kind.memory_bytes:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlsys.config import Loaded
-from rlsys.metrics.formatting import duration, group_waits, join, number, rate, share, sparkline
+from rlsys.metrics.formatting import duration, join, number, rate, share, sparkline
 from rlsys.runs.status import Status
 
 
@@ -134,7 +134,7 @@ def describe(status: Status) -> list[tuple[str, str]]:
         ("weights", number(status.version_lag, "versions behind:")),
         ("checkpoint", "" if status.checkpoint_step is None else f"step {status.checkpoint_step:,}"),
         ("restarts", f"{status.restarts:,}" if status.restarts else ""),
-        ("waiting", "\n".join(group_waits(status.waits))),
+        ("waiting", "\n".join(status.waits)),
         ("advice", status.advice),
     ]
     return [(name, text) for name, text in rows if text]
@@ -142,7 +142,7 @@ def describe(status: Status) -> list[tuple[str, str]]:
 
 def report_line(status: Status) -> str:
     """Returns the status as one line, for logs and pipes."""
-    waits = group_waits(status.waits if not status.updates_per_s > 0 else [])
+    waits = status.waits if not status.updates_per_s > 0 else ()
     evaluation = number(status.evaluation_return, "evaluation")
     return join(
         duration(status.elapsed_s),

@@ -2,12 +2,14 @@
 
 import itertools
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+
+from rlsys.runs.workers import Worker, WorkerKind
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 32
 _MAX_WAITS = 4
+_MOST_NUMBERS = 3
 
 
 def sparkline(values: Sequence[float], width: int = _SPARK_WIDTH) -> str:
@@ -25,24 +27,28 @@ def sparkline(values: Sequence[float], width: int = _SPARK_WIDTH) -> str:
     return "".join(_BLOCKS[round((mean - low) / (high - low) * top)] for mean in means)
 
 
-def group_waits(waits: Iterable[str]) -> list[str]:
-    """Says once what several workers of a kind wait for: "rollout 0, 1 wait for …", "12 × rollout wait for …"."""
-    workers: dict[tuple[str, str], list[str]] = {}
+def group_waits(waits: Mapping[Worker, str]) -> tuple[str, ...]:
+    """Says once what several workers of a kind wait for.
+
+    Such as "rollout worker 3 waits for …", "rollout workers 0, 1 wait for …", "12 rollout workers wait for …".
+
+    Args:
+      waits: who waits -> for what, empty for nothing.
+    """
+    groups: dict[tuple[WorkerKind, str], list[Worker]] = {}
+    for worker in sorted(waits, key=lambda worker: (worker.kind, worker.index)):
+        if waits[worker]:
+            groups.setdefault((worker.kind, waits[worker]), []).append(worker)
     lines = []
-    for text in waits:
-        match = re.fullmatch(r"(\w+) (\d+) waits for (.*)", text)
-        if match is None:
-            lines.append(text)
+    for (kind, what), workers in groups.items():
+        if len(workers) == 1:
+            lines.append(f"{workers[0].title} waits for {what}")
         else:
-            workers.setdefault((match[1], match[3]), []).append(match[2])
-    for (kind, what), indices in workers.items():
-        if len(indices) == 1:
-            lines.append(f"{kind} {indices[0]} waits for {what}")
-        else:
-            who = f"{kind} {', '.join(indices)}" if len(indices) <= 3 else f"{len(indices)} × {kind}"
+            numbers = ", ".join(str(worker.index) for worker in workers)
+            who = f"{kind.noun}s {numbers}" if len(workers) <= _MOST_NUMBERS else f"{len(workers)} {kind.noun}s"
             lines.append(f"{who} wait for {what}")
     hidden = len(lines) - _MAX_WAITS
-    return lines if hidden <= 0 else [*lines[:_MAX_WAITS], f"and {hidden} more"]
+    return tuple(lines) if hidden <= 0 else (*lines[:_MAX_WAITS], f"and {hidden} more")
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from rlsys.metrics.formatting import percent
 from rlsys.metrics.process_stats import ProcessStats
 from rlsys.metrics.timing import by_kind, share_name, shares_of
-from rlsys.runs.worker_row import KINDS, WorkerRow
+from rlsys.runs.workers import Worker, WorkerKind, WorkerRow
+
+_ORDER: list[str] = list(WorkerKind)
 
 
 class WorkerTable:
@@ -15,16 +17,15 @@ class WorkerTable:
 
     def __init__(self) -> None:
         self.newest_version = -1
-        self._rows: dict[tuple[str, int], WorkerRow] = {}
-        self._process_stats: dict[tuple[str, int], ProcessStats] = {}
-        self._restarts: dict[tuple[str, int], int] = defaultdict(int)
+        self._rows: dict[Worker, WorkerRow] = {}
+        self._process_stats: dict[Worker, ProcessStats] = {}
+        self._restarts: dict[Worker, int] = defaultdict(int)
         self._busy: dict[str, float] = {}
         self._spent: dict[str, dict[str, float]] = {}
 
     def report(
         self,
-        kind: str,
-        index: int,
+        worker: Worker,
         process_stats: ProcessStats | None,
         *,
         spent: Mapping[str, float] | None = None,
@@ -35,8 +36,7 @@ class WorkerTable:
         """Takes in what a worker did since its last report.
 
         Args:
-          kind: one of `KINDS`.
-          index: its number among its kind.
+          worker: which it is.
           process_stats: of its process; None where it shares the driver's.
           spent: part -> seconds.
           counts: what it did -> how often; becomes rates.
@@ -45,38 +45,37 @@ class WorkerTable:
         """
         version = None if version is not None and version < 0 else version
         spent = spent or {}
-        sums = self._spent.setdefault(kind, defaultdict(float))
+        sums = self._spent.setdefault(worker.kind, defaultdict(float))
         for part, seconds in spent.items():
             sums[part] += seconds
         if process_stats is None:
             return
-        key = (kind, index)
         elapsed_s = sum(spent.values())
-        self._rows[key] = WorkerRow(
-            kind=kind,
-            index=index,
+        self._rows[worker] = WorkerRow(
+            kind=worker.kind,
+            index=worker.index,
             node=process_stats.node,
             pid=process_stats.pid,
-            cores_used=self._cores_used(key, process_stats),
+            cores_used=self._cores_used(worker, process_stats),
             rss_bytes=process_stats.rss_bytes,
             pss_bytes=process_stats.pss_bytes,
             does=does,
             rates={name: count / elapsed_s for name, count in (counts or {}).items()} if elapsed_s else {},
             version=version,
             lag=None if version is None else max(0, self.newest_version - version),
-            restarts=self._restarts.get(key, 0),
+            restarts=self._restarts.get(worker, 0),
             shares=shares_of(spent),
             seen=time.time(),
         )
 
-    def left(self, kind: str, index: int) -> None:
+    def left(self, worker: Worker) -> None:
         """Forgets a worker that is gone for good."""
         for memory in (self._rows, self._process_stats, self._restarts):
-            memory.pop((kind, index), None)
+            memory.pop(worker, None)
 
     def rows(self) -> list[WorkerRow]:
         """Returns all rows, by kind and index."""
-        return sorted(self._rows.values(), key=lambda row: (KINDS.index(row.kind), row.index))
+        return sorted(self._rows.values(), key=lambda row: (_ORDER.index(row.kind), row.index))
 
     def take_shares(self) -> dict[str, float]:
         """Returns `workers/<kind>_<part>_share` -> share of 1, over all workers of a kind since the last call."""
@@ -99,11 +98,11 @@ class WorkerTable:
         sums["system/busy_cores"] = sum(self._busy.get(node, 0.0) for node in cores)
         return dict(sums)
 
-    def _cores_used(self, key: tuple[str, int], process_stats: ProcessStats) -> float:
-        before = self._process_stats.get(key)
-        self._process_stats[key] = process_stats
+    def _cores_used(self, worker: Worker, process_stats: ProcessStats) -> float:
+        before = self._process_stats.get(worker)
+        self._process_stats[worker] = process_stats
         if before is not None and (before.node, before.pid) != (process_stats.node, process_stats.pid):
-            self._restarts[key] += 1
+            self._restarts[worker] += 1
             before = None
         if before is None or process_stats.at_s <= before.at_s:
             return 0.0
@@ -117,6 +116,6 @@ def time_rows(shares: Mapping[str, float]) -> list[tuple[str, str, str]]:
     kinds = by_kind(shares)
     return [
         (kind, part.replace("_", " for ", 1), percent(share))
-        for kind in KINDS
+        for kind in WorkerKind
         for part, share in kinds.get(kind, {}).items()
     ]

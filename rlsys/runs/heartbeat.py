@@ -24,7 +24,7 @@ from rlsys.files.json_tree import MOST_BYTES, parse_json
 from rlsys.quoting import quoted
 from rlsys.runs.lease import BEAT_S, Holder, Lease, Purpose
 from rlsys.runs.status import Status
-from rlsys.runs.worker_row import WorkerRow
+from rlsys.runs.workers import WorkerRow
 
 State = Literal["starting", "training", "ending", "done", "failed", "lost"]
 

@@ -28,7 +28,7 @@ class Status:
       learner_idle_share: share of the learner's time spent waiting, 0 to 1.
       shares: `workers/<kind>_<part>_share` -> where the workers' time went in the last half minute.
       advice: what binds the run, and what to do about it; empty while that is not clear.
-      waits: "rollout 3 waits for …", one per worker that waits.
+      waits: "rollout worker 3 waits for …", a line for workers of a kind that wait for the same.
       restarts: of all workers.
       checkpoint_step: learner step of the newest checkpoint.
     """

@@ -14,7 +14,7 @@ from rlsys.errors import ConfigError
 from rlsys.metrics.report import write_report
 from rlsys.runs.heartbeat import Heartbeat, look, workers
 from rlsys.runs.status import Status
-from rlsys.runs.worker_row import WorkerRow
+from rlsys.runs.workers import WorkerRow
 
 MIB = 2**20
 ROLLOUT = WorkerRow(

@@ -144,7 +144,7 @@ def test_memory_counts_every_process_and_is_compared_with_the_machine(make_spec:
     spec = make_spec(runtime={"rollout_workers": 3, "replay_shards": 2}, run={"evaluate_every_learner_steps": 5})
     prediction = predict(spec, COSTS, [LAPTOP])
     counts = {kind.kind: kind.count for kind in prediction.memory}
-    assert counts["rollout worker"] == 3 and counts["shard"] == 2 and counts["evaluator"] == 1
+    assert counts["rollout worker"] == 3 and counts["replay shard"] == 2 and counts["evaluator"] == 1
     assert prediction.replay_bytes == most_items(spec) * 100.0
     with pytest.raises(ConfigError, match=r"checking needs .* GiB on this machine, .* 'rollout worker'; there are 1.0"):
         predict(spec, COSTS, [replace(LAPTOP, memory_bytes=GIB)])

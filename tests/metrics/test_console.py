@@ -11,6 +11,7 @@ import rich.console
 from rlsys.config import EnvConfig, Experiment, Loaded
 from rlsys.metrics.console import Console, Status, describe, report_line
 from rlsys.metrics.formatting import duration, group_waits, number, rate, sparkline
+from rlsys.runs.workers import Worker, WorkerKind
 
 LOADED = Loaded("muzero-breakout", "laptop", Experiment(algorithm="muzero", env=EnvConfig(id="Breakout")), {})
 STATUS = Status(
@@ -95,7 +96,7 @@ def test_on_a_terminal_a_panel_shows_the_status_and_events_stay_above_it() -> No
     with Console(LOADED, Path("runs/x"), output=sink) as console:
         assert "starting workers" in drawn(console)
         console.update(STATUS)
-        console.message("rollout 3 is restarted")
+        console.message("rollout worker 3 is restarted")
         panel = drawn(console)
         console.finish("complete")
     text = written(sink)
@@ -110,7 +111,7 @@ def test_on_a_terminal_a_panel_shows_the_status_and_events_stay_above_it() -> No
     ):
         assert part in panel, part
     assert "learner waits for replay: 1,240 of 50,000 items" in panel
-    assert "rollout 3 is restarted" in text
+    assert "rollout worker 3 is restarted" in text
     assert text.rstrip().endswith("complete")
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1, "the cursor is hidden and shown again"
 
@@ -184,12 +185,16 @@ def test_a_long_history_is_averaged_into_the_width() -> None:
 
 
 def test_workers_that_wait_for_the_same_are_named_together() -> None:
-    waits = [f"rollout {index} waits for newer weights" for index in range(12)]
-    assert group_waits(waits) == ["12 × rollout wait for newer weights"]
-    assert group_waits(waits[:2]) == ["rollout 0, 1 wait for newer weights"]
-    assert group_waits([waits[0], "learner waits for replay"]) == ["learner waits for replay", waits[0]]
-    many = [f"rollout {index} waits for {index}" for index in range(10)]
-    assert group_waits(many) == [*many[:4], "and 6 more"]
+    waits = {Worker.rollout(index): "newer weights" for index in range(12)}
+    assert group_waits(waits) == ("12 rollout workers wait for newer weights",)
+    assert group_waits(dict(list(waits.items())[:2])) == ("rollout workers 0, 1 wait for newer weights",)
+    learner, one = Worker(WorkerKind.LEARNER, 0), Worker.rollout(3)
+    assert group_waits({one: "newer weights", learner: "replay", Worker.rollout(4): ""}) == (
+        "learner waits for replay",
+        "rollout worker 3 waits for newer weights",
+    )
+    many = [f"rollout worker {index} waits for {index}" for index in range(10)]
+    assert group_waits({Worker.rollout(index): str(index) for index in range(10)}) == (*many[:4], "and 6 more")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from rlsys.metrics.rows import read_metrics
 from rlsys.metrics.sinks import series_name
 from rlsys.metrics.timing import by_kind
 from rlsys.runs.heartbeat import Heartbeat, workers
-from rlsys.runs.worker_row import KINDS, WorkerRow
+from rlsys.runs.workers import WorkerKind, WorkerRow
 from rlsys.runtime.driver.recorder import Recorder
 
 SHIPPED = Path(__file__).parents[2] / "cluster" / "grafana" / "rlsys.json"
@@ -62,7 +62,7 @@ def test_a_run_of_every_kind_of_worker_is_seen_as_it_is(
     spec.folder.mkdir(parents=True)
     heartbeat = Heartbeat(spec.folder)
     with heartbeat, started(spec, functools.partial(make_recorder, heartbeat=heartbeat, on_ray=True)) as run:
-        run.work_until(lambda: {row.kind for row in workers(spec.folder)} == set(KINDS))
+        run.work_until(lambda: {row.kind for row in workers(spec.folder)} == set(WorkerKind))
         run.work_until(lambda: all(row.cores_used > 0 for row in workers(spec.folder) if row.kind == "rollout"))
         run.work_until(lambda: all("priorities" in row.shares for row in workers(spec.folder) if row.kind == "shard"))
         check_processes(run, workers(spec.folder))

@@ -6,6 +6,7 @@ import pytest
 
 from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
 from rlsys.metrics.worker_table import WorkerTable
+from rlsys.runs.workers import Worker, WorkerKind
 
 MIB = 2**20
 
@@ -31,15 +32,15 @@ def test_a_process_knows_its_pid_its_cpu_time_and_its_memory() -> None:
 def test_rows_tell_cores_rates_shares_and_lag() -> None:
     worker_table = WorkerTable()
     worker_table.newest_version = 9
-    worker_table.report("rollout", 1, process_stats(at_s=10.0, cpu_s=1.0), spent={"env": 1.0}, version=-1)
+    worker_table.report(Worker.rollout(1), process_stats(at_s=10.0, cpu_s=1.0), spent={"env": 1.0}, version=-1)
     (row,) = worker_table.rows()
     assert (row.cores_used, row.version, row.lag) == (0.0, None, None)
     spent = {"env": 1.5, "act": 0.5}
     counts = {"env steps": 64}
     worker_table.report(
-        "rollout", 1, process_stats(at_s=14.0, cpu_s=4.0), spent=spent, counts=counts, does="acts", version=7
+        Worker.rollout(1), process_stats(at_s=14.0, cpu_s=4.0), spent=spent, counts=counts, does="acts", version=7
     )
-    worker_table.report("driver", 0, process_stats(pid=1))
+    worker_table.report(Worker(WorkerKind.DRIVER, 0), process_stats(pid=1))
     driver, row = worker_table.rows()
     assert (driver.kind, row.kind, row.index, row.node, row.pid, row.does) == ("driver", "rollout", 1, "a", 7, "acts")
     assert row.cores_used == pytest.approx(0.75)
@@ -51,13 +52,13 @@ def test_rows_tell_cores_rates_shares_and_lag() -> None:
 def test_another_process_in_a_workers_place_is_a_restart_and_who_left_is_forgotten() -> None:
     worker_table = WorkerTable()
     for pid, at_s, cpu_s in ((7, 1.0, 5.0), (8, 2.0, 0.5), (8, 3.0, 1.0)):
-        worker_table.report("shard", 0, process_stats(pid=pid, at_s=at_s, cpu_s=cpu_s))
+        worker_table.report(Worker(WorkerKind.SHARD, 0), process_stats(pid=pid, at_s=at_s, cpu_s=cpu_s))
     (row,) = worker_table.rows()
     assert (row.pid, row.restarts) == (8, 1)
     assert row.cores_used == pytest.approx(0.5)
-    worker_table.left("shard", 0)
+    worker_table.left(Worker(WorkerKind.SHARD, 0))
     assert worker_table.rows() == []
-    worker_table.report("shard", 0, process_stats(pid=9))
+    worker_table.report(Worker(WorkerKind.SHARD, 0), process_stats(pid=9))
     assert worker_table.rows()[0].restarts == 0, "a worker that joins again was not restarted"
 
 
@@ -67,7 +68,7 @@ def test_sums_by_kind_and_the_cores_of_all_machines_are_metrics() -> None:
         for index, node in enumerate(("a", "a", "b")):
             busy_s = 10 * at_s if node == "b" else 4 * at_s
             seen = process_stats(pid=index, at_s=at_s, cpu_s=0.5 * at_s, node=node, busy_s=busy_s)
-            worker_table.report("rollout", index, seen, spent={"env": 1.0, "act": 3.0})
+            worker_table.report(Worker.rollout(index), seen, spent={"env": 1.0, "act": 3.0})
     assert worker_table.system() == {
         "system/rollout_processes": 3.0,
         "system/rollout_cpu_cores": pytest.approx(1.5),
@@ -81,6 +82,6 @@ def test_sums_by_kind_and_the_cores_of_all_machines_are_metrics() -> None:
 
 def test_workers_without_a_process_of_their_own_have_shares_and_no_row() -> None:
     worker_table = WorkerTable()
-    worker_table.report("rollout", 0, None, spent={"env": 1.0})
+    worker_table.report(Worker.rollout(0), None, spent={"env": 1.0})
     assert worker_table.rows() == []
     assert worker_table.take_shares() == {"workers/rollout_env_share": 1.0}

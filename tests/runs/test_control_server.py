@@ -20,6 +20,7 @@ from rlsys.metrics.console import Status
 from rlsys.metrics.rows import read_metrics
 from rlsys.runs.control_server import ControlServer, ask
 from rlsys.runs.heartbeat import Heartbeat, look, sightings
+from rlsys.runs.workers import Worker
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 
 
@@ -223,7 +224,7 @@ class TestOnRay:
             run.work_until(lambda: len(supervisor._watch_weights._echoes) == 2)
             before, env_steps = run.progress.learner_steps, run.progress.env_steps
             run.work_until(lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 50)
-            assert all(supervisor.restarts("rollout", index) == 0 for index in range(3))
+            assert all(supervisor.restarts(Worker.rollout(index)) == 0 for index in range(3))
             run.recorder.write()
         last = [row for row in read_metrics(spec.folder) if "replay/inserted" in row][-1]
         ahead = 4.0 * (last["replay/inserted"] - 200) - last["replay/sampled"]

@@ -12,6 +12,7 @@ import numpy as np
 from rlsys.errors import ConfigError
 from rlsys.replay import columns, ring, schema
 from rlsys.runs.spec import RunSpec
+from rlsys.runs.workers import WorkerKind
 from rlsys.runtime.cluster.machine_types import MachineType, homes
 
 _GIB = 2**30
@@ -30,8 +31,8 @@ def check_memory(spec: RunSpec, machines: Sequence[MachineType]) -> None:
       ConfigError: what does not fit, how much it is, where, and what to do.
     """
     if not spec.segments.unroll:
-        _check_replay(spec, homes(machines, "shard"))
-    where = homes(machines, "rollout")
+        _check_replay(spec, homes(machines, WorkerKind.SHARD))
+    where = homes(machines, WorkerKind.ROLLOUT)
     room, needed = _room(where), spec.num_rollout_workers * _PROCESS_BYTES
     if needed > room:
         raise ConfigError(
@@ -54,7 +55,7 @@ def check_reserved(spec: RunSpec, machines: Sequence[MachineType]) -> None:
     Raises:
       ConfigError: what is reserved, how much there is, and what to do.
     """
-    runtime, where = spec.runtime, homes(machines, "rollout")
+    runtime, where = spec.runtime, homes(machines, WorkerKind.ROLLOUT)
     cpus, places = runtime.rollout_cpus, sum(found.count * found.cpus for found in where)
     if cpus * spec.num_rollout_workers > places:
         raise ConfigError(

@@ -6,25 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rlsys.errors import ConfigError
 from rlsys.files.yaml_tree import read_yaml
+from rlsys.runs.workers import WorkerKind
 
 ROLE = "rlsys.io/role"
 """The label that says what a machine is for."""
-
-Worker = Literal["rollout", "evaluator", "learner", "inference", "shard", "server"]
-
-ROLE_OF: dict[Worker, str] = {
-    "rollout": "rollout",
-    "evaluator": "rollout",
-    "learner": "learner",
-    "inference": "learner",
-    "shard": "learner",
-    "server": "learner",
-}
-"""Where each kind of worker goes, if machines have roles."""
 
 _GIB = 2**30
 _GIB_PER_CORE = {"c": 2, "m": 4, "r": 8, "g": 4, "highcpu": 1, "standard": 4, "highmem": 8}
@@ -56,9 +45,9 @@ class MachineType:
     memory_bytes: int
 
 
-def homes(machines: Sequence[MachineType], worker: Worker) -> list[MachineType]:
+def homes(machines: Sequence[MachineType], kind: WorkerKind) -> list[MachineType]:
     """Returns the machines to which workers of a kind go: those of their role, any where there are none."""
-    return [found for found in machines if found.role == ROLE_OF[worker]] or list(machines)
+    return [found for found in machines if found.role == kind.role] or list(machines)
 
 
 def this_machine() -> MachineType:

@@ -12,13 +12,11 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from rlsys.runtime.cluster.machine_types import ROLE, ROLE_OF, Worker
+from rlsys.runs.workers import WorkerKind
+from rlsys.runtime.cluster.machine_types import ROLE
 
 Handle = Any
 """A Ray actor handle."""
-WorkerKey = tuple[Worker, int]
-"""One worker: its kind and its index."""
-
 _SOME_MEMORY = 2**20
 """A bundle must reserve something, and machines for learners may offer no cores."""
 _MORE_THAN_ROWS = 1.3
@@ -38,14 +36,14 @@ class Placement:
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         return cls(frozenset(node["Labels"][ROLE] for node in nodes if node["Alive"] and ROLE in node["Labels"]))
 
-    def options(self, worker: Worker, *, table_bytes: int = 0) -> dict[str, Any]:
+    def options(self, kind: WorkerKind, *, table_bytes: int = 0) -> dict[str, Any]:
         """Returns what to add to a worker's Ray options.
 
         Args:
-          worker: its kind.
+          kind: the worker's.
           table_bytes: of a shard: its table's budget, 0 for none; so much memory is reserved for it.
         """
-        role = ROLE_OF[worker]
+        role = kind.role
         if role not in self._roles:
             return {}
         options: dict[str, Any] = {"label_selector": {ROLE: role}}
@@ -61,15 +59,15 @@ class Placement:
           num_gpus: GPUs of each, 0 on CPUs.
         """
         bundle: dict[str, float] = {"memory": _SOME_MEMORY} | ({"GPU": num_gpus} if num_gpus else {})
-        bundles, selector = [bundle] * num_learners, self.options("learner").get("label_selector")
+        bundles, selector = [bundle] * num_learners, self.options(WorkerKind.LEARNER).get("label_selector")
         group: PlacementGroup = placement_group(
             bundles, strategy="PACK", bundle_label_selector=selector and [selector] * num_learners
         )
         return group
 
-    def describe(self, worker: Worker, *, cpus: float, gpus: float) -> str:
+    def describe(self, kind: WorkerKind, *, cpus: float, gpus: float) -> str:
         """Says which machines take a worker that reserves so many cores and GPUs: "a machine with …"."""
-        wanted = [f"{key}={value}" for key, value in self.options(worker).get("label_selector", {}).items()]
+        wanted = [f"{key}={value}" for key, value in self.options(kind).get("label_selector", {}).items()]
         wanted += [f"{count:g} free {what}" for count, what in ((cpus, "CPU"), (gpus, "GPU")) if count]
         return f"a machine with {' and '.join(wanted)}" if wanted else "a machine"
 

@@ -9,12 +9,20 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 
-from rlsys.runtime.cluster.placement import WorkerKey
+from rlsys.runs.workers import Worker, WorkerKind
 
-Kind = Literal[
+CallKind = Literal[
     "rollout", "successor", "start", "learner", "begin", "snapshot", "evaluator", "shard", "inference", "server"
 ]
 
+_OWED_BY: dict[CallKind, WorkerKind] = {
+    "rollout": WorkerKind.ROLLOUT,
+    "learner": WorkerKind.LEARNER,
+    "begin": WorkerKind.LEARNER,
+    "shard": WorkerKind.SHARD,
+    "inference": WorkerKind.INFERENCE,
+    "server": WorkerKind.SERVER,
+}
 _STORE_IS_FULL = (
     "Ray's object store on its machine is full, and so is the disk that it would spill to; give it more (free "
     "/dev/shm, docker run --shm-size, ray start --object-store-memory), or lower runtime.batches_in_flight, "
@@ -29,7 +37,7 @@ _DETAIL = re.compile(r"(class_name|actor_id|pid|name|namespace|ip):( |$)")
 class Call:
     """One call on its way: of which kind, to which worker, since when (monotonic seconds)."""
 
-    kind: Kind
+    kind: CallKind
     index: int
     since: float
 
@@ -39,15 +47,10 @@ class Call:
         return time.monotonic() - self.since
 
     @property
-    def worker(self) -> WorkerKey | None:
+    def worker(self) -> Worker | None:
         """Who owes the answer, where being late says something about the worker."""
-        match self.kind:
-            case "rollout" | "shard" | "inference" | "server" | "learner":
-                return self.kind, self.index
-            case "begin":
-                return "learner", self.index
-            case _:
-                return None
+        kind = _OWED_BY.get(self.kind)
+        return None if kind is None else Worker(kind, self.index)
 
 
 class PendingCalls:
@@ -59,15 +62,15 @@ class PendingCalls:
     def __iter__(self) -> Iterator[Call]:
         return iter(list(self._calls.values()))
 
-    def track(self, kind: Kind, index: int, reference: ray.ObjectRef) -> None:
+    def track(self, kind: CallKind, index: int, reference: ray.ObjectRef) -> None:
         """Takes in a call that was made now."""
         self._calls[reference] = Call(kind, index, time.monotonic())
 
-    def busy(self, *kinds: Kind, index: int | None = None) -> bool:
+    def busy(self, *kinds: CallKind, index: int | None = None) -> bool:
         """Returns whether calls of these kinds are on their way, to anybody or to one worker."""
         return any(call.kind in kinds and index in (None, call.index) for call in self._calls.values())
 
-    def forget(self, *kinds: Kind, index: int | None = None) -> None:
+    def forget(self, *kinds: CallKind, index: int | None = None) -> None:
         """Drops the calls of these kinds, to anybody or to one worker: who owes the answer is gone, or about to be."""
         for reference, call in list(self._calls.items()):
             if call.kind in kinds and index in (None, call.index):

@@ -15,9 +15,8 @@ from collections.abc import Callable
 
 import ray
 
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.cluster.cluster_view import Machine
-from rlsys.runtime.cluster.placement import WorkerKey
-from rlsys.runtime.driver.liveness import name_of
 from rlsys.runtime.driver.program import Program
 
 _HELD = "its shard to come up on another machine"
@@ -31,23 +30,23 @@ class Preemption:
         self._program = program
         self._say = say
         self._noticed: set[str] = set()
-        self._heeded: set[tuple[WorkerKey, str]] = set()
-        self._with_next: set[WorkerKey] = set()
-        self._with_present: set[WorkerKey] = set()
+        self._heeded: set[tuple[Worker, str]] = set()
+        self._with_next: set[Worker] = set()
+        self._with_present: set[Worker] = set()
         self.wants_checkpoint = False
 
     @property
     def holds_learners(self) -> bool:
         """Whether learners move with the checkpoint that is being written: an update after it would be lost."""
-        return any(kind == "learner" for kind, _ in self._with_present)
+        return any(worker.kind is WorkerKind.LEARNER for worker in self._with_present)
 
-    def look(self) -> list[WorkerKey]:
+    def look(self) -> list[Worker]:
         """Heeds what is new; returns the workers that the supervisor is to start elsewhere now."""
         machines = self._program.machines
         leaving = {node: machine for node, machine in machines.view.machines.items() if machine.leaves_at is not None}
         if not leaving:
             return []
-        tenants: dict[str, list[WorkerKey]] = {node: [] for node in leaving}
+        tenants: dict[str, list[Worker]] = {node: [] for node in leaving}
         for worker, handle in self._program.workers():
             if (node := machines.home(handle)) in tenants:
                 tenants[node].append(worker)
@@ -70,36 +69,39 @@ class Preemption:
         if not committed:
             movers, self._with_next, self.wants_checkpoint = movers | self._with_next, set(), False
         for worker, shard in self._program.workers():
-            if worker not in movers or worker[0] != "shard":
+            if worker not in movers or worker.kind is not WorkerKind.SHARD:
                 continue
             if committed:
                 ray.kill(shard, no_restart=False)
             else:
                 shard.hold.remote("")
-        return committed and any(kind == "learner" for kind, _ in movers)
+        return committed and any(worker.kind is WorkerKind.LEARNER for worker in movers)
 
-    def _announce(self, machine: Machine, workers: list[WorkerKey]) -> None:
+    def _announce(self, machine: Machine, workers: list[Worker]) -> None:
         assert machine.leaves_at is not None
         left = f", {max(0.0, machine.leaves_at - time.time()):.0f} s left" if machine.leaves_at else ""
-        names = ", ".join(name_of(worker) for worker in workers) or "this process"
+        names = ", ".join(worker.title for worker in workers) or "this process"
         self._say(
             f"machine {machine.name} is about to be taken away (preemption{left}): a checkpoint is written; what was "
             f"there goes where there is another machine: {names}"
         )
 
-    def _moves(self, worker: WorkerKey, node: str) -> bool:
+    def _moves(self, worker: Worker, node: str) -> bool:
         """Lets a worker move, or notes with what it will, once; returns whether the supervisor is to start it again."""
-        kind, index = worker
-        if (worker, node) in self._heeded or not self._program.has_other_machine(kind):
+        if (worker, node) in self._heeded or not self._program.has_other_machine(worker.kind):
             return False
         self._heeded.add((worker, node))
-        if kind in ("rollout", "evaluator"):
-            return True
-        if kind in ("server", "inference"):
-            ray.kill(self._program.inference[index] if kind == "inference" else self._program.server, no_restart=False)
-            return False
-        if kind == "shard":
-            self._program.shards[index].hold.remote(_HELD)
+        match worker.kind:
+            case WorkerKind.ROLLOUT | WorkerKind.EVALUATOR:
+                return True
+            case WorkerKind.SERVER:
+                ray.kill(self._program.server, no_restart=False)
+                return False
+            case WorkerKind.INFERENCE:
+                ray.kill(self._program.inference[worker.index], no_restart=False)
+                return False
+            case WorkerKind.SHARD:
+                self._program.shards[worker.index].hold.remote(_HELD)
         self._with_next.add(worker)
         self.wants_checkpoint = True
         return False

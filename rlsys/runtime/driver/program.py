@@ -29,16 +29,16 @@ the server is filled by a publication that the supervisor asks for. `preemption`
 are about to be taken away.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from rlsys.runs.spec import RunSpec
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.cluster.cluster_view import ClusterWatch
-from rlsys.runtime.cluster.machine_types import Worker
-from rlsys.runtime.cluster.placement import Handle, Placement, WorkerKey, in_group
+from rlsys.runtime.cluster.placement import Handle, Placement, in_group
 from rlsys.runtime.workers.parameter_server import ParameterServer
 from rlsys.runtime.workers.processes import (
     EvaluatorProcess,
@@ -47,6 +47,7 @@ from rlsys.runtime.workers.processes import (
     QueueProcess,
     RolloutProcess,
     ShardProcess,
+    learner_part,
 )
 
 _MOST_WAITING = 100_000
@@ -67,7 +68,7 @@ class Program:
             num_cpus=0,
             max_restarts=-1,
             max_concurrency=_MOST_WAITING,
-            **place.options("server"),
+            **place.options(WorkerKind.SERVER),
         ).remote()
         kind = QueueProcess if spec.segments.unroll else ShardProcess
         table_bytes = spec.table.max_bytes // runtime.replay_shards
@@ -76,7 +77,7 @@ class Program:
             num_cpus=0,
             max_restarts=-1,
             max_concurrency=_MOST_WAITING,
-            **place.options("shard", table_bytes=table_bytes),
+            **place.options(WorkerKind.SHARD, table_bytes=table_bytes),
         )
         self.shards: list[Handle] = [shard.remote(spec, index) for index in range(runtime.replay_shards)]
         gpus: dict[str, Any] = {"num_gpus": runtime.inference_gpus} if runtime.inference_device == "cuda" else {}
@@ -86,7 +87,7 @@ class Program:
             max_restarts=-1,
             max_concurrency=_MOST_WAITING,
             **gpus,
-            **place.options("inference"),
+            **place.options(WorkerKind.INFERENCE),
         )
         self.inference: list[Handle] = [
             inference.remote(spec, index, self.server) for index in range(spec.num_inference_workers)
@@ -107,7 +108,7 @@ class Program:
         spec, count = self.spec, self.spec.runtime.learners
         self._kill(self.learners)
         num_gpus = spec.runtime.learner_gpus if spec.runtime.learner_device == "cuda" else 0.0
-        options = [{"num_cpus": 0, "num_gpus": num_gpus, **self._placement.options("learner")}]
+        options = [{"num_cpus": 0, "num_gpus": num_gpus, **self._placement.options(WorkerKind.LEARNER)}]
         if count > 1:
             self._remove_learner_group()  # it may lie on a machine that is about to be taken away
             self._learner_group = self._placement.group_learners(count, num_gpus)
@@ -158,34 +159,44 @@ class Program:
     def start_evaluator(self) -> Handle:
         """Starts (again) the evaluator."""
         self.stop_evaluator()
-        options = self._placement.options("evaluator")
+        options = self._placement.options(WorkerKind.EVALUATOR)
         self.evaluator = _actor(EvaluatorProcess, num_cpus=0, **options).remote(self.spec)
         return self.evaluator
 
-    def workers(self) -> Iterator[tuple[WorkerKey, Handle]]:
+    def workers(self) -> Iterator[tuple[Worker, Handle]]:
         """Yields all workers by kind and index; successors are not counted yet."""
-        yield ("server", 0), self.server
-        yield from ((("shard", index), handle) for index, handle in enumerate(self.shards))
-        yield from ((("inference", index), handle) for index, handle in enumerate(self.inference))
-        yield from ((("learner", index), handle) for index, handle in enumerate(self.learners))
-        yield from ((("rollout", index), handle) for index, handle in self.rollouts.items())
+        groups: dict[WorkerKind, Iterable[tuple[int, Handle]]] = {
+            WorkerKind.SERVER: [(0, self.server)],
+            WorkerKind.SHARD: enumerate(self.shards),
+            WorkerKind.INFERENCE: enumerate(self.inference),
+            WorkerKind.LEARNER: enumerate(self.learners),
+            WorkerKind.ROLLOUT: self.rollouts.items(),
+        }
+        for kind, group in groups.items():
+            yield from ((Worker(kind, index), handle) for index, handle in group)
         if self.evaluator is not None:
-            yield ("evaluator", 0), self.evaluator
+            yield Worker(WorkerKind.EVALUATOR, 0), self.evaluator
 
-    def needs(self, worker: Worker) -> str:
+    def writers(self, has_acted: Callable[[int], bool]) -> dict[str, Handle]:
+        """Returns name of a part of a checkpoint -> who writes it; of the rollout workers, those that have acted."""
+        found = {learner_part(rank): host for rank, host in enumerate(self.learners)}
+        found |= {f"replay-{index}": shard for index, shard in enumerate(self.shards)}
+        return found | {f"rollout-{index}": host for index, host in self.rollouts.items() if has_acted(index)}
+
+    def needs(self, kind: WorkerKind) -> str:
         """Says what kind of machine a worker can be started on."""
         runtime, cpus, gpus = self.spec.runtime, 0.0, 0.0
-        if worker == "rollout":
+        if kind is WorkerKind.ROLLOUT:
             cpus = runtime.rollout_cpus
-        elif worker == "learner" and runtime.learner_device == "cuda":
+        elif kind is WorkerKind.LEARNER and runtime.learner_device == "cuda":
             gpus = runtime.learner_gpus
-        elif worker == "inference" and runtime.inference_device == "cuda":
+        elif kind is WorkerKind.INFERENCE and runtime.inference_device == "cuda":
             gpus = runtime.inference_gpus
-        return self._placement.describe(worker, cpus=cpus, gpus=gpus)
+        return self._placement.describe(kind, cpus=cpus, gpus=gpus)
 
-    def has_other_machine(self, worker: Worker) -> bool:
+    def has_other_machine(self, kind: WorkerKind) -> bool:
         """Returns whether a machine that stays would take such a worker."""
-        labels = self._placement.options(worker).get("label_selector", {})
+        labels = self._placement.options(kind).get("label_selector", {})
         return any(
             machine.leaves_at is None and labels.items() <= machine.labels.items()
             for machine in self.machines.view.machines.values()
@@ -205,7 +216,7 @@ class Program:
 
     def _make_rollout(self, index: int, incarnation: int) -> Handle:
         inference = self.inference[index % len(self.inference)] if self.inference else None
-        options = self._placement.options("rollout")
+        options = self._placement.options(WorkerKind.ROLLOUT)
         return _actor(RolloutProcess, num_cpus=self.spec.runtime.rollout_cpus, **options).remote(
             self.spec, index, incarnation, self.shards, self.server, inference
         )

@@ -13,6 +13,7 @@ from rlsys.files.json_tree import check_tree
 from rlsys.metrics.advice import Advisor, Setup
 from rlsys.metrics.averages import Averages, Growth
 from rlsys.metrics.console import Console
+from rlsys.metrics.formatting import group_waits
 from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
 from rlsys.metrics.tracking import Tracker
 from rlsys.metrics.worker_table import WorkerTable
@@ -20,7 +21,7 @@ from rlsys.runs.heartbeat import Heartbeat
 from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
 from rlsys.runs.status import Status
-from rlsys.runs.worker_row import WorkerRow
+from rlsys.runs.workers import Worker, WorkerKind, WorkerRow
 from rlsys.runtime.workers.inference import InferenceReport
 from rlsys.runtime.workers.learning import LearnerReport
 from rlsys.runtime.workers.rollout import RolloutReport
@@ -52,7 +53,7 @@ class Recorder:
         self._restarts = 0
         self._checkpoint_step: int | None = None
         self._returns: list[float] = []
-        self._waits: dict[str, str] = {}
+        self._waits: dict[Worker, str] = {}
         self._replay: dict[str, float] = {}
         self._growth = Growth()
         self._lags: list[Array] = []
@@ -70,12 +71,12 @@ class Recorder:
 
     def rollout(self, report: RolloutReport) -> None:
         """Takes in what a rollout worker did."""
-        self._waits[f"rollout {report.worker}"] = report.waits_for
+        worker = Worker.rollout(report.worker)
+        self._waits[worker] = report.waits_for
         self._returns += [game.episode_return for game in report.games]
         self._returns = self._returns[-200:]
         self._worker_table.report(
-            "rollout",
-            report.worker,
+            worker,
             report.process_stats,
             spent=report.spent,
             counts={"env steps": report.env_steps},
@@ -89,8 +90,7 @@ class Recorder:
         """Takes in what an inference worker did."""
         self._inference.append(report)
         self._worker_table.report(
-            "inference",
-            report.worker,
+            Worker(WorkerKind.INFERENCE, report.worker),
             report.process_stats,
             spent=report.spent,
             counts={"decisions": report.decisions, "batches": report.batches},
@@ -102,8 +102,7 @@ class Recorder:
         """Takes in what a replay shard did."""
         self._growth.shard(report.worker, report.stats)
         self._worker_table.report(
-            "shard",
-            report.worker,
+            Worker(WorkerKind.SHARD, report.worker),
             report.process_stats,
             spent=report.spent,
             counts={"inserts": report.inserted_items, "batches": report.batches},
@@ -112,7 +111,7 @@ class Recorder:
 
     def server(self, process_stats: ProcessStats) -> None:
         """Takes in how the parameter server is."""
-        self._worker_table.report("server", 0, process_stats, does="serves weights")
+        self._worker_table.report(Worker(WorkerKind.SERVER, 0), process_stats, does="serves weights")
 
     def learner(self, report: LearnerReport, rank: int = 0) -> None:
         """Takes in what a learner rank did; what all ranks compute alike is taken from the first."""
@@ -120,8 +119,7 @@ class Recorder:
         if self._is_held:
             spent["held"] = spent.pop("other", 0.0)
         self._worker_table.report(
-            "learner",
-            rank,
+            Worker(WorkerKind.LEARNER, rank),
             report.process_stats,
             spent=spent,
             counts={"updates": report.steps},
@@ -131,7 +129,7 @@ class Recorder:
             return
         self._is_held = False
         self._worker_table.newest_version = report.version
-        self._waits["learner"] = report.waits_for
+        self._waits[Worker(WorkerKind.LEARNER, 0)] = report.waits_for
         for name, values in report.metrics.items():
             self._averages.add(name, values)
         self._tracker.histograms(report.histograms)
@@ -151,7 +149,7 @@ class Recorder:
         learner_step, statistics = evaluation.learner_step, evaluation.statistics
         if evaluation.process_stats is not None:
             self._worker_table.report(
-                "evaluator", 0, evaluation.process_stats, does=f"has evaluated step {learner_step:,}"
+                Worker(WorkerKind.EVALUATOR, 0), evaluation.process_stats, does=f"has evaluated step {learner_step:,}"
             )
         if evaluation.film is not None:
             self._tracker.film("evaluation/game", evaluation.film)
@@ -169,10 +167,10 @@ class Recorder:
             f"[{statistics.interval[0]:,.1f}, {statistics.interval[1]:,.1f}], {len(statistics.returns)} episodes"
         )
 
-    def waits(self, who: str, what: str) -> None:
+    def waits(self, who: Worker, what: str) -> None:
         """Notes what somebody waits for who was not even called."""
         self._waits[who] = what
-        self._is_held |= who == "learner" and bool(what)
+        self._is_held |= who.kind is WorkerKind.LEARNER and bool(what)
 
     def version_lag(self, versions: int) -> None:
         """Notes how far behind the slowest worker's weights are."""
@@ -188,10 +186,10 @@ class Recorder:
         self._restarts += 1
         self.message(text)
 
-    def left(self, kind: str, index: int) -> None:
+    def left(self, worker: Worker) -> None:
         """Notes that a worker is gone for good."""
-        self._worker_table.left(kind, index)
-        self._waits[f"{kind} {index}"] = ""
+        self._worker_table.left(worker)
+        self._waits[worker] = ""
 
     def rewind(self, learner_step: int) -> None:
         """Notes that the learner goes on from a checkpoint: rows of later steps count no more."""
@@ -282,7 +280,7 @@ class Recorder:
 
     def _processes(self) -> list[WorkerRow]:
         """Returns a row for each process of the run, this one included."""
-        self._worker_table.report("driver", 0, self._meter.take(), does="supervises")
+        self._worker_table.report(Worker(WorkerKind.DRIVER, 0), self._meter.take(), does="supervises")
         return self._worker_table.rows()
 
     def _row(self, seconds: float) -> dict[str, float]:
@@ -344,7 +342,7 @@ class Recorder:
             learner_idle_share=row.get("learner/idle_share", math.nan),
             shares=self._advisor.shares(),
             advice=self._advisor.advice(),
-            waits=tuple(f"{who} waits for {what}" for who, what in sorted(self._waits.items()) if what),
+            waits=group_waits(self._waits),
             restarts=self._restarts,
             checkpoint_step=self._checkpoint_step,
         )

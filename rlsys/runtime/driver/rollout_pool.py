@@ -11,6 +11,7 @@ from rlsys.errors import ConfigError
 from rlsys.quoting import quoted
 from rlsys.runs.progress import Progress
 from rlsys.runs.resolve import check
+from rlsys.runs.workers import Worker
 from rlsys.runtime.driver.pending_calls import PendingCalls
 from rlsys.runtime.driver.program import Program
 from rlsys.runtime.driver.recorder import Recorder
@@ -108,7 +109,7 @@ class RolloutPool:
         for index in range(before, count):
             self.join(index)
         for index in range(count, before):
-            self._restarts.cancel(("rollout", index))
+            self._restarts.cancel(Worker.rollout(index))
             if not self._calls.busy("rollout", index=index):
                 self.retire(index)
         text = f"{count} rollout workers instead of {before}"
@@ -132,8 +133,8 @@ class RolloutPool:
         """Ends one who is too many."""
         self.forget(index)
         self._program.stop_rollout(index)
-        self._weights.forget(f"rollout {index}")
-        self._recorder.left("rollout", index)
+        self._weights.forget(Worker.rollout(index))
+        self._recorder.left(Worker.rollout(index))
 
     def forget(self, index: int) -> None:
         """Forgets what one works at: it is gone, or about to be."""
@@ -153,12 +154,12 @@ class RolloutPool:
     def adopt_successor(self, index: int) -> None:
         """Lets the successor of one take its place."""
         self.forget(index)
-        self._weights.forget(f"rollout {index}")
+        self._weights.forget(Worker.rollout(index))
         self._program.adopt_successor(index)
         self._tick(index)
 
     def _next_incarnation(self, index: int) -> int:
-        return self._restarts.join(("rollout", index), self._progress.sessions * _INCARNATIONS_PER_SESSION)
+        return self._restarts.join(Worker.rollout(index), self._progress.sessions * _INCARNATIONS_PER_SESSION)
 
     def _tick(self, index: int) -> None:
         if self._is_stopped:

@@ -12,12 +12,12 @@ from rlsys.evaluation.evaluator import Evaluation
 from rlsys.runs.control_server import ControlServer, ending
 from rlsys.runs.progress import Due, Progress
 from rlsys.runs.spec import RunSpec
-from rlsys.runtime.cluster.machine_types import Worker
-from rlsys.runtime.cluster.placement import WorkerKey
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.checkpointing import Checkpointing
 from rlsys.runtime.driver.evaluating import Evaluating
-from rlsys.runtime.driver.liveness import Liveness, name_of
-from rlsys.runtime.driver.pending_calls import Call, Kind, PendingCalls, brief
+from rlsys.runtime.driver.learner_group import LEARNERS, LearnerGroup
+from rlsys.runtime.driver.liveness import Liveness
+from rlsys.runtime.driver.pending_calls import Call, PendingCalls, brief
 from rlsys.runtime.driver.preemption import Preemption
 from rlsys.runtime.driver.program import Program
 from rlsys.runtime.driver.recorder import Recorder
@@ -26,14 +26,13 @@ from rlsys.runtime.driver.rollout_pool import RolloutPool
 from rlsys.runtime.driver.waiting import SILENCE_S, get
 from rlsys.runtime.driver.weight_watch import WeightWatch
 from rlsys.runtime.workers.learning import LearnerReport
-from rlsys.runtime.workers.processes import learner_part
 from rlsys.runtime.workers.rollout import RolloutReport
 from rlsys.signals import INTERRUPTED, INTERRUPTED_S
 from rlsys.weights import Echo
 
+_EVALUATOR = Worker(WorkerKind.EVALUATOR, 0)
 _START_PATIENCE_S = 300.0
 _HEAD_SILENCE_S = 3.0
-_PING_EVERY_S = 2.0
 _LAST_CHECKPOINT_S = 1_800.0
 """Longest that the end of a run waits for its last checkpoint, whose first writing may be gigabytes."""
 
@@ -53,20 +52,17 @@ class Supervisor:
         self._calls = PendingCalls()
         self._evaluating = Evaluating(program, self._calls, progress, recorder, checkpoints, self._checkpointing)
         self._restarts = Restarts(spec.runtime.worker_restarts)
-        self._liveness = Liveness(program, recorder)
+        self._liveness = Liveness(program, self._calls, recorder)
         self._preemption = Preemption(program, recorder.message)
         for worker, _ in program.workers():
             self._restarts.join(worker)
-        self._restarts.join(("learner", 0))
-        self._restarts.join(("evaluator", 0))
-        self._learners_out = 0
-        self._head_is_there = True
+        self._restarts.join(_EVALUATOR)
         self._in_a_hurry = False
         self._owed: Due | None = None
         self._interrupted_at: float | None = None
         self._watch_weights = WeightWatch(spec.runtime.max_version_lag)
-        self._rollout_pool = RolloutPool(program, self._calls, self._restarts, self._watch_weights, progress, recorder)
-        self._next_ping = 0.0
+        watched = (program, self._calls, self._restarts, self._watch_weights, progress, recorder)
+        self._rollout_pool, self._learner_group = RolloutPool(*watched), LearnerGroup(*watched)
         self.stop_reason = ""
 
     def start(self, step: int | None) -> None:
@@ -77,8 +73,10 @@ class Supervisor:
         """
         checkpoints = self._spec.checkpoints
         if step is not None and not self._spec.refills(step):
-            self._get([shard.restore.remote(checkpoints, step) for shard in self._program.shards], "restore the replay")
-        steps_left, *_ = self._get(self._program.start_learners(step), "start the learners")
+            restored = [shard.restore.remote(checkpoints, step) for shard in self._program.shards]
+            get(restored, "restore the replay", self._recorder.message, _START_PATIENCE_S)
+        started = self._program.start_learners(step)
+        steps_left, *_ = get(started, "start the learners", self._recorder.message, _START_PATIENCE_S)
         self._progress.steps_left = steps_left
         self._rollout_pool.start(step)
         if self._progress.is_evaluated:
@@ -89,7 +87,7 @@ class Supervisor:
     def run(self, control_server: ControlServer | None = None) -> str:
         """Works until the run is complete; returns why it ended.
 
-        `stop` ends it from a signal handler, and requests at the control_server are served meanwhile.
+        `stop` ends it from a signal handler, and requests to the control server are answered meanwhile.
         """
         while not self.stop_reason:
             self.work()
@@ -117,9 +115,9 @@ class Supervisor:
         self._watch()
         self._recorder.tick()
 
-    def restarts(self, kind: Worker, index: int) -> int:
+    def restarts(self, worker: Worker) -> int:
         """Returns how often a worker failed within the last ten minutes."""
-        return self._restarts.count((kind, index))
+        return self._restarts.count(worker)
 
     def stop(self, reason: str) -> None:
         """Asks the run to end with a checkpoint, and with an evaluation of its last weights if it is evaluated."""
@@ -168,7 +166,7 @@ class Supervisor:
                 self._evaluated(result)
             case "inference":
                 self._recorder.inference(result)
-                self._acts("inference", call.index, result.acts_with)
+                self._acts(Worker(WorkerKind.INFERENCE, call.index), result.acts_with)
             case "shard":
                 self._recorder.shard(result)
             case "server":
@@ -186,18 +184,12 @@ class Supervisor:
         self._progress.collected(report.env_steps, self._spec.env_spec.frames_per_step, report.games)
         self._recorder.rollout(report)
         if self._rollout_pool.go_on(index):
-            self._acts("rollout", index, report.acts_with)
+            self._acts(Worker.rollout(index), report.acts_with)
         self._tick_learners()
 
     def _learner_reported(self, rank: int, report: LearnerReport) -> None:
-        self._learners_out -= 1
+        advanced = self._learner_group.reported(rank, report)
         if rank == 0:
-            advanced = report.learner_step > self._progress.learner_steps
-            self._progress.learner_steps = report.learner_step
-            self._progress.steps_left = report.steps_left
-        self._recorder.learner(report, rank)
-        if rank == 0:
-            self._watch_weights.published(report.published)
             due = self._progress.take_due() if advanced else Due()
             if due.evaluation:
                 self._evaluating.take()
@@ -215,32 +207,24 @@ class Supervisor:
         They do not while they move with a checkpoint that is being written, or while somebody's weights are too old:
         then the next report of those who act does.
         """
-        is_gone = self._restarts.is_booked(("learner", 0)) or self._calls.busy("begin")
-        if self._learners_out or is_gone or self._preemption.holds_learners or self.stop_reason:
+        if self._preemption.holds_learners or self.stop_reason:
             return
-        if self._owed is not None:
-            self._recorder.waits("learner", "the checkpoint before to be written: this step must have one, too")
-            return
-        until, last_version = self._progress.next_stop(), self._watch_weights.last_version()
-        if last_version is not None and self._watch_weights.newest >= last_version:
-            self._recorder.waits("learner", f"{self._watch_weights.slowest()} to act with newer weights")
-            return
-        for rank, host in enumerate(self._program.learners):
-            self._calls.track("learner", rank, host.train.remote(self._spec.runtime.tick_s, until, last_version))
-        self._learners_out = len(self._program.learners)
+        if self._owed is None:
+            self._learner_group.tick()
+        elif self._learner_group.is_idle:
+            self._recorder.waits(LEARNERS, "the checkpoint before to be written: this step must have one, too")
 
-    def _acts(self, kind: Kind, index: int, echo: Echo) -> None:
+    def _acts(self, worker: Worker, echo: Echo) -> None:
         """Takes in with which weights a worker acts; one that acts with wrong ones is replaced."""
         watch = self._watch_weights
-        watch.acts(f"{kind} {index}", echo)
-        for worker, text in watch.wrong().items():
-            self._recorder.wrong_weights(f"{worker} {text}")
-            found, _, number = worker.partition(" ")
-            if found == "rollout":
-                self._restart(("rollout", int(number)), WorkerError(text))
-            elif found == "inference":
-                ray.kill(self._program.inference[int(number)], no_restart=False)
-                watch.forget(worker)
+        watch.acts(worker, echo)
+        for wrong, text in watch.wrong().items():
+            self._recorder.wrong_weights(f"{wrong.title} {text}")
+            if wrong.kind.restarted_by == "supervisor":
+                self._restart(wrong, WorkerError(text))
+            else:
+                ray.kill(self._program.inference[wrong.index], no_restart=False)
+                watch.forget(wrong)
         self._recorder.version_lag(watch.lag)
 
     def _evaluated(self, evaluation: Evaluation) -> None:
@@ -248,35 +232,27 @@ class Supervisor:
             self._evaluating.ended(evaluation)
         except WorkerError as wrong:
             self._recorder.wrong_weights(f"evaluator {wrong}")
-            self._restart(("evaluator", 0), wrong)
+            self._restart(_EVALUATOR, wrong)
 
     def _is_read(self) -> bool:
-        """Whether one who begins may be reading the last checkpoint, which a newer one may replace.
-
-        Who waits for a machine is not.
-        """
+        """Whether one who begins may be reading the last checkpoint; who waits for a machine is not."""
         return any(call.kind == "start" and call.age_s < SILENCE_S for call in self._calls)
 
     def _write_owed(self) -> None:
         """Begins a checkpoint that must not be left out, as soon as that can be: learners wait for that."""
-        owed = self._owed
-        if owed is None:
+        if self._owed is None:
             return
         if self._checkpointing.is_writing or self._is_read():
             self._checkpointing.put_off(self._progress.learner_steps)
             return
-        self._owed = None
+        owed, self._owed = self._owed, None
         self._begin_checkpoint(extra=owed.extra)
         self._tick_learners()
 
     def _begin_checkpoint(self, *, extra: bool = False) -> None:
         """Asks every worker that is there to write its part; an extra one stays for good."""
         progress = self._progress
-        hosts = {learner_part(rank): host for rank, host in enumerate(self._program.learners)}
-        hosts |= {f"replay-{index}": shard for index, shard in enumerate(self._program.shards)}
-        for index, host in self._program.rollouts.items():
-            if self._watch_weights.knows(f"rollout {index}"):
-                hosts[f"rollout-{index}"] = host
+        hosts = self._program.writers(lambda index: self._watch_weights.knows(Worker.rollout(index)))
         metrics = {"learner_steps": progress.learner_steps, "env_steps": progress.env_steps}
         if self._checkpointing.begin(progress.learner_steps, progress.save(), metrics, hosts, extra=extra):
             self._in_a_hurry = False
@@ -293,8 +269,8 @@ class Supervisor:
     def _failed(self, call: Call, error: RayError) -> None:
         """Replaces a worker that is gone; ends the run where that cannot help."""
         cause = error.cause if isinstance(error, RayTaskError) else None
-        if call.kind in ("shard", "inference", "server"):
-            self._missed((call.kind, call.index), error)
+        if call.worker is not None and call.worker.kind.restarted_by == "Ray":
+            self._missed(call.worker, error)
         elif call.kind in ("learner", "begin") and isinstance(cause, RlsysError):
             self._abort(cause)
         elif call.kind == "successor":
@@ -302,54 +278,52 @@ class Supervisor:
         elif call.kind in ("rollout", "start") and call.index >= self._rollout_pool.size:
             self._rollout_pool.retire(call.index)
         elif call.kind in ("rollout", "start"):
-            self._restart(("rollout", call.index), cause or error)
+            self._restart(Worker.rollout(call.index), cause or error)
         elif call.kind == "snapshot":
             self._evaluating.taken(call.index, None)
         elif call.kind == "evaluator":
             if self._evaluating.failed(error):
-                self._restart(("evaluator", 0), cause or error)
+                self._restart(_EVALUATOR, cause or error)
         else:
-            self._learners_out = 0
-            self._restart(("learner", 0), cause or error)
+            self._learner_group.lost()
+            self._restart(LEARNERS, cause or error)
 
-    def _missed(self, worker: WorkerKey, error: RayError) -> None:
+    def _missed(self, worker: Worker, error: RayError) -> None:
         """Counts a worker that Ray restarts as failed, once each time; ends the run if it cannot be restarted."""
-        kind, index = worker
-        self._watch_weights.forget(f"{kind} {index}")
+        self._watch_weights.forget(worker)
         away_s = self._liveness.missed(worker, brief(error))
         if away_s == 0.0:
             self._count_failure(worker, error)
         elif isinstance(error, ActorDiedError) and away_s > SILENCE_S:  # before that it may be moving
-            self._abort(WorkerError(f"{name_of(worker)} cannot be restarted: {brief(error)}. See the workers' logs."))
+            self._abort(WorkerError(f"{worker.title} cannot be restarted: {brief(error)}. See the workers' logs."))
 
-    def _count_failure(self, worker: WorkerKey, error: BaseException) -> None:
+    def _count_failure(self, worker: Worker, error: BaseException) -> None:
         try:
             self._restarts.failed(worker, brief(error))
         except WorkerError as spent:
             self._abort(spent)
 
-    def _restart(self, worker: WorkerKey, error: BaseException) -> None:
+    def _restart(self, worker: Worker, error: BaseException) -> None:
         """Books a restart, within the budget."""
-        kind, index = worker
-        if self._restarts.is_booked(worker) or (self.stop_reason and kind != "evaluator"):
+        if self._restarts.is_booked(worker) or (self.stop_reason and worker != _EVALUATOR):
             return
         self._count_failure(worker, error)
         self._restarts.book(worker)
-        self._watch_weights.forget(f"{kind} {index}")
-        self._recorder.restarted(f"{kind} {index} is restarted: {brief(error)}")
-        if kind == "rollout":
-            self._rollout_pool.forget(index)
-        elif kind == "evaluator":
+        self._watch_weights.forget(worker)
+        self._recorder.restarted(f"{worker.title} is restarted: {brief(error)}")
+        if worker.kind is WorkerKind.ROLLOUT:
+            self._rollout_pool.forget(worker.index)
+        elif worker == _EVALUATOR:
             self._calls.forget("evaluator")
             self._program.stop_evaluator()
         else:
             self._calls.forget("learner", "begin")
 
     def _start_due(self) -> None:
-        for kind, index in self._restarts.due():
-            if kind == "rollout":
-                self._rollout_pool.join(index)
-            elif kind == "evaluator":
+        for worker in self._restarts.due():
+            if worker.kind is WorkerKind.ROLLOUT:
+                self._rollout_pool.join(worker.index)
+            elif worker == _EVALUATOR:
                 self._program.start_evaluator()
             else:
                 self._begin_learners()
@@ -361,14 +335,13 @@ class Supervisor:
         self._progress.rewind(step or 0)
         self._checkpointing.rewind(step or 0)
         self._evaluating.rewind(step or 0)
-        for rank, reference in enumerate(self._program.start_learners(step, self._watch_weights.newest_possible)):
-            self._calls.track("begin", rank, reference)
+        self._learner_group.begin(step)
 
     def _heed_notices(self) -> None:
         """Starts successors of those whose machine is about to be taken away."""
-        for kind, index in self._preemption.look():
-            if kind == "rollout":
-                self._rollout_pool.start_successor(index)
+        for worker in self._preemption.look():
+            if worker.kind is WorkerKind.ROLLOUT:
+                self._rollout_pool.start_successor(worker.index)
             elif not self._calls.busy("evaluator"):
                 self._program.start_evaluator()
 
@@ -378,44 +351,25 @@ class Supervisor:
         patience_s = self._spec.runtime.rollout_timeout_s
         for call in self._calls:
             is_late = call.kind in ("rollout", "start") and call.age_s > patience_s
-            if is_late and not self._liveness.needs(("rollout", call.index)):
+            if is_late and not self._liveness.needs(Worker.rollout(call.index)):
                 what = f"no report for {patience_s:g} s (runtime.rollout_timeout_s): its environments hang"
-                self._restart(("rollout", call.index), WorkerError(what))
-        self._liveness.look(self._calls)
-        if time.monotonic() >= self._next_ping:
-            self._next_ping = time.monotonic() + _PING_EVERY_S
-            self._ping()
-
-    def _ping(self) -> None:
-        """Asks those whom nobody else calls from here how they are."""
-        for index, shard in enumerate(self._program.shards):
-            if not self._calls.busy("shard", index=index):
-                self._calls.track("shard", index, shard.report.remote())
-        for index, host in enumerate(self._program.inference):
-            if not self._calls.busy("inference", index=index):
-                self._calls.track("inference", index, host.report.remote())
-        if not self._calls.busy("server"):
-            self._calls.track("server", 0, self._program.server.report.remote())
+                self._restart(Worker.rollout(call.index), WorkerError(what))
+        self._liveness.look()
+        self._liveness.ping()
 
     def _watch_head(self) -> None:
         """Has a checkpoint written when the cluster's head is away, and ends the run before Ray ends this process."""
-        was_there = self._head_is_there
         try:
-            self._head_is_there = self._liveness.head_is_there()
+            self._in_a_hurry |= self._liveness.head_has_gone()
         except WorkerError as lost:
             self._abort(lost)
-        if was_there and not self._head_is_there:
-            self._in_a_hurry = True
 
     def _drain(self) -> None:
         """Lets all ticks end; after a minute a straggler is left behind."""
         self._rollout_pool.stop()
         deadline = time.monotonic() + SILENCE_S
-        while self._ticking() and time.monotonic() < deadline:
+        while self._calls.busy("rollout", "learner", "start") and time.monotonic() < deadline:
             self._serve(timeout_s=0.25)
-
-    def _ticking(self) -> bool:
-        return self._calls.busy("rollout", "learner", "start")
 
     def _write_last_checkpoint(self) -> None:
         self._checkpointing.finish(_LAST_CHECKPOINT_S)
@@ -444,15 +398,3 @@ class Supervisor:
         """Ends the run with an error, after a checkpoint that is being written from before it."""
         self._checkpointing.finish(SILENCE_S)
         raise error
-
-    def _get(self, references: list[ray.ObjectRef], what: str) -> list[Any]:
-        try:
-            return get(references, what, self._recorder.message, _START_PATIENCE_S)
-        except RayTaskError as error:
-            if isinstance(error.cause, RlsysError):
-                raise error.cause from None
-            raise
-        except RayError as error:
-            raise WorkerError(
-                f"cannot {what}: {brief(error)}. See Ray's session folder for the workers' logs."
-            ) from None

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from rlsys.errors import WorkerError
+from rlsys.errors import RlsysError, WorkerError
+from rlsys.runtime.driver.pending_calls import brief
 
 SILENCE_S = 60.0
 """Nobody waits longer than this without saying for what."""
@@ -24,7 +25,7 @@ def get(references: Sequence[ray.ObjectRef], what: str, say: Callable[[str], Non
 
     Raises:
       WorkerError: the time is over.
-      RayError: a call failed.
+      RlsysError: a call failed, and says what is wrong.
     """
     started = time.monotonic()
     while True:
@@ -34,6 +35,14 @@ def get(references: Sequence[ray.ObjectRef], what: str, say: Callable[[str], Non
             return values
         except GetTimeoutError:
             waited = f"{time.monotonic() - started:.0f} s; {free_resources()}"
+        except RayTaskError as error:
+            if isinstance(error.cause, RlsysError):
+                raise error.cause from None
+            raise
+        except RayError as error:
+            raise WorkerError(
+                f"cannot {what}: {brief(error)}. See Ray's session folder for the workers' logs."
+            ) from None
         if left <= SILENCE_S:
             raise WorkerError(
                 f"could not {what} within {waited}. Look whether machines that it needs are missing ('ray status'), "

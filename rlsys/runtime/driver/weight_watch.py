@@ -7,6 +7,7 @@ published with another digest is an alarm: weights were mixed up, cut short or o
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from rlsys.runs.workers import Worker
 from rlsys.weights import Echo
 
 _REMEMBERED = 10_000
@@ -20,8 +21,8 @@ class WeightWatch:
         """Takes the bound on the lag, in versions; None for no bound."""
         self._max_lag = max_lag
         self._digests: OrderedDict[int, int] = OrderedDict()
-        self._echoes: dict[str, Echo] = {}
-        self._unjudged: set[str] = set()
+        self._echoes: dict[Worker, Echo] = {}
+        self._unjudged: set[Worker] = set()
         self._most_at_once = 0
 
     @property
@@ -47,22 +48,22 @@ class WeightWatch:
         while len(self._digests) > _REMEMBERED:
             self._digests.popitem(last=False)
 
-    def acts(self, worker: str, echo: Echo) -> None:
+    def acts(self, worker: Worker, echo: Echo) -> None:
         """Takes in with what a worker acts."""
         if echo.version >= 0:
             self._echoes[worker] = echo
             self._unjudged.add(worker)
 
-    def knows(self, worker: str) -> bool:
+    def knows(self, worker: Worker) -> bool:
         """Returns whether a worker has said with what it acts, since it was last started."""
         return worker in self._echoes
 
-    def forget(self, worker: str) -> None:
+    def forget(self, worker: Worker) -> None:
         """Forgets a worker that is gone: nobody waits for it."""
         self._echoes.pop(worker, None)
         self._unjudged.discard(worker)
 
-    def wrong(self) -> dict[str, str]:
+    def wrong(self) -> dict[Worker, str]:
         """Returns worker -> what is wrong, of echoes since the last call; those of unknown versions wait."""
         found = {}
         for worker in sorted(self._unjudged):
@@ -78,7 +79,7 @@ class WeightWatch:
                 )
         return found
 
-    def slowest(self) -> str | None:
+    def slowest(self) -> Worker | None:
         """Returns who acts with the oldest weights; None before anybody acts."""
         return min(self._echoes, key=lambda worker: self._echoes[worker].version, default=None)
 

@@ -17,6 +17,7 @@ from support import runs as support_runs
 from support.runs import MakeRecorder, MakeSpec, Run, started
 
 from rlsys.errors import WorkerError
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.cluster.machine_types import ROLE
 
 _ENVIRONMENT = {
@@ -125,7 +126,7 @@ def homes(run: Run, kind: str) -> set[str]:
     def here(worker: object) -> str:
         return ray.get_runtime_context().get_node_id()
 
-    handles = [handle for (found, _), handle in run.program.workers() if found == kind]
+    handles = [handle for worker, handle in run.program.workers() if worker.kind == kind]
     return set(ray.get([handle.__ray_call__.remote(here) for handle in handles], timeout=60))
 
 
@@ -204,7 +205,7 @@ def test_a_machine_with_learner_and_replay_that_dies_costs_what_came_after_the_c
         run.work_until(trains(run))
         for node in machines.with_role("learner"):
             machines.kill(node)
-        for name in ("learner 0", "replay shard 1", "parameter server"):
+        for name in ("learner", "replay shard 1", "parameter server"):
             run.work_until(lambda name=name: says(lines, f"{name} waits for a machine with {ROLE}=learner"))
         machines.add("learner", 2)
         run.work_until(lambda: says(lines, "the learner goes on from step"))
@@ -232,7 +233,7 @@ def test_a_notice_moves_everybody_and_loses_nothing(
         before, rows = run.progress.learner_steps, inserted(run)
         for node in leaving:
             machines.announce(node, seconds=120)
-        run.work_until(lambda: says(lines, "is about to be taken away (preemption, 1", "replay shard 0", "learner 0"))
+        run.work_until(lambda: says(lines, "is about to be taken away (preemption, 1", "replay shard 0", "learner"))
         run.work_until(lambda: says(lines, "the learner goes on from step"))
         saved = run.checkpoints.latest()
         assert saved is not None
@@ -242,12 +243,16 @@ def test_a_notice_moves_everybody_and_loses_nothing(
         assert inserted(run) >= in_checkpoint(run, saved) >= rows
         for kind in ("rollout", "learner", "shard", "server"):
             run.work_until(lambda kind=kind: not homes(run, kind) & ids)
-        restarts = run.supervisor.restarts("rollout", 0), run.supervisor.restarts("learner", 0)
+        restarts = run.supervisor.restarts(Worker.rollout(0)), run.supervisor.restarts(Worker(WorkerKind.LEARNER, 0))
         for node in leaving:
             machines.kill(node)
         run.work_until(lambda: not ids & set(run.program.machines.view.machines))
         run.work_until(trains(run))
-        assert (run.supervisor.restarts("rollout", 0), run.supervisor.restarts("learner", 0)) == restarts == (0, 0)
+        assert (
+            (run.supervisor.restarts(Worker.rollout(0)), run.supervisor.restarts(Worker(WorkerKind.LEARNER, 0)))
+            == restarts
+            == (0, 0)
+        )
 
 
 def test_training_goes_on_while_the_head_is_away_and_workers_are_restarted_when_it_is_back(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rlsys.runs.workers import WorkerKind
 from rlsys.runtime.cluster.machine_types import ROLE
 from rlsys.runtime.cluster.placement import Placement
 
@@ -15,15 +16,15 @@ SCRIPT = Path(__file__).parents[2] / "cluster" / "place_by_label.py"
 
 
 def test_where_no_machine_has_a_role_ray_decides() -> None:
-    assert Placement(frozenset()).options("learner") == {}
-    assert Placement(frozenset({"head"})).options("shard", table_bytes=2**30) == {}
+    assert Placement(frozenset()).options(WorkerKind.LEARNER) == {}
+    assert Placement(frozenset({"head"})).options(WorkerKind.SHARD, table_bytes=2**30) == {}
 
 
 def test_memory_is_reserved_for_what_a_shard_may_hold() -> None:
-    options = Placement(frozenset({"learner"})).options("shard", table_bytes=10**9)
+    options = Placement(frozenset({"learner"})).options(WorkerKind.SHARD, table_bytes=10**9)
     assert options["label_selector"] == {ROLE: "learner"}
     assert 10**9 < options["memory"] < 2 * 10**9
-    assert "memory" not in Placement(frozenset({"learner"})).options("shard")
+    assert "memory" not in Placement(frozenset({"learner"})).options(WorkerKind.SHARD)
 
 
 @pytest.mark.xdist_group("ray")

@@ -17,6 +17,7 @@ from rlsys.errors import CheckpointError
 from rlsys.metrics.rows import read_metrics
 from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver import inline
 from rlsys.runtime.driver.inline import InlineRun
 from rlsys.runtime.driver.recorder import Recorder
@@ -184,7 +185,7 @@ class TestOnRay:
         with started(spec, make_recorder) as run:
             kill_evaluator(run)
             run.supervisor.run()
-            assert run.supervisor.restarts("evaluator", 0) == 1
+            assert run.supervisor.restarts(Worker(WorkerKind.EVALUATOR, 0)) == 1
         assert 10 in check(spec, run.progress, last=35)
 
     def test_what_an_interrupted_run_leaves_is_evaluated_from_its_checkpoint_when_it_goes_on(

@@ -13,6 +13,7 @@ from support.runs import MakeRecorder, MakeSpec, Run, started
 
 from rlsys.config import load
 from rlsys.errors import CheckpointError
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver import checkpointing, liveness
 from rlsys.runtime.launch.launch import launch
 
@@ -55,16 +56,16 @@ class TestOnRay:
         run_settings = {"training_steps": 100_000, "checkpoint_every_learner_steps": 50}
         spec = make_spec(runtime={"rollout_workers": 2}, run=run_settings)
         with started(spec, make_recorder) as run:
-            run.work_until(lambda: set(run.supervisor._watch_weights._echoes) == {"rollout 0", "rollout 1"})
+            run.work_until(lambda: set(run.supervisor._watch_weights._echoes) == {Worker.rollout(0), Worker.rollout(1)})
             with stopped(run.pid_of("rollout")):
-                run.work_until(lambda: "rollout 0 has not reported for 3 s" in lines)
+                run.work_until(lambda: "rollout worker 0 has not reported for 3 s" in lines)
                 run.work_until(trains(run))
                 step = run.progress.learner_steps
                 run.work_until(lambda: (run.checkpoints.latest() or 0) > step)  # without its part
             before = run.progress.env_steps
             run.work_until(lambda: not run.supervisor._liveness._silent_since)
             assert run.progress.env_steps > before
-            assert run.supervisor.restarts("rollout", 0) == 0
+            assert run.supervisor.restarts(Worker.rollout(0)) == 0
             run.recorder.write()
 
     def test_a_shard_that_stopped_holds_the_run_up_and_loses_nothing(
@@ -76,7 +77,7 @@ class TestOnRay:
             with stopped(run.pid_of("shard")):
                 run.work_until(lambda: "replay shard 0 has not reported for 3 s" in lines)
             run.work_until(trains(run))
-            assert run.supervisor.restarts("shard", 0) == 0
+            assert run.supervisor.restarts(Worker(WorkerKind.SHARD, 0)) == 0
             assert not any("goes on from step" in line for line in lines)
 
     def test_a_full_disk_costs_a_checkpoint_and_the_next_one_succeeds(
@@ -96,7 +97,7 @@ class TestOnRay:
             assert run.checkpoints.latest() == kept
             shard.rlimit(resource.RLIMIT_FSIZE, unlimited)
             run.work_until(lambda: (run.checkpoints.latest() or 0) > kept)
-            assert run.supervisor.restarts("shard", 0) == 0
+            assert run.supervisor.restarts(Worker(WorkerKind.SHARD, 0)) == 0
 
 
 def test_a_checkpoint_cut_short_is_refused_and_the_whole_one_named(tmp_path: Path) -> None:

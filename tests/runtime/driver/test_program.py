@@ -9,6 +9,7 @@ from support.runs import MakeRecorder, MakeSpec, started
 from rlsys.errors import WorkerError
 from rlsys.metrics.averages import COUNTS
 from rlsys.metrics.rows import read_metrics
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.testing.object_store import serving
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
@@ -51,9 +52,9 @@ def test_training_goes_on_when_a_process_is_killed(
         before = run.progress.learner_steps
         env_steps = run.progress.env_steps
         if victim == "learner":
-            run.work_until(lambda: run.supervisor.restarts("learner", 0) == 1)
+            run.work_until(lambda: run.supervisor.restarts(Worker(WorkerKind.LEARNER, 0)) == 1)
         if victim == "rollout":
-            run.work_until(lambda: run.supervisor.restarts("rollout", 0) == 1)
+            run.work_until(lambda: run.supervisor.restarts(Worker.rollout(0)) == 1)
         run.work_until(lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100)
         run.recorder.write()
     rows = read_metrics(spec.folder)
@@ -102,11 +103,11 @@ def test_an_environment_that_fails_costs_its_worker_and_nothing_else(
     with started(spec, make_recorder) as run:
         messages: list[str] = []
         monkeypatch.setattr(run.recorder, "message", messages.append)
-        run.work_until(lambda: run.supervisor.restarts("rollout", 0) >= 1)
+        run.work_until(lambda: run.supervisor.restarts(Worker.rollout(0)) >= 1)
         env_steps, learner_steps = run.progress.env_steps, run.progress.learner_steps
         run.work_until(lambda: run.progress.env_steps >= env_steps + 100)
         run.work_until(lambda: run.progress.learner_steps > learner_steps)
-    assert any(text.startswith("rollout 0 is restarted: ") and reason in text for text in messages), messages
+    assert any(text.startswith("rollout worker 0 is restarted: ") and reason in text for text in messages), messages
 
 
 def test_a_worker_that_keeps_failing_stops_the_run_with_its_reason(
@@ -115,10 +116,10 @@ def test_a_worker_that_keeps_failing_stops_the_run_with_its_reason(
     spec = make_spec(runtime={"worker_restarts": 1}, run={"training_steps": 10_000})
     with started(spec, make_recorder) as run:
         run.work_until(lambda: run.progress.learner_steps > 5)
-        with pytest.raises(WorkerError, match=r"rollout 0 failed 2 times within ten minutes"):
+        with pytest.raises(WorkerError, match=r"rollout worker 0 failed 2 times within ten minutes"):
             for restart in (1, 2):
                 os.kill(run.pid_of("rollout"), signal.SIGKILL)
-                run.work_until(lambda restart=restart: run.supervisor.restarts("rollout", 0) == restart)
+                run.work_until(lambda restart=restart: run.supervisor.restarts(Worker.rollout(0)) == restart)
 
 
 def test_a_number_that_is_not_finite_ends_the_run_with_its_name(

@@ -12,6 +12,7 @@ from rlsys.metrics.process_stats import ProcessMeter
 from rlsys.metrics.rows import read_metrics
 from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.recorder import Recorder
 from rlsys.runtime.workers.learning import LearnerReport
 from rlsys.runtime.workers.rollout import RolloutReport
@@ -47,7 +48,7 @@ def test_time_between_calls_is_held_time_when_the_learner_waited_for_newer_weigh
     spec = make_spec()
     recorder = make_recorder(spec, Progress(spec.run))
     spent = {"update": 1.0, "other": 3.0}
-    recorder.waits("learner", "rollout 0 to act with newer weights")
+    recorder.waits(Worker(WorkerKind.LEARNER, 0), "rollout worker 0 to act with newer weights")
     recorder.learner(LearnerReport(1, steps=1, spent=spent))
     assert written(recorder, spec)["workers/learner_held_share"] == 0.75
     recorder.learner(LearnerReport(2, steps=1, spent=spent))

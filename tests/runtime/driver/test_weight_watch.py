@@ -8,6 +8,7 @@ import pytest
 from support.runs import MakeRecorder, MakeSpec, started
 
 from rlsys.metrics.rows import read_metrics
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.weight_watch import WeightWatch
 from rlsys.runtime.workers.remote_weights import RemotePublisher
 from rlsys.weights import NOTHING, Echo, digest, pack
@@ -31,16 +32,16 @@ def test_a_digest_tells_weights_apart_and_does_not_depend_on_how_they_lie_in_mem
 
 def test_an_echo_is_judged_once_its_version_is_known() -> None:
     watch = WeightWatch(max_lag=None)
-    watch.acts("rollout 0", Echo(3, 0xAB))
-    watch.acts("rollout 1", NOTHING)
+    watch.acts(Worker.rollout(0), Echo(3, 0xAB))
+    watch.acts(Worker.rollout(1), NOTHING)
     assert watch.wrong() == {}, "the learner has not said yet what version 3 is"
     watch.published({2: 0x11, 3: 0xCD})
     assert watch.wrong() == {
-        "rollout 0": "acts with wrong weights: version 3 was published with digest 000000cd, it has 000000ab"
+        Worker.rollout(0): "acts with wrong weights: version 3 was published with digest 000000cd, it has 000000ab"
     }
     assert watch.wrong() == {}, "said once"
-    watch.acts("rollout 0", Echo(3, 0xCD))
-    watch.acts("rollout 2", Echo(2, None))
+    watch.acts(Worker.rollout(0), Echo(3, 0xCD))
+    watch.acts(Worker.rollout(2), Echo(2, None))
     assert watch.wrong() == {}, "who decides elsewhere has no digest"
 
 
@@ -48,11 +49,11 @@ def test_the_slowest_decides_how_far_the_learner_may_go() -> None:
     watch = WeightWatch(max_lag=5)
     watch.published(dict.fromkeys(range(10), 0))
     assert watch.last_version() is None, "nobody acts"
-    watch.acts("rollout 0", Echo(9, None))
-    watch.acts("rollout 1", Echo(4, None))
-    assert (watch.slowest(), watch.lag, watch.last_version()) == ("rollout 1", 5, 9)
-    watch.forget("rollout 1")
-    assert (watch.slowest(), watch.lag, watch.last_version()) == ("rollout 0", 0, 14)
+    watch.acts(Worker.rollout(0), Echo(9, None))
+    watch.acts(Worker.rollout(1), Echo(4, None))
+    assert (watch.slowest(), watch.lag, watch.last_version()) == (Worker.rollout(1), 5, 9)
+    watch.forget(Worker.rollout(1))
+    assert (watch.slowest(), watch.lag, watch.last_version()) == (Worker.rollout(0), 0, 14)
     assert WeightWatch(max_lag=None).last_version() is None
 
 
@@ -76,10 +77,10 @@ class TestOnRay:
                 policy.set_weights = lambda weights: None  # versions go on, what it acts with stays
 
             ray.get(run.program.rollouts[1].__ray_call__.remote(spoil))
-            run.work_until(lambda: run.supervisor.restarts("rollout", 1) == 1)
+            run.work_until(lambda: run.supervisor.restarts(Worker.rollout(1)) == 1)
             before = run.progress.env_steps
             run.work_until(lambda: run.progress.env_steps > before + 100)
-            assert run.supervisor.restarts("rollout", 0) == 0
+            assert run.supervisor.restarts(Worker.rollout(0)) == 0
             run.recorder.write()
         assert read_metrics(spec.folder)[-1]["workers/wrong_weights"] == 1
 
@@ -112,7 +113,7 @@ class TestOnRay:
             publisher(foreign)
             publisher.flush()
             ray.kill(run.program.learners[0])
-            run.work_until(lambda: run.supervisor.restarts("learner", 0) == 1)
+            run.work_until(lambda: run.supervisor.restarts(Worker(WorkerKind.LEARNER, 0)) == 1)
             run.work_until(lambda: run.supervisor._watch_weights.newest > 10_000)
         assert read_metrics(spec.folder)[-1].get("workers/wrong_weights", 0.0) == 0
 
@@ -129,4 +130,4 @@ class TestOnRay:
             resumed.work_until(lambda: resumed.progress.env_steps > before)
             (echo,) = resumed.supervisor._watch_weights._echoes.values()
             assert echo.digest is not None
-            assert resumed.supervisor.restarts("rollout", 0) == 0
+            assert resumed.supervisor.restarts(Worker.rollout(0)) == 0

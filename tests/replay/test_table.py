@@ -2,39 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from support.tables import EXTRAS, PIXELS, RAM, SEGMENTS, random_segment
 
 from rlsys.api import ReplayNotReady, SegmentSpec, TableSpec
 from rlsys.errors import CheckpointError, ConfigError, ReplayError
-from rlsys.replay import columns
 from rlsys.replay.table import Table
-from rlsys.types import ArraySpec, EnvSpec, Segment, Source
-
-_EXTRAS = {"policy": ArraySpec((4,), "float32"), "value": ArraySpec((), "float32")}
-_RAM = EnvSpec("ram", ArraySpec((7,), "uint8"), ArraySpec((), "int64"), num_actions=4)
-_PIXELS = EnvSpec("pixels", ArraySpec((40, 30), "uint8"), ArraySpec((2,), "float32"), num_actions=0, num_stack=3)
-_SEGMENTS = SegmentSpec(length=12, overlap=4, extras=_EXTRAS)
-
-
-def _segment(rng, env, sequence, num_rows=None, with_priority=True):
-    """A random segment; priorities are whole numbers, so that sums of them are exact."""
-    num_rows = num_rows or int(rng.integers(1, 17))
-    first = int(rng.integers(0, min(3, num_rows)))
-    num_items = int(rng.integers(1, num_rows - first + 1))
-    terminated, truncated = np.zeros(num_rows, bool), np.zeros(num_rows, bool)
-    terminated[-1], truncated[-1] = rng.random(2) < 0.3
-    return Segment(
-        observation=rng.integers(1, 255, (num_rows + 1, *env.observation.shape)).astype(env.observation.dtype),
-        action=rng.integers(1, 5, (num_rows, *env.action.shape)).astype(env.action.dtype),
-        reward=rng.random(num_rows).astype(np.float32),
-        terminated=terminated,
-        truncated=truncated,
-        extras={name: rng.random((num_rows + 1, *s.shape)).astype(s.dtype) for name, s in _EXTRAS.items()},
-        first_item=first,
-        num_items=num_items,
-        priority=rng.integers(0, 5, num_items).astype(float) if with_priority else None,
-        weights_version=int(rng.integers(100)),
-        source=Source(int(rng.integers(3)), 0, sequence),
-    )
+from rlsys.types import ArraySpec, Source
 
 
 class _Naive:
@@ -98,7 +71,7 @@ class _Naive:
 
     def window(self, entry, row, name, length):
         segment = entry[1]
-        if name in _EXTRAS:
+        if name in EXTRAS:
             rows = segment.extras[name]
         elif name == "observation":
             rows = segment.observation
@@ -123,7 +96,7 @@ def _check_batch(batch, naive, drawn, *, num_items, total, length, lengths):
     assert batch.num_items == num_items
     np.testing.assert_array_equal(batch.num_rows, [min(e[1].num_rows - row, length) for *_, e, row in drawn])
     np.testing.assert_array_equal(batch.weights_version, [e[1].weights_version for _, _, e, _ in drawn])
-    for name in ("observation", "action", "reward", "terminated", "truncated", *_EXTRAS):
+    for name in ("observation", "action", "reward", "terminated", "truncated", *EXTRAS):
         count = lengths.get(name, length)
         expected = [naive.window(entry, row, name, count) for _, _, entry, row in drawn]
         np.testing.assert_array_equal(_column(batch, name), expected)
@@ -133,19 +106,19 @@ def _check_batch(batch, naive, drawn, *, num_items, total, length, lengths):
 @pytest.mark.parametrize(
     ("env", "spec"),
     [
-        (_RAM, TableSpec(max_size=90, sampler="prioritized")),
-        (_RAM, TableSpec(max_size=40, sampler="uniform")),
-        (_PIXELS, TableSpec(max_size=50, sampler="prioritized")),
+        (RAM, TableSpec(max_size=90, sampler="prioritized")),
+        (RAM, TableSpec(max_size=40, sampler="uniform")),
+        (PIXELS, TableSpec(max_size=50, sampler="prioritized")),
     ],
     ids=["ram", "uniform", "stacked and compressed"],
 )
 def test_random_operations_do_what_the_naive_table_does(env, spec):
     rng = np.random.default_rng(0)
-    table = Table(spec, env, _SEGMENTS)
+    table = Table(spec, env, SEGMENTS)
     naive = _Naive(spec, env, table.capacity)
     past_keys = np.arange(5)
     for step in range(250):
-        segment = _segment(rng, env, step, with_priority=step % 7 != 0)
+        segment = random_segment(rng, env, step, with_priority=step % 7 != 0)
         assert table.insert(segment)
         naive.insert(segment)
         assert table.num_items == naive.num_items
@@ -174,12 +147,12 @@ def test_random_operations_do_what_the_naive_table_does(env, spec):
 def test_two_tables_drawn_from_by_mass_are_one_table_exactly():
     rng = np.random.default_rng(2)
     spec = TableSpec(max_size=2000, sampler="prioritized")
-    shards = [Table(spec, _RAM, _SEGMENTS, share=2) for _ in range(2)]
-    whole = Table(spec, _RAM, _SEGMENTS)
+    shards = [Table(spec, RAM, SEGMENTS, share=2) for _ in range(2)]
+    whole = Table(spec, RAM, SEGMENTS)
     assert shards[0].window == 1000
     for k, shard in enumerate(shards):
         for step in range(60):
-            segment = _segment(rng, _RAM, 100 * k + step)
+            segment = random_segment(rng, RAM, 100 * k + step)
             shard.insert(segment)
             whole.insert(segment)
     masses = np.array([shard.mass for shard in shards])
@@ -199,9 +172,9 @@ def test_two_tables_drawn_from_by_mass_are_one_table_exactly():
 
 def test_own_draws_take_one_item_from_each_stratum_and_follow_the_priorities():
     rng = np.random.default_rng(3)
-    table = Table(TableSpec(max_size=100, sampler="prioritized"), _RAM, _SEGMENTS, seed=5)
+    table = Table(TableSpec(max_size=100, sampler="prioritized"), RAM, SEGMENTS, seed=5)
     for step in range(6):
-        table.insert(_segment(rng, _RAM, step, num_rows=16))
+        table.insert(random_segment(rng, RAM, step, num_rows=16))
     batches = [table.sample(32, 1) for _ in range(400)]
     keys = np.concatenate([batch.key for batch in batches])
     probability = dict(zip(keys.tolist(), np.concatenate([b.probability for b in batches]).tolist(), strict=True))
@@ -215,11 +188,11 @@ def test_own_draws_take_one_item_from_each_stratum_and_follow_the_priorities():
 
 def test_the_window_grows_as_a_ring_that_lengthens_each_time_it_wraps():
     spec = TableSpec(max_size=26, sampler="uniform", initial_size=5)
-    table = Table(spec, _RAM, SegmentSpec(length=30, extras=_EXTRAS))
+    table = Table(spec, RAM, SegmentSpec(length=30, extras=EXTRAS))
     rng = np.random.default_rng(4)
     position, previous, moving, size = 0, 0, 5, 0
     for step in range(300):
-        segment = _segment(rng, _RAM, step, num_rows=1)
+        segment = random_segment(rng, RAM, step, num_rows=1)
         table.insert(segment)
         size += position >= previous
         position = (position + 1) % moving
@@ -231,8 +204,8 @@ def test_the_window_grows_as_a_ring_that_lengthens_each_time_it_wraps():
 
 def test_a_segment_sent_twice_is_stored_once():
     rng = np.random.default_rng(5)
-    table = Table(TableSpec(max_size=100, sampler="uniform"), _RAM, _SEGMENTS)
-    segment = _segment(rng, _RAM, 0)
+    table = Table(TableSpec(max_size=100, sampler="uniform"), RAM, SEGMENTS)
+    segment = random_segment(rng, RAM, 0)
     assert table.insert(segment)
     before = table.num_items, table.inserted_items, table.num_bytes
     assert not table.insert(segment)
@@ -241,8 +214,8 @@ def test_a_segment_sent_twice_is_stored_once():
 
 
 def test_a_refused_segment_can_be_sent_again_corrected():
-    segment = _segment(np.random.default_rng(5), _RAM, 0)
-    table = Table(TableSpec(max_size=100, sampler="prioritized"), _RAM, _SEGMENTS)
+    segment = random_segment(np.random.default_rng(5), RAM, 0)
+    table = Table(TableSpec(max_size=100, sampler="prioritized"), RAM, SEGMENTS)
     good, segment.priority = segment.priority, segment.priority * np.nan
     with pytest.raises(ReplayError):
         table.insert(segment)
@@ -280,11 +253,11 @@ def _with(**changes):
     ],
 )
 def test_a_segment_that_does_not_fit_is_refused_by_name_and_changes_nothing(change, message):
-    segment = _segment(np.random.default_rng(6), _RAM, 0, num_rows=10)
+    segment = random_segment(np.random.default_rng(6), RAM, 0, num_rows=10)
     segment.source, segment.first_item, segment.num_items, segment.priority = Source(1, 0, 0), 2, 3, np.ones(3)
     segment.terminated[:] = segment.truncated[:] = False
     change(segment)
-    table = Table(TableSpec(max_size=100, sampler="prioritized"), _RAM, _SEGMENTS)
+    table = Table(TableSpec(max_size=100, sampler="prioritized"), RAM, SEGMENTS)
     with pytest.raises(ReplayError, match=message):
         table.insert(segment)
     assert table.num_items == table.inserted_items == table.num_bytes == 0
@@ -292,8 +265,8 @@ def test_a_segment_that_does_not_fit_is_refused_by_name_and_changes_nothing(chan
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
 def test_a_bad_priority_update_is_refused_and_changes_nothing(bad):
-    table = Table(TableSpec(max_size=100, sampler="prioritized"), _RAM, _SEGMENTS)
-    table.insert(_segment(np.random.default_rng(7), _RAM, 0, num_rows=16, with_priority=False))
+    table = Table(TableSpec(max_size=100, sampler="prioritized"), RAM, SEGMENTS)
+    table.insert(random_segment(np.random.default_rng(7), RAM, 0, num_rows=16, with_priority=False))
     mass = table.mass
     with pytest.raises(ReplayError, match=rf"priority\[1\] = {bad} from the learner"):
         table.update_priorities(table.sample(3, 1).key, np.array([5.0, bad, 5.0]))
@@ -301,102 +274,35 @@ def test_a_bad_priority_update_is_refused_and_changes_nothing(bad):
 
 
 def test_the_last_of_two_priorities_for_one_key_stays():
-    table = Table(TableSpec(max_size=100, sampler="prioritized"), _RAM, _SEGMENTS)
-    table.insert(_segment(np.random.default_rng(8), _RAM, 0, num_rows=16, with_priority=False))
+    table = Table(TableSpec(max_size=100, sampler="prioritized"), RAM, SEGMENTS)
+    table.insert(random_segment(np.random.default_rng(8), RAM, 0, num_rows=16, with_priority=False))
     key = table.sample(1, 1).key[0]
     rest = table.mass - 1.0
     assert table.update_priorities(np.array([key, key]), np.array([9.0, 2.0])) == 0
     assert table.mass == rest + 2.0
 
 
-def test_keys_of_evicted_items_are_skipped_even_where_their_slot_is_used_again():
-    rng = np.random.default_rng(9)
-    table = Table(TableSpec(max_size=30, sampler="prioritized"), _RAM, _SEGMENTS)
-    table.insert(_segment(rng, _RAM, 0, num_rows=16, with_priority=False))
-    stale = table.sample(8, 1).key
-    for step in range(1, 200):
-        table.insert(_segment(rng, _RAM, step, num_rows=16, with_priority=False))
-    mass = table.mass
-    assert table.update_priorities(stale, np.full(8, 100.0)) == 8
-    assert table.mass == mass
-
-
-def test_the_newest_segment_stays_however_small_the_window():
-    rng = np.random.default_rng(11)
-    table = Table(TableSpec(max_size=2, sampler="uniform"), _RAM, _SEGMENTS)
-    for step in range(50):
-        segment = _segment(rng, _RAM, step)
-        table.insert(segment)
-        assert table.num_items >= segment.num_items
-        assert table.sample(4, 20).num_items == table.num_items
-
-
-def test_many_tiny_episodes_leave_for_want_of_slots_and_are_counted():
-    rng = np.random.default_rng(12)
-    table = Table(TableSpec(max_size=1000, sampler="uniform"), _RAM, SegmentSpec(length=100, extras=_EXTRAS))
-    for step in range(1500):
-        table.insert(_segment(rng, _RAM, step, num_rows=1))
-    stats = table.stats()
-    assert stats["evicted_by_slots"] == 1500 - table.num_items > 0
-    assert table.num_items == table.capacity // 2
-
-
-@pytest.mark.parametrize("env", [_RAM, _PIXELS], ids=lambda env: env.id)
-def test_a_byte_budget_holds_after_every_insert(env):
-    rng = np.random.default_rng(13)
-    unlimited = Table(TableSpec(max_size=2000, sampler="uniform"), env, _SEGMENTS)
-    limited = Table(TableSpec(max_size=2000, sampler="uniform", max_bytes=240_000), env, _SEGMENTS, share=3)
-    sizes = []
-    for step in range(200):
-        segment = _segment(rng, env, step)
-        unlimited.insert(segment)
-        limited.insert(segment)
-        assert 0 < limited.num_bytes <= 80_000
-        sizes.append(unlimited.num_bytes)
-    assert sizes[-1] > 100_000
-    assert limited.num_bytes > 40_000
-    assert limited.sample(8, 4).num_items == limited.num_items
-
-
-def test_compressed_and_plain_tables_give_the_same(monkeypatch):
-    tables = []
-    for limit in (1024, 10**9):
-        monkeypatch.setattr(columns, "_COMPRESSED_FROM_BYTES", limit)
-        rng = np.random.default_rng(14)
-        table = Table(TableSpec(max_size=80, sampler="prioritized"), _PIXELS, _SEGMENTS, seed=3)
-        for step in range(40):
-            segment = _segment(rng, _PIXELS, step)
-            segment.observation[:, 5:] = 3
-            table.insert(segment)
-        tables.append(table)
-    assert tables[0].num_bytes < tables[1].num_bytes / 2
-    for _ in range(10):
-        first, second = (table.sample(16, 6) for table in tables)
-        np.testing.assert_array_equal(first.observation, second.observation)
-        np.testing.assert_array_equal(first.key, second.key)
-
-
 @pytest.mark.parametrize(
     ("env", "spec"),
     [
-        (_RAM, TableSpec(max_size=60, sampler="prioritized", initial_size=20)),
-        (_PIXELS, TableSpec(max_size=60, sampler="uniform")),
+        (RAM, TableSpec(max_size=60, sampler="prioritized", initial_size=20)),
+        (PIXELS, TableSpec(max_size=60, sampler="uniform")),
     ],
     ids=["prioritized", "stacked and uniform"],
 )
 @pytest.mark.parametrize("num_segments", [0, 1, 90])
 def test_a_loaded_table_goes_on_exactly_as_the_saved_one(env, spec, num_segments):
     rng = np.random.default_rng(15)
-    table = Table(spec, env, _SEGMENTS, seed=1)
+    table = Table(spec, env, SEGMENTS, seed=1)
     for step in range(num_segments):
-        table.insert(_segment(rng, env, step))
+        table.insert(random_segment(rng, env, step))
         if step > 2:
             table.sample(2, 3)
     saved = table.save()
-    again = Table(spec, env, _SEGMENTS, seed=2)
+    again = Table(spec, env, SEGMENTS, seed=2)
     again.load(_through_files(saved))
     for step in range(num_segments - 1, num_segments + 40):
-        segment = _segment(rng, env, step)
+        segment = random_segment(rng, env, step)
         segment.source = Source(2, 0, step)
         assert table.insert(segment) == again.insert(segment)
         assert table.stats() == again.stats()
@@ -425,26 +331,26 @@ def _through_files(saved):
 
 
 def test_a_table_of_another_size_or_environment_is_refused_by_load():
-    saved = Table(TableSpec(max_size=50, sampler="uniform"), _RAM, _SEGMENTS).save()
+    saved = Table(TableSpec(max_size=50, sampler="uniform"), RAM, SEGMENTS).save()
     with pytest.raises(CheckpointError, match="slots"):
-        Table(TableSpec(max_size=60, sampler="uniform"), _RAM, _SEGMENTS).load(saved)
+        Table(TableSpec(max_size=60, sampler="uniform"), RAM, SEGMENTS).load(saved)
     with pytest.raises(CheckpointError, match="policy"):
-        Table(TableSpec(max_size=50, sampler="uniform"), _RAM, SegmentSpec(length=12, overlap=4)).load(saved)
+        Table(TableSpec(max_size=50, sampler="uniform"), RAM, SegmentSpec(length=12, overlap=4)).load(saved)
 
 
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ConfigError, match="replay_bytes = 900 leaves a shard 450 bytes; two segments can take"):
-        Table(TableSpec(max_size=50, sampler="uniform", max_bytes=900), _RAM, _SEGMENTS, share=2)
+        Table(TableSpec(max_size=50, sampler="uniform", max_bytes=900), RAM, SEGMENTS, share=2)
     with pytest.raises(ConfigError, match="extra 'reward'"):
         extras = {"reward": ArraySpec((), "float32")}
-        Table(TableSpec(max_size=50, sampler="uniform"), _RAM, SegmentSpec(length=5, extras=extras))
+        Table(TableSpec(max_size=50, sampler="uniform"), RAM, SegmentSpec(length=5, extras=extras))
 
 
 def test_samples_that_cannot_be_given_are_refused_and_count_nothing():
-    table = Table(TableSpec(max_size=50, sampler="prioritized"), _RAM, _SEGMENTS)
+    table = Table(TableSpec(max_size=50, sampler="prioritized"), RAM, SEGMENTS)
     with pytest.raises(ReplayNotReady, match="0 items"):
         table.sample(4, 1)
-    segment = _segment(np.random.default_rng(16), _RAM, 0)
+    segment = random_segment(np.random.default_rng(16), RAM, 0)
     segment.priority[:] = 0.0
     table.insert(segment)
     with pytest.raises(ReplayNotReady, match=f"{segment.num_items} items, none with a priority above 0"):
@@ -457,15 +363,15 @@ def test_samples_that_cannot_be_given_are_refused_and_count_nothing():
 
 
 def test_priorities_for_a_table_that_does_not_use_them_are_refused():
-    table = Table(TableSpec(max_size=50, sampler="uniform"), _RAM, _SEGMENTS)
+    table = Table(TableSpec(max_size=50, sampler="uniform"), RAM, SEGMENTS)
     with pytest.raises(ReplayError, match="sampler = uniform"):
         table.update_priorities(np.array([0]), np.array([1.0]))
 
 
 def test_the_table_keeps_no_view_of_a_segment():
     rng = np.random.default_rng(17)
-    table = Table(TableSpec(max_size=50, sampler="prioritized"), _RAM, _SEGMENTS)
-    segment = _segment(rng, _RAM, 0, num_rows=16, with_priority=False)
+    table = Table(TableSpec(max_size=50, sampler="prioritized"), RAM, SEGMENTS)
+    segment = random_segment(rng, RAM, 0, num_rows=16, with_priority=False)
     table.insert(segment)
     positions = np.linspace(0, 0.99, 8)
     before = table.sample(8, 4, positions=positions)
@@ -480,8 +386,8 @@ def test_the_table_keeps_no_view_of_a_segment():
 
 def test_read_only_arrays_from_shared_memory_are_taken():
     rng = np.random.default_rng(18)
-    table = Table(TableSpec(max_size=50, sampler="prioritized"), _PIXELS, _SEGMENTS)
-    segment = _segment(rng, _PIXELS, 0, num_rows=16, with_priority=False)
+    table = Table(TableSpec(max_size=50, sampler="prioritized"), PIXELS, SEGMENTS)
+    segment = random_segment(rng, PIXELS, 0, num_rows=16, with_priority=False)
     positions = np.linspace(0, 0.99, 8)
     for array in (segment.observation, segment.action, *segment.extras.values(), positions):
         array.setflags(write=False)
