@@ -10,6 +10,7 @@ import pytest
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors, and as many processes as cores already
 os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # tests do not wait for Ray's ten seconds
 for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
     os.environ.setdefault(name, "simulated")  # workers must have them when Ray starts
