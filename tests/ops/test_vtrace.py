@@ -1,41 +1,13 @@
 """V-trace against the double sum of the paper, against RLlib's, and at the ends of episodes."""
 
-import numpy as np
 import pytest
 import torch
+from support.unroll_rows import make_rows
 from torch import Tensor
 
-from rlsys.ops.unroll import continues, row_masks
 from rlsys.ops.vtrace import VTrace, vtrace
 
 OPTIONS = {"rho_bar": 1.2, "c_bar": 0.9, "trace_decay": 0.95}
-
-
-def make_rows(size: int, length: int, seed: int, *, ends: float = 0.2, cuts: float = 0.2) -> dict[str, Tensor]:
-    """Random unrolls in which episodes terminate and are truncated, bootstrap rows in their places."""
-    rng = np.random.default_rng(seed)
-    terminated, truncated = np.zeros((size, length), bool), np.zeros((size, length), bool)
-    for b in range(size):
-        for t in range(length):
-            if t and truncated[b, t - 1]:
-                continue
-            terminated[b, t] = rng.random() < ends
-            truncated[b, t] = not terminated[b, t] and rng.random() < cuts
-    terminated_BT, truncated_BT = torch.tensor(terminated), torch.tensor(truncated)
-    mask_BT, _ = row_masks(terminated_BT, truncated_BT)
-
-    def random(*shape: int) -> Tensor:
-        return torch.tensor(rng.normal(size=shape))
-
-    return {
-        "log_ratio_BT": 0.7 * random(size, length),
-        "discount_BT": 0.9 * (~terminated_BT).double(),
-        "reward_BT": random(size, length) * mask_BT,
-        "value_BT": random(size, length + 1),
-        "mask_BT": mask_BT,
-        "terminated_BT": terminated_BT,
-        "truncated_BT": truncated_BT,
-    }
 
 
 def run(rows: dict[str, Tensor], **options: float) -> VTrace:
@@ -115,18 +87,3 @@ def test_agrees_with_rllib() -> None:
     result = run(rows, rho_bar=1.2)
     torch.testing.assert_close(result.target, targets.t(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(result.advantage, advantages.t(), rtol=1e-5, atol=1e-5)
-
-
-def test_masks_follow_the_ends_of_episodes() -> None:
-    rows = make_rows(50, 9, seed=7)
-    mask_BT, first_BT = row_masks(rows["terminated_BT"], rows["truncated_BT"])
-    continues_B = continues(rows["terminated_BT"], rows["truncated_BT"])
-    for b in range(50):
-        first, bootstrap = False, False
-        for t in range(9):
-            assert mask_BT[b, t].item() is not bootstrap
-            assert first_BT[b, t].item() is first
-            terminated, truncated = bool(rows["terminated_BT"][b, t]), bool(rows["truncated_BT"][b, t])
-            first, bootstrap = terminated or bootstrap, truncated
-        assert first_BT[b, 9].item() is first
-        assert continues_B[b].item() is not (first or bootstrap)

@@ -1,32 +1,20 @@
-"""What MuZero's section refuses, and what it asks of the runtime."""
+"""What MuZero's section refuses."""
 
-import dataclasses
 import subprocess
 import sys
 from typing import Any
 
 import pytest
-from support.fake_replay import ENV, IMAGES
 
 from rlsys import config as experiments
-from rlsys import registry
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.config.fields import described_fields
 from rlsys.errors import ConfigError
-from rlsys.replay.limiter import RateLimiter
-from rlsys.types import ArraySpec, EnvSpec
-
-ALGORITHM = registry.get("muzero")
 
 
 def section(**options: Any) -> MuZeroConfig:
     tree = {"algorithm": "muzero", "muzero": options}
     return experiments.build(tree, "a test").section  # type: ignore[no-any-return]
-
-
-def check(env: EnvSpec = ENV, num_environments: int = 8, num_ranks: int = 1, **options: Any) -> None:
-    ALGORITHM.check(section(**options), env, num_environments, num_ranks)
 
 
 @pytest.mark.parametrize(
@@ -55,58 +43,8 @@ def test_a_section_that_cannot_work_is_refused_with_its_values(options: dict[str
         section(**options)
 
 
-CONTINUOUS = dataclasses.replace(ENV, num_actions=0, action=ArraySpec((2,), "float32"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"env": CONTINUOUS}, "continuous actions"),
-        ({"architecture": "TinyNetwork"}, "needs images"),
-        ({"architecture": "MuZeroNetwork"}, "Set muzero.architecture=FCNetwork"),
-        ({"fixed_temperatures": [1.0] * 9}, "9 entries, but there are 8 environments"),
-        ({"batch_size": 100, "num_ranks": 3}, "batch_size = 100 cannot be divided among runtime.learners = 3"),
-    ],
-)
-def test_a_section_that_does_not_fit_its_environment_or_workers_is_refused(
-    arguments: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        check(**arguments)
-
-
-def test_what_fits_is_accepted() -> None:
-    check(fixed_temperatures=[1.0, 0.5], batch_size=100, num_ranks=2)
-    check(env=IMAGES, architecture="TinyNetwork")
-    check(env=IMAGES)
-
-
 def test_every_option_says_what_it_means() -> None:
     assert all(meaning for _, meaning in described_fields(MuZeroConfig))
-
-
-def test_segments_overlap_by_what_a_target_reads_ahead() -> None:
-    spec = ALGORITHM.segments(section(num_unroll_steps=3, td_steps=7, max_history_length=40), ENV)
-    assert (spec.length, spec.overlap, spec.bootstrap_extras) == (40, 10, True)
-    assert spec.extras == {VISITS: ArraySpec((3,), "float32"), ROOT_VALUE: ArraySpec((), "float32")}
-
-
-def test_the_table_holds_the_window_and_the_ratio() -> None:
-    options = {"window_size": 9_000, "window_step": 3_000, "stored_before_train": 500, "sampling_ratio": 4.0}
-    table = ALGORITHM.table(section(**options), ENV)
-    assert (table.max_size, table.initial_size, table.min_size_to_sample) == (9_000, 3_000, 500)
-    assert (table.sampler, table.samples_per_insert, table.batch_size) == ("prioritized", 4.0, 256)
-    assert ALGORITHM.table(section(), ENV).samples_per_insert is None
-
-
-@pytest.mark.parametrize("ratio", [0.01, 1.0, 100.0])
-@pytest.mark.parametrize("batch_size", [1, 4_096])
-@pytest.mark.parametrize("length", [1, 5_000])
-def test_neither_inserts_nor_samples_can_be_blocked_for_ever(ratio: float, batch_size: int, length: int) -> None:
-    options = {"sampling_ratio": ratio, "batch_size": batch_size, "max_history_length": length}
-    spec, table = ALGORITHM.segments(section(**options), ENV), ALGORITHM.table(section(**options), ENV)
-    shards = 4
-    RateLimiter(table).check(batch_size, shards * (spec.length + spec.overlap))
 
 
 def test_the_record_is_imported_without_torch_and_numba() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.fake_ranks import FakeRanks
 from support.fake_replay import ENV, IMAGES, FakeReplay
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.learner import MuZeroLearner
 from rlsys.algorithms.muzero.networks import make_network
-from rlsys.algorithms.muzero.ranks import maximum
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.api import LearnerContext
@@ -194,22 +194,6 @@ def test_two_ranks_with_half_the_batch_equal_one_with_the_whole() -> None:
         np.testing.assert_allclose(learners[0].weights()[name], array, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("values", [[0.25, 3.0], [3.0, 0.25, 2.9999998], [1.0, 1.0], [1e-30, 2e-30, 0.0]])
-def test_ranks_agree_on_the_maximum_exactly(values: list[float]) -> None:
-    ranks = FakeRanks(len(values))
-    found = [0.0] * len(values)
-
-    def work(rank: int) -> None:
-        found[rank] = maximum(values[rank], ranks.average)
-
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(len(values))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [float(np.float32(max(values)))] * len(values)
-
-
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
@@ -289,26 +273,6 @@ def test_it_learns_to_predict_its_targets() -> None:
     keys, priorities = replay.updates[-1]
     assert len(keys) == 16
     assert np.median(priorities) < 0.2 * np.median(replay.updates[0][1])
-
-
-class FakeRanks:
-    """Averages over threads that call at the same time."""
-
-    def __init__(self, count: int) -> None:
-        self._barrier = threading.Barrier(count)
-        self._lock = threading.Lock()
-        self._given: list[list[Tensor]] = []
-
-    def average(self, tensors: list[Tensor]) -> None:
-        with self._lock:
-            self._given.append([tensor.clone() for tensor in tensors])
-        self._barrier.wait()
-        means = [torch.stack(same).mean(dim=0) for same in zip(*self._given, strict=True)]
-        self._barrier.wait()
-        self._given.clear()
-        for tensor, mean in zip(tensors, means, strict=True):
-            tensor.copy_(mean)
-        self._barrier.wait()
 
 
 def assert_same_weights(one: MuZeroLearner, other: MuZeroLearner) -> None:

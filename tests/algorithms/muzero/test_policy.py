@@ -10,7 +10,6 @@ from support.fake_replay import ENV, IMAGES
 from torch import Tensor
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.fused.dispatch import make_inference
 from rlsys.algorithms.muzero.networks import Network, make_network
 from rlsys.algorithms.muzero.policy import MuZeroPolicy
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
@@ -232,24 +231,6 @@ def test_a_search_tree_adds_up() -> None:
             assert tree.visit_count[node, action] == below + 1
 
 
-@pytest.mark.parametrize("options", [{}, {"no_support": True}, {"no_target_transform": True}])
-def test_the_packed_network_equals_the_network(options: dict[str, Any]) -> None:
-    policy = make_policy(**options)
-    model, config = policy._model, policy._config
-    network, state, value, prior = heads(policy, observations())
-    root = model.initial(torch.tensor(observations()))
-    np.testing.assert_allclose(root.value, value, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(torch.softmax(root.prior_logits, dim=1), prior, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(root.embedding, state, rtol=1e-4, atol=1e-5)
-    action_B = torch.tensor([0, 1, 2, 0, 1, 2])
-    found = model.recurrent(root.embedding, action_B)
-    with torch.inference_mode():
-        after, features = network.transition(state, action_B)
-        reward = reward_code(config).decode(network.predict_reward(features))
-        torch.testing.assert_close(found.reward, reward, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(found.embedding, after, rtol=1e-4, atol=1e-5)
-
-
 def test_weights_are_copied() -> None:
     policy = make_policy()
     before = policy.act(observations(), {}, explore=False)
@@ -268,13 +249,3 @@ def test_images_and_both_precisions_can_be_acted_on(architecture: str, precision
     policy = make_policy(env, architecture=architecture, acting_precision=precision, num_simulations=4)
     decision = policy.act(observations(3, env), {}, explore=True)
     assert np.isfinite(decision.extras[ROOT_VALUE]).all()
-
-
-def test_bf16_predicts_nearly_what_fp32_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    exact, rounded = (make_policy(acting_precision=precision) for precision in ("fp32", "bf16"))
-    expected, found = (
-        make_inference(p._network, p._config).initial(torch.tensor(observations())) for p in (exact, rounded)
-    )
-    np.testing.assert_allclose(found.value, expected.value, rtol=0.1, atol=0.1)
-    assert not torch.equal(found.value, expected.value)
