@@ -9,19 +9,9 @@ from collections.abc import Iterable, Mapping
 
 from rlsys.api import Saved
 from rlsys.files.json_tree import check_tree
+from rlsys.replay.counts import TABLE_COUNTS
 
-COUNTS = (
-    "inserted",
-    "inserted_items",
-    "inserted_segments",
-    "duplicate_segments",
-    "sampled_items",
-    "updated_priorities",
-    "skipped_priorities",
-    "evicted_by_size",
-    "evicted_by_slots",
-    "evicted_by_bytes",
-)
+COUNTS = ("inserted", *TABLE_COUNTS)
 """Figures of replay that only grow: those of its tables and queues, and `inserted`, which is their inserted items."""
 
 

@@ -16,10 +16,9 @@ from rlsys.api import ReplayNotReady, Saved, SegmentSpec, TableSpec
 from rlsys.compiled import njit
 from rlsys.errors import ConfigError, ReplayError
 from rlsys.replay import schema
+from rlsys.replay.counts import QUEUE_COUNTS
 from rlsys.replay.sources import SeenSources
 from rlsys.types import Array, Batch, EnvSpec, Source, Unrolls
-
-_COUNTS = ("inserted_items", "duplicate_segments", "sampled_items")
 
 
 class UnrollQueue:
@@ -54,7 +53,7 @@ class UnrollQueue:
         """Unrolls of the oldest block that have been given out."""
         self._num_items = 0
         self._sources = SeenSources()
-        self._counts = dict.fromkeys(_COUNTS, 0)
+        self._counts = dict.fromkeys(QUEUE_COUNTS, 0)
 
     @property
     def num_items(self) -> int:

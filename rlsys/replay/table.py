@@ -15,6 +15,7 @@ import numpy as np
 from rlsys.api import ReplayNotReady, Saved, SegmentSpec, TableSpec
 from rlsys.errors import ConfigError, ReplayError, did_you_mean
 from rlsys.replay import ring, schema
+from rlsys.replay.counts import TABLE_COUNTS
 from rlsys.replay.ring import SegmentRing
 from rlsys.replay.snapshot import Frozen, Snapshot
 from rlsys.replay.sources import SeenSources
@@ -23,19 +24,6 @@ from rlsys.types import Array, Batch, EnvSpec, Segment
 
 _ASSUMED_EPISODE_ROWS = 16
 """An episode takes a slot more than its rows; where they are shorter in the mean, segments leave for want of slots."""
-
-_COUNTS = (
-    "inserted_items",
-    "inserted_segments",
-    "duplicate_segments",
-    "sampled_items",
-    "updated_priorities",
-    "skipped_priorities",
-    "evicted_by_size",
-    "evicted_by_slots",
-    "evicted_by_bytes",
-)
-"""Counts since the beginning of the run. Evictions are of segments."""
 
 
 def check_budget(spec: TableSpec, env: EnvSpec, segments: SegmentSpec, share: int = 1) -> None:
@@ -88,7 +76,7 @@ class Table:
         self._num_items = 0
         self._sources = SeenSources()
         self._rng = np.random.default_rng(seed)
-        self._counts = dict.fromkeys(_COUNTS, 0)
+        self._counts = dict.fromkeys(TABLE_COUNTS, 0)
 
     @property
     def capacity(self) -> int:
