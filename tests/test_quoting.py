@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from rlsys.cli import app
+from rlsys.cli.app import app
 from rlsys.errors import RlsysError
 from rlsys.metrics.advice import Setup, _more_rollouts
 from rlsys.quoting import command, quoted, resume, run_name

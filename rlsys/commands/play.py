@@ -38,6 +38,7 @@ class PlayOptions:
 
     Attributes:
       run: a run or an export, as in `rlsys eval`.
+      directory: of all runs.
       checkpoint: "latest", "best" or a learner step.
       seed: of the episodes; None takes the run's own.
       watch: watch one greedy episode of the policy, also where there is a world model to play in.
@@ -53,6 +54,7 @@ class PlayOptions:
     """
 
     run: str
+    directory: str = "runs"
     checkpoint: str = "latest"
     seed: int | None = None
     watch: bool = False
@@ -78,7 +80,7 @@ def play_run(options: PlayOptions) -> str:
         or options that do not belong together.
     """
     prepare()
-    trained = find(options.run, trust=options.trust)
+    trained = find(options.run, options.directory, trust=options.trust)
     experiment = trained.loaded.experiment
     algorithm = registry.get_algorithm(experiment.algorithm, "rlsys play")
     _check(options, algorithm)

@@ -44,6 +44,7 @@ class EvaluationOptions:
     Attributes:
       run: a folder, `<experiment>/<run-id>`, the beginning of a run id, an experiment (its latest run), or an export:
         see `rlsys.exports.find`.
+      directory: of all runs.
       episodes: whole games of each row: one for each seed, so that short games are not favoured.
       temperatures: of the choice of actions, a row for each; 0 is greedy, others need an algorithm with
         `eval_temperature`. None takes the run's own.
@@ -68,6 +69,7 @@ class EvaluationOptions:
     """
 
     run: str
+    directory: str = "runs"
     episodes: int = 10
     temperatures: tuple[float, ...] = ()
     noops: tuple[int, ...] = ()
@@ -107,7 +109,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
     prepare()
     use_threads(1)  # small batches gain nothing from more
     _check(options)
-    trained = find(options.run, trust=options.trust)
+    trained = find(options.run, options.directory, trust=options.trust)
     check_outputs(
         {"--gif": options.gif, "--video": options.video, "--plot": options.plot},
         {"--save-mcts": options.save_mcts, "--film-folder": options.film_folder},

@@ -26,12 +26,21 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Of all members of an archive, so that the same run always makes the same one."""
 
 
-def export_run(run: str, to: Path, *, checkpoint: str = "latest", half: bool = False, trust: bool = False) -> str:
+def export_run(
+    run: str,
+    to: Path,
+    *,
+    directory: str = "runs",
+    checkpoint: str = "latest",
+    half: bool = False,
+    trust: bool = False,
+) -> str:
     """Exports one checkpoint, without optimizer and replay.
 
     Args:
       run: as `find` takes it.
       to: a folder, or a .zip file, that does not exist yet.
+      directory: of all runs.
       checkpoint: "latest", "best" or a learner step.
       trust: as for `find`.
       half: store weights in 16 bits: half the size, and rounded to eleven bits of precision.
@@ -42,7 +51,7 @@ def export_run(run: str, to: Path, *, checkpoint: str = "latest", half: bool = F
     Raises:
       RlsysError: no such run or checkpoint, or the place is taken or cannot be written.
     """
-    source = find(run, trust=trust)
+    source = find(run, directory, trust=trust)
     if os.path.lexists(to):
         raise CheckpointError(f"{to} exists already, and exports never overwrite. Remove it, or choose another name.")
     make_writable(to, "--to")

@@ -9,6 +9,8 @@ from pathlib import Path
 RLSYS = [sys.executable, "-c", "from rlsys.cli import main; main()"]
 """`rlsys`, as this environment has it."""
 PATIENCE_S = 150.0
+Invoke = Callable[..., tuple[int, str, str]]
+"""Runs the command line in this process: status, standard output and standard error."""
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -1,0 +1,180 @@
+"""Commands for what was trained: a run's checkpoint, or an export."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlsys.cli.arguments import RUNS, Checkpoint, Directory, TrainedRun, Trust
+
+
+class Agent(StrEnum):
+    """Who plays in an evaluation."""
+
+    policy = "policy"
+    planner = "planner"
+    random = "random"
+
+
+def evaluate(
+    run: TrainedRun,
+    *,
+    directory: Directory = RUNS,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes per row, each on its own seed.")] = 10,
+    temperature: Annotated[
+        list[float] | None,
+        typer.Option(min=0.0, help="0 is greedy; may be given several times.", show_default="the run's"),
+    ] = None,
+    noops: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Atari: begin with no-ops for 0 to N decisions; may be given several times.",
+            show_default="the run's",
+        ),
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Decisions after which an episode is cut.", show_default="none")
+    ] = None,
+    agent: Annotated[
+        Agent, typer.Option(help="Random acts uniformly, as a baseline; planner looks ahead in the world model.")
+    ] = Agent.policy,
+    rollouts: Annotated[
+        int | None, typer.Option(min=1, help="Planner: rollouts for each decision.", show_default="64")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Planner: steps of each.", show_default="16")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first episode.", show_default="the run's")] = None,
+    checkpoint: Checkpoint = "latest",
+    all_checkpoints: Annotated[
+        bool, typer.Option("--all-checkpoints", help="Every checkpoint that the run has kept, each in its own rows.")
+    ] = False,
+    num_simulations: Annotated[
+        int | None, typer.Option(min=1, help="Simulations per search.", show_default="the run's")
+    ] = None,
+    only_prior: Annotated[
+        bool, typer.Option("--only-prior", help="Act by the policy network, without search.")
+    ] = False,
+    only_value: Annotated[
+        bool, typer.Option("--only-value", help="Act by reward and value one step ahead, without search.")
+    ] = False,
+    noise: Annotated[bool, typer.Option("--noise", help="Exploration noise at the root.")] = False,
+    apply_mcts_steps: Annotated[int, typer.Option(min=1, help="Actions taken from one search.")] = 1,
+    gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.", show_default=False)] = None,
+    video: Annotated[Path | None, typer.Option(help="Write the first episode as an MP4.", show_default=False)] = None,
+    films: Annotated[
+        int, typer.Option(min=0, help="Film so many episodes of each row, below a header with their rewards.")
+    ] = 0,
+    film_folder: Annotated[Path | None, typer.Option(help="Where --films go.", show_default="<run>/media")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Plot returns, values and search depth over time.", show_default=False)
+    ] = None,
+    save_mcts: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of the search tree of each move.", show_default=False)
+    ] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Processes among which the episodes are divided.")] = 1,
+    trust: Trust = False,
+) -> None:
+    """Play episodes with a trained policy, a row per choice: mean, median and bootstrap interval of the return."""
+    from rlsys.evaluation.planning_policy import planning_of
+    from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+
+    options = EvaluationOptions(
+        run=run,
+        directory=str(directory),
+        episodes=episodes,
+        temperatures=tuple(temperature or ()),
+        noops=tuple(noops or ()),
+        max_steps=max_steps,
+        agent=agent.value,
+        planning=planning_of(rollouts, horizon),
+        seed=seed,
+        checkpoint=checkpoint,
+        all_checkpoints=all_checkpoints,
+        num_simulations=num_simulations,
+        only_prior=only_prior,
+        only_value=only_value,
+        noise=noise,
+        apply_mcts_steps=apply_mcts_steps,
+        gif=gif,
+        video=video,
+        films=films,
+        film_folder=film_folder,
+        plot=plot,
+        save_mcts=save_mcts,
+        parallel=parallel,
+        trust=trust,
+    )
+    raise typer.Exit(evaluate_run(options))
+
+
+def play(
+    run: TrainedRun,
+    *,
+    directory: Directory = RUNS,
+    checkpoint: Checkpoint = "latest",
+    seed: Annotated[int | None, typer.Option(help="Seed of the episodes.", show_default="the run's")] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Watch one episode of the policy, also where there is a world model."),
+    ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="In this machine's browser; elsewhere: ssh -L PORT:127.0.0.1:PORT.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="--web: its port; 0 for a free one.")] = 0,
+    fps: Annotated[
+        float | None, typer.Option(min=0.1, help="Pictures per second.", show_default="20, watching 30")
+    ] = None,
+    film: Annotated[
+        Path | None,
+        typer.Option(help="Watching: where to write it (.mp4 or .gif).", show_default="<run>/media/play.mp4"),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Playing: folder for films and arrays.", show_default="<run>/media")
+    ] = None,
+    no_real: Annotated[
+        bool, typer.Option("--no-real", help="Playing: in the model alone, without the real game.")
+    ] = False,
+    zoom: Annotated[
+        float | None, typer.Option(min=1.0, max=50.0, help="Playing: enlarges frames.", show_default="4")
+    ] = None,
+    episode_steps: Annotated[
+        int | None, typer.Option(min=1, help="Playing: most steps of an episode.", show_default=False)
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """Play in a run's world model, beside the real game; of runs without one, film an episode of the policy."""
+    from rlsys.commands.play import PlayOptions, play_run
+
+    options = PlayOptions(
+        run=run,
+        directory=str(directory),
+        checkpoint=checkpoint,
+        seed=seed,
+        watch=watch,
+        web=web,
+        port=port,
+        fps=fps,
+        film=film,
+        record=record,
+        no_real=no_real,
+        zoom=zoom,
+        episode_steps=episode_steps,
+        trust=trust,
+    )
+    typer.echo(play_run(options))
+
+
+def export(
+    run: TrainedRun,
+    *,
+    directory: Directory = RUNS,
+    to: Annotated[Path, typer.Option(help="A folder, or a .zip file, that does not exist yet.")],
+    checkpoint: Checkpoint = "latest",
+    half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits, rounded.")] = False,
+    trust: Trust = False,
+) -> None:
+    """Write what play and eval need of a run: its configuration and weights, without optimizer and replay."""
+    from rlsys.exports.export import export_run
+
+    typer.echo(export_run(run, to, directory=str(directory), checkpoint=checkpoint, half=half, trust=trust))
