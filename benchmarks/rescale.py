@@ -3,8 +3,8 @@
     python benchmarks/rescale.py [--rollouts 2 48] [--steps 9000] [--seed S] [--keep FOLDER] [--json FILE] [KEY=VALUE …]
 
 Launches muzero-cartpole twice with the same seed: once with the first number of rollout workers to the end, and once
-scaled to the second number by `rlsys scale` after a third of the learner steps. What the samples-per-insert ratio ties
-to the learner must not notice: the ratio is compared between the two from then on, and so are the evaluations. A half
+scaled to the second number by `rlsys scale` after a third of the learner steps. What the samples per insert tie
+to the learner must not notice: they are compared between the two from then on, and so are the evaluations. A half
 that is complete in the folder of --keep is not run again.
 """
 
@@ -47,7 +47,7 @@ def run(
                     raise Implausible(f"{_EXPERIMENT} ended before a third of its steps; nothing is kept.")
                 time.sleep(1.0)
             run_to_the_end(
-                ["scale", f"{_EXPERIMENT}/{tag}", f"rollouts={then}", f"--directory={directory}"], _PATIENCE_S
+                ["scale", f"{_EXPERIMENT}/{tag}", f"rollout_workers={then}", f"--directory={directory}"], _PATIENCE_S
             )
         status = process.wait()
     finally:

@@ -70,7 +70,7 @@ Arguments = Callable[[int], tuple[Any, ...]]
 _SLEEP_S = 0.01
 _WARM_UP_S = 5.0
 _START_PATIENCE_S = 300.0
-_LITTLE_LEARNING = CheckingConfig(batch_size=256, sampling_ratio=0.05, window_size=20_000, segment_length=200)
+_LITTLE_LEARNING = CheckingConfig(batch_size=256, samples_per_insert=0.05, window_size=20_000, segment_length=200)
 _PER_REPORTER = 500
 _POSITIONS = (np.arange(16) + 0.5) / 16
 
@@ -278,7 +278,7 @@ def calls(seconds: float) -> Iterator[dict[str, object]]:
         small = make_spec(4, Path(directory), torch=False, tick_s=1.0)
         for row_bytes in (12, 5_000, 50_000):
             observation = ArraySpec((row_bytes // 4,), "float32")
-            section = CheckingConfig(sampling_ratio=None, window_size=2_000)
+            section = CheckingConfig(samples_per_insert=None, window_size=2_000)
             spec = replace(small, section=section, env_spec=replace(small.env_spec, observation=observation))
             shard = ray.remote(ShardProcess).options(num_cpus=0, max_concurrency=1000).remote(spec, 0)
             segment = random_segment(np.random.default_rng(0), spec.stored_env, spec.segments, Source(0, 0, 0))

@@ -75,7 +75,7 @@ def test_a_name_is_short_only_where_it_means_the_same(here: Path) -> None:
     assert run_name(folder) == "experiment/a"
     make_run(here, "a")
     assert run_name(folder) == str(folder)
-    assert command("scale", "a b", "rollouts=3") == "rlsys scale 'a b' rollouts=3"
+    assert command("scale", "a b", "rollout_workers=3") == "rlsys scale 'a b' rollout_workers=3"
 
 
 def test_a_run_whose_workers_have_equal_shares_is_not_advised_to_scale() -> None:

@@ -89,7 +89,7 @@ class Replay(Protocol):
     """What a learner sees of replay: shards, queues and processes stay hidden."""
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
-        """Draws windows; waits until the table holds enough and the samples-per-insert ratio allows it.
+        """Draws windows; waits until the table holds enough and the samples per insert allow it.
 
         Args:
           batch_size: number of windows B.

@@ -48,11 +48,11 @@ def stop(run: Run, *, directory: Directory = RUNS) -> None:
 
 def scale(
     run: Run,
-    workers: Annotated[list[str], typer.Argument(metavar="rollouts=N", help="How many rollout workers it shall have.")],
+    workers: Annotated[str, typer.Argument(metavar="rollout_workers=N", help="How many it shall have.")],
     *,
     directory: Directory = RUNS,
 ) -> None:
-    """Give a run that trains more or fewer rollout workers; the samples-per-insert ratio holds."""
+    """Give a run that trains more or fewer rollout workers; samples per insert hold."""
     from rlsys.commands.follow import scale_run
 
     typer.echo(scale_run(run, directory, workers))

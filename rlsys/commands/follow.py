@@ -1,7 +1,6 @@
 """`rlsys status`, `attach`, `stop` and `scale`: runs as seen, and led, from another terminal."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rlsys.errors import ConfigError, did_you_mean
@@ -15,6 +14,8 @@ from rlsys.terminal import print_table
 
 _LOOK_S = 1.0
 _END_PATIENCE_S = 600.0
+_SCALED = "rollout_workers"
+"""The setting that can be changed while a run trains."""
 
 
 def find_run(run: str, directory: Path) -> Sighting:
@@ -89,22 +90,18 @@ def stop_run(run: str, directory: Path) -> str:
     return f"{sighting.name} is {sighting.state}: {sighting.reason}. Go on with: {resume(sighting.folder)}"
 
 
-def scale_run(run: str, directory: Path, workers: Sequence[str]) -> str:
+def scale_run(run: str, directory: Path, workers: str) -> str:
     """Changes the number of workers of a run that trains.
 
     Raises:
-      ConfigError: nobody trains it, it cannot work with so many, or the request is not of the form rollouts=N.
+      ConfigError: nobody trains it, it cannot work with so many, or the request is not of the form rollout_workers=N.
     """
-    wanted = dict.fromkeys(("rollouts",), 0)
-    for word in workers:
-        name, _, value = word.partition("=")
-        if name not in wanted or not value.isdigit():
-            raise ConfigError(
-                f"'{word}' says not how many workers there shall be; give rollouts=N.{did_you_mean(name, wanted)}"
-            )
-        wanted[name] = int(value)
+    name, _, value = workers.partition("=")
+    if name != _SCALED or not value.isdecimal():
+        hint = "" if name == _SCALED else did_you_mean(name, (_SCALED,))
+        raise ConfigError(f"'{workers}' says not how many workers there shall be; give {_SCALED}=N.{hint}")
     sighting = find_run(run, directory)
-    return f"{sighting.name}: {ask(sighting.folder, 'scale', **wanted)}"
+    return f"{sighting.name}: {ask(sighting.folder, 'scale', **{_SCALED: int(value)})}"
 
 
 def _row(sighting: Sighting) -> tuple[str, ...]:

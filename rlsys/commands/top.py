@@ -125,7 +125,7 @@ def _title(sighting: Sighting) -> str:
             duration(status.elapsed_s),
             f"{status.env_steps:,} env steps {rate(status.env_steps_per_s)}",
             f"{status.learner_steps:,} updates {rate(status.updates_per_s)}",
-            number(status.samples_per_insert, "ratio"),
+            number(status.samples_per_insert, "samples per insert"),
         )
     reason = f": {sighting.reason}" if sighting.reason else ""
     return join(f"{sighting.name} is {sighting.state}{reason}", figures)

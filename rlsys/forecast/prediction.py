@@ -7,8 +7,8 @@ With x decisions a second, each part has a share of its capacity to give:
     shards, server, supervisor, inference workers: x · CPU seconds of their calls ≤ 1 each
     cores of a machine   Σ x · CPU seconds of all who share it ≤ cores
 
-The smallest of these bounds is the rate, and its part binds. The samples-per-insert ratio ties updates to decisions; a
-queue gives each unroll once, which is a ratio of 1. Who is ahead waits. A table without a ratio ties nothing: workers
+The smallest of these bounds is the rate, and its part binds. The samples per insert tie updates to decisions; a queue
+gives each unroll once, which is 1 per insert. Who is ahead waits. A table that holds none ties nothing: workers
 and learner then share the cores as the operating system divides them, one each.
 
 Costs are those of `calibration`; what Ray's calls cost is what `python benchmarks/scaling.py calls` measured on a

@@ -150,7 +150,7 @@ def _learner_starves(row: Mapping[str, float], learner_waits: float, setup: Setu
 def _more_rollouts(now: int, wanted: int, setup: Setup) -> str:
     """Says how the run gets more rollout workers, as near to what is wanted as it can have."""
     if not setup.shared_environments:
-        return f"add rollout workers: {command('scale', setup.run, f'rollouts={wanted}')}"
+        return f"add rollout workers: {command('scale', setup.run, f'rollout_workers={wanted}')}"
     possible = [
         count for count in range(now + 1, setup.shared_environments + 1) if not setup.shared_environments % count
     ]
@@ -175,9 +175,7 @@ def _both_wait(learner_waits: float, rollouts_wait: float, setup: Setup) -> str:
     waits = f"the learner waits {percent(learner_waits)} and rollout workers {percent(rollouts_wait)}"
     if setup.is_queue:
         return f"unrolls on their way bind: {waits}; make batches larger, or raise runtime.replay_shards"
-    return (
-        f"the samples-per-insert ratio binds: {waits}, each for the other; let it err more, or insert smaller segments"
-    )
+    return f"samples per insert bind: {waits}, each for the other; let them err more, or insert smaller segments"
 
 
 def _shard_load(row: Mapping[str, float]) -> float:

@@ -130,7 +130,7 @@ def describe(status: Status) -> list[tuple[str, str]]:
         ("return", join(number(status.mean_return) or "no episode yet", sparkline(status.returns))),
         ("evaluation", join(number(status.evaluation_return), number(status.best_return, "best"))),
         ("loss", _losses(status.losses)),
-        ("replay", join(_items(status), _ratio(status), _queues(status))),
+        ("replay", join(_items(status), _samples_per_insert(status), _queues(status))),
         ("weights", number(status.version_lag, "versions behind:")),
         ("checkpoint", "" if status.checkpoint_step is None else f"step {status.checkpoint_step:,}"),
         ("restarts", f"{status.restarts:,}" if status.restarts else ""),
@@ -155,7 +155,7 @@ def report_line(status: Status) -> str:
         evaluation,
         _losses(status.losses, "loss"),
         f"replay {_items(status)}" if status.replay_size else "",
-        _ratio(status),
+        _samples_per_insert(status),
         _queues(status),
         number(status.version_lag, "lag"),
         share(status.learner_idle_share, "idle"),
@@ -175,9 +175,9 @@ def _items(status: Status) -> str:
     return f"{status.replay_items:,} of {status.replay_size:,} items" if status.replay_size else ""
 
 
-def _ratio(status: Status) -> str:
+def _samples_per_insert(status: Status) -> str:
     """Returns samples per insert, now and as configured."""
-    now, target = number(status.samples_per_insert, "ratio"), status.samples_per_insert_target
+    now, target = number(status.samples_per_insert, "samples per insert"), status.samples_per_insert_target
     return now if not now or target is None else f"{now} of {target:.3g}"
 
 

@@ -1,6 +1,6 @@
 """Requests to a run that trains: files in its folder, answered by the process that leads it.
 
-<run>/control/<id>.json      what is asked: {"command": "scale", "rollouts": 48}
+<run>/control/<id>.json      what is asked: {"command": "scale", "rollout_workers": 48}
 <run>/control/<id>.answer    what came of it: {"ok": true, "text": "…"}
 """
 
@@ -28,10 +28,10 @@ _MOST_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class _Request:
-    """What is asked; of `scale`, also for how many rollout workers."""
+    """What is asked; of `scale`, also how many rollout workers there shall be."""
 
     command: str
-    rollouts: int | None = None
+    rollout_workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ class Controlled(Protocol):
     def stop(self, reason: str) -> None:
         """Asks the run to end with a checkpoint."""
 
-    def scale(self, rollouts: int) -> str:
+    def scale(self, rollout_workers: int) -> str:
         """Changes the number of rollout workers while the run trains; says what it did."""
 
 
-def ending(reason: str, rollouts: int) -> ConfigError:
+def ending(reason: str, rollout_workers: int) -> ConfigError:
     """Returns what to say to who wants so many rollout workers of a run that is about to end."""
     return ConfigError(
-        f"it is about to end: {reason}. Go on with it afterwards, with runtime.rollout_workers={rollouts} behind "
-        "'rlsys launch --resume'."
+        f"it is about to end: {reason}. Go on with it afterwards, with runtime.rollout_workers={rollout_workers} "
+        "behind 'rlsys launch --resume'."
     )
 
 
@@ -102,9 +102,9 @@ class ControlServer:
             case "stop":
                 run.stop("stopped on request; a checkpoint was written")
                 return "it ends with a checkpoint"
-            case "scale" if request.rollouts is not None:
-                text = run.scale(request.rollouts)
-                self._scaled(request.rollouts)
+            case "scale" if request.rollout_workers is not None:
+                text = run.scale(request.rollout_workers)
+                self._scaled(request.rollout_workers)
                 return text
             case "scale":
                 raise ConfigError("the request cannot be read: it does not say how many; ask with the same version.")

@@ -84,14 +84,14 @@ def _shell_word(word: str) -> str:
     return f"$'{''.join(letters)}'"
 
 
-def note_workers(folder: Path, rollouts: int) -> None:
+def note_workers(folder: Path, rollout_workers: int) -> None:
     """Writes into config.yaml that the run now has so many rollout workers; its first line stays the command."""
     path = folder / "config.yaml"
     command = path.read_text(encoding="utf-8").partition("\n")[0]
-    changed = override(load(folder), [f"runtime.rollout_workers={rollouts}"])
+    changed = override(load(folder), [f"runtime.rollout_workers={rollout_workers}"])
     aside = path.with_name("config.yaml.aside")
     aside.write_text(
-        f"{command}\n# Scaled to {rollouts} rollout workers while it trained.\n{dump(changed.experiment)}",
+        f"{command}\n# Scaled to {rollout_workers} rollout workers while it trained.\n{dump(changed.experiment)}",
         encoding="utf-8",
     )
     aside.replace(path)

@@ -43,7 +43,7 @@ class CheckingConfig(Section):
     """Items kept."""
     stored_before_train: Items = 200
     """Items before the first update."""
-    sampling_ratio: Number | None = 4.0
+    samples_per_insert: Number | None = 4.0
     """Items sampled per item inserted."""
     on_policy: Steps = 0
     """Of unrolls: how many of each environment make a batch, for which workers wait; 0: nobody waits."""
@@ -201,8 +201,8 @@ def _table(config: CheckingConfig, env: EnvSpec) -> TableSpec:
         max_size=config.window_size,
         sampler="prioritized",
         min_size_to_sample=config.stored_before_train,
-        samples_per_insert=config.sampling_ratio,
-        error_buffer=16.0 * config.batch_size + 200.0 * (config.sampling_ratio or 1.0),
+        samples_per_insert=config.samples_per_insert,
+        error_buffer=16.0 * config.batch_size + 200.0 * (config.samples_per_insert or 1.0),
         batch_size=config.batch_size,
     )
 

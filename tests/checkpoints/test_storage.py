@@ -44,7 +44,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def spec(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> RunSpec:
     """A shard of it holds about twelve segments, in chunks of two."""
     monkeypatch.setattr(ring, "_CHUNK_BYTES", 2_000)
-    return make_spec({"sampling_ratio": None, "stored_before_train": 40, "window_size": 240})
+    return make_spec({"samples_per_insert": None, "stored_before_train": 40, "window_size": 240})
 
 
 def write(checkpoints: Checkpoints, step: int) -> None:

@@ -95,7 +95,7 @@ def test_requests_are_answered_while_the_final_evaluation_is_played(
 ) -> None:
     control_server = ControlServer(tmp_path, scaled=lambda rollouts: None)
     (tmp_path / "control").mkdir()
-    (tmp_path / "control" / "one.json").write_text(json.dumps({"command": command, "rollouts": 4}))
+    (tmp_path / "control" / "one.json").write_text(json.dumps({"command": command, "rollout_workers": 4}))
     with contextlib.closing(Heartbeat(tmp_path)) as heartbeat, stops_on_signals() as signals:
         games = _LastGames(heartbeat, signals, control_server)
         with pytest.raises(EvaluationCut) if is_cut else contextlib.nullcontext():

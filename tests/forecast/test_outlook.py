@@ -84,7 +84,7 @@ def test_what_the_machines_cannot_hold_is_refused_with_what_and_where(make_spec:
 
 
 def test_a_table_that_its_budget_never_fills_is_not_refused(make_spec: MakeSpec) -> None:
-    spec = make_spec({"window_size": 10**9, "sampling_ratio": 4.0}, run={"training_steps": 1_000})
+    spec = make_spec({"window_size": 10**9, "samples_per_insert": 4.0}, run={"training_steps": 1_000})
     assert most_items(spec) == 200 + (1_000 * 16 + spec.table.error_buffer) / 4
     check_memory(spec, [LAPTOP])
 
@@ -120,7 +120,7 @@ def test_a_run_that_cannot_fit_is_refused_before_anything_starts(tmp_path: Path)
 
 
 def test_the_learner_binds_where_the_ratio_asks_for_more_updates_than_it_can_do(make_spec: MakeSpec) -> None:
-    spec = make_spec({"sampling_ratio": 4.0}, runtime={"rollout_workers": 8})
+    spec = make_spec({"samples_per_insert": 4.0}, runtime={"rollout_workers": 8})
     prediction = predict(spec, COSTS, [LAPTOP])
     assert prediction.binding == "the learner"
     assert prediction.updates_per_s == pytest.approx(1 / 0.0106, rel=0.1)
@@ -129,7 +129,7 @@ def test_the_learner_binds_where_the_ratio_asks_for_more_updates_than_it_can_do(
 
 def test_a_slow_simulator_binds_until_there_are_enough_workers(make_spec: MakeSpec) -> None:
     slow = replace(COSTS, acting=replace(COSTS.acting, sleep_s=0.1))
-    section = {"sampling_ratio": 0.1}
+    section = {"samples_per_insert": 0.1}
     one, ten = (
         predict(make_spec(section, runtime={"rollout_workers": workers}), slow, [LAPTOP]) for workers in (1, 10)
     )
@@ -151,7 +151,7 @@ def test_memory_counts_every_process_and_is_compared_with_the_machine(make_spec:
 
 
 def test_a_learner_on_a_device_that_is_not_here_is_not_made_up(make_spec: MakeSpec) -> None:
-    spec = make_spec({"sampling_ratio": 4.0}, runtime={"learner_device": "cuda"})
+    spec = make_spec({"samples_per_insert": 4.0}, runtime={"learner_device": "cuda"})
     machines = [replace(LAPTOP, gpus=1)]
     prediction = predict(spec, COSTS, machines)
     assert prediction.learner_device == "cpu"
@@ -159,7 +159,7 @@ def test_a_learner_on_a_device_that_is_not_here_is_not_made_up(make_spec: MakeSp
 
 
 def test_parts_are_measured_as_they_are(make_spec: MakeSpec) -> None:
-    spec = make_spec({"sampling_ratio": 0.5}, {"environments_per_worker": 2}, env_id="rlsys/Sleeping-v0")
+    spec = make_spec({"samples_per_insert": 0.5}, {"environments_per_worker": 2}, env_id="rlsys/Sleeping-v0")
     costs = measure(spec, 0.2)
     assert 0.018 < costs.acting.sleep_s < 0.03
     assert 0.0 < costs.acting.cpu_s < 0.018

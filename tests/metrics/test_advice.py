@@ -37,7 +37,7 @@ def test_environments_that_bind_are_answered_with_more_rollout_workers() -> None
     text = advise(row(rollout_env=0.82, rollout_act=0.1, rollout_write=0.08, learner_wait_replay=0.4), TABLE)
     assert text == (
         "environments bind: rollout workers spend 82 % in the simulator and the learner waits 40 %; "
-        "add rollout workers: rlsys scale muzero-breakout/here rollouts=5"
+        "add rollout workers: rlsys scale muzero-breakout/here rollout_workers=5"
     )
 
 
@@ -45,7 +45,7 @@ def test_environments_that_bind_are_answered_with_more_rollout_workers() -> None
 def test_as_many_rollout_workers_are_advised_as_the_learner_lacks_at_most_twice_as_many(
     waits: float, rollouts: int
 ) -> None:
-    assert advise(row(learner_wait_replay=waits), QUEUE).endswith(f"rollouts={rollouts}")
+    assert advise(row(learner_wait_replay=waits), QUEUE).endswith(f"rollout_workers={rollouts}")
 
 
 def test_deciding_and_writing_can_bind_as_well() -> None:
@@ -81,9 +81,7 @@ def test_a_learner_that_binds_makes_rollout_workers_wait() -> None:
 
 def test_where_both_wait_the_ratio_or_the_queue_binds() -> None:
     waits = row(rollout_wait_replay=0.3, learner_wait_replay=0.4)
-    assert advise(waits, TABLE).startswith(
-        "the samples-per-insert ratio binds: the learner waits 40 % and rollout workers 30 %"
-    )
+    assert advise(waits, TABLE).startswith("samples per insert bind: the learner waits 40 % and rollout workers 30 %")
     assert advise(waits, QUEUE).startswith("unrolls on their way bind")
 
 

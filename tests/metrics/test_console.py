@@ -70,7 +70,7 @@ def test_without_a_terminal_each_report_and_each_event_is_one_plain_line() -> No
 def test_a_report_line_says_everything_that_is_known() -> None:
     assert report_line(STATUS) == (
         "0:02:31  step 1,240  (31/s)  env 128,000  (3,204/s)  episodes 40  return 12.3  evaluation 14.0  "
-        "loss value 0.123, policy 1.5  replay 100,000 of 200,000 items  ratio 3.97 of 4  "
+        "loss value 0.123, policy 1.5  replay 100,000 of 200,000 items  samples per insert 3.97 of 4  "
         "segments in flight 2, batches in flight 3  lag 1  idle 12 %  restarts 2  left 1:04:09"
     )
 

@@ -191,7 +191,7 @@ def test_another_budget_of_bytes_fills_replay_anew(make_spec: MakeSpec) -> None:
 def test_what_does_not_change_the_form_of_replay_keeps_it(make_spec: MakeSpec) -> None:
     spec = make_spec()
     form = json.loads(json.dumps(spec.replay_form))
-    same_form = make_spec({"stored_before_train": 100, "sampling_ratio": 2.0})
+    same_form = make_spec({"stored_before_train": 100, "samples_per_insert": 2.0})
     assert with_replay(same_form, form, 40).refill is None
     assert with_replay(dataclasses.replace(spec, name="other"), form, 40).refill is None
 

@@ -37,16 +37,16 @@ class FakeRun:
 
     def __init__(self) -> None:
         self.stopped = ""
-        self.rollouts = 1
+        self.rollout_workers = 1
 
     def stop(self, reason: str) -> None:
         self.stopped = reason
 
-    def scale(self, rollouts: int) -> str:
-        if rollouts > 8:
+    def scale(self, rollout_workers: int) -> str:
+        if rollout_workers > 8:
             raise ConfigError("too many.")
-        self.rollouts = rollouts
-        return f"{rollouts} now"
+        self.rollout_workers = rollout_workers
+        return f"{rollout_workers} now"
 
 
 @contextmanager
@@ -122,10 +122,10 @@ def state_of(folder: Path) -> str:
 def test_requests_are_answered_by_whoever_leads_the_run(folder: Path) -> None:
     run, scaled = FakeRun(), []
     with Heartbeat(folder), served(folder, run, scaled):
-        assert ask(folder, "scale", rollouts=4) == "4 now"
-        assert (run.rollouts, scaled) == (4, [4])
+        assert ask(folder, "scale", rollout_workers=4) == "4 now"
+        assert (run.rollout_workers, scaled) == (4, [4])
         with pytest.raises(ConfigError, match=r"checking/here: too many\."):
-            ask(folder, "scale", rollouts=9)
+            ask(folder, "scale", rollout_workers=9)
         assert scaled == [4]
         with pytest.raises(ConfigError, match="no command 'fly'; it knows stop and scale"):
             ask(folder, "fly")
@@ -142,23 +142,36 @@ def test_nobody_answers_for_a_run_that_is_not_there(folder: Path) -> None:
     with Heartbeat(folder) as heartbeat:
         heartbeat.end("done", "its budget is spent")
     with pytest.raises(ConfigError, match=r"is done \(its budget is spent\); nobody is there to scale it"):
-        ask(folder, "scale", rollouts=2)
+        ask(folder, "scale", rollout_workers=2)
 
 
 def test_what_was_asked_of_an_earlier_session_is_not_done_in_the_next(folder: Path) -> None:
     (folder / "control").mkdir()
     (folder / "control" / "1-a.json").write_text('{"command": "stop"}')
     run = FakeRun()
-    ControlServer(folder, lambda rollouts: None).serve(run)
+    ControlServer(folder, lambda rollout_workers: None).serve(run)
     assert run.stopped == ""
 
 
-def test_misspelt_requests_are_refused_before_anybody_is_asked(folder: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("rollouts=3", r"'rollouts=3' says not how many .*; give rollout_workers=N\. Did you mean 'rollout_workers'\?"),
+        ("rollout_workers", r"give rollout_workers=N\.$"),
+        ("rollout_workers=-1", r"give rollout_workers=N\.$"),
+        ("rollout_workers=x", r"give rollout_workers=N\.$"),
+        ("learners=2", r"give rollout_workers=N\.$"),
+    ],
+)
+def test_misspelt_requests_are_refused_before_anybody_is_asked(folder: Path, word: str, message: str) -> None:
+    with Heartbeat(folder), pytest.raises(ConfigError, match=message):
+        scale_run("checking/here", folder.parent.parent, word)
+
+
+def test_all_runs_are_shown_a_line_each(folder: Path, capsys: pytest.CaptureFixture) -> None:
     directory = folder.parent.parent
     with Heartbeat(folder):
-        for word in ("rollout=3", "rollouts", "rollouts=-1", "rollouts=x"):
-            with pytest.raises(ConfigError, match="give rollouts=N"):
-                scale_run("checking/here", directory, [word])
+        pass
     show_runs(directory)
     assert "checking/here" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="no runs below"):
@@ -229,7 +242,7 @@ class TestOnRay:
         last = [row for row in read_metrics(spec.folder) if "replay/inserted" in row][-1]
         ahead = 4.0 * (last["replay/inserted"] - 200) - last["replay/sampled"]
         assert -spec.table.error_buffer <= ahead
-        with pytest.raises(ConfigError, match="rollouts = 0; a run needs at least 1"):
+        with pytest.raises(ConfigError, match="rollout_workers = 0; a run needs at least 1"):
             supervisor.scale(0)
 
     def test_a_queue_gets_every_unroll_of_workers_that_join(

@@ -91,7 +91,7 @@ class MuZeroConfig(Section):
     stored_before_train: Items = 50_000
     """Decisions in replay before the first update."""
     sampling_ratio: Annotated[Weight, Field(gt=0.0)] | None = None
-    """Windows sampled per decision stored, held by slowing down whichever side is ahead; none: both run free."""
+    """Samples per insert: windows per decision stored, held by slowing down whoever is ahead; none: both run free."""
     scalar_loss: Literal["MSE", "Huber"] = "MSE"
     """Loss of value and reward under no_support."""
     value_loss_weight: Weight = 1.0

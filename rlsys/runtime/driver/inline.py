@@ -180,13 +180,13 @@ class InlineRun:
         self._interrupted_at = time.monotonic()
         self.stop(INTERRUPTED)
 
-    def scale(self, rollouts: int) -> str:
+    def scale(self, rollout_workers: int) -> str:
         """Refuses: one process has the workers that it began with."""
         folder = self._spec.folder
         raise ConfigError(
-            f"rollouts = {rollouts} of a run with --inline; it has the workers that it began with. End it with "
-            f"{quoted('stop', folder)}, and go on with "
-            f"{quoted('launch', '--resume', folder, f'runtime.rollout_workers={rollouts}')}."
+            f"rollout_workers = {rollout_workers} of a run with --inline; it has the workers that it began with. End "
+            f"it with {quoted('stop', folder)}, and go on with "
+            f"{quoted('launch', '--resume', folder, f'runtime.rollout_workers={rollout_workers}')}."
         )
 
     @property

@@ -128,15 +128,15 @@ class Supervisor:
         self._interrupted_at = time.monotonic()
         self.stop(INTERRUPTED)
 
-    def scale(self, rollouts: int) -> str:
+    def scale(self, rollout_workers: int) -> str:
         """Goes on with another number of rollout workers; those that are too many end after their present tick.
 
         Raises:
           ConfigError: the run cannot work with so many, or is about to end.
         """
         if self.stop_reason:
-            raise ending(self.stop_reason, rollouts)
-        return self._rollout_pool.scale(rollouts)
+            raise ending(self.stop_reason, rollout_workers)
+        return self._rollout_pool.scale(rollout_workers)
 
     def _serve(self, timeout_s: float) -> None:
         """Handles all calls that have ended, waiting up to `timeout_s` for the first."""

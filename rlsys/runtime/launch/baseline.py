@@ -82,7 +82,7 @@ def _train(loaded: Loaded, baseline: Baseline, context: BaselineContext, folder:
         ) as tracker,
     ):
         driver = BaselineDriver(progress, context.env_spec, tracker, console, heartbeat)
-        control_server = ControlServer(folder, scaled=lambda rollouts: None)
+        control_server = ControlServer(folder, scaled=lambda rollout_workers: None)
         with stops_on_signals() as signals, _started(baseline, context) as run:
             signals.tell(driver.stop)
             heartbeat.on_move(lambda moved: driver.stop(f"its folder was moved to {moved}"))
@@ -162,11 +162,11 @@ class BaselineDriver:
         """Asks `run` to end after the portion that it works at."""
         self._stopped = reason
 
-    def scale(self, rollouts: int) -> str:
+    def scale(self, rollout_workers: int) -> str:
         """Refuses: the other system's workers are its own."""
         raise ConfigError(
-            f"rollouts = {rollouts} of a baseline; its workers are its own. Launch it again with "
-            f"runtime.rollout_workers={rollouts}."
+            f"rollout_workers = {rollout_workers} of a baseline; its workers are its own. Launch it again with "
+            f"runtime.rollout_workers={rollout_workers}."
         )
 
     def run(self, run: BaselineRun, control_server: ControlServer | None = None) -> str:

@@ -57,7 +57,7 @@ class Runner(Protocol):
     def interrupt(self) -> None:
         """Asks the run to end soon with a checkpoint; what that leaves unevaluated is left to the next session."""
 
-    def scale(self, rollouts: int) -> str:
+    def scale(self, rollout_workers: int) -> str:
         """Goes on with another number of rollout workers; says what it did."""
 
 
@@ -230,9 +230,9 @@ class _LastGames:
         """Ends the final evaluation; the checkpoint is there."""
         self._is_stopped = True
 
-    def scale(self, rollouts: int) -> str:
+    def scale(self, rollout_workers: int) -> str:
         """Refuses: nobody collects any more."""
-        raise ending("its final evaluation is played", rollouts)
+        raise ending("its final evaluation is played", rollout_workers)
 
 
 def _follow(folder: Path, spec: RunSpec, checkpoints: Checkpoints, runner: Runner) -> None:

@@ -99,7 +99,7 @@ def test_an_environment_that_fails_costs_its_worker_and_nothing_else(
     env_id: str, reason: str, make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = {"rollout_timeout_s": 20.0}
-    spec = make_spec({"sampling_ratio": None}, runtime, {"training_steps": 100_000}, env_id=env_id)
+    spec = make_spec({"samples_per_insert": None}, runtime, {"training_steps": 100_000}, env_id=env_id)
     with started(spec, make_recorder) as run:
         messages: list[str] = []
         monkeypatch.setattr(run.recorder, "message", messages.append)

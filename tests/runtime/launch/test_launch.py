@@ -63,7 +63,7 @@ def test_a_run_is_seen_scaled_and_stopped_from_another_terminal(tmp_path: Path) 
     run = start(tmp_path, "launch", "muzero-cartpole", *settings, "runtime.rollout_workers=1")
     wait_for(lambda: checkpoints(tmp_path), "checkpoint")
     assert f"process {run.pid}" in rlsys(tmp_path, "status", "muzero-cartpole/here").stdout
-    scaled = rlsys(tmp_path, "scale", "muzero-cartpole/here", "rollouts=2")
+    scaled = rlsys(tmp_path, "scale", "muzero-cartpole/here", "rollout_workers=2")
     assert scaled.stdout == "muzero-cartpole/here: 2 rollout workers instead of 1\n", scaled.stderr
     twice = rlsys(tmp_path, "launch", "--resume", "muzero-cartpole/here")
     assert twice.returncode == 2

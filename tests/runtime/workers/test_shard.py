@@ -44,7 +44,7 @@ def fill(spec: RunSpec, shards: list[Any], num_segments: int) -> None:
 
 
 def test_three_shards_draw_each_item_as_often_as_one_table(make_spec: MakeSpec) -> None:
-    spec = make_spec({"sampling_ratio": None, "stored_before_train": 40}, {"replay_shards": 3})
+    spec = make_spec({"samples_per_insert": None, "stored_before_train": 40}, {"replay_shards": 3})
     shards = start_shards(spec)
     fill(spec, shards, 9)
     replay = connect_replay(spec, shards)
@@ -66,7 +66,7 @@ def test_three_shards_draw_each_item_as_often_as_one_table(make_spec: MakeSpec) 
 def test_priorities_reach_the_shard_that_owns_the_item(make_spec: MakeSpec) -> None:
     import ray
 
-    spec = make_spec({"sampling_ratio": None, "stored_before_train": 40}, {"replay_shards": 2})
+    spec = make_spec({"samples_per_insert": None, "stored_before_train": 40}, {"replay_shards": 2})
     shards = start_shards(spec)
     fill(spec, shards, 4)
     replay = connect_replay(spec, shards)
@@ -89,7 +89,7 @@ def test_priorities_reach_the_shard_that_owns_the_item(make_spec: MakeSpec) -> N
 def test_inserts_wait_while_replay_is_ahead_and_go_on_after_samples(make_spec: MakeSpec) -> None:
     import ray
 
-    section = {"sampling_ratio": 1.0, "stored_before_train": 20, "batch_size": 4}
+    section = {"samples_per_insert": 1.0, "stored_before_train": 20, "batch_size": 4}
     spec = make_spec(section, {"replay_shards": 1})
     shards = start_shards(spec)
     reason, stored = "", 0
@@ -146,7 +146,7 @@ def test_a_shard_continues_from_what_it_saved(make_spec: MakeSpec, tmp_path: Pat
 
 
 def test_one_table_and_its_halves_draw_the_same_items_at_the_same_positions(make_spec: MakeSpec) -> None:
-    spec = make_spec({"sampling_ratio": None, "stored_before_train": 40}, {"replay_shards": 2})
+    spec = make_spec({"samples_per_insert": None, "stored_before_train": 40}, {"replay_shards": 2})
     whole = Table(spec.table, spec.env_spec, spec.segments)
     for episode in (0, 2, 4, 1, 3, 5):  # the order in which the two halves lie side by side
         whole.insert(make_segment(spec, episode))

@@ -190,7 +190,7 @@ class TestOnRay:
     def test_a_run_takes_turns(self, make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
         spec = make_turn_spec(make_spec, run={"training_steps": 60})
         with started(spec, make_recorder) as run:
-            with pytest.raises(ConfigError, match=r"rollouts = 4 of a run that .* End it with"):
+            with pytest.raises(ConfigError, match=r"rollout_workers = 4 of a run that .* End it with"):
                 run.supervisor.scale(4)
             assert run.supervisor.run() == "60 learner steps are done"
             assert run.progress.env_steps <= 62 * 8 * LENGTH
