@@ -21,8 +21,8 @@ from rows import json_option, publish
 
 from rlsys.algorithms.ppo.updates import Experience
 from rlsys.algorithms.simple.config import SimpleConfig
-from rlsys.algorithms.simple.imagination import imagine
 from rlsys.algorithms.simple.learner import SimpleLearner
+from rlsys.algorithms.simple.simulated_experience import simulate
 from rlsys.api import LearnerContext
 from rlsys.types import ArraySpec, EnvSpec
 
@@ -104,13 +104,15 @@ def measure(model: str, device: str) -> list[Row]:
         for how, learner in learners.items():
             experience: list[Any] = []
 
-            def simulate(learner: SimpleLearner = learner, into: list[Any] = experience) -> None:
-                into[:] = [imagine(learner._simulation, learner._policy, starts, steps, 1, learner._stack)]
+            def act(learner: SimpleLearner = learner, into: list[Any] = experience) -> None:
+                into[:] = [simulate(learner._simulated, learner._policy_updates, starts, steps, 1, learner._stack)]
 
             works: dict[str, Callable[[], object]] = {
-                "frame": simulate,
-                "model": lambda learner=learner: learner._world.step(*clip),
-                "policy": lambda learner=learner, into=experience: learner._policy.learn(_stretched(into[0]), 1e-4, 1),
+                "frame": act,
+                "model": lambda learner=learner: learner._world_updates.step(*clip),
+                "policy": lambda learner=learner, into=experience: learner._policy_updates.learn(
+                    _stretched(into[0]), 1e-4, 1
+                ),
             }
             for name, work in works.items():
                 seconds = shortest_s(work, device, turns=1)

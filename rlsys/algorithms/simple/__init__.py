@@ -4,20 +4,15 @@ Kaiser et al. 2020, https://arxiv.org/abs/1903.00374. Importing this does not co
 or learner.
 """
 
-from dataclasses import replace
-
 from rlsys.algorithms.simple.config import SimpleConfig
 from rlsys.algorithms.simple.requirements import check, segments, table, values
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, World, WorldContext
 
 
 def _make_policy(context: PolicyContext) -> Policy:
-    from rlsys.algorithms.ppo.policy import PPOPolicy
+    from rlsys.algorithms.simple.policy import SimplePolicy
 
-    config: SimpleConfig = context.config
-    return PPOPolicy(
-        replace(context, config=config.ppo.model_copy(update={"eval_temperature": config.eval_temperature}))
-    )
+    return SimplePolicy(context)
 
 
 def _make_learner(context: LearnerContext) -> Learner:

@@ -5,19 +5,22 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from rlsys.algorithms.simple.next_frame import INPUT_FRAMES
-from rlsys.algorithms.simple.simulation import Simulation
+from rlsys.algorithms.simple.networks import INPUT_FRAMES
+from rlsys.algorithms.simple.simulated_environment import SimulatedEnvironment
 from rlsys.types import ModelComparison
 
 
 @torch.no_grad()
 def compare(
-    simulation: Simulation, batches: Iterable[tuple[Tensor, Tensor, Tensor]], ratios: Sequence[float], num_shown: int
+    environment: SimulatedEnvironment,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    ratios: Sequence[float],
+    num_shown: int,
 ) -> tuple[dict[str, float], list[ModelComparison]]:
     """Repeats real actions in the model and compares what comes.
 
     Args:
-      simulation: begins anew with each batch.
+      environment: begins anew with each batch.
       batches: frames `[B, 4 + T, C, H, W]`, actions and rewards `[B, 4 + T]` of real episodes.
       ratios: shares of the T steps after which rewards are compared.
       num_shown: rollouts of the first batch that are returned.
@@ -31,9 +34,9 @@ def compare(
     shown: list[ModelComparison] = []
     count = 0
     for frame, action, reward in batches:
-        simulation.begin(frame[:, :INPUT_FRAMES])
+        environment.begin(frame[:, :INPUT_FRAMES])
         real, happened = frame[:, INPUT_FRAMES:], reward[:, INPUT_FRAMES - 1 : -1]
-        steps = [simulation.step(action_B) for action_B in action[:, INPUT_FRAMES - 1 : -1].unbind(dim=1)]
+        steps = [environment.step(action_B) for action_B in action[:, INPUT_FRAMES - 1 : -1].unbind(dim=1)]
         seen, foretold = (torch.stack(parts, dim=1) for parts in zip(*steps, strict=True))
         known = frame[:, INPUT_FRAMES - 1].float()
         length = real.shape[1]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlsys.algorithms.simple import warmups
+from rlsys.algorithms.simple import schedules
 from rlsys.algorithms.simple.config import WorldModelConfig
 from rlsys.algorithms.simple.layers import Inject, LSTMCell, MeanAttention, Timing
 from rlsys.nets.same_padding import SameConv
@@ -63,7 +63,7 @@ class Posterior(nn.Module):
         soft = torch.tanh(before + _DEVIATION * _truncated_normal(before))
         hard = soft + (_sign(soft) - soft).detach()
         hard = hard * torch.where(torch.rand_like(hard) < self._config.bottleneck_noise, -1.0, 1.0)
-        is_hard = torch.rand_like(hard) < warmups.rounded_bits(self._config, step)
+        is_hard = torch.rand_like(hard) < schedules.rounded_bits(self._config, step)
         return Read(torch.where(is_hard, hard, soft), clean)
 
 
@@ -149,7 +149,7 @@ class Latents(nn.Module):
         self.predictor = Predictor(config, num_top * top_size[0] * top_size[1])
         self.add = AddBits(config.bottleneck_bits, num_top)
 
-    def imagine(self, x: Tensor) -> Tensor:
+    def predict(self, x: Tensor) -> Tensor:
         """Returns the picture with predicted bits."""
         out: Tensor = self.add(x, self.predictor.draw(x.flatten(start_dim=1)))
         return out
@@ -160,9 +160,9 @@ class Latents(nn.Module):
         read = self.posterior(frame, after, action, step)
         loss = self.predictor.loss(features, read.clean)
         predicted = self.predictor.draw(features)
-        is_predicted = torch.rand_like(predicted) < warmups.predicted_bits(self._config, step)
+        is_predicted = torch.rand_like(predicted) < schedules.predicted_bits(self._config, step)
         bits = torch.where(is_predicted, predicted, read.bits)
-        is_given = torch.rand(len(x), device=x.device) < warmups.examples_with_bits(self._config, step)
+        is_given = torch.rand(len(x), device=x.device) < schedules.examples_with_bits(self._config, step)
         return torch.where(is_given[:, None, None, None], self.add(x, bits), x), loss
 
 

@@ -1,4 +1,4 @@
-"""SimPLe's learner: it goes through the phases of `schedule.py`, one unit a step.
+"""SimPLe's learner: it goes through the phases of `phases.py`, one unit a step.
 
 Kaiser et al. 2020, algorithm 1, https://arxiv.org/abs/1903.00374.
 
@@ -16,11 +16,11 @@ from rlsys.algorithms.ppo.learner import learned_from
 from rlsys.algorithms.ppo.updates import PolicyUpdates
 from rlsys.algorithms.simple.comparison import compare
 from rlsys.algorithms.simple.config import SimpleConfig
-from rlsys.algorithms.simple.imagination import imagine
-from rlsys.algorithms.simple.next_frame import INPUT_FRAMES
-from rlsys.algorithms.simple.schedule import Phase, schedule
-from rlsys.algorithms.simple.simulation import Simulation
-from rlsys.algorithms.simple.world_model import WorldModelUpdates
+from rlsys.algorithms.simple.networks import INPUT_FRAMES
+from rlsys.algorithms.simple.phases import Phase, make_phases
+from rlsys.algorithms.simple.simulated_environment import SimulatedEnvironment
+from rlsys.algorithms.simple.simulated_experience import simulate
+from rlsys.algorithms.simple.world_model_updates import WorldModelUpdates
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.nets.transfer import to_device
 from rlsys.replay.archive import EpisodeArchive, Windows
@@ -38,21 +38,21 @@ class SimpleLearner(Learner):
         self._context = context
         self._device = torch.device(context.device)
         self._archive = EpisodeArchive(context.env.observation, context.env.action)
-        self._world = WorldModelUpdates(self._config.world_model, context)
-        self._policy = PolicyUpdates(self._config.ppo, context, "simple.ppo")
-        model = self._world.model
-        self._simulation = Simulation(
+        self._world_updates = WorldModelUpdates(self._config.world_model, context)
+        self._policy_updates = PolicyUpdates(self._config.ppo, context, "simple.ppo")
+        model = self._world_updates.model
+        self._simulated = SimulatedEnvironment(
             model.network, model.forward, model.precision, self._config.intrinsic_reward_scale
         )
         self._unroll_length = context.unroll_length or self._config.real_unroll_length
-        self._phases = schedule(self._config, context.batch_size * context.num_ranks * self._unroll_length)
+        self._phases = make_phases(self._config, context.batch_size * context.num_ranks * self._unroll_length)
         self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
         self._films: dict[str, Sequence[ModelComparison]] = {}
         self._rng = np.random.default_rng(context.draw_seed)
-        torch.manual_seed(context.draw_seed)  # dropout, bits and actions in the simulation
+        torch.manual_seed(context.draw_seed)  # dropout, bits and actions in the simulated environment
         source = self._config.load_world_from
         if source is not None and not context.is_resumed:
-            self._world.load_world(context.read_world(source.reveal("simple.load_world_from")))
+            self._world_updates.load_world(context.read_world(source.reveal("simple.load_world_from")))
 
     def step(self, replay: Replay) -> Mapping[str, float]:
         """Does one unit of the present phase.
@@ -84,7 +84,7 @@ class SimpleLearner(Learner):
 
     def weights(self) -> Mapping[str, Array]:
         """Returns the policy's parameters: the world model stays here."""
-        return self._policy.actor_critic.weights()
+        return self._policy_updates.actor_critic.weights()
 
     def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
         """Takes over a policy and, unless `load_world_from` has named one, a world model.
@@ -92,14 +92,14 @@ class SimpleLearner(Learner):
         Raises:
           CheckpointError: the world model is another one than this.
         """
-        self._policy.actor_critic.load_weights(weights)
+        self._policy_updates.actor_critic.load_weights(weights)
         if world is not None and self._config.load_world_from is None:
-            self._world.load_world(world)
+            self._world_updates.load_world(world)
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last updates' gradients."""
-        of_world = {f"world/{name}": array for name, array in self._world.model.histograms().items()}
-        return {**self._policy.actor_critic.histograms(), **of_world}
+        of_world = {f"world/{name}": array for name, array in self._world_updates.model.histograms().items()}
+        return {**self._policy_updates.actor_critic.histograms(), **of_world}
 
     def films(self) -> Mapping[str, Sequence[ModelComparison]]:
         """Returns the newest comparison of the model with held-out episodes."""
@@ -108,11 +108,11 @@ class SimpleLearner(Learner):
 
     def save(self) -> Saved:
         """Returns everything, the archive too; the world model's weights apart."""
-        world, training = self._world.save()
+        world, training = self._world_updates.save()
         return {
             "world": world,
             "training": training,
-            "policy": self._policy.save(),
+            "policy": self._policy_updates.save(),
             "archive": self._archive.save(),
             "progress": {"phase": self._phase, "done": self._done, "turns": self._turns, "steps": self._steps},
             "rng": self._rng.bit_generator.state,
@@ -122,8 +122,8 @@ class SimpleLearner(Learner):
 
     def load(self, saved: Saved) -> None:
         """Goes on exactly from `save`: in the phase, and at the unit of it, where that was."""
-        self._world.load(saved["world"], saved["training"])
-        self._policy.load(saved["policy"])
+        self._world_updates.load(saved["world"], saved["training"])
+        self._policy_updates.load(saved["policy"])
         self._archive.load(saved["archive"])
         for name, value in saved["progress"].items():
             setattr(self, f"_{name}", value)
@@ -146,10 +146,10 @@ class SimpleLearner(Learner):
         batch = replay.sample(self._context.batch_size, self._unroll_length + 1)
         metrics: dict[str, float] = {}
         if self._config.learn_from_real:
-            metrics = self._policy.learn(
-                self._policy.experience(batch, self._to_device), self._config.ppo.learning_rate
+            metrics = self._policy_updates.learn(
+                self._policy_updates.experience(batch, self._to_device), self._config.ppo.learning_rate
             )
-            self._policy.actor_critic.check_finite(metrics, learned_from(batch), self._steps)
+            self._policy_updates.actor_critic.check_finite(metrics, learned_from(batch), self._steps)
         self._archive.add(batch)
         return {f"real/{name.replace('/', '_')}": value for name, value in metrics.items()} | {
             "real/mean_reward": float(batch.reward.mean()),
@@ -160,18 +160,18 @@ class SimpleLearner(Learner):
         model = self._config.world_model
         size = model.batch_size // self._context.num_ranks
         clips = self._archive.draw(self._rng, size, INPUT_FRAMES + model.target_frames)
-        metrics = self._world.step(*self._on_device(clips))
-        self._world.model.check_finite(metrics, {}, self._steps)
+        metrics = self._world_updates.step(*self._on_device(clips))
+        self._world_updates.model.check_finite(metrics, {}, self._steps)
         return metrics
 
     def _train_policy(self, epoch: int) -> dict[str, float]:
         config = self._config
         starts = self._starts(config.simulated_batch_size // self._context.num_ranks)
-        experience = imagine(
-            self._simulation, self._policy, starts, config.simulated_rollout_length, epoch + 1, self._stack
+        experience = simulate(
+            self._simulated, self._policy_updates, starts, config.simulated_rollout_length, epoch + 1, self._stack
         )
-        metrics = self._policy.learn(experience, config.ppo.learning_rate, epoch + 1)
-        self._policy.actor_critic.check_finite(metrics, {}, self._steps)
+        metrics = self._policy_updates.learn(experience, config.ppo.learning_rate, epoch + 1)
+        self._policy_updates.actor_critic.check_finite(metrics, {}, self._steps)
         return metrics | {"simulation/mean_reward": float(experience.reward.mean())}
 
     def _starts(self, size: int) -> Tensor:
@@ -196,7 +196,7 @@ class SimpleLearner(Learner):
             self._on_device(archive.draw(self._rng, config.wm_eval_batch_size, length, held_out=True, epoch=newest))
             for _ in range(config.wm_eval_num_batches)
         ]
-        metrics, stretches = compare(self._simulation, batches, config.wm_eval_rollout_ratios, _FILMED)
+        metrics, stretches = compare(self._simulated, batches, config.wm_eval_rollout_ratios, _FILMED)
         self._films = {"world/comparison": [self._without_channels(stretch) for stretch in stretches]}
         return metrics
 

@@ -1,11 +1,10 @@
-"""The world model as `rlsys.api.World`: with arrays, for play and for environments."""
+"""The simulated environment as `rlsys.api.World`: with arrays, for play and for whatever acts in environments."""
 
 import torch
 
 from rlsys.algorithms.simple.config import SimpleConfig
-from rlsys.algorithms.simple.next_frame import INPUT_FRAMES
-from rlsys.algorithms.simple.simulation import Simulation
-from rlsys.algorithms.simple.world_model import build, check_fits
+from rlsys.algorithms.simple.networks import INPUT_FRAMES, check_world_model, make_world_model
+from rlsys.algorithms.simple.simulated_environment import SimulatedEnvironment
 from rlsys.api import WorldContext
 from rlsys.nets.flat import share_arrays
 from rlsys.nets.precision import autocast
@@ -27,21 +26,21 @@ class SimpleWorld:
         self.num_environments = context.num_environments
         self._env = context.env
         self._device = torch.device(context.device)
-        network = build(config.world_model, context.env, self._device).eval()
-        check_fits(network, context.saved, context.env)
+        network = make_world_model(config.world_model, context.env).to(self._device).eval()
+        check_world_model(network, context.saved, context.env)
         share_arrays(network, context.saved["parameters"])
         torch.manual_seed(context.seed)
-        self._simulation = Simulation(network, network, autocast(config.world_model.precision, self._device))
+        self._simulated = SimulatedEnvironment(network, network, autocast(config.world_model.precision, self._device))
 
     def begin(self, observation: Array, action: Array) -> Array:
         """See `World`; what was done before does not matter to this model."""
         frames = torch.from_numpy(observation).to(self._device)
         size = (len(frames), INPUT_FRAMES, -1, *self._env.observation.shape[-2:])
-        self._simulation.begin(frames.reshape(size))
+        self._simulated.begin(frames.reshape(size))
         return observation[:, -1].copy()
 
     def step(self, action: Array) -> tuple[Array, Array, Array]:
         """See `World`; episodes never end."""
-        frame, reward = self._simulation.step(torch.from_numpy(action).to(self._device).long())
+        frame, reward = self._simulated.step(torch.from_numpy(action).to(self._device).long())
         frames = frame.cpu().numpy().reshape(len(action), *self._env.observation.shape)
         return frames, reward.cpu().numpy(), torch.zeros(len(action), dtype=torch.bool).numpy()

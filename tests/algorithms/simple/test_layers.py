@@ -8,7 +8,7 @@ import torch
 
 from rlsys.algorithms.simple.config import WorldModelConfig
 from rlsys.algorithms.simple.layers import ActionEmbedding, ChannelNorm, LSTMCell, belu, make_even, standardize
-from rlsys.algorithms.simple.next_frame import NextFrame
+from rlsys.algorithms.simple.networks import WorldModel
 
 
 def test_layers_are_as_specified() -> None:
@@ -30,7 +30,7 @@ def test_layers_are_as_specified() -> None:
 
 
 def test_each_kernel_is_drawn_in_the_range_of_its_own_fans() -> None:
-    network = NextFrame(WorldModelConfig(hidden_size=24, num_compress_steps=3), 3, (24, 16), 6)
+    network = WorldModel(WorldModelConfig(hidden_size=24, num_compress_steps=3), 3, (24, 16), 6)
     layers = dict(network.named_modules())
     inputs = 24 * 8 * 3 * 2
     drawn = {  # inputs and outputs of tensor2tensor's kernels, with those of a place counted for each place

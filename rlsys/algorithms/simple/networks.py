@@ -1,4 +1,4 @@
-"""The models of the next frame: one that is sure, and one that draws bits for what it cannot know.
+"""The world model's network: it predicts the next frame, for sure, or with bits drawn for what it cannot know.
 
 Kaiser et al. 2020, section 4 and appendix, https://arxiv.org/abs/1903.00374.
 
@@ -12,6 +12,7 @@ Shape legend: B batch, C channels of a frame, H W its height and width.
 """
 
 import itertools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,9 @@ from rlsys.algorithms.simple.layers import (
     make_even,
     standardize,
 )
+from rlsys.api import Saved
+from rlsys.nets import flat
+from rlsys.types import EnvSpec
 
 INPUT_FRAMES = 4
 """Frames that a prediction begins from."""
@@ -68,7 +72,7 @@ class Prediction(NamedTuple):
         return self.reward_logits.detach().argmax(dim=1).float() + REWARDS[0]
 
 
-class NextFrame(nn.Module):
+class WorldModel(nn.Module):
     """Either model; in training mode it drops out, and reads its bits off the true next frame."""
 
     def __init__(self, config: WorldModelConfig, num_channels: int, size: tuple[int, int], num_actions: int) -> None:
@@ -159,7 +163,7 @@ class NextFrame(nn.Module):
         latent_loss = torch.zeros((), device=x.device)
         if self.latents is not None:
             if after is None:
-                x = self.latents.imagine(x)
+                x = self.latents.predict(x)
             else:
                 assert step is not None
                 x, latent_loss = self.latents.read(x, seen, standardize(after), embedded, step)
@@ -176,6 +180,26 @@ class NextFrame(nn.Module):
         gate, candidate = self.gate(torch.cat([memory, seen], dim=1)).float().chunk(2, dim=1)
         gate = torch.sigmoid(gate)
         return memory * gate + torch.tanh(candidate) * (1.0 - gate)
+
+
+def make_world_model(config: WorldModelConfig, env: EnvSpec) -> WorldModel:
+    """Returns a model with fresh weights for the frames of an environment, pictures `[H, W]` or `[C, H, W]`."""
+    *channels, height, width = env.observation.shape
+    return WorldModel(config, channels[0] if channels else 1, (height, width), env.num_actions)
+
+
+def check_world_model(network: WorldModel, saved: Saved, env: EnvSpec) -> None:
+    """Refuses weights of another model.
+
+    Raises:
+      CheckpointError: it names the first of them that does not fit.
+    """
+    arrays = saved.get("parameters") if isinstance(saved, Mapping) else None
+    remedy = (
+        f"it was made for another game, frame size or model than '{env.id}' {env.observation.shape}. Choose the run "
+        "that belongs to it."
+    )
+    flat.check_fits(network, arrays, "world model", remedy)
 
 
 class _Down(nn.Module):

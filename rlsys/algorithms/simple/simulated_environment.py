@@ -1,4 +1,4 @@
-"""The world model as something to act in: N copies, stepped together on the model's device.
+"""The simulated environment: the world model as something to act in, N copies stepped together on its device.
 
 Kaiser et al. 2020, section 4, https://arxiv.org/abs/1903.00374. Episodes never end in it: ends are not predicted.
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlsys.algorithms.simple.next_frame import INPUT_FRAMES, NextFrame, Prediction
+from rlsys.algorithms.simple.networks import INPUT_FRAMES, Prediction, WorldModel
 
 _SURE = 0.02
 
 
-class Simulation:
+class SimulatedEnvironment:
     """Holds where N copies are.
 
     Attributes:
@@ -28,7 +28,7 @@ class Simulation:
 
     def __init__(
         self,
-        network: NextFrame,
+        network: WorldModel,
         forward: Callable[..., Prediction],
         precision: AbstractContextManager[object],
         intrinsic_reward_scale: float = 0.0,

@@ -24,7 +24,7 @@ class Phase:
     units: int
 
 
-def schedule(config: SimpleConfig, rows_per_turn: int) -> tuple[Phase, ...]:
+def make_phases(config: SimpleConfig, rows_per_turn: int) -> tuple[Phase, ...]:
     """Returns all phases of a run; the first collection is epoch -1's.
 
     Args:

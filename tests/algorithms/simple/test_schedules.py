@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from rlsys.algorithms.simple import warmups
+from rlsys.algorithms.simple import schedules
 from rlsys.algorithms.simple.config import WorldModelConfig
 
 STEPS = (0, 1, 7, 249, 250, 599, 1_000, 5_000, 10_000, 20_000, 40_000, 10**6)
@@ -41,14 +41,14 @@ def test_scheduled_sampling_grows_as_upstreams(decay_steps: int, max_prob: float
                 scheduled_sampling_decay_steps=decay_steps,
                 scheduled_sampling_max_prob=max_prob,
             )
-            assert float(warmups.predicted_frames(config, at(step))) == pytest.approx(share), (mode, step)
+            assert float(schedules.predicted_frames(config, at(step))) == pytest.approx(share), (mode, step)
 
 
 def test_scheduled_sampling_is_upstreams_at_its_numbers() -> None:
-    shares = [float(warmups.predicted_frames(WorldModelConfig(), at(step))) for step in (0, 5_000, 10_000, 20_000)]
+    shares = [float(schedules.predicted_frames(WorldModelConfig(), at(step))) for step in (0, 5_000, 10_000, 20_000)]
     assert shares == pytest.approx([1e-4, 0.0134, 0.2575, 0.505], rel=0.01)
     short = WorldModelConfig(scheduled_sampling_decay_steps=1_000)
-    assert float(warmups.predicted_frames(short, at(1_000))) == 1.0
+    assert float(schedules.predicted_frames(short, at(1_000))) == 1.0
 
 
 def test_each_share_of_bits_grows_by_its_own_option() -> None:
@@ -59,10 +59,10 @@ def test_each_share_of_bits_grows_by_its_own_option() -> None:
             latent_rnn_max_sampling=0.4,
             latent_use_max_probability=0.7,
         )
-        ours = [share(config, at(step)) for share in (warmups.rounded_bits, warmups.predicted_bits)]
+        ours = [share(config, at(step)) for share in (schedules.rounded_bits, schedules.predicted_bits)]
         assert float(ours[0]) == pytest.approx(inverse_lin_decay(rounding, step))
         assert float(ours[1]) == pytest.approx(0.4 * inverse_lin_decay(drawing, step))
-        assert float(warmups.examples_with_bits(config, at(step))) == pytest.approx(
+        assert float(schedules.examples_with_bits(config, at(step))) == pytest.approx(
             0.7 * inverse_lin_decay(drawing / 2, step)
         )
 
@@ -73,6 +73,6 @@ def test_the_learning_rate_is_upstreams_and_that_of_the_first_update_is_0(warmup
         linear_warmup, rsqrt_decay = min(1.0, step / warmup), max(step, warmup) ** -0.5
         stays = WorldModelConfig(learning_rate=1.5, learning_rate_warmup_steps=warmup)
         falls = stays.model_copy(update={"optimizer_schedule": "warmup_rsqrt"})
-        assert warmups.learning_rate(stays, step) == pytest.approx(1.5 * linear_warmup)
-        assert warmups.learning_rate(falls, step) == pytest.approx(1.5 * linear_warmup * rsqrt_decay)
-    assert warmups.learning_rate(stays, 0) == 0.0
+        assert schedules.learning_rate(stays, step) == pytest.approx(1.5 * linear_warmup)
+        assert schedules.learning_rate(falls, step) == pytest.approx(1.5 * linear_warmup * rsqrt_decay)
+    assert schedules.learning_rate(stays, 0) == 0.0

@@ -1,4 +1,4 @@
-"""Training of a next-frame model on clips of real frames.
+"""How the world model learns: its losses on clips of real frames, and their update.
 
 Kaiser et al. 2020, section 4 and appendix, https://arxiv.org/abs/1903.00374.
 
@@ -8,41 +8,18 @@ Kaiser et al. 2020, section 4 and appendix, https://arxiv.org/abs/1903.00374.
 Shape legend: B clips, L frames of a clip, C channels, H W height and width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlsys.algorithms.simple import warmups
+from rlsys.algorithms.simple import schedules
 from rlsys.algorithms.simple.adafactor import Adafactor
 from rlsys.algorithms.simple.config import WorldModelConfig
-from rlsys.algorithms.simple.next_frame import INPUT_FRAMES, REWARDS, NextFrame, Prediction
+from rlsys.algorithms.simple.networks import INPUT_FRAMES, REWARDS, Prediction, check_world_model, make_world_model
 from rlsys.api import LearnerContext, Saved
-from rlsys.nets import flat
 from rlsys.nets.trainable import Trainable
-from rlsys.types import EnvSpec
-
-
-def build(config: WorldModelConfig, env: EnvSpec, device: torch.device) -> NextFrame:
-    """Returns a model for the frames of an environment, pictures `[H, W]` or `[C, H, W]`."""
-    *channels, height, width = env.observation.shape
-    network = NextFrame(config, channels[0] if channels else 1, (height, width), env.num_actions)
-    return network.to(device)
-
-
-def check_fits(network: NextFrame, saved: Saved, env: EnvSpec) -> None:
-    """Refuses weights of another model.
-
-    Raises:
-      CheckpointError: it names the first of them that does not fit.
-    """
-    arrays = saved.get("parameters") if isinstance(saved, Mapping) else None
-    remedy = (
-        f"it was made for another game, frame size or model than '{env.id}' {env.observation.shape}. Choose the run "
-        "that belongs to it."
-    )
-    flat.check_fits(network, arrays, "world model", remedy)
 
 
 class WorldModelUpdates:
@@ -59,7 +36,7 @@ class WorldModelUpdates:
         self._device = torch.device(context.device)
         self.model = Trainable(
             context,
-            lambda: build(config, context.env, self._device).eval(),
+            lambda: make_world_model(config, context.env).eval(),
             lambda joined: Adafactor(joined.parameters),
             name="world",
             max_norm=config.clip_grad_norm,
@@ -85,7 +62,7 @@ class WorldModelUpdates:
         losses = self._losses(frame, action, reward)
         network.eval()
         total = sum(losses.values(), torch.zeros((), device=self._device))
-        rate = warmups.learning_rate(self._config, self.num_updates)
+        rate = schedules.learning_rate(self._config, self.num_updates)
         self.num_updates += 1
         return self.model.step(total, rate, {"world/loss": total, **losses})
 
@@ -105,7 +82,7 @@ class WorldModelUpdates:
         Raises:
           CheckpointError: they are another model's.
         """
-        check_fits(self.model.network, world, self._env)
+        check_world_model(self.model.network, world, self._env)
         self.model.load_weights(world["parameters"])
 
     def _losses(self, frame: Tensor, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
@@ -164,7 +141,7 @@ class WorldModelUpdates:
 
     def _choose(self, real: Tensor, predicted: Tensor, step: Tensor) -> Tensor:
         """Continues some examples from what was predicted, the more the longer the model has learned."""
-        is_predicted = torch.rand(len(real), device=real.device) < warmups.predicted_frames(self._config, step)
+        is_predicted = torch.rand(len(real), device=real.device) < schedules.predicted_frames(self._config, step)
         return torch.where(is_predicted[:, None, None, None], predicted, real)
 
 

@@ -1,0 +1,76 @@
+"""SimPLe's learner: what it does when, what it begins from, and how it goes on after an interruption."""
+
+import copy
+
+import numpy as np
+import pytest
+from support.simple_learners import BATCH_SIZE, SMALL, Collected, make_learner, run_to_the_end
+
+from rlsys.config.location import Location
+
+
+def test_a_run_goes_through_all_phases_and_asks_for_data_when_it_needs_it() -> None:
+    learner, replay = make_learner(), Collected()
+    seen = []
+    while learner.steps_left():
+        turns, before = learner.turns(), replay.turns
+        metrics = learner.step(replay)
+        collected = replay.turns > before
+        assert not collected or turns == replay.turns, "it asks for a turn before it waits for one"
+        seen.append("collect" if collected else next(iter(metrics)).partition("/")[0])
+    multiplier = SMALL.initial_epoch_train_steps_multiplier
+    turns, model, policy = ["collect"] * 2, ["world"] * 2, ["loss"] * 2
+    first = [*turns, *model * multiplier, *policy, *turns, "world"]
+    assert seen == [*first, *model * multiplier, *policy * 3, *turns, "world"]
+    assert learner.steps_left() == 0
+    assert learner.turns() == replay.turns == 6
+
+
+@pytest.mark.parametrize("steps", [1, 3, 9, 11, 13, 15, 20])
+def test_a_run_goes_on_within_any_phase(steps: int) -> None:
+    learner, replay = make_learner(), Collected()
+    for _ in range(steps):
+        learner.step(replay)
+    resumed, again = make_learner(is_resumed=True), copy.deepcopy(replay)
+    saved = copy.deepcopy(learner.save())
+    ours = run_to_the_end(learner, replay)
+    resumed.load(saved)
+    theirs = run_to_the_end(resumed, again)
+    assert ours == theirs
+    assert all(np.array_equal(resumed.weights()[name], array) for name, array in learner.weights().items())
+
+
+def test_random_starts_are_of_the_newest_epoch_and_the_first_is_its_beginning() -> None:
+    learner, replay = make_learner(), Collected()
+    batches = [replay.sample(BATCH_SIZE, SMALL.real_unroll_length + 1) for _ in range(2)]
+    for batch in batches:
+        learner._archive.add(batch)
+        learner._archive.close_epoch()
+    starts = learner._starts(5).numpy()[:, :, 0]
+    assert starts.shape == (5, 4, 20, 16)
+    first = batches[1].observation[0, :4, -1]
+    assert np.array_equal(starts[0], first)
+    newest = {frame.tobytes() for frame in batches[1].observation[:, :, -1].reshape(-1, 20, 16)}
+    assert all(frame.tobytes() in newest for frame in starts.reshape(-1, 20, 16))
+    fixed = make_learner(SMALL.model_copy(update={"simulation_random_starts": False}))
+    fixed._archive.load(learner._archive.save())
+    assert (fixed._starts(3).numpy()[:, :, 0] == first).all()
+
+
+def test_a_pretrained_world_model_is_used_from_the_beginning() -> None:
+    trained = make_learner(SMALL.model_copy(update={"model_train_steps": 1}))
+    trained._world_updates.model.network.pixels.weight.data.fill_(0.25)
+    saved = trained.save()["world"]
+    config = SMALL.model_copy(update={"model_train_steps": 0, "load_world_from": Location("elsewhere")})
+    learner = make_learner(config, read_world={"elsewhere": saved}.__getitem__)
+    run_to_the_end(learner, Collected())
+    assert (learner._world_updates.model.network.pixels.weight == 0.25).all()
+
+
+def test_a_policy_can_learn_inside_the_model_only() -> None:
+    learner, replay = make_learner(SMALL.model_copy(update={"learn_from_real": False})), Collected()
+    before = learner.weights()
+    learner.step(replay)
+    assert all(np.array_equal(before[name], array) for name, array in learner.weights().items())
+    run_to_the_end(learner, replay)
+    assert any(not np.array_equal(before[name], array) for name, array in learner.weights().items())
