@@ -22,7 +22,7 @@ EXPERIMENT = {
         "clip_rewards": True,
         "avoid_repeat": True,
     },
-    "runtime": {"rollout_workers": 1, "environments_per_worker": 3, "weight_sync_frequency": 30},
+    "runtime": {"rollout_workers": 2, "environments_per_worker": 3, "weight_sync_frequency": 30},
     "run": {
         "log_every_learner_steps": 10,
         "evaluate_every_learner_steps": 0,

@@ -67,6 +67,20 @@ def test_a_copy_with_another_seed_goes_on_identically_over_several_games(name: s
     assert sum(len(row) == 2 and row[1] <= 2 for row in seen) >= 2, "at least two new games"
 
 
+@pytest.mark.parametrize("name", ["RAM Breakout", "RAM Breakout, random skip"])
+def test_a_copy_repeats_the_action_that_the_original_would_repeat(name: str) -> None:
+    env, copy = make(CONFIGS[name], 1), make(CONFIGS[name], 999)
+    env.reset()
+    copy.reset()
+    rng = np.random.default_rng(3)
+    for _ in range(40):
+        play(env, rng.integers(0, 4, 5))
+        play(copy, rng.integers(0, 4, 5))
+        set_state(copy, get_state(env))
+        actions = rng.integers(0, 4, 2)
+        assert play(env, actions) == play(copy, actions)
+
+
 def test_restoring_twice_plays_twice_the_same() -> None:
     env = make(CONFIGS["RAM Breakout"], 1)
     env.reset()

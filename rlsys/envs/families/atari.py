@@ -29,7 +29,7 @@ from gymnasium.wrappers import AtariPreprocessing, TransformObservation
 from rlsys.config import EnvConfig
 from rlsys.envs.family import Family
 from rlsys.envs.snapshot import Restorable
-from rlsys.envs.wrappers import NoopReset
+from rlsys.envs.wrappers import NOOP, NoopReset
 from rlsys.errors import EnvError
 
 _MAX_FRAMES = 108_000
@@ -41,21 +41,43 @@ class AtariGame(AtariEnv, Restorable):
     """ALE's environment, seeded when it is built (loading the ROM again for a seed takes 80 ms), with snapshots.
 
     A `blind` one returns an empty picture: gymnasium's preprocessing reads the screen itself, after two frames of a
-    step rather than after each.
+    step rather than after each. The emulator's previous action, which it may repeat, is in none of ALE's snapshots and
+    cannot be read: so it is here that actions are repeated, frame by frame, as ALE does it.
     """
 
-    def __init__(self, seed: int, game: str, *, blind: bool = False, **options: Any) -> None:
+    def __init__(
+        self, seed: int, game: str, *, repeat_action_probability: float, blind: bool = False, **options: Any
+    ) -> None:
         self._seed = seed
         self._rom = game
         self._blind = blind
+        self._repeat_probability = repeat_action_probability
+        self._previous = NOOP
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # before the first interface prints its banner
-        super().__init__(game=game, **options)
+        super().__init__(game=game, repeat_action_probability=0.0, **options)
         assert isinstance(self.observation_space, Box)
         self._nothing = np.zeros(self.observation_space.shape, np.uint8)
 
     def seed_game(self, seed: int | None = None) -> tuple[int, int]:
         """Seeds emulator and generator; without a seed, with the one given at construction."""
         return super().seed_game(self._seed if seed is None else seed)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Begins a game, before which nothing was done."""
+        self._previous = NOOP
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        """Makes a step of as many frames as the id says; each may repeat the action of the frame before."""
+        if not self._repeat_probability:
+            return super().step(action)
+        skip, reward = self._frameskip, 0.0
+        for _ in range(skip if isinstance(skip, int) else int(self.np_random.integers(*skip))):
+            if self.np_random.random() >= self._repeat_probability:
+                self._previous = int(action)
+            reward += self.ale.act(self._action_set[self._previous], 1.0)
+        is_over, is_truncated = self.ale.game_over(with_truncation=False), self.ale.game_truncated()
+        return self._get_obs(), reward, is_over, is_truncated, self._get_info()
 
     def _get_obs(self) -> Any:
         return self._nothing if self._blind else super()._get_obs()
@@ -72,6 +94,7 @@ class AtariGame(AtariEnv, Restorable):
         return {
             "game": self._rom,
             "emulator": np.frombuffer(emulator, np.uint8).copy(),
+            "previous_action": self._previous,
             "np_random": self.np_random.bit_generator.state,
         }
 
@@ -80,6 +103,7 @@ class AtariGame(AtariEnv, Restorable):
         if state["game"] != self._rom:
             raise EnvError(f"the snapshot is of '{state['game']}'; this is '{self._rom}'. Load it into the same game.")
         self.ale.restoreState(ale_py.ALEState(state["emulator"].tobytes()))
+        self._previous = state["previous_action"]
         self.np_random.bit_generator.state = state["np_random"]
 
 

@@ -8,6 +8,7 @@ import cv2
 import gymnasium
 import numpy as np
 import pytest
+from ale_py import roms
 
 from rlsys.config import EnvConfig
 from rlsys.envs.families.atari import AtariGame, variants
@@ -16,6 +17,8 @@ from rlsys.errors import EnvError
 
 SEED = 5
 MAX_FRAMES = 108_000
+PADDLE = 72
+"""Where Breakout's RAM says where the paddle is."""
 
 ACTION_COUNTS = {
     3: """
@@ -57,7 +60,8 @@ ACTION_COUNTS = {
 
 def emulator(game: str, **options: Any) -> ale_py.ALEInterface:
     """Returns an emulator that is where `make(config, SEED).reset()` begins."""
-    return AtariGame(SEED, game, **{"max_num_frames_per_episode": MAX_FRAMES, **options}).ale
+    settings = {"max_num_frames_per_episode": MAX_FRAMES, "repeat_action_probability": 0.0, **options}
+    return AtariGame(SEED, game, **settings).ale
 
 
 def actions(num_actions: int, num_steps: int) -> Iterator[int]:
@@ -67,29 +71,57 @@ def actions(num_actions: int, num_steps: int) -> Iterator[int]:
 def test_ram_steps_are_repeated_frames_of_the_emulator() -> None:
     config = EnvConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, repeat_action_probability=0.25)
     env = make(config, SEED)
-    ale = emulator("breakout", repeat_action_probability=0.25)
+    ale = emulator("breakout")
+    draws = AtariGame(SEED, "breakout", repeat_action_probability=0.0).np_random
     observation, _ = env.reset()
     ale.reset_game()
     assert np.array_equal(observation, ale.getRAM())
-    games = 0
+    games = executed = 0
     for action in actions(4, 400):
         observation, reward, terminated, truncated, _ = env.step(action)
         expected = 0.0
         for _ in range(4):
             if not ale.game_over():
-                expected += ale.act(ale.getMinimalActionSet()[action])
+                executed = executed if draws.random() < 0.25 else action
+                expected += ale.act(ale.getMinimalActionSet()[executed])
         assert np.array_equal(observation, ale.getRAM())
         assert (reward, terminated, truncated) == (expected, ale.game_over(), False)
         if terminated:
             games += 1
+            executed = 0
             env.reset()
             ale.reset_game()
     assert games >= 2
 
 
+def test_actions_are_repeated_as_often_as_by_the_emulator() -> None:
+    probability, trials = 0.25, 300
+    game = AtariGame(SEED, "breakout", frameskip=1, repeat_action_probability=probability)
+    game.reset()
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", probability)
+    ale.setInt("random_seed", SEED)
+    ale.loadROM(roms.get_rom_path("breakout"))
+    ale.reset_game()
+    begun, right, left = game.ale.cloneState(), 2, 3
+    ours, theirs = [], []
+    for _ in range(trials):
+        game.ale.restoreState(begun)
+        ale.restoreState(begun)
+        for action in [right] * 8 + [left] * 5:
+            game.step(action)
+            ale.act(ale.getMinimalActionSet()[action])
+        ours.append(int(game.ale.getRAM()[PADDLE]))
+        theirs.append(int(ale.getRAM()[PADDLE]))
+    assert len(set(theirs)) > 1
+    spread = np.hypot(np.std(ours), np.std(theirs)) / np.sqrt(trials)
+    assert abs(np.mean(ours) - np.mean(theirs)) < 4 * spread
+    assert np.std(ours) == pytest.approx(np.std(theirs), rel=0.2)
+
+
 def test_pixels_are_the_maximum_of_the_last_two_frames_shrunk_by_area() -> None:
     env = make(EnvConfig(id="PongNoFrameskip-v4", frame_size=(70, 96), frame_skip=3), SEED)
-    ale = emulator("pong", repeat_action_probability=0.0)
+    ale = emulator("pong")
     observation, _ = env.reset()
     ale.reset_game()
     assert np.array_equal(observation, cv2.resize(ale.getScreenGrayscale(), (96, 70), interpolation=cv2.INTER_AREA))
