@@ -7,25 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.refusals import refused
 
 from rlsys.api import (
     Algorithm,
-    Decision,
     Learner,
     LearnerContext,
-    Policy,
     Replay,
     Saved,
     TableSpec,
     ValueSpec,
-    WorldContext,
 )
-from rlsys.testing.algorithm import CHECKING, CheckingConfig, CheckingLearner, CheckingPolicy
+from rlsys.testing.algorithm import CHECKING, CheckingConfig, CheckingLearner
 from rlsys.testing.contract import check_algorithm
-from rlsys.testing.requirement import ContractError
 from rlsys.testing.unrolls import CHECKING_UNROLLS, UnrollCheckingLearner
-from rlsys.testing.worlds import DOTS, DotsLearner, DotWorld
-from rlsys.types import Array, EnvSpec, ModelComparison, State, Weights
+from rlsys.testing.worlds import DOTS
+from rlsys.types import Array, EnvSpec, ModelComparison
 
 
 @pytest.mark.parametrize(
@@ -70,11 +67,6 @@ class LateLearner(CheckingLearner):
 @pytest.mark.parametrize("learner", [DrawingLearner, LateLearner])
 def test_learners_that_draw_and_those_that_take_their_time_pass(learner: type[Learner]) -> None:
     check_algorithm(replace(CHECKING, make_learner=learner))
-
-
-def refused(algorithm: Algorithm, sentence: str, section: Any = None) -> None:
-    with pytest.raises(ContractError, match=f"^{algorithm.name} breaks its contract: .*{sentence}"):
-        check_algorithm(algorithm, section)
 
 
 class Idle(CheckingLearner):
@@ -234,85 +226,6 @@ def test_a_learner_that_breaks_a_promise_is_told_which(learner: type[Learner], s
     refused(replace(CHECKING, make_learner=learner), sentence)
 
 
-class Prejudiced(CheckingPolicy):
-    def weights(self) -> Mapping[str, Array]:
-        return self._weights or {"steps": np.zeros(1)}
-
-
-class Rounding(CheckingPolicy):
-    def set_weights(self, weights: Weights) -> None:
-        self._weights = {name: array.astype(np.float32) for name, array in weights.arrays.items()}
-
-
-class Taciturn(CheckingPolicy):
-    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
-        return replace(super().act(observation, state, explore=explore), extras={})
-
-
-class Mistyped(CheckingPolicy):
-    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
-        decision = super().act(observation, state, explore=explore)
-        return replace(decision, extras={**decision.extras, "value": state["steps"]})
-
-
-class Growing(CheckingPolicy):
-    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
-        decision = super().act(observation, {"steps": state["steps"]}, explore=explore)
-        return replace(decision, state={**decision.state, "more": state["steps"]})
-
-
-class Clinging(CheckingPolicy):
-    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
-        decision = super().act(observation, state, explore=explore)
-        return replace(decision, extras={**decision.extras, "seen": observation})
-
-
-class Scribbling(CheckingPolicy):
-    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
-        decision = super().act(observation, state, explore=explore)
-        observation[:] = 0.0
-        return decision
-
-
-class Unseeded(CheckingPolicy):
-    def load(self, saved: Saved) -> None:
-        pass
-
-
-class Negative(CheckingPolicy):
-    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
-        return replace(super().act(observation, state, explore=explore), priority=np.full(len(observation), -1.0))
-
-
-@pytest.mark.parametrize(
-    ("policy", "sentence"),
-    [
-        (Prejudiced, "a policy acts with nothing before it is given weights"),
-        (Rounding, "a policy acts with the weights that it was given, bit by bit; they differ in 'steps'"),
-        (Taciturn, "`act` returns the extras that segments promise; there is no seen"),
-        (Mistyped, r"`act` returns the extras that segments promise; value is int64 of shape \(3,\), not float32"),
-        (Growing, "a state keeps names, shapes and types of the initial one"),
-        (Clinging, "`act` copies what it keeps of an observation, which is overwritten; seen lies in its memory"),
-        (Scribbling, "`act` leaves observations as they are"),
-        (Unseeded, "a restored policy decides as the one that was saved; with explore=True they differ in 'action'"),
-        (Negative, "initial priorities are finite and at least 0"),
-    ],
-)
-def test_a_policy_that_breaks_a_promise_is_told_which(policy: type[Policy], sentence: str) -> None:
-    refused(replace(CHECKING, make_policy=policy), sentence)
-
-
-class Neighbourly(CheckingPolicy):
-    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
-        decision = super().act(observation, state, explore=explore)
-        return replace(decision, action=np.arange(len(observation)) % 3)
-
-
-def test_a_policy_that_looks_at_other_rows_is_not_reactive() -> None:
-    check_algorithm(replace(CHECKING, make_policy=Neighbourly))
-    refused(replace(CHECKING, make_policy=Neighbourly, is_reactive=True), "a decision depends on its own row alone")
-
-
 def uniform_queue(config: CheckingConfig, env: EnvSpec) -> TableSpec:
     return TableSpec(max_size=100, sampler="fifo", batch_size=16)
 
@@ -350,58 +263,3 @@ class Retracting(UnrollCheckingLearner):
 def test_a_learner_whose_turns_are_wrong_is_told_so(learner: type[Learner], sentence: str) -> None:
     section = CheckingConfig(on_policy=1, length=7)
     refused(replace(CHECKING_UNROLLS, make_learner=learner), sentence, section)
-
-
-class Drifting(DotWorld):
-    def step(self, action: Array) -> tuple[Array, Array, Array]:
-        frame, reward, is_over = super().step(action)
-        return frame, reward + torch.rand(1).numpy(), is_over
-
-
-class Blind(DotWorld):
-    def begin(self, observation: Array, action: Array) -> Array:
-        return np.zeros_like(super().begin(observation, action))
-
-
-class Imprecise(DotWorld):
-    def step(self, action: Array) -> tuple[Array, Array, Array]:
-        frame, reward, is_over = super().step(action)
-        return frame, reward.astype(np.float64), is_over
-
-
-class Single(DotWorld):
-    def __init__(self, num_environments: int) -> None:
-        super().__init__(1)
-
-
-@pytest.mark.parametrize(
-    ("world", "sentence"),
-    [
-        (Drifting, "worlds of the same seed foretell the same"),
-        (Blind, "`begin` returns the last frames of the history"),
-        (Imprecise, r"`step` returns rewards, float32 of shape \(2,\); it is float64 of \(2,\)"),
-        (Single, "a world has the copies that are asked for .*; it has 1 of 2"),
-    ],
-)
-def test_a_world_that_breaks_a_promise_is_told_which(world: type[DotWorld], sentence: str) -> None:
-    def make(context: WorldContext) -> DotWorld:
-        return world(context.num_environments)
-
-    refused(replace(DOTS, make_world=make), sentence)
-
-
-class Secretive(DotsLearner):
-    def save(self) -> Saved:
-        return {"steps": self._steps, "begun_with": self._begun_with}
-
-
-class Worldly(DotsLearner):
-    def __init__(self, context: LearnerContext) -> None:
-        super().__init__(context)
-        self._error_after += context.rank
-
-
-def test_a_world_comes_with_what_makes_it_and_is_the_same_on_all_ranks() -> None:
-    refused(replace(DOTS, make_world=None), "with a world that is saved comes `make_world`")
-    refused(replace(DOTS, make_learner=Secretive), "with `make_world` a learner saves its 'world'")
-    refused(replace(DOTS, make_learner=Worldly), "all ranks have the same world model")
