@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.settings import refusal
+from support.refusals import refusal
 
 from rlsys import config
 from rlsys.config import EnvConfig, Experiment, RunConfig, RuntimeConfig

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.settings import refusal
+from support.refusals import refusal
 
 from rlsys import config
 from rlsys.config.values import given
