@@ -1,0 +1,148 @@
+"""What tensors there are when an algorithm decides and learns once: name -> tensor or array, for the tables of shapes.
+
+Functions of the learners and networks are called as the learners call them, with a batch that was really collected.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlsys.algorithms.muzero.targets import make_targets
+from rlsys.algorithms.simple.simulated_experience import simulate
+from rlsys.testing.training import Rank
+from rlsys.types import Batch
+
+Tensors = dict[str, Any]
+
+
+def of_decision(rank: Rank) -> Tensors:
+    """What goes into a policy and comes out of it."""
+    decision = rank.actor.decide(rank.env.observation, explore=True)
+    said = {"action": decision.action, **decision.extras, **decision.state}
+    if decision.priority is not None:
+        said["priority"] = decision.priority
+    return {"decide: observation": rank.env.observation, **{f"decide: {name}": value for name, value in said.items()}}
+
+
+def of_batch(batch: Batch, *names: str) -> Tensors:
+    """What a learner samples."""
+    columns = {name: getattr(batch, name) for name in ("observation", "action", "reward", "terminated", "truncated")}
+    more = {name: getattr(batch, name) for name in names}
+    return {f"batch: {name}": value for name, value in {**columns, **more, **batch.extras, **batch.state}.items()}
+
+
+def of_muzero(rank: Rank, batch: Batch) -> Tensors:
+    learner, policy = rank.learner, rank.policy
+    config, network = learner._config, learner._model.network
+    root = policy._model.initial(torch.from_numpy(rank.env.observation))
+    result = policy._result
+    targets = make_targets(
+        batch,
+        num_unroll_steps=config.num_unroll_steps,
+        td_steps=config.td_steps,
+        discount=config.discount,
+        rng=np.random.default_rng(0),
+    )
+    observation, action_BK = torch.from_numpy(batch.observation[:, 0]), torch.from_numpy(targets.action)
+    state = network.represent(observation)
+    after, features = network.transition(state, action_BK[:, 0])
+    _, priority_B = rank.replay.priorities[-1]
+    return {
+        **{f"search: root {name}": value for name, value in root._asdict().items()},
+        "search: embeddings of all nodes": result.tree.embedding,
+        "search: edges": result.tree.edges,
+        "search: visit_counts": result.visit_counts,
+        "search: root_value": result.root_value,
+        **of_batch(batch, "probability", "key", "num_rows"),
+        **{f"target: {name}": value for name, value in vars(targets).items()},
+        "network: state": state,
+        "network: next state": after,
+        "network: input of the reward": features,
+        **{f"unroll: {name}": value for name, value in learner._unroll(observation, action_BK)._asdict().items()},
+        "update: priorities": priority_B,
+    }
+
+
+def of_impala(rank: Rank, batch: Batch) -> Tensors:
+    learner = rank.learner
+    network, device = learner._model.network, torch.device("cpu")
+    observation = torch.from_numpy(batch.observation)
+    first_BT = torch.zeros(observation.shape[:2], dtype=torch.bool, device=device)
+    memory = {name: torch.from_numpy(batch.state[name]) for name in batch.state if name != "last_reward"}
+    reward_BT = torch.zeros(observation.shape[:2])
+    output, unrolled = learner._evaluate(observation, reward_BT, first_BT, memory)
+    found = {
+        **of_batch(batch),
+        "network: features": network.see(observation.flatten(end_dim=1)),
+        "unroll: output of the core": unrolled.output,
+        **{f"unroll: {name}": value for name, value in output._asdict().items()},
+    }
+    if learner._history is not None:
+        for layer in network.core.each_layer():
+            table = layer.no_history(len(batch.reward))
+            found |= {f"sensitivities: {name}": value for name, value in table.named().items()}
+    return found
+
+
+def of_ppo(rank: Rank, batch: Batch) -> Tensors:
+    updates = rank.learner._updates
+    experience = updates.experience(batch, torch.from_numpy)
+    rows = updates._prepare(experience)
+    minibatch = rows.at(next(iter(updates._minibatches(len(experience.reward)))))
+    output = updates.actor_critic.network.judge(minibatch.observation)
+    return {
+        **of_batch(batch),
+        **{f"experience: {name}": value for name, value in vars(experience).items()},
+        "iteration: prepared observations": rows.observation,
+        "iteration: advantage": rows.advantage,
+        "iteration: target": rows.target,
+        "minibatch: observation": minibatch.observation,
+        "minibatch: action": minibatch.action,
+        "minibatch: advantage": minibatch.advantage,
+        **{f"minibatch: {name}": value for name, value in output._asdict().items()},
+    }
+
+
+def of_simple(rank: Rank, batch: Batch) -> Tensors:
+    learner = rank.learner
+    config, model = learner._config, learner._world_updates.model.network
+    rng, length = np.random.default_rng(0), 4 + config.world_model.target_frames
+    clips = learner._archive.draw(rng, config.world_model.batch_size, length)
+    frame, action, _ = learner._on_device(clips)
+    memory, step = model.no_memory(len(frame)), torch.tensor(0.0)
+    prediction = model(frame[:, 0], action[:, 0], memory, frame[:, 1], step)
+    experience = simulate(
+        learner._simulated,
+        learner._policy_updates,
+        learner._starts(config.simulated_batch_size),
+        config.simulated_rollout_length,
+        1,
+        learner._stack,
+    )
+    standard = frame[:, 0].float()
+    read = model.latents.posterior(standard, standard, model.action(action[:, 0]), step)
+    return {
+        **of_batch(batch),
+        "archive: frame": clips.frame,
+        "archive: action": clips.action,
+        "archive: reward": clips.reward,
+        "world model: frame": frame[:, 0],
+        "world model: memory": prediction.memory,
+        "world model: bits": read.bits,
+        "world model: pixel_logits": prediction.pixel_logits,
+        "world model: reward_logits": prediction.reward_logits,
+        "world model: next frame": prediction.frame,
+        "world model: reward": prediction.reward,
+        "simulated environment: stack": learner._simulated.stack,
+        **{f"simulated experience: {name}": value for name, value in vars(experience).items()},
+    }
+
+
+MEASURED: dict[str, Callable[[Rank, Batch], Tensors]] = {
+    "muzero": of_muzero,
+    "impala": of_impala,
+    "ppo": of_ppo,
+    "simple": of_simple,
+}
