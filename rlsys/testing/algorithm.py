@@ -172,6 +172,27 @@ class CheckingLearner(Learner):
         self._steps, self._begun_with, self._checksum = saved["steps"], int(saved["begun_with"]), saved["checksum"]
 
 
+class DrawingLearner(CheckingLearner):
+    """Draws with each step, as a learner that shuffles does."""
+
+    def __init__(self, context: LearnerContext) -> None:
+        super().__init__(context)
+        self.rng = np.random.default_rng(context.draw_seed)
+
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Says what it drew."""
+        return {**super().step(replay), "loss/drawn": float(self.rng.random())}
+
+    def save(self) -> Saved:
+        """Returns the random state, too."""
+        return {**super().save(), "rng": self.rng.bit_generator.state}
+
+    def load(self, saved: Saved) -> None:
+        """Takes over the random state, too."""
+        super().load(saved)
+        self.rng.bit_generator.state = saved["rng"]
+
+
 def check_batch(batch: Batch, length: int) -> None:
     """Asserts that each window is an unbroken run of rows of one episode of `rlsys/Counting-v0`."""
     for index in range(len(batch.key)):

@@ -1,12 +1,11 @@
 """The learner: its gradient, what it hands on, and that it learns."""
 
-import threading
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.fake_ranks import FakeRanks
 from support.fake_replay import ENV, IMAGES, FakeReplay
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.api import LearnerContext
 from rlsys.errors import WorkerError
 from rlsys.ops.returns import n_step_returns
+from rlsys.testing.processes import RankGroup
 from rlsys.types import EnvSpec
 
 SMALL: dict[str, Any] = {"batch_size": 16, "num_unroll_steps": 3, "td_steps": 4, "stored_before_train": 16}
@@ -171,10 +171,14 @@ def test_histograms_are_of_weights_and_gradients() -> None:
 
 def test_two_ranks_with_half_the_batch_equal_one_with_the_whole() -> None:
     alone = make_learner()
-    ranks = FakeRanks(2)
+    group = RankGroup(2, seed=0)
     learners = [
-        MuZeroLearner(LearnerContext(MuZeroConfig(**SMALL), ENV, seed=0, num_ranks=2, average=ranks.average))
-        for _ in range(2)
+        MuZeroLearner(
+            LearnerContext(
+                MuZeroConfig(**SMALL), ENV, seed=0, num_ranks=2, average=functools.partial(group.average, rank)
+            )
+        )
+        for rank in range(2)
     ]
     replays = [FakeReplay(first=rank, step=2) for rank in range(2)]
 
@@ -182,13 +186,9 @@ def test_two_ranks_with_half_the_batch_equal_one_with_the_whole() -> None:
         for _ in range(3):
             learners[rank].step(replays[rank])
 
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
-    for thread in threads:
-        thread.start()
+    group.run(work)
     for _ in range(3):
         alone.step(FakeReplay())
-    for thread in threads:
-        thread.join()
     assert_same_weights(learners[0], learners[1])
     for name, array in alone.weights().items():
         np.testing.assert_allclose(learners[0].weights()[name], array, rtol=1e-4, atol=1e-6)

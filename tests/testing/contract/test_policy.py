@@ -1,4 +1,4 @@
-"""The contract of policies says in a sentence which promise one breaks."""
+"""A policy that breaks a promise is told which."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -93,3 +93,4 @@ class Neighbourly(CheckingPolicy):
 
 def test_a_policy_that_looks_at_other_rows_is_not_reactive() -> None:
     check_algorithm(replace(CHECKING, make_policy=Neighbourly))
+    refused(replace(CHECKING, make_policy=Neighbourly, is_reactive=True), "a decision depends on its own row alone")

@@ -1,4 +1,4 @@
-"""The contract of world models says in a sentence which promise one breaks."""
+"""A world that breaks a promise is told which."""
 
 from dataclasses import replace
 

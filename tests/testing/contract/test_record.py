@@ -1,0 +1,31 @@
+"""A record whose parts do not fit each other is told where."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.refusals import refused
+
+from rlsys.api import (
+    TableSpec,
+    ValueSpec,
+)
+from rlsys.testing.algorithm import CHECKING, CheckingConfig
+from rlsys.types import EnvSpec
+
+
+def uniform_queue(config: CheckingConfig, env: EnvSpec) -> TableSpec:
+    return TableSpec(max_size=100, sampler="fifo", batch_size=16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"kept": ("lenght",)}, "`environments` and `kept` name fields of its section; 'lenght' is none"),
+        ({"table": uniform_queue}, "unrolls go into a queue and segments into a table"),
+        ({"values": lambda section: ValueSpec(1.5, "value")}, "values have a discount from 0 to 1; it is 1.5"),
+        ({"values": lambda section: ValueSpec(1.0, "worth")}, "`act` returns the values .*; there is no worth"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_told_where(changes: dict[str, Any], sentence: str) -> None:
+    refused(replace(CHECKING, **changes), sentence)
