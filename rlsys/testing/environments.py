@@ -1,24 +1,20 @@
-"""An environment that counts, one that sleeps, others that fail, and the check that every environment must pass.
+"""An environment that counts, one that sleeps, and others that fail.
 
 The observations of `rlsys/Counting-v0` name their environment, episode and step, so that whatever passes them on can be
 checked for rows that are lost, doubled or out of order.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from rlsys.config import EnvConfig
-from rlsys.envs.make import make
 from rlsys.envs.snapshot import Restorable
-from rlsys.envs.vector import BatchedEnv, StepResult
 from rlsys.envs.wrappers import Reset, Step
-from rlsys.testing.saved import check_saved
-from rlsys.types import Array, EnvSpec
+from rlsys.types import Array
 
 _SEED_MODULUS = 2**16
 _IMAGE_SIZE = 64
@@ -152,110 +148,3 @@ class NaNEnv(_FaultyEnv):
 
     def _fail(self, step: Step) -> Step:
         return (step[0], float("nan"), *step[2:])
-
-
-def check_environment(config: EnvConfig, num_steps: int = 200) -> None:
-    """Asserts that an environment keeps the contract of `rlsys.envs`.
-
-    What comes out has the shapes and types of its spec and is finite; an ended episode begins again in the same step;
-    equal seeds and actions give equal games; a snapshot continues identically where there are any; evaluation tells of
-    rewards as training does; it can be drawn.
-
-    Args:
-      config: the environment.
-      num_steps: random steps of two environments; enough for some episodes to end, if that is to be checked.
-    """
-    seeds = (1, 2)
-    env, twin = BatchedEnv(config, seeds), BatchedEnv(config, seeds)
-    actions = _random_actions(config, env.num_environments, num_steps)
-    _check_observation(env, env.observation)
-    for action in actions:
-        before = env.observation.copy()
-        result = env.step(action)
-        _check_step(env, before, result)
-        _assert_same(env, result, twin, twin.step(action))
-    _check_snapshot(config, env, actions)
-    _check_evaluation(config, actions[:20])
-    _check_drawing(config)
-    env.close()
-    twin.close()
-
-
-def _random_actions(config: EnvConfig, size: int, num_steps: int) -> Sequence[Array]:
-    space = make(config, 0).action_space
-    space.seed(0)
-    return [np.stack([space.sample() for _ in range(size)]) for _ in range(num_steps)]
-
-
-def _check_observation(env: BatchedEnv, observation: Array) -> None:
-    policy_observation = env.spec.policy_observation
-    assert observation.shape == (env.num_environments, *policy_observation.shape), observation.shape
-    assert observation.dtype == policy_observation.dtype, observation.dtype
-    assert np.isfinite(observation).all(), observation
-    _check_bounds(env.spec)
-
-
-def _check_bounds(spec: EnvSpec) -> None:
-    features = spec.observation.shape[-1:]
-    for bound in (spec.observation_low, spec.observation_high):
-        assert len(bound) in (0, 1, *features), bound
-
-
-def _check_step(env: BatchedEnv, before: Array, result: StepResult) -> None:
-    size, spec = env.num_environments, env.spec
-    _check_observation(env, result.observation)
-    _check_observation(env, env.observation)
-    for reward in (result.reward, result.raw_reward):
-        assert reward.shape == (size,) and reward.dtype == np.float32, reward
-        assert np.isfinite(reward).all(), reward
-    for end in (result.terminated, result.truncated):
-        assert end.shape == (size,) and end.dtype == np.bool_, end
-    assert not np.any(result.terminated & result.truncated), "an episode that terminated is not truncated"
-    assert result.action.shape == (size, *spec.action.shape) and result.action.dtype == spec.action.dtype, result.action
-    assert np.array_equal(env.observation[~result.first], result.observation[~result.first])
-    if spec.num_stack > 1:
-        assert np.array_equal(result.observation[:, :-1], before[:, 1:]), "a step moves the stack by one frame"
-        fresh = env.observation[result.first]
-        assert np.array_equal(fresh, np.repeat(fresh[:, :1], spec.num_stack, axis=1)), "a stack begins with copies"
-    for game in result.games:
-        assert result.first[game.environment], game
-        assert game.length_frames == game.length_env_steps * spec.frames_per_step, game
-
-
-def _assert_same(env: BatchedEnv, result: StepResult, other_env: BatchedEnv, other: StepResult) -> None:
-    assert np.array_equal(env.observation, other_env.observation)
-    for name in ("observation", "reward", "raw_reward", "terminated", "truncated", "action", "games"):
-        assert np.array_equal(getattr(result, name), getattr(other, name)), name
-
-
-def _check_snapshot(config: EnvConfig, env: BatchedEnv, actions: Sequence[Array]) -> None:
-    copy = BatchedEnv(config, [seed + 100 for seed in range(env.num_environments)])
-    saved = env.save()
-    check_saved(saved, config.id)
-    continued = copy.load(saved)
-    assert continued.shape == (env.num_environments,) and (continued == env.can_snapshot).all(), continued
-    if env.can_snapshot:
-        assert np.array_equal(copy.observation, env.observation)
-        for action in actions:
-            _assert_same(env, env.step(action), copy, copy.step(action))
-    copy.close()
-
-
-def _check_evaluation(config: EnvConfig, actions: Sequence[Array]) -> None:
-    env = BatchedEnv(config, [0] * len(actions[0]), training=False)
-    for action in actions:
-        result = env.step(action)
-        learned = np.sign(result.raw_reward) if config.clip_rewards else result.raw_reward
-        assert np.array_equal(result.reward, learned), "evaluation tells of rewards as they were learned from"
-        assert np.array_equal(result.action, action), "evaluation executes what the policy chose"
-        assert len(result.games) == result.first.sum(), "evaluation plays whole games"
-    env.close()
-
-
-def _check_drawing(config: EnvConfig) -> None:
-    env = make(config, 0, training=False, render_mode="rgb_array")
-    env.reset()
-    image: Any = env.render()
-    assert isinstance(image, np.ndarray) and image.dtype == np.uint8, image
-    assert image.ndim == 3 and image.shape[2] == 3, image.shape
-    env.close()  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from rlsys.config import EnvConfig
 from rlsys.envs.family import Family
 from rlsys.envs.make import FAMILIES
 from rlsys.testing import deepmind_lab
-from rlsys.testing.environments import check_environment
+from rlsys.testing.environment_contract import check_environment
 
 ALL_WRAPPERS = {
     "noop_reset": True,

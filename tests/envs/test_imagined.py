@@ -12,7 +12,7 @@ from rlsys.config import EnvConfig
 from rlsys.envs.imagined import ImaginedEnv, latest
 from rlsys.envs.make import env_spec, make
 from rlsys.errors import EnvError
-from rlsys.testing.environments import check_environment
+from rlsys.testing.environment_contract import check_environment
 from rlsys.testing.worlds import ACTIONS, HEIGHT, WIDTH, DotWorld
 
 RIGHT, NOOP = ACTIONS.index("RIGHT"), ACTIONS.index("NOOP")

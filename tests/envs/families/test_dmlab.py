@@ -12,7 +12,7 @@ from rlsys.envs.make import env_spec, make
 from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import EnvError
 from rlsys.testing import deepmind_lab
-from rlsys.testing.environments import check_environment
+from rlsys.testing.environment_contract import check_environment
 from rlsys.types import ArraySpec
 
 CONFIG = EnvConfig(id="dmlab-rooms_watermaze", dmlab_size=(6, 8))

@@ -1,0 +1,182 @@
+"""The check that every environment must pass, with the wrappers that it can have.
+
+Shape legend: E environments.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rlsys.config import EnvConfig
+from rlsys.envs.make import make
+from rlsys.envs.vector import BatchedEnv, StepResult
+from rlsys.testing.requirement import ContractError, require
+from rlsys.testing.saved import check_saved
+from rlsys.types import Array, EnvSpec
+
+_SEEDS = (1, 2)
+_EVALUATED_STEPS = 20
+
+
+def check_environment(config: EnvConfig, num_steps: int = 200) -> None:
+    """Requires of an environment what `rlsys.envs` promises.
+
+    What comes out has the shapes and types of its spec and is finite; an ended episode begins again in the same step;
+    equal seeds and actions give equal games; a snapshot continues identically where there are any; evaluation tells of
+    rewards as training does; it can be drawn.
+
+    Args:
+      config: the environment.
+      num_steps: random steps of two environments; enough for some episodes to end, if that is to be checked.
+
+    Raises:
+      ContractError: a sentence that names the environment, what it should have kept to, and what it did instead.
+    """
+    try:
+        _check(config, num_steps)
+    except ContractError as error:
+        raise ContractError(f"'{config.id}' breaks the contract of environments: {error}") from error
+
+
+def _check(config: EnvConfig, num_steps: int) -> None:
+    env, twin = BatchedEnv(config, _SEEDS), BatchedEnv(config, _SEEDS)
+    actions = _random_actions(config, env.num_environments, num_steps)
+    _check_observation(env, env.observation)
+    _check_bounds(env.spec)
+    for action in actions:
+        before = env.observation.copy()
+        result = env.step(action)
+        _check_step(env, before, result)
+        _check_same(env, result, twin, twin.step(action), "equal seeds and actions give equal games")
+    _check_snapshot(config, env, actions)
+    _check_evaluation(config, actions[:_EVALUATED_STEPS])
+    _check_drawing(config)
+    env.close()
+    twin.close()
+
+
+def _random_actions(config: EnvConfig, size: int, num_steps: int) -> Sequence[Array]:
+    space = make(config, 0).action_space
+    space.seed(0)
+    return [np.stack([space.sample() for _ in range(size)]) for _ in range(num_steps)]
+
+
+def _check_observation(env: BatchedEnv, observation: Array) -> None:
+    spec = env.spec.policy_observation
+    _check_array("observations", observation, (env.num_environments, *spec.shape), spec.dtype)
+
+
+def _check_bounds(spec: EnvSpec) -> None:
+    features = spec.observation.shape[-1:]
+    for bound in (spec.observation_low, spec.observation_high):
+        require(
+            len(bound) in (0, 1, *features),
+            f"observations are rescaled by no bound, by one, or by one per feature, {features}; it has {len(bound)}",
+        )
+
+
+def _check_step(env: BatchedEnv, before: Array, result: StepResult) -> None:
+    size, spec = env.num_environments, env.spec
+    _check_observation(env, result.observation)
+    _check_observation(env, env.observation)
+    _check_array("rewards", result.reward, (size,), "float32")
+    _check_array("raw rewards", result.raw_reward, (size,), "float32")
+    _check_array("ends", result.terminated, (size,), "bool")
+    _check_array("time limits", result.truncated, (size,), "bool")
+    _check_array("executed actions", result.action, (size, *spec.action.shape), spec.action.dtype)
+    require(
+        not np.any(result.terminated & result.truncated), "what terminated is not truncated, too; an episode is both"
+    )
+    goes_on = ~result.first
+    require(
+        np.array_equal(env.observation[goes_on], result.observation[goes_on]),
+        "within an episode the next decision sees what the last step led to; it sees something else",
+    )
+    if spec.num_stack > 1:
+        _check_stack(env, before, result)
+    for game in result.games:
+        require(bool(result.first[game.environment]), f"a game ends with an episode; {game} ended within one")
+        require(
+            game.length_frames == game.length_env_steps * spec.frames_per_step,
+            f"a game's frames are its steps × {spec.frames_per_step}; of {game} they are not",
+        )
+
+
+def _check_stack(env: BatchedEnv, before: Array, result: StepResult) -> None:
+    require(
+        np.array_equal(result.observation[:, :-1], before[:, 1:]),
+        "a step moves the stack by one frame; it holds other frames than before",
+    )
+    fresh = env.observation[result.first]
+    require(
+        np.array_equal(fresh, np.repeat(fresh[:, :1], env.spec.num_stack, axis=1)),
+        "a stack begins with copies of the first frame; it begins with others",
+    )
+
+
+def _check_same(env: BatchedEnv, result: StepResult, other_env: BatchedEnv, other: StepResult, promise: str) -> None:
+    pairs: dict[str, tuple[Any, Any]] = {
+        name: (getattr(result, name), getattr(other, name))
+        for name in ("observation", "reward", "raw_reward", "terminated", "truncated", "action", "games")
+    }
+    pairs["observation of the next decision"] = (env.observation, other_env.observation)
+    for name, (ours, theirs) in pairs.items():
+        require(np.array_equal(ours, theirs), f"{promise}; two differ in {name}")
+
+
+def _check_snapshot(config: EnvConfig, env: BatchedEnv, actions: Sequence[Array]) -> None:
+    copy = BatchedEnv(config, [seed + 100 for seed in range(env.num_environments)])
+    saved = env.save()
+    check_saved(saved, "an environment")
+    continued = copy.load(saved)
+    require(
+        continued.shape == (env.num_environments,) and bool((continued == env.can_snapshot).all()),
+        f"with can_snapshot = {env.can_snapshot} so many games go on; {continued} do",
+    )
+    if env.can_snapshot:
+        promise = "a snapshot goes on as the environment that it is of"
+        require(np.array_equal(copy.observation, env.observation), f"{promise}; it is not where that was")
+        for action in actions:
+            _check_same(env, env.step(action), copy, copy.step(action), promise)
+    copy.close()
+
+
+def _check_evaluation(config: EnvConfig, actions: Sequence[Array]) -> None:
+    env = BatchedEnv(config, [0] * len(actions[0]), training=False)
+    for action in actions:
+        result = env.step(action)
+        learned = np.sign(result.raw_reward) if config.clip_rewards else result.raw_reward
+        require(
+            np.array_equal(result.reward, learned),
+            f"evaluation tells of rewards as they were learned from, {learned}; it tells of {result.reward}",
+        )
+        require(
+            np.array_equal(result.action, action),
+            f"evaluation executes what the policy chose, {action}; it executes {result.action}",
+        )
+        require(
+            len(result.games) == result.first.sum(),
+            f"evaluation plays whole games; {result.first.sum()} episodes have ended, and {len(result.games)} games",
+        )
+    env.close()
+
+
+def _check_drawing(config: EnvConfig) -> None:
+    env = make(config, 0, training=False, render_mode="rgb_array")
+    env.reset()
+    image: Any = env.render()
+    require(
+        isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3,
+        f"it is drawn as `[H, W, 3]` uint8; `render` returns {getattr(image, 'dtype', type(image).__name__)} of shape "
+        f"{np.shape(image)}",
+    )
+    env.close()  # type: ignore[no-untyped-call]
+
+
+def _check_array(what: str, array: Array, shape: tuple[int, ...], dtype: str) -> None:
+    require(
+        array.shape == shape and array.dtype == np.dtype(dtype),
+        f"{what} are {dtype} of shape {shape}; they are {array.dtype} of {array.shape}",
+    )
+    require(bool(np.isfinite(array).all()), f"{what} are finite; some are not")
