@@ -21,11 +21,14 @@ class ValueSpec:
       discount: per decision.
       extra: name of the extra that holds the policy's value of each observation, in units of rewards.
       reward_bound: rewards count as clamped to ± this; None counts them as they are stored.
+      reward_extra: name of the extra by which evaluations tell the reward that a model predicts for the chosen action,
+        in units of raw rewards; empty where nothing predicts it.
     """
 
     discount: float
     extra: str
     reward_bound: float | None = None
+    reward_extra: str = ""
 
     def learned(self, reward: Array) -> Array:
         """Returns stored rewards as they count."""
@@ -53,6 +56,8 @@ class Algorithm:
       make_world: builds the world model that a learner saved, for play and for evaluation; None without one.
       environments: the section's field that says how many environments all rollout workers share, where that decides
         what is learned; empty where each has runtime.environments_per_worker.
+      temperature: the section's field that says at which temperature evaluations choose actions, 0 for the best one;
+        empty where they always take that.
       kept: the section's fields that a resumed run cannot change although all that is saved would have the same shapes,
         because it would mean something else. What changes a shape is found without being named.
     """
@@ -70,4 +75,5 @@ class Algorithm:
     is_reactive: bool = False
     make_world: Callable[[WorldContext], World] | None = None
     environments: str = ""
+    temperature: str = ""
     kept: tuple[str, ...] = ()

@@ -17,6 +17,14 @@ Overrides = Annotated[
         metavar="[KEY=VALUE]...", help="Settings on top, such as run.seed=1 or debug=true.", show_default=False
     ),
 ]
+PlayedOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings of the environment and of the algorithm that differ, such as muzero.num_simulations=50.",
+        show_default=False,
+    ),
+]
 Profile = Annotated[
     str | None,
     typer.Option(

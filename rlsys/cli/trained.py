@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rlsys.cli.arguments import RUNS, Checkpoint, Directory, TrainedRun, Trust
+from rlsys.cli.arguments import RUNS, Checkpoint, Directory, PlayedOverrides, TrainedRun, Trust
 
 
 class Agent(StrEnum):
@@ -17,61 +17,59 @@ class Agent(StrEnum):
     random = "random"
 
 
+_Temperatures = Annotated[
+    list[float] | None,
+    typer.Option(min=0.0, help="0 is greedy; may be given several times.", show_default="the run's"),
+]
+_NoOps = Annotated[
+    list[int] | None,
+    typer.Option(
+        min=0,
+        help="Atari: begin with no-ops for 0 to N decisions; may be given several times.",
+        show_default="the run's",
+    ),
+]
+_Agent = Annotated[
+    Agent, typer.Option(help="Random acts uniformly, as a baseline; planner looks ahead in the world model.")
+]
+_AllCheckpoints = Annotated[
+    bool, typer.Option("--all-checkpoints", help="Every checkpoint that the run has kept, each in its own rows.")
+]
+_Films = Annotated[
+    int, typer.Option(min=0, help="Film so many episodes of each row, below a header with their rewards.")
+]
+_Trees = Annotated[
+    Path | None, typer.Option(help="Folder for a picture of the search tree of each move.", show_default=False)
+]
+
+
 def evaluate(
     run: TrainedRun,
+    overrides: PlayedOverrides = None,
     *,
     directory: Directory = RUNS,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes per row, each on its own seed.")] = 10,
-    temperature: Annotated[
-        list[float] | None,
-        typer.Option(min=0.0, help="0 is greedy; may be given several times.", show_default="the run's"),
-    ] = None,
-    noops: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=0,
-            help="Atari: begin with no-ops for 0 to N decisions; may be given several times.",
-            show_default="the run's",
-        ),
-    ] = None,
+    temperature: _Temperatures = None,
+    noops: _NoOps = None,
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Decisions after which an episode is cut.", show_default="none")
     ] = None,
-    agent: Annotated[
-        Agent, typer.Option(help="Random acts uniformly, as a baseline; planner looks ahead in the world model.")
-    ] = Agent.policy,
+    agent: _Agent = Agent.policy,
     rollouts: Annotated[
         int | None, typer.Option(min=1, help="Planner: rollouts for each decision.", show_default="64")
     ] = None,
     horizon: Annotated[int | None, typer.Option(min=1, help="Planner: steps of each.", show_default="16")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the first episode.", show_default="the run's")] = None,
     checkpoint: Checkpoint = "latest",
-    all_checkpoints: Annotated[
-        bool, typer.Option("--all-checkpoints", help="Every checkpoint that the run has kept, each in its own rows.")
-    ] = False,
-    num_simulations: Annotated[
-        int | None, typer.Option(min=1, help="Simulations per search.", show_default="the run's")
-    ] = None,
-    only_prior: Annotated[
-        bool, typer.Option("--only-prior", help="Act by the policy network, without search.")
-    ] = False,
-    only_value: Annotated[
-        bool, typer.Option("--only-value", help="Act by reward and value one step ahead, without search.")
-    ] = False,
-    noise: Annotated[bool, typer.Option("--noise", help="Exploration noise at the root.")] = False,
-    apply_mcts_steps: Annotated[int, typer.Option(min=1, help="Actions taken from one search.")] = 1,
+    all_checkpoints: _AllCheckpoints = False,
     gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.", show_default=False)] = None,
     video: Annotated[Path | None, typer.Option(help="Write the first episode as an MP4.", show_default=False)] = None,
-    films: Annotated[
-        int, typer.Option(min=0, help="Film so many episodes of each row, below a header with their rewards.")
-    ] = 0,
+    films: _Films = 0,
     film_folder: Annotated[Path | None, typer.Option(help="Where --films go.", show_default="<run>/media")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Plot returns, values and search depth over time.", show_default=False)
     ] = None,
-    save_mcts: Annotated[
-        Path | None, typer.Option(help="Folder for a picture of the search tree of each move.", show_default=False)
-    ] = None,
+    save_mcts: _Trees = None,
     parallel: Annotated[int, typer.Option(min=1, help="Processes among which the episodes are divided.")] = 1,
     trust: Trust = False,
 ) -> None:
@@ -82,6 +80,7 @@ def evaluate(
     options = EvaluationOptions(
         run=run,
         directory=str(directory),
+        overrides=tuple(overrides or ()),
         episodes=episodes,
         temperatures=tuple(temperature or ()),
         noops=tuple(noops or ()),
@@ -91,11 +90,6 @@ def evaluate(
         seed=seed,
         checkpoint=checkpoint,
         all_checkpoints=all_checkpoints,
-        num_simulations=num_simulations,
-        only_prior=only_prior,
-        only_value=only_value,
-        noise=noise,
-        apply_mcts_steps=apply_mcts_steps,
         gif=gif,
         video=video,
         films=films,
@@ -110,6 +104,7 @@ def evaluate(
 
 def play(
     run: TrainedRun,
+    overrides: PlayedOverrides = None,
     *,
     directory: Directory = RUNS,
     checkpoint: Checkpoint = "latest",
@@ -149,6 +144,7 @@ def play(
     options = PlayOptions(
         run=run,
         directory=str(directory),
+        overrides=tuple(overrides or ()),
         checkpoint=checkpoint,
         seed=seed,
         watch=watch,

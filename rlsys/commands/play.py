@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rlsys.config import Experiment
 from rlsys.envs.make import env_spec
 from rlsys.errors import ConfigError
 from rlsys.evaluation.episodes import play_episodes
+from rlsys.evaluation.overrides import with_overrides
 from rlsys.exports.find import Trained, find, give_weights
 from rlsys.exports.pretrained import weights_in
 from rlsys.files.outputs import check_outputs
@@ -30,6 +31,8 @@ _WATCH_FPS = 30.0
 _PLAY_FPS = 20.0
 _ZOOM = 4.0
 _QUIT: Legend = (("Q", "quit"),)
+_OPTIONS = {"run.seed": "--seed", "run.directory": "--directory"}
+"""What stands for a setting that cannot be changed here."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class PlayOptions:
     Attributes:
       run: a run or an export, as in `rlsys eval`.
       directory: of all runs.
+      overrides: KEY=VALUE, settings of the environment and of the algorithm's section that differ.
       checkpoint: "latest", "best" or a learner step.
       seed: of the episodes; None takes the run's own.
       watch: watch one greedy episode of the policy, also where there is a world model to play in.
@@ -55,6 +59,7 @@ class PlayOptions:
 
     run: str
     directory: str = "runs"
+    overrides: tuple[str, ...] = ()
     checkpoint: str = "latest"
     seed: int | None = None
     watch: bool = False
@@ -81,8 +86,9 @@ def play_run(options: PlayOptions) -> str:
     """
     prepare()
     trained = find(options.run, options.directory, trust=options.trust)
-    experiment = trained.loaded.experiment
-    algorithm = registry.get_algorithm(experiment.algorithm, "rlsys play")
+    algorithm = registry.get_algorithm(trained.loaded.experiment.algorithm, "rlsys play")
+    loaded, _ = with_overrides(trained.loaded, algorithm, options.overrides, _OPTIONS)
+    trained = replace(trained, loaded=loaded)
     _check(options, algorithm)
     check_outputs({"--film": options.film}, {"--record": options.record})
     if _watches(options, algorithm):
@@ -124,7 +130,7 @@ def _watch(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     seed = experiment.run.seed if options.seed is None else options.seed
     path = options.film or trained.output / "media" / "play.mp4"
     policy = _policy(algorithm, experiment, env_spec(experiment.env), weights_in(opened), seed)
-    played = f"{experiment.env.id} at learner step {opened.learner_step:,}, seed {seed}"
+    played = _title(experiment.env.id, opened.learner_step, seed, options)
     fps = options.fps or _WATCH_FPS
     try:
         with contextlib.ExitStack() as stack:
@@ -169,7 +175,7 @@ def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
         fps=fps,
         episode_steps=options.episode_steps,
     )
-    played = f"{experiment.env.id} at learner step {opened.learner_step:,}, seed {seed}"
+    played = _title(experiment.env.id, opened.learner_step, seed, options)
     with _playing_screen(options, played, fps, player.legend) as screen:
         play(player, screen)
     if not player.recorded:
@@ -178,6 +184,10 @@ def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     return f"{played}: recorded in {records}, as .mp4 and .npz: {names}" + "".join(
         f". {text}" for text in player.troubles
     )
+
+
+def _title(env_id: str, learner_step: int, seed: int, options: PlayOptions) -> str:
+    return ", ".join([f"{env_id} at learner step {learner_step:,}", f"seed {seed}", *options.overrides])
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ import pydantic
 from pydantic import create_model
 
 from rlsys import registry
+from rlsys.api import Algorithm
 from rlsys.config.fields import described_fields, explain, shortened
 from rlsys.config.quantities import (
     Text,
@@ -273,7 +274,7 @@ def _debug(algorithm: str, experiment: Tree) -> Tree:
     if isinstance(sets, list) and all(isinstance(final, dict) for final in sets):
         once = [{**final, "episodes": 1, "repetitions": 1} for final in sets]
         tree["run"] = {**tree["run"], "final_evaluation": once}
-    if not getattr(found, "environments", ""):
+    if not (isinstance(found, Algorithm) and found.environments):
         tree["runtime"] = {**tree["runtime"], "environments_per_worker": _DEBUG_ENVIRONMENTS}
     return tree
 

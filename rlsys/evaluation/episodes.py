@@ -1,7 +1,7 @@
 """Whole episodes on fixed seeds, with raw rewards, played in lockstep."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -152,48 +152,54 @@ def play_episodes(
       EnvError: the environment cannot be made.
     """
     env = env_spec(env_config)
-    waiting = iter(range(episodes))
-    finished: dict[int, Episode] = {}
     shown = {index: [show] for index, show in (on_steps or {}).items()}
     if on_frame is not None:
         shown.setdefault(0, []).append(lambda picture, reward: on_frame(picture))
-
-    def start(count: int) -> list[Episode]:
-        return [
-            Episode(env_config, seed, index, shown.get(index, ()), traced=traces, max_steps=max_steps)
-            for index in itertools.islice(waiting, count)
-        ]
-
-    running = start(min(episodes, max_environments))
+    waiting = (
+        Episode(env_config, seed, index, shown.get(index, ()), traced=traces, max_steps=max_steps)
+        for index in range(episodes)
+    )
+    running = list(itertools.islice(waiting, max_environments))
     actor = Actor(policy, len(running))
+    finished: list[Episode] = []
     while running:
         if on_turn is not None:
             on_turn()
-        decision = actor.decide(np.stack([episode.observation for episode in running]), explore=explore)
-        if on_decision is not None and running[0].index == 0:
-            on_decision(running[0].length, 0)
-        action = np.array(decision.action, env.action.dtype)
-        for row, episode in enumerate(running):
-            episode.step(decision, action, row)
-        actor.observe(
-            action,
-            np.array([episode.reward for episode in running], np.float32),
-            np.array([episode.first for episode in running], np.bool_),
-        )
-        ended = [row for row, episode in enumerate(running) if episode.ended]
-        if ended:
-            finished.update({running[row].index: running[row] for row in ended})
-            fresh = start(len(ended))
-            kept = [row for row in range(len(running)) if row not in ended]
+        _turn(actor, running, env.action.dtype, explore, on_decision)
+        kept = [row for row, episode in enumerate(running) if not episode.ended]
+        if len(kept) < len(running):
+            finished += [episode for episode in running if episode.ended]
+            fresh = list(itertools.islice(waiting, len(running) - len(kept)))
             actor.keep(kept, len(fresh))
             running = [running[row] for row in kept] + fresh
-    in_order = [finished[index] for index in range(episodes)]
-    lengths = np.array([episode.game[1] for episode in in_order], np.int64)
+    return _statistics(sorted(finished, key=lambda episode: episode.index), env.frames_per_step, traces)
+
+
+def _turn(
+    actor: Actor, running: Sequence[Episode], action_dtype: str, explore: bool, on_decision: OnDecision | None
+) -> None:
+    """Decides for all running episodes, and takes a step of each."""
+    decision = actor.decide(np.stack([episode.observation for episode in running]), explore=explore)
+    if on_decision is not None and running[0].index == 0:
+        on_decision(running[0].length, 0)
+    action = np.array(decision.action, action_dtype)
+    for row, episode in enumerate(running):
+        episode.step(decision, action, row)
+    actor.observe(
+        action,
+        np.array([episode.reward for episode in running], np.float32),
+        np.array([episode.first for episode in running], np.bool_),
+    )
+
+
+def _statistics(finished: Sequence[Episode], frames_per_step: int, traces: bool) -> EpisodeStatistics:
+    """Returns the results of ended episodes, in their order."""
+    lengths = np.array([episode.game[1] for episode in finished], np.int64)
     return EpisodeStatistics(
-        returns=np.array([episode.game[0] for episode in in_order], np.float64),
-        clipped=np.array([episode.clipped for episode in in_order], np.float64),
+        returns=np.array([episode.game[0] for episode in finished], np.float64),
+        clipped=np.array([episode.clipped for episode in finished], np.float64),
         lengths=lengths,
-        frames=lengths * env.frames_per_step,
-        traces=tuple(episode.trace() for episode in in_order) if traces else (),
-        troubles=tuple(dict.fromkeys(episode.trouble for episode in in_order if episode.trouble)),
+        frames=lengths * frames_per_step,
+        traces=tuple(episode.trace() for episode in finished) if traces else (),
+        troubles=tuple(dict.fromkeys(episode.trouble for episode in finished if episode.trouble)),
     )

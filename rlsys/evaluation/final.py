@@ -58,6 +58,7 @@ def evaluate_finally(
     weights = weights_in(opened)
     waiting = unplayed(spec.folder, spec.run.final_evaluation, opened.learner_step)
     rows = _earlier(spec, opened.learner_step, {final.name for final in waiting})
+    values = spec.algorithm.values(spec.section)
     metrics: dict[str, float] = {}
     while waiting:
         final = waiting[0]
@@ -71,7 +72,7 @@ def evaluate_finally(
         statistics = parts[0]
         for part in parts[1:]:
             statistics = statistics.then(part)
-        rows.append({**result_row(final.name, env, statistics), "repetition_means": means})
+        rows.append({**result_row(final.name, env, statistics, values), "repetition_means": means})
         metrics[_name(final)] = statistics.mean
         if len(means) > 1:
             metrics[f"{_name(final)}_std"] = float(np.std(means, ddof=1))

@@ -16,8 +16,6 @@ from rlsys.envs.imagined import ImaginedEnv
 from rlsys.errors import ConfigError
 from rlsys.types import Array, EnvSpec, State, Weights
 
-VALUE = "value"
-"""The extra by which a policy tells what it expects from here on; without one nothing is expected."""
 _FRAMES, _ACTIONS, _KNOWN = _HISTORY = "planner/frames", "planner/actions", "planner/known"
 
 
@@ -50,6 +48,8 @@ class MakePlanningPolicy:
     make_world: Callable[[WorldContext], World]
     world: WorldContext
     planning: Planning
+    value: str
+    """The extra by which the policy tells what it expects from here on (`ValueSpec.extra`)."""
 
     def __call__(self, context: PolicyContext) -> Policy:
         """Builds the policy for a context; its model draws by the context's seed."""
@@ -57,14 +57,18 @@ class MakePlanningPolicy:
         def make_world(num_environments: int) -> World:
             return self.make_world(replace(self.world, seed=context.seed, num_environments=num_environments))
 
-        return PlanningPolicy(self.make_policy(context), make_world, context.env, self.planning)
+        return PlanningPolicy(self.make_policy(context), make_world, context.env, self.planning, self.value)
 
 
 class PlanningPolicy(Policy):
     """A policy that looks ahead in a world model; its state remembers what the model begins from."""
 
-    def __init__(self, policy: Policy, make_world: Callable[[int], World], env: EnvSpec, planning: Planning) -> None:
+    def __init__(
+        self, policy: Policy, make_world: Callable[[int], World], env: EnvSpec, planning: Planning, value: str
+    ) -> None:
         """Takes a policy for what follows a first action, and what builds a model with so many copies.
+
+        `value` is the extra by which the policy tells what it expects; one that does not tell it expects nothing.
 
         Raises:
           ConfigError: actions cannot be counted, or there are more of them than rollouts.
@@ -83,6 +87,7 @@ class PlanningPolicy(Policy):
         self._make_world = make_world
         self._env = env
         self._planning = planning
+        self._value = value
         self._imagine(num_environments=1)
         self._first_N = np.arange(planning.rollouts) * env.num_actions // planning.rollouts
 
@@ -99,13 +104,13 @@ class PlanningPolicy(Policy):
     def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
         """Chooses, for each environment, the first action of the rollouts with the highest mean.
 
-        The extra "value" is that mean.
+        The extra of the policy's value is that mean.
         """
         decision = self._policy.act(observation, _own(state), explore=explore)
         frames = self._remembered(observation, state)
         action, value = self._plan(frames, state[_ACTIONS], decision.state)
         history = {_FRAMES: frames, _ACTIONS: state[_ACTIONS], _KNOWN: np.ones(len(observation), np.bool_)}
-        return Decision(action, {**decision.state, **history}, {VALUE: value})
+        return Decision(action, {**decision.state, **history}, {self._value: value})
 
     def after_step(self, state: State, action: Array, reward: Array) -> State:
         """Remembers the action."""
@@ -154,8 +159,8 @@ class PlanningPolicy(Policy):
                 break
             decision = self._policy.act(observation, self._policy.after_step(inner, action, reward), explore=False)
             inner, action = decision.state, decision.action
-        if weight.any() and VALUE in decision.extras:
-            total += weight * decision.extras[VALUE]
+        if weight.any() and self._value in decision.extras:
+            total += weight * decision.extras[self._value]
         sums = np.stack([np.bincount(self._first_N, row) for row in total.reshape(size, -1)])
         means = sums / np.bincount(self._first_N)
         return means.argmax(axis=1), means.max(axis=1).astype(np.float32)

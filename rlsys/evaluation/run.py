@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlsys import registry
-from rlsys.api import Policy, PolicyContext, Saved, WorldContext
-from rlsys.config import EnvConfig, Experiment, build
+from rlsys.api import Algorithm, Policy, PolicyContext, Saved, ValueSpec, WorldContext
+from rlsys.config import EnvConfig, Experiment
 from rlsys.envs.make import env_spec
 from rlsys.envs.scores import normalized_score
 from rlsys.errors import ConfigError
-from rlsys.evaluation.episodes import MOST_ENVIRONMENTS, EpisodeStatistics, bootstrap_interval, play_episodes
-from rlsys.evaluation.job import Job, Searching, Watched, play_divided
-from rlsys.evaluation.planning_policy import VALUE, MakePlanningPolicy, Planning
+from rlsys.evaluation.episodes import MOST_ENVIRONMENTS, EpisodeStatistics
+from rlsys.evaluation.job import Job, Watched, play_divided
+from rlsys.evaluation.overrides import with_overrides, words_of
+from rlsys.evaluation.planning_policy import MakePlanningPolicy, Planning
 from rlsys.evaluation.random_policy import RandomPolicy
 from rlsys.exports.find import Trained, find
 from rlsys.exports.pretrained import weights_in
@@ -22,19 +23,23 @@ from rlsys.files.outputs import check_outputs
 from rlsys.metrics import report
 from rlsys.metrics.afterwards import LateRow, append_rows
 from rlsys.process import fastest_device, prepare, use_threads
-from rlsys.runs.grid import Cell, cells, temperature_of
+from rlsys.runs.grid import Cell, cells
 from rlsys.types import Weights
 from rlsys.viewer import plots
 from rlsys.viewer.trace import Trace, mean_of_extras
 
-__all__ = [
-    "EpisodeStatistics",
-    "EvaluationOptions",
-    "Searching",
-    "bootstrap_interval",
-    "evaluate_run",
-    "play_episodes",
-]
+_OPTIONS = {
+    "run.seed": "--seed",
+    "run.evaluation_episodes": "--episodes",
+    "run.evaluation_max_steps": "--max-steps",
+    "run.evaluation_temperatures": "--temperature",
+    "run.evaluation_noops": "--noops",
+    "run.evaluation_env": "KEY=VALUE of env",
+    "run.video": "--video",
+    "run.directory": "--directory",
+    "runtime.rollout_workers": "--parallel",
+}
+"""What stands for a setting that cannot be changed here."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,10 @@ class EvaluationOptions:
       run: a folder, `<experiment>/<run-id>`, the beginning of a run id, an experiment (its latest run), or an export:
         see `rlsys.exports.find`.
       directory: of all runs.
+      overrides: KEY=VALUE, settings of the environment and of the algorithm's section that differ.
       episodes: whole games of each row: one for each seed, so that short games are not favoured.
       temperatures: of the choice of actions, a row for each; 0 is greedy, others need an algorithm with
-        `eval_temperature`. None takes the run's own.
+        `Algorithm.temperature`. None takes the run's own.
       noops: decisions for which Atari games may begin with no-ops, a row for each; 0 is none. None takes the run's own.
       max_steps: decisions after which an episode is cut; None cuts none.
       agent: "policy", "planner" for one that looks ahead in the world model, or "random" for uniform actions.
@@ -55,10 +61,6 @@ class EvaluationOptions:
       seed: episode g is played with seed + g; None takes the run's own seed.
       checkpoint: "latest", "best" or a learner step.
       all_checkpoints: rows for every checkpoint that the run has kept.
-      num_simulations: searches with so many instead of the run's.
-      only_prior, only_value: choose by the network's policy, or by a look one step ahead, instead of by search.
-      noise: exploration noise at the root.
-      apply_mcts_steps: actions taken from one search before the next.
       gif, video: films of the first episode.
       films: so many episodes of each row are filmed below a header with their rewards.
       film_folder: where those films go; None is the run's media folder.
@@ -70,6 +72,7 @@ class EvaluationOptions:
 
     run: str
     directory: str = "runs"
+    overrides: tuple[str, ...] = ()
     episodes: int = 10
     temperatures: tuple[float, ...] = ()
     noops: tuple[int, ...] = ()
@@ -79,11 +82,6 @@ class EvaluationOptions:
     seed: int | None = None
     checkpoint: str = "latest"
     all_checkpoints: bool = False
-    num_simulations: int | None = None
-    only_prior: bool = False
-    only_value: bool = False
-    noise: bool = False
-    apply_mcts_steps: int = 1
     gif: Path | None = None
     video: Path | None = None
     films: int = 0
@@ -97,8 +95,9 @@ class EvaluationOptions:
 def evaluate_run(options: EvaluationOptions) -> int:
     """Evaluates a run's checkpoints, prints a table, and writes it into the run's folder.
 
-    It becomes eval.json and a part of report.html; what each row of the grid came to is also added to the run's
-    metrics. Of an export only eval.json is kept, below runs/exports.
+    It becomes eval.json and a part of report.html. What each row of the grid came to is also added to the run's
+    metrics, unless settings were overridden: a metric means the same in every row. Of an export only eval.json is kept,
+    below runs/exports.
 
     Returns:
       The exit status, 0.
@@ -114,77 +113,18 @@ def evaluate_run(options: EvaluationOptions) -> int:
         {"--gif": options.gif, "--video": options.video, "--plot": options.plot},
         {"--save-mcts": options.save_mcts, "--film-folder": options.film_folder},
     )
-    experiment = _with_options(trained.loaded.experiment, options)
-    seed = experiment.run.seed if options.seed is None else options.seed
-    grid = _grid(experiment, options)
-    rows: list[dict[str, Any]] = []
-    late_rows: list[LateRow] = []
-    traces: dict[str, Sequence[Trace]] = {}
-    troubles: list[str] = []
-    for opened in _evaluated(trained, options):
-        metrics: dict[str, float] = {}
-        for cell in grid:
-            label = _label(options, cell, opened.learner_step)
-            job = _job(experiment.algorithm, cell, opened, options, seed, trained.output)
-            watched = None if rows else _watched(options)
-            statistics = play_divided(job, options.parallel, watched)
-            traces[label] = statistics.traces
-            troubles += statistics.troubles
-            metrics |= cell.metrics(statistics.mean, statistics.mean_clipped)
-            rows.append({**result_row(label, cell.env, statistics), **_row_of(cell, opened, statistics)})
-        late_rows.append(LateRow(opened.learner_step, opened.env_steps, metrics))
-    results = {
-        "environment": experiment.env.id,
-        "checkpoint": None if options.agent == "random" else rows[-1]["checkpoint"],
-        "seed": seed,
-        "results": rows,
-    }
-    report.write_evaluation(trained.output, results)
-    if trained.is_run:
-        append_rows(trained.output, trained.loaded, late_rows)
+    evaluation = _Evaluation(trained, options)
+    evaluation.play()
+    report.write_evaluation(trained.output, evaluation.results())
+    if trained.is_run and not options.overrides:
+        append_rows(trained.output, trained.loaded, evaluation.late_rows)
     if options.plot is not None:
-        troubles += _plot(options, experiment, traces)
+        evaluation.plot(options.plot)
     if trained.is_run:
         report.write_report(trained.output)
-    for trouble in dict.fromkeys(troubles):
+    for trouble in dict.fromkeys(evaluation.troubles):
         sys.stdout.write(f"{trouble}.\n")
     return 0
-
-
-def _plot(options: EvaluationOptions, experiment: Experiment, traces: Mapping[str, Sequence[Trace]]) -> list[str]:
-    """Draws what was played; returns what went wrong, if anything did."""
-    assert options.plot is not None
-    values = registry.get_algorithm(experiment.algorithm, "rlsys eval").values(experiment.section)
-    if options.agent == "planner":
-        values = replace(values, discount=(options.planning or Planning()).discount, extra=VALUE)
-    try:
-        figure = plots.plot_episodes(traces, values=values, actions=env_spec(experiment.env).action_meanings)
-        plots.save(figure, options.plot)
-    except Exception as error:  # noqa: BLE001 - the results are there; a picture of them is only a picture
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        return [f"the plot {options.plot} is left out: {reason}"]
-    return []
-
-
-def result_row(label: str, env: EnvConfig, statistics: EpisodeStatistics) -> dict[str, Any]:
-    """Returns one row of eval.json; `normalized` is there where the environment has reference scores."""
-    normalized = normalized_score(env.id, statistics.mean, env.distribution_mode)
-    return {
-        "label": label,
-        "episodes": len(statistics.returns),
-        "mean": statistics.mean,
-        "median": statistics.median,
-        "std": statistics.std,
-        "interval": list(statistics.interval),
-        "mean_clipped": statistics.mean_clipped,
-        "mean_length": statistics.mean_length,
-        "mean_frames": float(statistics.frames.mean()),
-        "reported": mean_of_extras(statistics.traces),
-        "returns": statistics.returns.tolist(),
-        "clipped": statistics.clipped.tolist(),
-        "lengths": statistics.lengths.tolist(),
-        **({} if normalized is None else {"normalized": normalized}),
-    }
 
 
 @dataclass(frozen=True)
@@ -200,6 +140,100 @@ class _Evaluated:
     world: Saved | None = None
 
 
+class _Evaluation:
+    """What is played, with which settings, and what came of it.
+
+    Attributes:
+      late_rows: what the grid of each checkpoint came to, for the run's metrics.
+      troubles: a sentence for each thing that could not be shown.
+    """
+
+    def __init__(self, trained: Trained, options: EvaluationOptions) -> None:
+        """Settles what is played; raises RlsysError where that cannot be."""
+        self._trained, self._options = trained, options
+        self._algorithm = registry.get_algorithm(trained.loaded.experiment.algorithm, "rlsys eval")
+        loaded, self._changes = with_overrides(trained.loaded, self._algorithm, options.overrides, _OPTIONS)
+        self._experiment = loaded.experiment
+        _check_changes(options, self._algorithm, self._changes)
+        self._seed = self._experiment.run.seed if options.seed is None else options.seed
+        self._values = self._algorithm.values(self._experiment.section)
+        self._grid = _grid(self._algorithm, self._experiment, options)
+        self._rows: list[dict[str, Any]] = []
+        self._traces: dict[str, Sequence[Trace]] = {}
+        self.late_rows: list[LateRow] = []
+        self.troubles: list[str] = []
+
+    def play(self) -> None:
+        """Plays every row of the grid with each checkpoint."""
+        for opened in _evaluated(self._trained, self._options):
+            metrics: dict[str, float] = {}
+            for cell in self._grid:
+                metrics |= self._play(cell, opened)
+            self.late_rows.append(LateRow(opened.learner_step, opened.env_steps, metrics))
+
+    def results(self) -> dict[str, Any]:
+        """Returns the content of eval.json."""
+        return {
+            "environment": self._experiment.env.id,
+            "checkpoint": None if self._options.agent == "random" else self._rows[-1]["checkpoint"],
+            "seed": self._seed,
+            "overrides": self._changes,
+            "results": self._rows,
+        }
+
+    def plot(self, path: Path) -> None:
+        """Draws what was played."""
+        values = self._values
+        if self._options.agent == "planner":
+            values = replace(values, discount=(self._options.planning or Planning()).discount)
+        try:
+            meanings = env_spec(self._experiment.env).action_meanings
+            plots.save(plots.plot_episodes(self._traces, values=values, actions=meanings), path)
+        except Exception as error:  # noqa: BLE001 - the results are there; a picture of them is only a picture
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            self.troubles.append(f"the plot {path} is left out: {reason}")
+
+    def _play(self, cell: Cell, opened: _Evaluated) -> dict[str, float]:
+        """Plays one row; returns what it came to, by the names of metrics."""
+        label = _label(self._options, self._changes, cell, opened.learner_step)
+        job = _job(self._algorithm, cell, opened, self._options, self._seed, self._trained.output)
+        watched = _watched(self._options) if not self._rows else None
+        statistics = play_divided(job, self._options.parallel, watched)
+        self._traces[label] = statistics.traces
+        self.troubles += statistics.troubles
+        metrics = cell.metrics(statistics.mean, statistics.mean_clipped)
+        self._rows.append(
+            {
+                **result_row(label, cell.env, statistics, self._values),
+                "checkpoint": opened.learner_step,
+                "max_noops": cell.max_noops,
+                "metrics": metrics,
+            }
+        )
+        return metrics
+
+
+def result_row(label: str, env: EnvConfig, statistics: EpisodeStatistics, values: ValueSpec) -> dict[str, Any]:
+    """Returns one row of eval.json; `normalized` is there where the environment has reference scores."""
+    normalized = normalized_score(env.id, statistics.mean, env.distribution_mode)
+    return {
+        "label": label,
+        "episodes": len(statistics.returns),
+        "mean": statistics.mean,
+        "median": statistics.median,
+        "std": statistics.std,
+        "interval": list(statistics.interval),
+        "mean_clipped": statistics.mean_clipped,
+        "mean_length": statistics.mean_length,
+        "mean_frames": float(statistics.frames.mean()),
+        "reported": mean_of_extras(statistics.traces, values.reward_extra),
+        "returns": statistics.returns.tolist(),
+        "clipped": statistics.clipped.tolist(),
+        "lengths": statistics.lengths.tolist(),
+        **({} if normalized is None else {"normalized": normalized}),
+    }
+
+
 def _evaluated(trained: Trained, options: EvaluationOptions) -> Iterator[_Evaluated]:
     """Yields the weights of one checkpoint after the other."""
     if options.agent == "random":
@@ -212,9 +246,9 @@ def _evaluated(trained: Trained, options: EvaluationOptions) -> Iterator[_Evalua
         yield _Evaluated(weights_in(opened), opened.learner_step, opened.env_steps, world)
 
 
-def _grid(experiment: Experiment, options: EvaluationOptions) -> list[Cell]:
+def _grid(algorithm: Algorithm, experiment: Experiment, options: EvaluationOptions) -> list[Cell]:
     """Returns what is played of each checkpoint."""
-    found = cells(experiment.section, experiment.env, options.temperatures, options.noops)
+    found = cells(algorithm, experiment.section, experiment.env, options.temperatures, options.noops)
     match options.agent:
         case "random":
             return [replace(cell, how="random") for cell in found]
@@ -223,7 +257,9 @@ def _grid(experiment: Experiment, options: EvaluationOptions) -> list[Cell]:
     return found
 
 
-def _job(algorithm: str, cell: Cell, opened: _Evaluated, options: EvaluationOptions, seed: int, folder: Path) -> Job:
+def _job(
+    algorithm: Algorithm, cell: Cell, opened: _Evaluated, options: EvaluationOptions, seed: int, folder: Path
+) -> Job:
     batch = min(options.episodes, MOST_ENVIRONMENTS)
     context = PolicyContext(cell.section, env_spec(cell.env), seed, num_environments=batch)
     media = options.film_folder or folder / "media"
@@ -244,28 +280,20 @@ def _job(algorithm: str, cell: Cell, opened: _Evaluated, options: EvaluationOpti
 
 
 def _make_policy(
-    algorithm: str, context: PolicyContext, opened: _Evaluated, planning: Planning
+    algorithm: Algorithm, context: PolicyContext, opened: _Evaluated, planning: Planning
 ) -> Callable[[PolicyContext], Policy]:
-    found = registry.get_algorithm(algorithm, "rlsys eval")
     if opened.weights is None:
         return RandomPolicy
     if opened.world is None:
-        return found.make_policy
-    assert found.make_world is not None, f"{algorithm} saves a world model and must be able to build it"
+        return algorithm.make_policy
+    assert algorithm.make_world is not None, f"{algorithm.name} saves a world model and must be able to build it"
     world = WorldContext(context.config, context.env, opened.world, context.seed, device=fastest_device())
-    return MakePlanningPolicy(found.make_policy, found.make_world, world, planning)
+    value = algorithm.values(context.config).extra
+    return MakePlanningPolicy(algorithm.make_policy, algorithm.make_world, world, planning, value)
 
 
 def _watched(options: EvaluationOptions) -> Watched:
     return Watched([path for path in (options.gif, options.video) if path is not None], options.save_mcts)
-
-
-def _row_of(cell: Cell, opened: _Evaluated, statistics: EpisodeStatistics) -> dict[str, Any]:
-    return {
-        "checkpoint": opened.learner_step,
-        "max_noops": cell.max_noops,
-        "metrics": cell.metrics(statistics.mean, statistics.mean_clipped),
-    }
 
 
 def _check(options: EvaluationOptions) -> None:
@@ -296,43 +324,26 @@ def _check_agent(options: EvaluationOptions) -> None:
         )
     others = ["temperatures"] if options.temperatures else []
     others += ["all_checkpoints"] if options.all_checkpoints else []
-    others += list(_changes(options))
     if options.agent == "random" and others:
         raise ConfigError(f"agent = random with {', '.join(others)}; random actions have no such option. Leave it out.")
 
 
-def _changes(options: EvaluationOptions) -> dict[str, Any]:
-    """Returns the fields of the algorithm's section that the options set, for all temperatures."""
-    changes: dict[str, Any] = {}
-    if options.num_simulations is not None:
-        changes["num_simulations"] = options.num_simulations
-    if options.apply_mcts_steps != 1:
-        changes["apply_mcts_steps"] = options.apply_mcts_steps
-    flags = {"only_prior": options.only_prior, "only_value": options.only_value, "use_exploration_noise": options.noise}
-    return changes | {name: True for name, wanted in flags.items() if wanted}
+def _check_changes(options: EvaluationOptions, algorithm: Algorithm, changes: Mapping[str, Any]) -> None:
+    """Refuses settings that mean nothing to the agent, or that an option sets, too."""
+    of_algorithm = [path for path in changes if path.startswith(f"{algorithm.name}.")]
+    if options.agent == "random" and of_algorithm:
+        raise ConfigError(f"agent = random with {of_algorithm[0]}; random actions have no settings. Leave it out.")
+    temperature = f"{algorithm.name}.{algorithm.temperature}"
+    twice = [("--temperature", temperature)] if options.temperatures and temperature in changes else []
+    twice += [("--noops", path) for path in ("env.noop_reset", "env.noop_max") if options.noops and path in changes]
+    if twice:
+        raise ConfigError(f"{twice[0][0]} with {twice[0][1]}; both say the same. Leave one of them out.")
 
 
-def _with_options(experiment: Experiment, options: EvaluationOptions) -> Experiment:
-    """Returns the experiment with the options in its algorithm's section."""
-    registry.get_algorithm(experiment.algorithm, "rlsys eval")
-    changes = _changes(options)
-    known = type(experiment.section).model_fields
-    for name, value in changes.items():
-        if name not in known:
-            raise ConfigError(
-                f"{name} = {value} cannot be used here; algorithm '{experiment.algorithm}' has no such option. "
-                "Leave it out."
-            )
-    tree = experiment.model_dump()
-    tree[experiment.algorithm] |= changes
-    return build(tree, "the run's configuration with the options of 'rlsys eval'")
-
-
-def _label(options: EvaluationOptions, cell: Cell, learner_step: int) -> str:
-    words: dict[str, Any] = {"step": learner_step} if options.all_checkpoints else {}
-    words |= {} if options.agent == "policy" else {options.agent: True}
-    words |= {} if options.agent == "random" else {"temperature": temperature_of(cell.section)}
-    words |= {"noops": cell.max_noops} if options.noops else {}
-    words |= {"max_steps": options.max_steps} if options.max_steps else {}
-    words |= _changes(options)
-    return ", ".join(name if value is True else f"{name} {value:.12g}" for name, value in words.items())
+def _label(options: EvaluationOptions, changes: Mapping[str, Any], cell: Cell, learner_step: int) -> str:
+    words = [f"step {learner_step}"] if options.all_checkpoints else []
+    words += [] if options.agent == "policy" else [options.agent]
+    words += [] if options.agent == "random" else [f"temperature {cell.temperature:.12g}"]
+    words += [f"noops {cell.max_noops:.12g}"] if options.noops else []
+    words += [f"max_steps {options.max_steps}"] if options.max_steps else []
+    return ", ".join([*words, *words_of(changes)])

@@ -133,7 +133,7 @@ def give_weights(policy: Policy, weights: Weights) -> None:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"the weights do not fit {type(policy).__name__} as rlsys {__version__} builds it: {reason}. "
-            "Use the version of rlsys that trained them."
+            "Use the version of rlsys, and the settings of networks, that trained them."
         ) from None
 
 

@@ -29,7 +29,8 @@ def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
 
     Args:
       folder: the run's folder; it is made if it is not there.
-      evaluation: "environment", "checkpoint" (its learner step; None without one), "seed" and "results", a list with
+      evaluation: "environment", "checkpoint" (its learner step; None without one), "seed", of `rlsys eval` "overrides"
+        (dotted setting -> value where it is not the run's), and "results", a list with
         "label", "episodes", "mean", "median", "std", "interval", "mean_clipped", "mean_length", "mean_frames",
         "reported" (name -> mean of what the policy told), "returns", "clipped" and "lengths" in each, and "normalized"
         (`rlsys.envs.scores`) where an environment has it.

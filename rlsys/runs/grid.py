@@ -6,11 +6,11 @@ from typing import Any
 
 import pydantic
 
+from rlsys.api import Algorithm
 from rlsys.config import EnvConfig
-from rlsys.envs.make import max_noops, with_max_noops
+from rlsys.envs.make import env_spec, max_noops, with_max_noops
 from rlsys.errors import ConfigError, did_you_mean
-
-_TEMPERATURE = "eval_temperature"
+from rlsys.types import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class Cell:
       max_noops: decisions for which games may begin with no-ops.
       section: the algorithm's, with the cell's temperature.
       env: the environment, with the cell's no-ops.
+      temperature: of the choice of actions; 0 takes the best.
     """
 
     how: str
     max_noops: float
     section: Any
     env: EnvConfig
+    temperature: float
 
     @property
     def name(self) -> str:
@@ -40,46 +42,47 @@ class Cell:
         return {f"{name}_unclipped": mean, f"{name}_clipped": mean_clipped}
 
 
-def temperature_of(section: Any) -> float:
-    """Returns the temperature at which evaluations choose actions; 0 is greedy."""
-    return float(getattr(section, _TEMPERATURE, 0.0))
-
-
-def with_temperature(section: Any, temperature: float) -> Any:
-    """Returns the section with a temperature of evaluations.
-
-    Raises:
-      ConfigError: the algorithm is always greedy in evaluations.
-    """
-    if _TEMPERATURE in type(section).model_fields:
-        return section.model_copy(update={_TEMPERATURE: temperature})
-    if temperature:
-        raise ConfigError(
-            f"{_TEMPERATURE} = {temperature:g} cannot be used here; the algorithm has no such option. Leave it out."
-        )
-    return section
-
-
-def cells(section: Any, env: EnvConfig, temperatures: Sequence[float], noops: Sequence[int]) -> list[Cell]:
+def cells(
+    algorithm: Algorithm, section: Any, env: EnvConfig, temperatures: Sequence[float], noops: Sequence[int]
+) -> list[Cell]:
     """Returns the grid, row by row: for each temperature all no-ops.
 
     Args:
+      algorithm: says whether there is a temperature.
       section: the algorithm's; decides the temperature where none is given.
       env: decides the no-ops where none are given.
       temperatures: of the choice of actions.
       noops: most decisions of no-ops.
 
     Raises:
-      ConfigError: the algorithm has no temperature.
+      ConfigError: the algorithm has no temperature, or not that one.
       EnvError: the environment has no no-ops.
     """
-    sections = [with_temperature(section, value) for value in temperatures or (temperature_of(section),)]
-    envs = environments(env, noops)
+    own = float(getattr(section, algorithm.temperature)) if algorithm.temperature else 0.0
     return [
-        Cell(f"sampling_temp_{temperature_of(changed)}", most, changed, begun)
-        for changed in sections
-        for most, begun in envs
+        Cell(f"sampling_temp_{float(temperature)}", most, changed, begun, float(temperature))
+        for temperature, changed in [
+            (temperature, _with_temperature(algorithm, section, temperature)) for temperature in temperatures or (own,)
+        ]
+        for most, begun in environments(env, noops)
     ]
+
+
+def _with_temperature(algorithm: Algorithm, section: Any, temperature: float) -> Any:
+    """Returns the section with a temperature of evaluations."""
+    name = algorithm.temperature
+    if not name:
+        if temperature:
+            raise ConfigError(
+                f"temperature = {temperature:g}; {algorithm.name} always takes the best action in evaluations. "
+                "Leave it out."
+            )
+        return section
+    try:
+        return type(section).model_validate({**section.model_dump(), name: temperature})
+    except pydantic.ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{algorithm.name}.{name} = {temperature:g}: {reason}.") from None
 
 
 def environments(env: EnvConfig, noops: Sequence[int]) -> list[tuple[float, EnvConfig]]:
@@ -106,9 +109,36 @@ def changed_env(env: EnvConfig, changes: Mapping[str, Any], where: str) -> EnvCo
             f"{where}: {field}: {first['msg']}.{did_you_mean(field, EnvConfig.model_fields)} Only fields of the env "
             "section can differ there."
         ) from None
+    _check_rewards(env, changed, where)
+    return changed
+
+
+def check_env(env: EnvConfig, changed: EnvConfig, trained_on: EnvSpec, where: str) -> None:
+    """Refuses an environment in which a policy would see, do or be told something else than in its training.
+
+    Args:
+      env: that of the training.
+      changed: the other one.
+      trained_on: spec of `env`.
+      where: names the setting.
+
+    Raises:
+      ConfigError: observations, actions or rewards are not the same.
+      EnvError: it cannot be made.
+    """
+    _check_rewards(env, changed, where)
+    here, there = trained_on, env_spec(changed)
+    if (there.policy_observation, there.num_actions) != (here.policy_observation, here.num_actions):
+        raise ConfigError(
+            f"{where} gives observations {there.policy_observation.shape} and {there.num_actions} actions; the run "
+            f"has {here.policy_observation.shape} and {here.num_actions}. Policies cannot move between them: leave "
+            "out what changes that."
+        )
+
+
+def _check_rewards(env: EnvConfig, changed: EnvConfig, where: str) -> None:
     if changed.clip_rewards != env.clip_rewards:
         raise ConfigError(
             f"{where}: clip_rewards = {changed.clip_rewards}; evaluations count raw rewards, and tell a policy of them "
             "as it learned from them. Leave it out."
         )
-    return changed

@@ -10,7 +10,7 @@ from rlsys.config import ENVIRONMENTS_PER_WORKER, Experiment, Loaded, RuntimeCon
 from rlsys.envs import make
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.replay.limiter import RateLimiter
-from rlsys.runs.grid import changed_env
+from rlsys.runs.grid import changed_env, check_env
 from rlsys.runs.spec import RunSpec
 
 
@@ -156,13 +156,7 @@ def _check_evaluations(spec: RunSpec) -> None:
     for where, changes in others.items():
         if not changes:
             continue
-        here, there = spec.env_spec, make.env_spec(changed_env(spec.env, changes, where))
-        if (there.policy_observation, there.num_actions) != (here.policy_observation, here.num_actions):
-            raise ConfigError(
-                f"{where} gives observations {there.policy_observation.shape} and {there.num_actions} actions; the run "
-                f"has {here.policy_observation.shape} and {here.num_actions}. Policies cannot move between them: leave "
-                "out what changes that."
-            )
+        check_env(spec.env, changed_env(spec.env, changes, where), spec.env_spec, where)
 
 
 def _check_turns(spec: RunSpec) -> None:

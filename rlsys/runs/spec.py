@@ -121,7 +121,10 @@ class RunSpec:
         Raises:
           RlsysError: there is no such grid here.
         """
-        return cells(self.section, self.evaluation_env, self.run.evaluation_temperatures, self.run.evaluation_noops)
+        run = self.run
+        return cells(
+            self.algorithm, self.section, self.evaluation_env, run.evaluation_temperatures, run.evaluation_noops
+        )
 
     @property
     def replay_form(self) -> Mapping[str, Any]:

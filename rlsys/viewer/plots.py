@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from rlsys.api import ValueSpec
 from rlsys.types import Array
-from rlsys.viewer.trace import PREDICTED_REWARD, Trace
+from rlsys.viewer.trace import Trace
 
 Row = Mapping[str, float]
 """One row of metrics: "learner_step", "env_steps", "time_s" and metrics named `group/name`."""
@@ -71,7 +71,8 @@ def plot_episodes(
 
     Args:
       groups: label -> episodes played alike; one colour each.
-      values: what values are of; "value" then shows what really came, and dashed what the policy expected.
+      values: what values are of, and which extras tell them; "value" then shows what really came, and dashed what the
+        policy expected.
       actions: names of the actions; by default their numbers.
       bounds: shade the range between the quartiles, where lines are few.
       smooth: decisions over which the curves are averaged.
@@ -146,10 +147,9 @@ def _panels(
     extras = {name: value for traces in groups.values() for trace in traces for name, value in trace.extras.items()}
     scalars = [name for name, value in extras.items() if value.ndim == 1]
     panels = [_Panel("return", _lines(groups, lambda trace: trace.returns))]
-    if PREDICTED_REWARD in scalars:
-        scalars.remove(PREDICTED_REWARD)
-        expected = _lines(groups, _extra(PREDICTED_REWARD, np.cumsum))
-        panels.append(_Panel("predicted return", expected))
+    if values is not None and values.reward_extra in scalars:
+        scalars.remove(values.reward_extra)
+        panels.append(_Panel("predicted return", _lines(groups, _extra(values.reward_extra, np.cumsum))))
     if values is not None:
         lines = _lines(groups, lambda trace: trace.value(values))
         if values.extra in scalars:

@@ -8,9 +8,6 @@ import numpy as np
 from rlsys.api import ValueSpec
 from rlsys.types import Array
 
-PREDICTED_REWARD = "predicted_reward"
-"""The extra that holds the model's reward for the chosen action; its sum predicts the return."""
-
 
 @dataclass(frozen=True)
 class Trace:
@@ -61,11 +58,16 @@ class Trace:
                 yield name, value
 
 
-def mean_of_extras(traces: Sequence[Trace]) -> dict[str, float]:
-    """Returns the mean over all episodes of each scalar extra; of predicted rewards, the mean of their sums."""
+def mean_of_extras(traces: Sequence[Trace], predicted_reward: str = "") -> dict[str, float]:
+    """Returns the mean over all episodes of each scalar extra; of predicted rewards, the mean of their sums.
+
+    Args:
+      traces: of the episodes.
+      predicted_reward: the extra that holds them (`ValueSpec.reward_extra`); their sum predicts the return.
+    """
     means: dict[str, list[float]] = {}
     for trace in traces:
         for name, value in trace.scalars():
-            total = value.sum() if name == PREDICTED_REWARD else value.mean()
-            means.setdefault("predicted_return" if name == PREDICTED_REWARD else name, []).append(float(total))
+            total = value.sum() if name == predicted_reward else value.mean()
+            means.setdefault("predicted_return" if name == predicted_reward else name, []).append(float(total))
     return {name: float(np.mean(values)) for name, values in means.items()}

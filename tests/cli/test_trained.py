@@ -22,8 +22,8 @@ def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
     monkeypatch.setattr(evaluation_module, "evaluate_run", evaluate)
     assert invoke("eval", "r")[0] == 0
     arguments = (
-        "--episodes 3 --temperature 0 --temperature 0.5 --seed 4 --checkpoint best --num-simulations 9 --only-prior "
-        "--only-value --noise --apply-mcts-steps 2 --gif a.gif --video a.mp4 --plot a.png --save-mcts trees "
+        "--episodes 3 --temperature 0 --temperature 0.5 --seed 4 --checkpoint best "
+        "checking.length=9 env.sticky_actions=2 --gif a.gif --video a.mp4 --plot a.png --save-mcts trees "
         "--parallel 2 --noops 0 --noops 8 --max-steps 70 --agent random --all-checkpoints --films 4 --film-folder f"
     )
     assert invoke("eval", "r", *arguments.split())[0] == 0
@@ -35,11 +35,7 @@ def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
             temperatures=(0.0, 0.5),
             seed=4,
             checkpoint="best",
-            num_simulations=9,
-            only_prior=True,
-            only_value=True,
-            noise=True,
-            apply_mcts_steps=2,
+            overrides=("checking.length=9", "env.sticky_actions=2"),
             gif=Path("a.gif"),
             video=Path("a.mp4"),
             plot=Path("a.png"),
@@ -65,12 +61,12 @@ def test_a_run_is_launched_resumed_evaluated_and_played(invoke: Invoke) -> None:
     status, out, _ = invoke("eval", "counting/a", "--episodes", "3")
     assert status == 0
     assert "learner step 18" in out
-    status, out, _ = invoke("play", "counting", "--seed", "5")
+    status, out, _ = invoke("play", "counting", "--seed", "5", "env.max_episode_steps=3")
     assert status == 0
     assert invoke("export", "counting", "--to", "given.zip", "--half")[0] == 0
     assert "learner step 18" in invoke("eval", "given.zip", "--episodes", "1")[1]
     assert invoke("eval", "gopher://host/given.zip")[0] == 2
-    assert out.startswith("rlsys/Counting-v0 at learner step 18, seed 5: return ")
+    assert out.startswith("rlsys/Counting-v0 at learner step 18, seed 5, env.max_episode_steps=3: return ")
     assert (Path("runs") / "counting" / "a" / "media" / "play.mp4").stat().st_size > 0
     assert invoke("launch", "counting", "--inline", "run.run_tag=a")[0] == 2
     assert invoke("eval", "nowhere")[0] == 2
@@ -87,7 +83,7 @@ def test_play_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
     assert invoke("play", "r")[:2] == (0, "played\n")
     arguments = (
         "--checkpoint best --seed 4 --watch --web --port 8000 --fps 12.5 --film a.gif --record kept --no-real --zoom 6 "
-        "--episode-steps 99"
+        "--episode-steps 99 env.sticky_actions=2"
     )
     assert invoke("play", "r", *arguments.split())[0] == 0
     assert asked == [
@@ -105,6 +101,7 @@ def test_play_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
             no_real=True,
             zoom=6.0,
             episode_steps=99,
+            overrides=("env.sticky_actions=2",),
         ),
     ]
     assert invoke("play", "r", "--zoom", "0")[0] == 2

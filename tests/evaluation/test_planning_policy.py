@@ -64,7 +64,7 @@ def planner(policy: Policy, worlds: list[Line] | None = None, **numbers: Any) ->
             worlds.append(world)
         return world
 
-    return PlanningPolicy(policy, make_world, ENV, Planning(**{"rollouts": 6, "horizon": 3, **numbers}))
+    return PlanningPolicy(policy, make_world, ENV, Planning(**{"rollouts": 6, "horizon": 3, **numbers}), "value")
 
 
 def seen(*places: float) -> Array:
@@ -129,7 +129,8 @@ def make_line(context: WorldContext) -> World:
 
 def test_it_can_be_sent_to_other_processes() -> None:
     world = WorldContext(None, ENV, {"parameters": 1}, seed=0)
-    make = pickle.loads(pickle.dumps(MakePlanningPolicy(make_walker, make_line, world, Planning(6, 3, 0.5))))
+    make = MakePlanningPolicy(make_walker, make_line, world, Planning(6, 3, 0.5), "value")
+    make = pickle.loads(pickle.dumps(make))
     assert chosen(make(PolicyContext(None, ENV, seed=7)), 1.0)[0] == [2]
 
 
@@ -142,4 +143,4 @@ def test_it_can_be_sent_to_other_processes() -> None:
 )
 def test_what_cannot_be_tried_is_refused(env: EnvSpec, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        PlanningPolicy(Walker(1), Line, env, Planning(rollouts=2))
+        PlanningPolicy(Walker(1), Line, env, Planning(rollouts=2), "value")

@@ -1,125 +1,24 @@
+"""`rlsys eval` of a run: what is played, what becomes of it, and what is refused."""
+
+import dataclasses
 import json
-import math
+from collections.abc import Callable
+from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from support.games import COUNTING, ZeroPolicy, checking_policy, evaluation_of, making_runs, played_alone
+from support.games import COUNTING, evaluation_of, making_runs, played_alone
 
-from rlsys.api import Decision, Policy
+from rlsys.api import ValueSpec
 from rlsys.config import EnvConfig
 from rlsys.errors import CheckpointError, ConfigError, RlsysError
-from rlsys.evaluation.run import EvaluationOptions, bootstrap_interval, evaluate_run, play_episodes, result_row
-from rlsys.metrics.report import evaluation_table, write_report
+from rlsys.evaluation.planning_policy import Planning
+from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.metrics.rows import read_metrics
+from rlsys.viewer import plots
 
-
-@pytest.mark.parametrize("max_environments", [1, 3, 32])
-def test_each_seed_is_played_once_to_its_end_however_many_play_at_once(max_environments):
-    statistics = play_episodes(checking_policy(), COUNTING, 9, seed=40, max_environments=max_environments)
-    expected = [played_alone(COUNTING, seed) for seed in range(40, 49)]
-    assert statistics.returns.tolist() == [total for total, _ in expected]
-    assert statistics.lengths.tolist() == [length for _, length in expected]
-    assert len(set(statistics.lengths.tolist())) > 2, "the games must differ in length for this to say something"
-
-
-def test_rewards_are_raw_games_are_whole_and_repeated_actions_are_several_frames():
-    config = EnvConfig(id="rlsys/Counting-v0", clip_rewards=True, sticky_actions=3)
-    statistics = play_episodes(ZeroPolicy(), config, 4, seed=0)
-    for index in range(4):
-        frames = played_alone(COUNTING, index)[1]
-        assert statistics.returns[index] == frames * (frames + 1) / 2
-        assert statistics.lengths[index] == math.ceil(frames / 3)
-    assert (statistics.frames == 3 * statistics.lengths).all()
-
-
-class _AlwaysRight(Policy):
-    """Never presses FIRE by itself."""
-
-    def initial_state(self, batch_size):
-        return {}
-
-    def act(self, observation, state, *, explore):
-        return Decision(np.full(len(observation), 2, np.int64), state)
-
-    def set_weights(self, weights):
-        raise AssertionError("no weights here")
-
-    def weights(self):
-        return {}
-
-
-def test_fire_is_pressed_after_each_lost_life_so_that_games_come_to_their_end():
-    config = EnvConfig(
-        id="Breakout-ramNoFrameskip-v4", sticky_actions=4, episode_life=True, fire_reset=True, max_episode_steps=8_000
-    )
-    statistics = play_episodes(_AlwaysRight(), config, 2, seed=0)
-    assert (statistics.frames < 4_000).all(), "without FIRE the game would wait until the limit"
-
-
-def test_traces_hold_each_step_of_each_episode():
-    statistics = play_episodes(checking_policy(), COUNTING, 5, seed=7, traces=True, max_environments=2)
-    for index, trace in enumerate(statistics.traces):
-        length = statistics.lengths[index]
-        assert trace.reward.tolist() == list(range(1, length + 1))
-        assert trace.returns[-1] == statistics.returns[index]
-        assert trace.extras["seen"][:, 0].tolist() == [7 + index] * length
-        assert trace.extras["value"].tolist() == list(range(length))
-
-
-def test_the_first_episode_alone_is_shown_from_its_first_to_its_last_frame():
-    pictures, decisions = [], []
-    statistics = play_episodes(
-        checking_policy(),
-        COUNTING,
-        4,
-        seed=3,
-        on_frame=lambda picture: pictures.append(picture[0, :, 0].astype(bool).sum()),
-        on_decision=lambda decision, row: decisions.append((decision, row)),
-    )
-    assert pictures == list(range(statistics.lengths[0] + 1))
-    assert decisions == [(decision, 0) for decision in range(statistics.lengths[0])]
-
-
-def test_statistics_are_those_of_the_returns():
-    statistics = play_episodes(checking_policy(), COUNTING, 6, seed=0)
-    values = statistics.returns
-    assert statistics.mean == pytest.approx(sum(values) / 6)
-    assert statistics.median == pytest.approx((sorted(values)[2] + sorted(values)[3]) / 2)
-    assert statistics.std == pytest.approx(math.sqrt(sum((v - values.mean()) ** 2 for v in values) / 5))
-    assert statistics.mean_length == pytest.approx(statistics.lengths.sum() / 6)
-    assert statistics.interval == bootstrap_interval(values)
-    assert play_episodes(checking_policy(), COUNTING, 1, seed=0).std == 0.0
-
-
-@pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_the_bootstrap_interval_of_many_values_is_the_normal_one(confidence):
-    quantile = {0.8: 1.2816, 0.95: 1.95996}[confidence]
-    for seed in range(5):
-        values = np.random.default_rng(seed).normal(3.0, 2.0, 400)
-        half = quantile * values.std() / math.sqrt(400)
-        low, high = bootstrap_interval(values, confidence=confidence)
-        assert low == pytest.approx(values.mean() - half, abs=0.08 * half)
-        assert high == pytest.approx(values.mean() + half, abs=0.08 * half)
-
-
-def test_the_bootstrap_interval_moves_and_stretches_with_the_values_and_repeats_exactly():
-    values = np.random.default_rng(1).exponential(size=7)
-    low, high = bootstrap_interval(values)
-    assert values.min() <= low < values.mean() < high <= values.max()
-    assert bootstrap_interval(values) == (low, high)
-    assert np.allclose(bootstrap_interval(10 - 2 * values), (10 - 2 * high, 10 - 2 * low), atol=0.03)
-    assert np.allclose(bootstrap_interval(5 + 3 * values), (5 + 3 * low, 5 + 3 * high))
-    assert bootstrap_interval(np.array([4.0])) == (4.0, 4.0)
-
-
-def test_resampling_in_pieces_is_as_good_as_at_once():
-    values = np.random.default_rng(2).normal(size=3_000)
-    half = 1.96 * values.std() / math.sqrt(3_000)
-    low, high = bootstrap_interval(values, resamples=1_000)
-    assert (low, high) == (
-        pytest.approx(values.mean() - half, abs=0.2 * half),
-        pytest.approx(values.mean() + half, abs=0.2 * half),
-    )
+BREAKOUT = EnvConfig(id="BreakoutNoFrameskip-v4", frame_size=(12, 12), frame_skip=4)
 
 
 @pytest.fixture
@@ -142,43 +41,50 @@ def test_a_run_is_evaluated_on_its_own_seed_and_the_results_are_printed_and_kept
     assert "<td>temperature 0</td>" in (folder / "report.html").read_text()
 
 
-def test_a_row_is_normalized_where_the_environment_has_reference_scores():
-    statistics = play_episodes(checking_policy(), COUNTING, 2, seed=0)
-    pong = result_row("a", EnvConfig(id="Pong-ramNoFrameskip-v4"), statistics)
-    assert pong["normalized"] == pytest.approx(100 * (statistics.mean + 20.7) / (14.6 + 20.7))
-    plain = result_row("b", COUNTING, statistics)
-    assert "normalized" not in plain
-    table = evaluation_table({"results": [pong, plain]})
-    column = table.header.index("normalized %")
-    assert [row[column] for row in table.rows] == [f"{pong['normalized']:,.1f}", ""]
-    assert "normalized %" not in evaluation_table({"results": [plain]}).header
-
-
-def test_one_row_per_temperature_with_the_options_in_the_algorithms_section(run):
+def test_one_row_per_temperature_with_the_overrides_in_each(run):
     folder = run("searching")
+    (folder / "metrics.jsonl").touch()
+    overrides = ("searching.num_simulations=8", "searching.only_prior=true", "searching.use_exploration_noise=true")
     options = EvaluationOptions(
-        str(folder),
-        episodes=2,
-        temperatures=(0.0, 0.5),
-        seed=9,
-        checkpoint="best",
-        num_simulations=8,
-        only_prior=True,
-        noise=True,
-        apply_mcts_steps=2,
+        str(folder), overrides=overrides, episodes=2, temperatures=(0.0, 0.5), seed=9, checkpoint="best"
     )
     assert evaluate_run(options) == 0
     found = evaluation_of(folder)
     assert found["checkpoint"] == 10
+    assert found["overrides"] == {
+        "searching.num_simulations": 8,
+        "searching.only_prior": True,
+        "searching.use_exploration_noise": True,
+    }
     assert [result["label"] for result in found["results"]] == [
-        f"temperature {t}, num_simulations 8, apply_mcts_steps 2, only_prior, use_exploration_noise"
-        for t in ("0", "0.5")
+        f"temperature {t}, {', '.join(overrides)}" for t in ("0", "0.5")
     ]
     for result in found["results"]:
         assert result["reported"]["simulations"] == 8
         assert result["reported"]["flags"] == 3
         assert result["reported"]["predicted_return"] == pytest.approx(0.5 * np.mean(result["lengths"]))
         assert result["returns"] == [played_alone(COUNTING, seed)[0] for seed in (9, 10)]
+    assert read_metrics(folder) == [], "a metric means the same in every row of a run"
+    assert f"<td>temperature 0, {', '.join(overrides)}</td>" in (folder / "report.html").read_text()
+
+
+def test_the_environment_of_an_evaluation_may_differ(run):
+    folder = run("checking")
+    evaluate_run(EvaluationOptions(str(folder), overrides=("env.max_episode_steps=3",), episodes=2, agent="random"))
+    found = evaluation_of(folder)
+    assert found["overrides"] == {"env.max_episode_steps": 3}
+    (result,) = found["results"]
+    assert (result["label"], result["lengths"]) == ("random, env.max_episode_steps=3", [3, 3])
+
+
+def test_a_plot_is_of_the_values_that_the_algorithm_states(run, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "plot_episodes", lambda traces, *, values, actions: drawn.append(values))
+    monkeypatch.setattr(plots, "save", lambda figure, path: None)
+    for overrides, discount in (((), 0.9), (("searching.discount=0.5",), 0.5)):
+        options = EvaluationOptions(str(run("searching")), overrides=overrides, episodes=1, plot=tmp_path / "a.png")
+        evaluate_run(options)
+        assert drawn.pop() == ValueSpec(discount, "root_value", reward_extra="predicted_reward")
 
 
 def test_films_plots_and_search_trees_are_made_of_the_first_episode(run, tmp_path):
@@ -204,9 +110,9 @@ def test_episodes_divided_among_processes_are_those_of_one_process(run):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_simulations": 5}, r"num_simulations = 5 cannot be used here; algorithm 'checking' has no such option\."),
-        ({"temperatures": (0.5,)}, r"eval_temperature = 0\.5 cannot be used here"),
-        ({"only_value": True}, r"only_value = True cannot be used here"),
+        ({"temperatures": (0.5,)}, r"temperature = 0\.5; checking always takes the best action in evaluations\."),
+        ({"agent": "random", "overrides": ("checking.batch_size=3",)}, r"agent = random with checking\.batch_size;"),
+        ({"noops": (0,), "overrides": ("env.noop_max=3",)}, r"--noops with env\.noop_max; both say the same\."),
         ({"episodes": 0}, r"episodes = 0, parallel = 1; both must be at least 1\."),
         ({"temperatures": (-1.0,)}, r"temperatures = \[-1\.0\]; each must be 0 or more\."),
         ({"noops": (0, 3)}, r"no-ops = 3 with 'rlsys/Counting-v0'; only Atari games have them\."),
@@ -227,10 +133,12 @@ def test_options_that_cannot_work_are_refused_before_anything_is_written(run, ch
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_value_outside_of_a_sections_bounds_is_refused_by_name(run):
-    folder = run("searching")
-    with pytest.raises(ConfigError, match=r"searching\.num_simulations = 0"):
-        evaluate_run(EvaluationOptions(str(folder), num_simulations=0))
+def test_a_temperature_is_said_once(run):
+    options = EvaluationOptions(
+        str(run("searching")), overrides=("searching.eval_temperature=1.0",), temperatures=(0.5,)
+    )
+    with pytest.raises(ConfigError, match=r"--temperature with searching\.eval_temperature; both say the same\."):
+        evaluate_run(options)
 
 
 def test_an_unknown_or_damaged_checkpoint_is_refused(run):
@@ -244,24 +152,101 @@ def test_an_unknown_or_damaged_checkpoint_is_refused(run):
     assert not (folder / "eval.json").exists()
 
 
-def test_a_report_can_be_written_of_a_run_that_was_never_evaluated(run):
-    folder = run("checking")
-    row = {"learner_step": 3, "env_steps": 9, "time_s": 1.5, "episodes/return": 2.0, "loss/total": None}
+def test_each_cell_is_a_row_and_two_metrics_of_the_run_at_the_checkpoints_step(run: Callable[..., Path]) -> None:
+    folder = run("searching", BREAKOUT)
+    row = {"learner_step": 30, "env_steps": 3_000, "time_s": 1.5, "loss/total": 1.0}
     (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
-    page = write_report(folder).read_text()
-    assert "checking-counting/" in page
-    assert "3 learner steps and 9 environment steps" in page
-    assert "Evaluation" not in page
+    options = EvaluationOptions(str(folder), episodes=2, temperatures=(0.0, 0.5), noops=(0, 8), max_steps=3)
+    assert evaluate_run(options) == 0
+    results = evaluation_of(folder)["results"]
+    assert [result["label"] for result in results] == [
+        f"temperature {t}, noops {n}, max_steps 3" for t in ("0", "0.5") for n in (0, 8)
+    ]
+    assert all(result["lengths"] == [3, 3] for result in results)
+    _, evaluated = read_metrics(folder)
+    assert (evaluated["learner_step"], evaluated["env_steps"]) == (20, 2_000)
+    assert evaluated["time_s"] == 1.5, "no time of the run passes while it is evaluated"
+    names = {
+        f"mean_reward/eval/sampling_temp_{t}_max_noops_{n}_{kind}"
+        for t in ("0.0", "0.5")
+        for n in (0, 8)
+        for kind in ("clipped", "unclipped")
+    }
+    assert evaluated.keys() - {"learner_step", "env_steps", "time_s"} == names
+    page = (folder / "report.html").read_text()
+    assert "<td>temperature 0.5, noops 8, max_steps 3</td>" in page
+    assert "30 learner steps and 3,000 environment steps" in page
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "versions.json", "eval.json"])
-@pytest.mark.parametrize("damage", ["", "[1", '{"results": [{}]}', "\0"])
-def test_a_report_goes_without_what_is_damaged_and_says_so(run, name, damage):
+def test_clipped_returns_are_sums_of_signs(run: Callable[..., Path]) -> None:
     folder = run("checking")
-    (folder / "metrics.jsonl").write_text('{"learner_step": 3, "env_steps": 9, "time_s": 1.5}\n')
-    (folder / name).write_text(damage)
-    said = []
-    page = write_report(folder, said.append).read_text()
-    assert "3 learner steps and 9 environment steps" in page
-    assert [line.partition(": ")[0] for line in said] == [f"report.html goes without {name}"] * len(said)
-    assert said or (name, damage) in {("config.yaml", ""), ("config.yaml", '{"results": [{}]}')}
+    evaluate_run(EvaluationOptions(str(folder), episodes=3))
+    (result,) = evaluation_of(folder)["results"]
+    assert result["clipped"] == result["lengths"], "every reward of the counting environment is positive"
+    assert result["metrics"] == {
+        "mean_reward/eval/sampling_temp_0.0_max_noops_0_unclipped": pytest.approx(np.mean(result["returns"])),
+        "mean_reward/eval/sampling_temp_0.0_max_noops_0_clipped": pytest.approx(np.mean(result["lengths"])),
+    }
+
+
+def test_an_episode_is_cut_after_max_steps_and_counts_with_what_it_has_earned(run: Callable[..., Path]) -> None:
+    folder = run("checking")
+    evaluate_run(EvaluationOptions(str(folder), episodes=6, max_steps=12))
+    (result,) = evaluation_of(folder)["results"]
+    lengths = [played_alone(COUNTING, 5 + index)[1] for index in range(6)]
+    assert min(lengths) < 12 < max(lengths), "some must be cut and some not for this to say something"
+    assert result["lengths"] == [min(length, 12) for length in lengths]
+    assert result["returns"] == [length * (length + 1) / 2 for length in result["lengths"]]
+
+
+def test_every_kept_checkpoint_is_a_row_at_its_own_step(run: Callable[..., Path]) -> None:
+    folder = run("checking")
+    (folder / "metrics.jsonl").touch()
+    evaluate_run(EvaluationOptions(str(folder), episodes=2, all_checkpoints=True))
+    found = evaluation_of(folder)
+    assert [result["label"] for result in found["results"]] == ["step 10, temperature 0", "step 20, temperature 0"]
+    assert [row["learner_step"] for row in read_metrics(folder)] == [10, 20]
+
+
+def test_the_planner_plays_with_the_model_of_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = EvaluationOptions("simple-catch", episodes=3, agent="planner", planning=Planning(3, 2), max_steps=5)
+    evaluate_run(dataclasses.replace(options, parallel=2))
+    [row] = json.loads((tmp_path / "runs/exports/simple-catch/eval.json").read_text())["results"]
+    assert row["label"] == "planner, temperature 0, max_steps 5"
+    assert row["lengths"] == [5, 5, 5]
+    names = [f"mean_reward/eval/planner_sampling_temp_0.0_max_noops_0_{kind}" for kind in ("unclipped", "clipped")]
+    assert [*row["metrics"]] == names
+
+
+def test_a_planner_without_a_model_is_refused(run: Callable[..., Path]) -> None:
+    with pytest.raises(CheckpointError, match="holds no world model; it was written without one"):
+        evaluate_run(EvaluationOptions(str(run("searching", COUNTING)), agent="planner"))
+    with pytest.raises(ConfigError, match="rollouts or horizon with agent = policy; only the planner"):
+        evaluate_run(EvaluationOptions(str(run("searching", COUNTING)), planning=Planning(3, 2)))
+
+
+def test_random_actions_need_no_checkpoint_and_have_names_of_their_own(
+    run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run("checking")
+    for manifest in folder.glob("checkpoints/*/manifest.json"):
+        manifest.unlink()
+    evaluate_run(EvaluationOptions(str(folder), episodes=2, agent="random"))
+    (result,) = evaluation_of(folder)["results"]
+    assert result["label"] == "random"
+    assert [*result["metrics"]] == [f"mean_reward/eval/random_max_noops_0_{kind}" for kind in ("unclipped", "clipped")]
+    assert "rlsys/Counting-v0, seeds from 5" in capsys.readouterr().out
+
+
+def test_the_first_episodes_of_each_cell_are_filmed_below_a_header(run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = run("searching")
+    options = EvaluationOptions(str(folder), episodes=4, temperatures=(0.0, 1.0), films=3, parallel=2)
+    evaluate_run(options)
+    names = [
+        f"evaluation-000000020-sampling_temp_{t}_max_noops_0-{index}.mp4" for t in ("0.0", "1.0") for index in range(3)
+    ]
+    assert sorted(path.name for path in (folder / "media").iterdir()) == names
+    for index in range(3):
+        pictures = iio.imread(folder / "media" / names[index], plugin="FFMPEG")
+        assert len(pictures) == played_alone(COUNTING, 5 + index)[1] + 1

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from rlsys import registry
-from rlsys.api import Decision, Policy, PolicyContext
+from rlsys.api import Decision, Policy, PolicyContext, ValueSpec
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.config import EnvConfig, Loaded, RunConfig, Section, build
 from rlsys.envs.make import env_spec, make
@@ -50,6 +50,8 @@ class _SearchConfig(Section):
     """Steps."""
     discount: float = 0.9
     """Discount."""
+    support: int = 15
+    """What the weights' outputs mean."""
 
 
 class ZeroPolicy(Policy):
@@ -93,7 +95,15 @@ class _Searcher(ZeroPolicy):
         return {**arrays, "child": child, "visit_count": visits}
 
 
-SEARCHING = dataclasses.replace(CHECKING, name="searching", config_type=_SearchConfig, make_policy=_Searcher)
+SEARCHING = dataclasses.replace(
+    CHECKING,
+    name="searching",
+    config_type=_SearchConfig,
+    make_policy=_Searcher,
+    values=lambda config: ValueSpec(config.discount, "root_value", reward_extra="predicted_reward"),
+    temperature="eval_temperature",
+    kept=("support",),
+)
 ALGORITHMS = {"checking": CHECKING, "searching": SEARCHING}
 
 

@@ -65,7 +65,7 @@ def test_after_an_episode_that_was_cut_short_the_policys_own_value_stands_for_th
 
 def test_the_mean_of_extras_is_over_episodes_and_predicted_rewards_are_summed():
     traces = [trace(5, 0), trace(9, 1)]
-    means = mean_of_extras(traces)
+    means = mean_of_extras(traces, "predicted_reward")
     assert means.keys() == {"predicted_return", "root_value"}
     assert means["root_value"] == pytest.approx(np.mean([t.extras["root_value"].mean() for t in traces]))
     assert means["predicted_return"] == pytest.approx(np.mean([t.extras["predicted_reward"].sum() for t in traces]))
@@ -94,7 +94,7 @@ def legend(axes):
 
 def test_episodes_get_one_axis_per_thing_reported_and_one_line_per_group_or_action():
     groups = {"T=0": [trace(9, 0), trace(4, 1)], "T=1": [trace(6, 2)]}
-    figure = plot_episodes(groups, values=ValueSpec(0.9, "root_value"))
+    figure = plot_episodes(groups, values=ValueSpec(0.9, "root_value", reward_extra="predicted_reward"))
     titles = [axes.get_ylabel() for axes in figure.axes]
     assert titles == [
         "return", "predicted return", "value", "visit probabilities\nT=0", "visit probabilities\nT=1",

@@ -30,6 +30,7 @@ ALGORITHM = Algorithm(
     table=table,
     check=check,
     values=values,
+    temperature="eval_temperature",
     example_env={"id": "CartPole-v1"},
     debug={"batch_size": 4, "unroll_length": 10, "hidden_size": 16, "fc_size": 16},
     is_reactive=True,

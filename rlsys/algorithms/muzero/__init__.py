@@ -29,6 +29,7 @@ ALGORITHM = Algorithm(
     table=table,
     check=check,
     values=values,
+    temperature="eval_temperature",
     example_env={"id": "CartPole-v1"},
     debug={
         "num_simulations": 4,

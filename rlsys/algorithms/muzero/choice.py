@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
+from rlsys.algorithms.muzero.requirements import PREDICTED_REWARD, ROOT_VALUE, VISITS
 from rlsys.planning.tree import Tree
 from rlsys.types import Array, State
 
@@ -73,7 +73,7 @@ class Choice:
     def shown_extras(self) -> dict[str, Array]:
         """Returns what the model expected, to be seen beside what then happens."""
         return {
-            "predicted_reward": self.reward[:, 0].astype(np.float32),
+            PREDICTED_REWARD: self.reward[:, 0].astype(np.float32),
             "predicted_value": self.network_value.astype(np.float32),
             "search_depth": self.depth.astype(np.float32),
         }

@@ -9,6 +9,8 @@ VISITS = "visit_probabilities"
 """Extra `[A]` float32: share of the root's visits that each action got."""
 ROOT_VALUE = "root_value"
 """Extra `[]` float32: the search's value of the root, in raw units."""
+PREDICTED_REWARD = "predicted_reward"
+"""Extra `[]` float32 of evaluations: the model's reward for the action, in raw units."""
 
 _SMALLEST_IMAGE = 16
 _SEGMENTS_OF_SLACK = 2
@@ -46,7 +48,7 @@ def table(config: MuZeroConfig, env: EnvSpec) -> TableSpec:
 
 def values(config: MuZeroConfig) -> ValueSpec:
     """Returns what values are of; those of a search are no longer squashed by the target transform."""
-    return ValueSpec(config.discount, ROOT_VALUE)
+    return ValueSpec(config.discount, ROOT_VALUE, reward_extra=PREDICTED_REWARD)
 
 
 def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:

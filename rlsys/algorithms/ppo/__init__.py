@@ -30,6 +30,7 @@ ALGORITHM = Algorithm(
     table=table,
     check=check,
     values=values,
+    temperature="eval_temperature",
     example_env={"id": "CartPole-v1"},
     debug={"num_environments": 4, "epoch_length": 10, "optimization_batch_size": 5, "hidden_size": 16},
     environments="num_environments",

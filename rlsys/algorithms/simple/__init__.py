@@ -36,6 +36,7 @@ ALGORITHM = Algorithm(
     table=table,
     check=check,
     values=values,
+    temperature="eval_temperature",
     example_env={"id": "catch", "stack_states": 4, "clip_rewards": True},
     debug={
         "epochs": 1,
