@@ -7,9 +7,9 @@ metrics, and how far the weights have moved from where they began; and in the en
 and how far it has moved. So a change of numerics is seen, wherever it is made, and has to be meant.
 """
 
+import argparse
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,9 @@ def write(folder: Path, name: str) -> None:
     lines = [f'"algorithm": {json.dumps(name)}', f'"updates": [\n{_rows(trace["updates"])}\n]']
     weights = ",\n".join(f"{json.dumps(array)}: {json.dumps(numbers)}" for array, numbers in trace["weights"].items())
     folder.mkdir(parents=True, exist_ok=True)
-    golden_path(folder, name).write_text("{\n" + ",\n".join([*lines, f'"weights": {{\n{weights}\n}}']) + "\n}\n")
+    golden_path(folder, name).write_text(
+        "{\n" + ",\n".join([*lines, f'"weights": {{\n{weights}\n}}']) + "\n}\n", encoding="utf-8"
+    )
 
 
 def _rows(updates: Sequence[Mapping[str, Any]]) -> str:
@@ -114,5 +116,11 @@ def _is_close(value: Any, golden: Any) -> bool:
 
 
 if __name__ == "__main__":
-    for asked in sys.argv[2:] or registry.names():
-        write(Path(sys.argv[1]), asked)
+    parser = argparse.ArgumentParser(description="Writes golden traces anew.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", default=registry.names(), help="of algorithms; none: of all"
+    )
+    asked = parser.parse_args()
+    for asked_name in asked.names:
+        write(asked.folder, asked_name)

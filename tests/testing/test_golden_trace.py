@@ -1,21 +1,35 @@
 """A golden trace sees what changes, down to a hundredth of a setting, and says where."""
 
+import functools
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlsys import registry
 from rlsys.algorithms import muzero, ppo
 from rlsys.api import Algorithm
-from rlsys.testing.golden_trace import differences, make_trace
+from rlsys.testing.golden_trace import differences, golden_path, make_trace, write
 
 
 def with_settings(algorithm: Algorithm, **settings: Any) -> Algorithm:
     return replace(algorithm, debug={**algorithm.debug, **settings})
 
 
+@functools.cache
+def golden_trace(name: str) -> dict[str, Any]:
+    return make_trace(registry.get_algorithm(name, "a test"))
+
+
 def test_a_training_is_the_same_each_time() -> None:
-    assert make_trace(ppo.ALGORITHM) == make_trace(ppo.ALGORITHM)
+    assert make_trace(ppo.ALGORITHM) == golden_trace("ppo")
+
+
+def test_what_is_written_is_what_was_traced(tmp_path: Path) -> None:
+    write(tmp_path / "golden", "ppo")
+    assert json.loads(golden_path(tmp_path / "golden", "ppo").read_text(encoding="utf-8")) == golden_trace("ppo")
 
 
 @pytest.mark.parametrize(
@@ -27,8 +41,7 @@ def test_a_training_is_the_same_each_time() -> None:
     ],
 )
 def test_a_setting_that_is_off_by_little_is_seen(algorithm: Algorithm, settings: dict[str, Any]) -> None:
-    golden = make_trace(algorithm)
-    lines = differences(make_trace(with_settings(algorithm, **settings)), golden)
+    lines = differences(make_trace(with_settings(algorithm, **settings)), golden_trace(algorithm.name))
     assert lines
     assert all(", golden " in line for line in lines), lines
 
