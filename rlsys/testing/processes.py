@@ -66,6 +66,8 @@ class RankGroup:
         """
         ranks = range(len(self._processes))
         self._barrier.reset()
+        if len(ranks) == 1:
+            return [self._do(work, 0)]
         with ThreadPoolExecutor(len(ranks)) as pool:
             done = [pool.submit(self._do, work, rank) for rank in ranks]
         errors = [error for each in done if (error := each.exception()) is not None]

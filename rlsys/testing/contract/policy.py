@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from rlsys.actor import Actor
-from rlsys.api import Decision, Policy, Saved
+from rlsys.api import Decision, Policy, Saved, ValueSpec
 from rlsys.testing.requirement import require
 from rlsys.testing.saved import check_saved, first_difference
 from rlsys.testing.training import Rank, Training, read_only
@@ -19,11 +20,11 @@ _RELATIVE = 1e-4
 class WatchedPolicy(Policy):
     """A policy whose decisions are checked: shapes, types, extras, states, and that nothing is kept of what it saw."""
 
-    def __init__(self, rank: Rank, value_name: str) -> None:
-        """Watches the policy of a rank; unless it explores, it returns its values under that name."""
+    def __init__(self, rank: Rank, values: ValueSpec) -> None:
+        """Watches the policy of a rank; unless it explores, it returns what `values` names."""
         self._policy = rank.policy
         self._rank = rank
-        self._value = {value_name: ArraySpec((), "float32")}
+        self._values = {name: ArraySpec((), "float32") for name in (values.extra, values.reward_extra) if name}
         self._specs: dict[str, tuple[tuple[int, ...], str]] = {}
 
     def initial_state(self, batch_size: int) -> State:
@@ -45,8 +46,8 @@ class WatchedPolicy(Policy):
         require(np.array_equal(given, observation), "`act` leaves observations as they are; it has written into them")
         self._check_decision(decision, len(observation))
         if not explore:
-            promise = "unless it explores, `act` returns the values that `Algorithm.values` names"
-            _check_promised(decision.extras, self._value, len(observation), promise)
+            promise = "unless it explores, `act` returns what `Algorithm.values` names"
+            _check_promised(decision.extras, self._values, len(observation), promise)
         parts = {"action": decision.action, "encoded": decision.encoded, **decision.extras, **decision.state}
         for name, part in parts.items():
             require(
@@ -109,7 +110,7 @@ class WatchedPolicy(Policy):
 
 def check_new_policy(training: Training) -> None:
     """Requires that policies act with nothing at first and with the learner's weights then; watches them from here."""
-    value_name = training.algorithm.values(training.section).extra
+    values = training.algorithm.values(training.section)
     for rank in training.ranks:
         require(not rank.policy.weights(), "a policy acts with nothing before it is given weights; it has some")
         rank.publish()
@@ -119,7 +120,7 @@ def check_new_policy(training: Training) -> None:
             "a policy acts with the weights that it was given, bit by bit; they differ in "
             f"'{first_difference(held, given)}'",
         )
-        rank.policy = WatchedPolicy(rank, value_name)
+        rank.policy = WatchedPolicy(rank, values)
         rank.actor = Actor(rank.policy, rank.env.num_environments)
 
 
@@ -141,6 +142,22 @@ def check_restored_policy(training: Training) -> None:
             f"a restored policy decides as the one that was saved; with explore={explore} they differ in "
             f"'{difference}'",
         )
+
+
+def check_greedy(training: Training) -> None:
+    """Requires that evaluations at temperature 0 choose the same action for the same observation, every time."""
+    rank, name = training.ranks[0], training.algorithm.temperature
+    section = training.section.model_copy(update={name: 0.0} if name else {})
+    policy = training.algorithm.make_policy(replace(rank.policy_context, config=section))
+    policy.set_weights(Weights(0, rank.learner_step, read_only(rank.policy.weights())))
+    first, again, third = (
+        policy.act(rank.env.observation.copy(), rank.actor.state, explore=False).action for _ in range(3)
+    )
+    require(
+        np.array_equal(first, again) and np.array_equal(first, third),
+        "unless it explores, a policy takes the best action at temperature 0, the same every time; it takes "
+        f"{first.tolist()}, {again.tolist()} and {third.tolist()}",
+    )
 
 
 def check_rows(training: Training) -> None:

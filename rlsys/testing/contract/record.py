@@ -9,8 +9,11 @@ def check_record(training: Training) -> None:
     """Requires that the record's parts fit each other: fields that exist, a table of the right kind."""
     algorithm, rank = training.algorithm, training.ranks[0]
     fields = algorithm.config_type.model_fields
-    for name in (algorithm.environments, *algorithm.kept):
-        require(not name or name in fields, f"`environments` and `kept` name fields of its section; '{name}' is none")
+    for name in (algorithm.environments, algorithm.temperature, *algorithm.kept):
+        require(
+            not name or name in fields,
+            f"`environments`, `temperature` and `kept` name fields of its section; '{name}' is none",
+        )
     require(
         isinstance(training.section, algorithm.config_type),
         f"its settings are a {algorithm.config_type.__name__}; they are a {type(training.section).__name__}",

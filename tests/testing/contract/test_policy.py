@@ -85,6 +85,15 @@ def test_a_policy_that_breaks_a_promise_is_told_which(policy: type[Policy], sent
     refused(replace(CHECKING, make_policy=policy), sentence)
 
 
+class Wavering(CheckingPolicy):
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        return super().act(observation, state, explore=True)
+
+
+def test_a_policy_that_draws_though_it_does_not_explore_is_told_so() -> None:
+    refused(replace(CHECKING, make_policy=Wavering), "a policy takes the best action at temperature 0, the same every")
+
+
 class Neighbourly(CheckingPolicy):
     def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
         decision = super().act(observation, state, explore=explore)

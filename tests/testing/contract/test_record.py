@@ -21,10 +21,18 @@ def uniform_queue(config: CheckingConfig, env: EnvSpec) -> TableSpec:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"kept": ("lenght",)}, "`environments` and `kept` name fields of its section; 'lenght' is none"),
+        (
+            {"kept": ("lenght",)},
+            "`temperature` and `kept` name fields of its section; 'lenght' is none",
+        ),
         ({"table": uniform_queue}, "unrolls go into a queue and segments into a table"),
         ({"values": lambda section: ValueSpec(1.5, "value")}, "values have a discount from 0 to 1; it is 1.5"),
-        ({"values": lambda section: ValueSpec(1.0, "worth")}, "`act` returns the values .*; there is no worth"),
+        ({"temperature": "warmth"}, "name fields of its section; 'warmth' is none"),
+        ({"values": lambda section: ValueSpec(1.0, "worth")}, "`act` returns what .* names; there is no worth"),
+        (
+            {"values": lambda section: ValueSpec(1.0, "value", reward_extra="pay")},
+            "`act` returns what .* names; there is no pay",
+        ),
     ],
 )
 def test_a_record_that_does_not_fit_is_told_where(changes: dict[str, Any], sentence: str) -> None:
