@@ -13,7 +13,7 @@ from rlsys.config import Experiment
 from rlsys.envs.make import env_spec
 from rlsys.errors import ConfigError
 from rlsys.evaluation.episodes import play_episodes
-from rlsys.evaluation.overrides import with_overrides
+from rlsys.evaluation.overrides import check_policy, with_overrides
 from rlsys.exports.find import Trained, find, give_weights
 from rlsys.exports.pretrained import weights_in
 from rlsys.files.outputs import check_outputs
@@ -87,9 +87,12 @@ def play_run(options: PlayOptions) -> str:
     prepare()
     trained = find(options.run, options.directory, trust=options.trust)
     algorithm = registry.get_algorithm(trained.loaded.experiment.algorithm, "rlsys play")
-    loaded, _ = with_overrides(trained.loaded, algorithm, options.overrides, _OPTIONS)
+    loaded, changes = with_overrides(trained.loaded, algorithm, options.overrides, _OPTIONS)
     trained = replace(trained, loaded=loaded)
     _check(options, algorithm)
+    experiment = loaded.experiment
+    context = PolicyContext(experiment.section, env_spec(experiment.env), experiment.run.seed)
+    check_policy(algorithm.make_policy, context, changes)
     check_outputs({"--film": options.film}, {"--record": options.record})
     if _watches(options, algorithm):
         return _watch(options, trained, algorithm)

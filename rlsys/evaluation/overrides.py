@@ -1,13 +1,13 @@
 """What an evaluation, or a play, sets for itself: KEY=VALUE of the environment and of the algorithm's section."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rlsys.api import Algorithm
+from rlsys.api import Algorithm, Policy, PolicyContext
 from rlsys.config import Loaded, override
 from rlsys.config.fields import described_fields
 from rlsys.envs.make import env_spec
-from rlsys.errors import ConfigError, did_you_mean
+from rlsys.errors import ConfigError, RlsysError, did_you_mean
 from rlsys.files.yaml_tree import at, format_value, split_override
 from rlsys.runs.grid import check_env
 from rlsys.terminal import as_text
@@ -47,6 +47,28 @@ def with_overrides(
     if changed.experiment.env != loaded.experiment.env:
         check_env(loaded.experiment.env, changed.experiment.env, env_spec(loaded.experiment.env), "KEY=VALUE of env")
     return changed, changes
+
+
+def check_policy(
+    make_policy: Callable[[PolicyContext], Policy], context: PolicyContext, changes: Mapping[str, Any]
+) -> None:
+    """Refuses settings of which no policy can be built.
+
+    Raises:
+      RlsysError: it names the settings, and why.
+    """
+    if not changes:
+        return
+    try:
+        make_policy(context)
+    except RlsysError:
+        raise
+    except Exception as error:  # noqa: BLE001 - without the settings it could be built
+        reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
+        raise ConfigError(
+            f"with {', '.join(words_of(changes))} no policy can be built for '{context.env.id}': {reason}. Leave out "
+            "what changes its networks."
+        ) from None
 
 
 def words_of(changes: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from rlsys.envs.scores import normalized_score
 from rlsys.errors import ConfigError
 from rlsys.evaluation.episodes import MOST_ENVIRONMENTS, EpisodeStatistics
 from rlsys.evaluation.job import Job, Watched, play_divided
-from rlsys.evaluation.overrides import with_overrides, words_of
+from rlsys.evaluation.overrides import check_policy, with_overrides, words_of
 from rlsys.evaluation.planning_policy import MakePlanningPolicy, Planning
 from rlsys.evaluation.random_policy import RandomPolicy
 from rlsys.exports.find import Trained, find
@@ -158,6 +158,10 @@ class _Evaluation:
         self._seed = self._experiment.run.seed if options.seed is None else options.seed
         self._values = self._algorithm.values(self._experiment.section)
         self._grid = _grid(self._algorithm, self._experiment, options)
+        if options.agent != "random":
+            cell = self._grid[0]
+            context = PolicyContext(cell.section, env_spec(cell.env), self._seed)
+            check_policy(self._algorithm.make_policy, context, self._changes)
         self._rows: list[dict[str, Any]] = []
         self._traces: dict[str, Sequence[Trace]] = {}
         self.late_rows: list[LateRow] = []

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from support.games import SEARCHING, evaluation_of, making_runs
 
+from rlsys.api import Policy, PolicyContext
 from rlsys.config import EnvConfig, Loaded, RunConfig, build
+from rlsys.envs.make import env_spec
 from rlsys.errors import CheckpointError, ConfigError, RlsysError
-from rlsys.evaluation.overrides import with_overrides, words_of
+from rlsys.evaluation.overrides import check_policy, with_overrides, words_of
 from rlsys.evaluation.run import EvaluationOptions, evaluate_run
 from rlsys.exports.find import give_weights
 from rlsys.types import Weights
@@ -72,6 +74,21 @@ def test_what_cannot_differ_is_refused_in_one_line(loaded: Loaded, override: str
 def test_a_setting_is_given_once(loaded: Loaded) -> None:
     with pytest.raises(ConfigError, match=r"searching\.num_simulations is given twice"):
         with_overrides(loaded, SEARCHING, ["searching.num_simulations=3", "searching.num_simulations=4"], OPTIONS)
+
+
+def test_settings_of_which_no_policy_can_be_built_are_refused_by_name() -> None:
+    context = PolicyContext(None, env_spec(EnvConfig(id="CartPole-v1")), seed=0)
+
+    def make_policy(context: PolicyContext) -> Policy:
+        raise ValueError("not enough\nvalues.")
+
+    with pytest.raises(ConfigError) as refused:
+        check_policy(make_policy, context, {"a.b": 1, "a.c": [2]})
+    assert str(refused.value) == (
+        "with a.b=1, a.c=[2] no policy can be built for 'CartPole-v1': not enough values. Leave out what changes its "
+        "networks."
+    )
+    check_policy(make_policy, context, {})
 
 
 def test_weights_of_another_network_are_refused_by_what_was_set() -> None:
