@@ -1,19 +1,24 @@
-"""A run that is led by somebody else by now, or whose folder is moved or removed, ends and leaves nothing behind."""
+"""Signs of life; a run that somebody else leads by now, or whose folder is gone, ends and leaves nothing behind."""
 
 import dataclasses
 import json
+import os
 import shutil
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.runs import untrained_run
 
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.config import load
-from rlsys.errors import CheckpointError, WorkerError
+from rlsys.errors import CheckpointError, ConfigError, WorkerError
 from rlsys.metrics.rows import read_metrics
-from rlsys.runs.heartbeat import Heartbeat, look
+from rlsys.runs.heartbeat import Heartbeat, look, sightings
 from rlsys.runs.lease import Holder
+from rlsys.runs.status import Status
 from rlsys.runtime.driver.recorder import Recorder
 from rlsys.runtime.launch.launch import launch
 
@@ -31,6 +36,11 @@ SETTINGS = (
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "ppo-cartpole" / "here"
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Path:
+    return untrained_run(tmp_path)
 
 
 def launch_and(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_row: int, do: Callable[[], object]) -> int:
@@ -121,3 +131,56 @@ def test_signs_of_life_do_not_wait_for_the_run(tmp_path: Path, monkeypatch: pyte
         first = json.loads((tmp_path / "status.json").read_text())["beats"]
         while json.loads((tmp_path / "status.json").read_text())["beats"] < first + 3:
             pass
+
+
+def test_a_run_says_how_it_stands_from_its_start_to_its_end(untrained: Path) -> None:
+    assert look(untrained) is None
+    status = Status(learner_steps=7, mean_return=float("nan"), returns=(1.0, 2.0), losses={"loss/total": 0.5})
+    with Heartbeat(untrained) as heartbeat:
+        seen = look(untrained)
+        assert seen is not None
+        assert (seen.state, seen.pid, seen.host, seen.status) == ("starting", os.getpid(), socket.gethostname(), None)
+        heartbeat.update(status)
+        heartbeat.end("ending", "60 learner steps are done")
+        seen = look(untrained)
+        assert seen is not None
+        assert seen.is_alive
+        assert seen.status is not None
+        assert (seen.status.learner_steps, list(seen.status.returns)) == (7, [1.0, 2.0])
+        heartbeat.end("done", "60 learner steps are done")
+    (seen,) = sightings(untrained.parent.parent)
+    assert (seen.name, seen.state, seen.reason) == ("checking/here", "done", "60 learner steps are done")
+
+
+def test_a_run_that_failed_says_why(untrained: Path) -> None:
+    with pytest.raises(ConfigError), Heartbeat(untrained):
+        raise ConfigError("the disk is full. Delete something.")
+    seen = look(untrained)
+    assert seen is not None
+    assert (seen.state, seen.reason) == ("failed", "the disk is full. Delete something.")
+
+
+def test_a_run_whose_process_is_gone_is_lost_and_one_that_trains_is_not_trained_twice(untrained: Path) -> None:
+    with Heartbeat(untrained):
+        with pytest.raises(CheckpointError, match=f"being trained by process {os.getpid()} .*rlsys stop {untrained}"):
+            Heartbeat(untrained)
+        alive = json.loads((untrained / "status.json").read_text())
+    elsewhere = {**alive, "host": "elsewhere"}
+    (untrained / "status.json").write_text(json.dumps({**alive, "pid": 2**22 - 1}))
+    assert state_of(untrained) == "lost"
+    (untrained / "status.json").write_text(json.dumps({**alive, "started": alive["started"] - 1}))
+    assert state_of(untrained) == "lost", "another process has its number now"
+    (untrained / "status.json").write_text(json.dumps(elsewhere))
+    hour_ago = time.time() - 3600
+    os.utime(untrained / "status.json", (hour_ago, hour_ago))
+    assert state_of(untrained) == "lost"
+    (untrained / "status.json").write_text(json.dumps({**elsewhere, "seen": time.time() - 70}))
+    assert state_of(untrained) == "starting", "its clock is behind; another machine's signs of life can be looked at"
+    (untrained / "status.json").write_text("{")
+    assert look(untrained) is None
+
+
+def state_of(untrained: Path) -> str:
+    seen = look(untrained)
+    assert seen is not None
+    return seen.state

@@ -28,6 +28,14 @@ MakeRecorder = Callable[[RunSpec, Progress], Recorder]
 PATIENCE_S = 60.0
 
 
+def untrained_run(directory: Path) -> Path:
+    """Makes the folder of a run that nobody has trained: runs/checking/here."""
+    folder = directory / "runs" / "checking" / "here"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("# rlsys launch checking\n")
+    return folder
+
+
 def checking_spec(
     folder: Path,
     section: dict[str, Any] | None = None,
