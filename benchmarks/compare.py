@@ -66,7 +66,13 @@ def measure(checkout: Path, name: str, arguments: Sequence[str], prepare: str = 
         program = f"import {name}\n{prepare}\n{name}.main()"
         command = [sys.executable, "-c", program, *arguments, "--json", str(kept)]
         done = subprocess.run(
-            command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
+            command,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
         )
         if done.returncode:
             lines = (done.stdout + done.stderr).splitlines() or [""]

@@ -174,7 +174,10 @@ def commit(checkout: Path) -> str:
     """Returns a checkout's commit, "-dirty" if code or settings differ from it; "unknown" where there is no git."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(
+            ["git", *words], cwd=checkout, capture_output=True, text=True, encoding="utf-8", check=True
+        )
+        return done.stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--", "*.py", "*.yaml")
