@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rlsys import cli, config
+from rlsys import config
+from rlsys.cli.app import app
 from rlsys.runs import folder as run_folder
 from rlsys.runtime.launch import launch as launching
 
@@ -57,9 +58,9 @@ def test_the_first_line_of_config_yaml_makes_the_same_run_again(
 
     commands: list[str] = []
     monkeypatch.setattr(launching, "launch", launch)
-    result = CliRunner().invoke(cli.app, ["launch", *given])
+    result = CliRunner().invoke(app, ["launch", *given])
     assert result.exit_code == 0, result
-    again = CliRunner().invoke(cli.app, words_of(commands[0]))
+    again = CliRunner().invoke(app, words_of(commands[0]))
     assert again.exit_code == 0, again
     assert launched[0] == launched[1]
 
