@@ -1,6 +1,6 @@
 """Machines that die, come, and are taken away, and a head that goes: with a cluster of raylets, and killed for real.
 
-python tests/runtime/cluster/node_faults.py [-k NAME] [-s]      # pytest's options; test_node_faults.py does so
+They need a process, and variables of Ray, of their own: test_node_faults.py starts them.
 """
 
 import os
@@ -20,16 +20,6 @@ from rlsys.errors import WorkerError
 from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.cluster.machine_types import ROLE
 
-_ENVIRONMENT = {
-    # A raylet that is gone is noticed within seconds, one that is slow is left in peace.
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "10000",
-    # A busy machine takes long to start a raylet, and to do what is tested while the head is away.
-    "RAY_raylet_start_wait_time_s": "120",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
-}
-"""What Ray must find when it is imported."""
 _OBJECT_STORE_BYTES = 100_000_000
 _SPREAD = {"rollout_workers": 2, "rollout_cpus": 1.0, "replay_shards": 2}
 
@@ -330,8 +320,3 @@ def test_a_head_that_is_lost_ends_the_run_with_a_checkpoint_from_which_another_c
     assert last > saved
     ray.shutdown()
     again.close()
-
-
-if __name__ == "__main__":
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", __file__, *sys.argv[1:]]
-    os.execve(sys.executable, command, os.environ | _ENVIRONMENT)
