@@ -13,6 +13,7 @@ from rlsys.metrics.rows import read_metrics
 from rlsys.runs.progress import Progress
 from rlsys.runs.resolve import check
 from rlsys.runs.spec import RunSpec
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.inline import InlineRun
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 
@@ -86,7 +87,7 @@ class TestOnRay:
             os.kill(run.pid_of(victim), signal.SIGKILL)
             before, env_steps = run.progress.learner_steps, run.progress.env_steps
             if victim in ("rollout", "learner"):
-                run.work_until(lambda: run.supervisor.restarts(victim, 0) == 1)
+                run.work_until(lambda: run.supervisor.restarts(Worker(WorkerKind(victim), 0)) == 1)
                 before = min(before, run.progress.learner_steps)
             run.work_until(
                 lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100

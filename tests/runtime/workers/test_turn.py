@@ -17,6 +17,7 @@ from rlsys.errors import ConfigError
 from rlsys.runs.progress import Progress
 from rlsys.runs.resolve import check, resolve
 from rlsys.runs.spec import RunSpec
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.inline import InlineRun, LocalQueue
 from rlsys.runtime.workers import learning
 from rlsys.runtime.workers.learning import LearnerWorker
@@ -222,6 +223,6 @@ class TestOnRay:
         with started(spec, make_recorder) as run:
             run.work_until(lambda: run.checkpoints.latest() is not None)
             os.kill(run.pid_of(victim), signal.SIGKILL)
-            run.work_until(lambda: run.supervisor.restarts(victim, 0) == 1)
+            run.work_until(lambda: run.supervisor.restarts(Worker(WorkerKind(victim), 0)) == 1)
             before = run.progress.learner_steps
             run.work_until(lambda: run.progress.learner_steps > before + 20)
