@@ -30,6 +30,7 @@ Shape legend: T rows of a segment or unroll, n unrolls, B batch, L rows of a sam
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -40,15 +41,41 @@ State = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """Shape and numpy dtype name of one array, without its batch and time axes."""
+    """Shape and dtype of one array, without its batch and time axes.
+
+    Attributes:
+      shape: as numpy has it.
+      dtype: numpy's name of it. An array of named parts has a structured dtype: `array["position"]` is that part of all
+        rows, so that what moves, stores and compares arrays need not know that there are parts.
+    """
 
     shape: tuple[int, ...]
-    dtype: str
+    dtype: str | np.dtype[Any]
 
     @property
     def num_bytes(self) -> int:
         """Bytes that one such array takes uncompressed."""
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Part:
+    """One array of what an environment shows.
+
+    Attributes:
+      name: its field in the observation; empty where the observation is this array.
+      spec: of one frame of it.
+      choices: of integers from 0: how many each of them can be, flattened; empty for numbers.
+    """
+
+    name: str
+    spec: ArraySpec
+    choices: tuple[int, ...] = ()
+
+    def of(self, observation: Array) -> Array:
+        """Returns this part of observations, whatever axes come before those of the spec."""
+        part: Array = observation[self.name] if self.name else observation
+        return part
 
 
 @dataclass(frozen=True)
@@ -60,8 +87,14 @@ class EnvSpec:
       observation: one frame, as replay stores it.
       num_stack: frames per observation. Above 1, what a policy sees has shape `[num_stack, *observation.shape]`,
         oldest frame first; replay stores each frame once and stacks again when it is sampled.
-      action: `()` and int64 for a discrete action space, else the shape of a continuous action.
-      num_actions: size of a discrete action space, 0 for a continuous one.
+      parts: of the observation, in a fixed order: one without a name where it is an array, one for each space of a
+        Dict ("position"; "arm/position" where they are nested) or of a Tuple ("0", "1"), where it is of named parts.
+      action: `()` and int64 for a discrete action space (Discrete), `[n]` and int64 for n choices at once
+        (MultiDiscrete), else the shape and dtype of numbers (Box).
+      num_actions: size of a discrete action space, 0 for any other.
+      action_choices: of n choices at once: how many each of them can be, flattened; empty for any other.
+      action_low, action_high: of numbers: bounds, one per number of the flattened action, infinite where there is none;
+        empty for any other.
       frames_per_step: simulator frames per decision (action repeat × frame skip).
       observation_low, observation_high: bounds (one pair, or one per feature) to which the *networks* rescale an
         observation as `(x - low) / (high - low)`; empty to leave it as it is. Replay always keeps raw values.
@@ -79,6 +112,14 @@ class EnvSpec:
     observation_high: tuple[float, ...] = ()
     action_meanings: tuple[str, ...] = ()
     clips_rewards: bool = False
+    parts: tuple[Part, ...] = ()
+    action_choices: tuple[int, ...] = ()
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            object.__setattr__(self, "parts", (Part("", self.observation),))
 
     @property
     def policy_observation(self) -> ArraySpec:
