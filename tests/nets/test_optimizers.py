@@ -1,41 +1,106 @@
-"""torch's optimizers on one vector of parameters."""
+"""Optimizers of one vector of parameters, beside torch's own."""
 
 import copy
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from rlsys.nets.flat import FlatParameters
-from rlsys.nets.optimizers import FlatOptimizer
+from rlsys.nets.optimizers import SGD, Adam, FlatOptimizer, RMSprop
+
+Make = Callable[[FlatParameters], FlatOptimizer]
+BETAS, DECAY, EPSILON, MOMENTUM = (0.8, 0.95), 0.1, 1e-3, 0.9
+PAIRS: dict[str, tuple[Make, Callable[[list[nn.Parameter]], torch.optim.Optimizer]]] = {
+    "Adam": (
+        lambda flat: Adam(flat, betas=BETAS, epsilon=EPSILON, weight_decay=DECAY),
+        lambda vectors: torch.optim.Adam(vectors, 9.0, BETAS, EPSILON, weight_decay=DECAY, fused=True),
+    ),
+    "AdamW": (
+        lambda flat: Adam(flat, betas=BETAS, epsilon=EPSILON, weight_decay=DECAY, decoupled=True),
+        lambda vectors: torch.optim.AdamW(vectors, 9.0, BETAS, EPSILON, weight_decay=DECAY, fused=True),
+    ),
+    "RMSprop": (
+        lambda flat: RMSprop(flat, alpha=0.9, epsilon=EPSILON, momentum=MOMENTUM, weight_decay=DECAY),
+        lambda vectors: torch.optim.RMSprop(vectors, 9.0, 0.9, EPSILON, weight_decay=DECAY, momentum=MOMENTUM),
+    ),
+    "RMSprop without momentum": (
+        lambda flat: RMSprop(flat, epsilon=EPSILON),
+        lambda vectors: torch.optim.RMSprop(vectors, eps=EPSILON),
+    ),
+    "SGD": (
+        lambda flat: SGD(flat, momentum=MOMENTUM, weight_decay=DECAY),
+        lambda vectors: torch.optim.SGD(vectors, 9.0, MOMENTUM, weight_decay=DECAY, fused=True),
+    ),
+    "SGD without momentum": (SGD, lambda vectors: torch.optim.SGD(vectors, fused=True)),
+}
 
 
-def make(seed: int = 0) -> tuple[FlatParameters, FlatOptimizer]:
+def make(optimizer: Make = Adam, seed: int = 0) -> tuple[FlatParameters, FlatOptimizer]:
     torch.manual_seed(seed)
-    flat = FlatParameters(nn.Linear(3, 2))
-    return flat, FlatOptimizer(flat, torch.optim.SGD([flat.vector], lr=9.0, momentum=0.5))
+    flat = FlatParameters(nn.Linear(7, 5))
+    return flat, optimizer(flat)
 
 
-def test_each_step_takes_its_own_learning_rate() -> None:
-    flat, optimizer = make()
-    expected = flat.vector.detach().clone()
-    flat.gradient.fill_(1.0)
-    momentum = 0.0
-    for rate in (0.1, 0.01):
-        momentum = 0.5 * momentum + 1.0
-        expected -= rate * momentum
-        optimizer.step(rate)
-    torch.testing.assert_close(flat.vector.detach(), expected)
+@pytest.mark.parametrize("name", PAIRS)
+def test_steps_are_torchs_to_the_bit_each_with_its_own_learning_rate(name: str) -> None:
+    ours, torchs = PAIRS[name]
+    (flat, optimizer), (twin, _) = make(ours), make(ours)
+    reference = torchs([twin.vector])
+    for step in range(4):
+        for each in (flat, twin):
+            each.gradient.copy_(torch.randn(each.gradient.shape, generator=torch.Generator().manual_seed(step)))
+        optimizer.step(0.1 / (step + 1))
+        reference.param_groups[0]["lr"] = 0.1 / (step + 1)
+        reference.step()
+    assert torch.equal(flat.vector, twin.vector)
+    remembered = {name: value for name, value in reference.state[twin.vector].items() if value is not None}
+    saved = optimizer.save()
+    assert saved.keys() == remembered.keys()
+    for key, value in remembered.items():
+        np.testing.assert_array_equal(saved[key], value.numpy())
 
 
-def test_it_remembers_nothing_before_the_first_step_and_a_loaded_one_goes_on_alike() -> None:
-    (flat, optimizer), (twin_flat, twin) = make(), make()
+@pytest.mark.parametrize("name", PAIRS)
+def test_it_remembers_nothing_before_the_first_step_and_a_loaded_one_goes_on_alike(name: str) -> None:
+    ours, _ = PAIRS[name]
+    (flat, optimizer), (twin, late) = make(ours), make(ours)
     assert optimizer.save() == {}
-    twin.load(optimizer.save())
-    for each, step in ((flat, optimizer), (twin_flat, twin)):
-        each.gradient.fill_(1.0)
-        step.step(0.1)
-    (_, late), saved = make(1), copy.deepcopy(optimizer.save())
-    assert saved.keys() == {"momentum_buffer"}
-    late.load(saved)
-    assert late.save()["momentum_buffer"] == pytest.approx(twin.save()["momentum_buffer"])
+    late.load(optimizer.save())
+    for rate in (0.1, 0.2):
+        flat.gradient.fill_(rate)
+        optimizer.step(rate)
+    late.load(copy.deepcopy(optimizer.save()))
+    twin.vector.data.copy_(flat.vector.data)
+    for each, step in ((flat, optimizer), (twin, late)):
+        each.gradient.fill_(-1.0)
+        step.step(0.3)
+    assert torch.equal(flat.vector, twin.vector)
+
+
+def test_what_was_saved_does_not_change_with_later_steps() -> None:
+    flat, optimizer = make()
+    flat.gradient.fill_(1.0)
+    optimizer.step(0.1)
+    saved: Any = optimizer.save()
+    before = copy.deepcopy(saved)
+    optimizer.step(0.1)
+    assert all(np.array_equal(saved[name], before[name]) for name in before)
+
+
+def test_a_step_does_not_wait_for_torchs_compiler_to_be_imported() -> None:
+    program = """
+import sys, torch
+from rlsys.nets.flat import FlatParameters
+from rlsys.nets.optimizers import SGD, Adam, RMSprop
+flat = FlatParameters(torch.nn.Linear(2, 2))
+for optimizer in (Adam, RMSprop, SGD):
+    optimizer(flat).step(0.1)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from rlsys.api import LearnerContext
 from rlsys.errors import CheckpointError, WorkerError
-from rlsys.nets.flat import FlatParameters
-from rlsys.nets.optimizers import FlatOptimizer
+from rlsys.nets.optimizers import SGD, Adam, RMSprop
 from rlsys.nets.trainable import Trainable
 from rlsys.types import ArraySpec, EnvSpec
 
@@ -23,14 +22,10 @@ def build() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
 
 
-def adam(flat: FlatParameters) -> FlatOptimizer:
-    return FlatOptimizer(flat, torch.optim.Adam([flat.vector]))
-
-
 def make_part(*, seed: int = 0, average: Any = None, **options: Any) -> Trainable[nn.Sequential]:
     given = {} if average is None else {"average": average}
     context = LearnerContext(None, ENV, seed=seed, **given)
-    return Trainable(context, build, adam, **{"remedy": "a lower x.learning_rate", **options})
+    return Trainable(context, build, Adam, **{"remedy": "a lower x.learning_rate", **options})
 
 
 def batch(seed: int) -> Tensor:
@@ -138,15 +133,15 @@ def test_finite_numbers_pass() -> None:
 @pytest.mark.parametrize(
     "optimizer",
     [
-        lambda vector: torch.optim.SGD([vector], momentum=0.9),
-        lambda vector: torch.optim.RMSprop([vector]),
-        lambda vector: torch.optim.AdamW([vector], fused=True),
+        lambda flat: SGD(flat, momentum=0.9),
+        RMSprop,
+        lambda flat: Adam(flat, weight_decay=0.01, decoupled=True),
     ],
 )
 def test_the_step_after_a_load_is_the_same(optimizer: Any) -> None:
     def make(seed: int) -> Trainable[nn.Sequential]:
         context = LearnerContext(None, ENV, seed=seed)
-        return Trainable(context, build, lambda flat: FlatOptimizer(flat, optimizer(flat.vector)), remedy="x")
+        return Trainable(context, build, optimizer, remedy="x")
 
     part, twin = make(0), make(1)
     for seed in range(2):
@@ -185,7 +180,7 @@ def test_another_networks_weights_are_refused_in_one_line(changes: dict[str, Any
 
 
 def test_a_network_without_running_statistics_saves_none() -> None:
-    part = Trainable(LearnerContext(None, ENV, seed=0), lambda: nn.Linear(3, 2), adam, remedy="x")
+    part = Trainable(LearnerContext(None, ENV, seed=0), lambda: nn.Linear(3, 2), Adam, remedy="x")
     assert part.save().keys() == {"parameters", "optimizer"}
     assert part.weights().keys() == part.save()["parameters"].keys() == {"weight", "bias"}
 

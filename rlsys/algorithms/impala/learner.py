@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.optim import RMSprop
+from torch import Tensor
 
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.history import CarriedHistory, History
@@ -25,7 +24,7 @@ from rlsys.algorithms.impala.requirements import (
 )
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import ConfigError
-from rlsys.nets.optimizers import FlatOptimizer
+from rlsys.nets.optimizers import RMSprop
 from rlsys.nets.recurrent import Unrolled
 from rlsys.nets.rtrl_core import ExactCore
 from rlsys.nets.trainable import Trainable
@@ -60,7 +59,7 @@ class ImpalaLearner(Learner):
         self._model = Trainable(
             context,
             self._build,
-            lambda flat: FlatOptimizer(flat, _rmsprop(config, flat.vector)),
+            lambda flat: RMSprop(flat, alpha=config.alpha, epsilon=config.epsilon, momentum=config.momentum),
             max_norm=config.grad_norm_clipping,
             precision=config.precision,
             remedy="a lower impala.learning_rate, or a lower grad_norm_clipping",
@@ -227,10 +226,6 @@ class ImpalaLearner(Learner):
     def _to_device(self, array: Array) -> Tensor:
         with self._context.timed("copy"):
             return to_device(array, self._device)
-
-
-def _rmsprop(config: ImpalaConfig, vector: nn.Parameter) -> RMSprop:
-    return RMSprop([vector], lr=config.learning_rate, alpha=config.alpha, eps=config.epsilon, momentum=config.momentum)
 
 
 def _learned_from(batch: Batch) -> dict[str, Array]:

@@ -1,29 +1,21 @@
 """The optimizers that upstream offers, with its constants, on one flat vector of parameters."""
 
-from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
-
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.nets.flat import FlatParameters
-from rlsys.nets.optimizers import FlatOptimizer
+from rlsys.nets.optimizers import SGD, Adam, FlatOptimizer, RMSprop
 
-_ADAM_EPS = 1.5e-4
-_RMSPROP_EPS = 0.01
+_ADAM_EPSILON = 1.5e-4
+_RMSPROP_EPSILON = 0.01
 
 
 def make_optimizer(config: MuZeroConfig, flat: FlatParameters) -> FlatOptimizer:
     """Returns the configured optimizer of all parameters."""
-    return FlatOptimizer(flat, _of_torch(config, flat.vector))
-
-
-def _of_torch(config: MuZeroConfig, vector: nn.Parameter) -> Optimizer:
-    lr, decay = config.lr_init, config.weight_decay
+    decay, momentum = config.weight_decay, config.momentum
     match config.optimizer:
         case "SGD":
-            return SGD([vector], lr=lr, momentum=config.momentum, weight_decay=decay, fused=True)
+            return SGD(flat, momentum=momentum, weight_decay=decay)
         case "RMSprop":
-            return RMSprop([vector], lr=lr, momentum=config.momentum, weight_decay=decay, eps=_RMSPROP_EPS)
-        case "Adam":
-            return Adam([vector], lr=lr, weight_decay=decay, eps=_ADAM_EPS, fused=True)
-        case "AdamW":
-            return AdamW([vector], lr=lr, weight_decay=decay, eps=_ADAM_EPS, fused=True)
+            return RMSprop(flat, epsilon=_RMSPROP_EPSILON, momentum=momentum, weight_decay=decay)
+        case "Adam" | "AdamW":
+            is_decoupled = config.optimizer == "AdamW"
+            return Adam(flat, epsilon=_ADAM_EPSILON, weight_decay=decay, decoupled=is_decoupled)

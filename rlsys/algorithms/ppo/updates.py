@@ -11,14 +11,13 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW
+from torch import Tensor
 
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.networks import ActorCritic
 from rlsys.algorithms.ppo.requirements import LOG_PROBABILITY, VALUE
 from rlsys.api import LearnerContext, Saved
-from rlsys.nets.optimizers import FlatOptimizer
+from rlsys.nets.optimizers import Adam
 from rlsys.nets.trainable import Trainable
 from rlsys.ops.policy_gradient import log_probability
 from rlsys.ops.unroll import row_masks
@@ -91,7 +90,7 @@ class PolicyUpdates:
         self.actor_critic = Trainable(
             context,
             lambda: ActorCritic(config, context.env),
-            lambda flat: FlatOptimizer(flat, _adamw(config, flat.vector)),
+            lambda flat: Adam(flat, betas=_BETAS, epsilon=_EPSILON, weight_decay=config.weight_decay, decoupled=True),
             max_norm=config.clip_grad_norm,
             precision=config.precision,
             remedy=f"a lower {section}.learning_rate, or a lower {section}.clip_grad_norm",
@@ -225,7 +224,3 @@ class PolicyUpdates:
             "policy/clipped_share": mean((ratio != clipped).float()).detach(),
             "learner/gradient_norm": norm,
         }
-
-
-def _adamw(config: PPOConfig, vector: nn.Parameter) -> AdamW:
-    return AdamW([vector], config.learning_rate, _BETAS, _EPSILON, weight_decay=config.weight_decay, fused=True)

@@ -71,9 +71,8 @@ class Supervisor:
         Raises:
           WorkerError: a worker cannot be built.
         """
-        checkpoints = self._spec.checkpoints
         if step is not None and not self._spec.refills(step):
-            restored = [shard.restore.remote(checkpoints, step) for shard in self._program.shards]
+            restored = [shard.restore.remote(self._spec.checkpoints, step) for shard in self._program.shards]
             get(restored, "restore the replay", self._recorder.message, _START_PATIENCE_S)
         started = self._program.start_learners(step)
         steps_left, *_ = get(started, "start the learners", self._recorder.message, _START_PATIENCE_S)
@@ -370,6 +369,7 @@ class Supervisor:
         deadline = time.monotonic() + SILENCE_S
         while self._calls.busy("rollout", "learner", "start") and time.monotonic() < deadline:
             self._serve(timeout_s=0.25)
+        self._recorder.waits(LEARNERS, "")
 
     def _write_last_checkpoint(self) -> None:
         self._checkpointing.finish(_LAST_CHECKPOINT_S)
