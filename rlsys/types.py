@@ -39,6 +39,10 @@ State = dict[str, np.ndarray]
 """A policy's recurrent state: name -> array with the batch axis first; empty for a policy without memory."""
 
 
+DType = str | np.dtype[Any]
+"""numpy's name of a dtype; of a structured one itself."""
+
+
 @dataclass(frozen=True)
 class ArraySpec:
     """Shape and dtype of one array, without its batch and time axes.
@@ -50,7 +54,7 @@ class ArraySpec:
     """
 
     shape: tuple[int, ...]
-    dtype: str | np.dtype[Any]
+    dtype: DType
 
     @property
     def num_bytes(self) -> int:

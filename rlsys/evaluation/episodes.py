@@ -11,7 +11,7 @@ from rlsys.api import Policy
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
 from rlsys.evaluation.episode import Episode, OnStep
-from rlsys.types import Array
+from rlsys.types import Array, DType
 from rlsys.viewer.trace import Trace
 
 OnFrame = Callable[[Array], None]
@@ -176,7 +176,7 @@ def play_episodes(
 
 
 def _turn(
-    actor: Actor, running: Sequence[Episode], action_dtype: str, explore: bool, on_decision: OnDecision | None
+    actor: Actor, running: Sequence[Episode], action_dtype: DType, explore: bool, on_decision: OnDecision | None
 ) -> None:
     """Decides for all running episodes, and takes a step of each."""
     decision = actor.decide(np.stack([episode.observation for episode in running]), explore=explore)

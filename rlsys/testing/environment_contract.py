@@ -13,7 +13,7 @@ from rlsys.envs.make import make
 from rlsys.envs.vector import BatchedEnv, StepResult
 from rlsys.testing.requirement import ContractError, require
 from rlsys.testing.saved import check_saved
-from rlsys.types import Array, EnvSpec
+from rlsys.types import Array, DType, EnvSpec
 
 _SEEDS = (1, 2)
 _EVALUATED_STEPS = 20
@@ -174,7 +174,7 @@ def _check_drawing(config: EnvConfig) -> None:
     env.close()  # type: ignore[no-untyped-call]
 
 
-def _check_array(what: str, array: Array, shape: tuple[int, ...], dtype: str) -> None:
+def _check_array(what: str, array: Array, shape: tuple[int, ...], dtype: DType) -> None:
     require(
         array.shape == shape and array.dtype == np.dtype(dtype),
         f"{what} are {dtype} of shape {shape}; they are {array.dtype} of {array.shape}",

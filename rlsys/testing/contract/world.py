@@ -12,7 +12,7 @@ from rlsys.envs.vector import BatchedEnv
 from rlsys.testing.processes import Process
 from rlsys.testing.requirement import require
 from rlsys.testing.training import Training
-from rlsys.types import Array, EnvSpec
+from rlsys.types import Array, DType, EnvSpec
 
 _COPIES = 2
 _STEPS = 5
@@ -73,7 +73,7 @@ def _play(world: World, spec: EnvSpec, observation: Array, action: Array, next_a
     return foretold
 
 
-def _check_array(what: str, array: Array, shape: tuple[int, ...], dtype: str) -> None:
+def _check_array(what: str, array: Array, shape: tuple[int, ...], dtype: DType) -> None:
     expected = (_COPIES, *shape)
     require(
         array.shape == expected and array.dtype == np.dtype(dtype),
