@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from rlsys.api.spaces import Spaces
 from rlsys.types import EnvSpec
 
 
@@ -78,6 +79,7 @@ class Baseline:
       make_run: starts the training in the cluster that has been joined; what it needs is imported inside.
       check: raises ConfigError where the context cannot work; called before any process starts, and again when the
         size of the cluster is known.
+      spaces: which actions and observations it can handle.
       debug: overrides of the section that shrink it to seconds (`debug=true`).
     """
 
@@ -85,4 +87,5 @@ class Baseline:
     config_type: type[BaseModel]
     make_run: Callable[[BaselineContext], BaselineRun]
     check: Callable[[BaselineContext], None]
+    spaces: Spaces = Spaces()
     debug: Mapping[str, Any] = field(default_factory=dict)

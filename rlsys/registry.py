@@ -10,6 +10,7 @@ from pathlib import Path
 from rlsys.api import Algorithm
 from rlsys.baseline import Baseline
 from rlsys.errors import ConfigError, did_you_mean
+from rlsys.types import EnvSpec
 
 _PACKAGE = Path(__file__).parent
 
@@ -58,6 +59,19 @@ def get_algorithm(name: str, wanted: str) -> Algorithm:
             f"checkpoint. Use one of this system's algorithms: {', '.join(names())}."
         )
     return found
+
+
+def check_spaces(algorithm: Algorithm | Baseline, env: EnvSpec) -> None:
+    """Refuses an environment that an algorithm cannot act in or read.
+
+    Raises:
+      ConfigError: it says which space that is, and which algorithms can.
+    """
+    refusal = algorithm.spaces.refusal(env)
+    if refusal:
+        able = [name for name in names() if not get(name).spaces.refusal(env)]
+        advice = f"These can: {', '.join(able)}" if able else "No algorithm here can. Choose another environment"
+        raise ConfigError(f"'{algorithm.name}' {refusal}. {advice}.")
 
 
 def _folders(kind: str) -> list[str]:

@@ -15,6 +15,7 @@ from rlsys.api.learner import Learner, LearnerContext
 from rlsys.api.policy import Decision, Policy, PolicyContext
 from rlsys.api.replay import Replay, ReplayNotReady, SegmentSpec, TableSpec
 from rlsys.api.saved import Saved
+from rlsys.api.spaces import Spaces
 from rlsys.api.world import World, WorldContext
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ReplayNotReady",
     "Saved",
     "SegmentSpec",
+    "Spaces",
     "TableSpec",
     "ValueSpec",
     "World",

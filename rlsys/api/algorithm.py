@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from rlsys.api.learner import Learner, LearnerContext
 from rlsys.api.policy import Policy, PolicyContext
 from rlsys.api.replay import SegmentSpec, TableSpec
+from rlsys.api.spaces import Spaces
 from rlsys.api.world import World, WorldContext
 from rlsys.types import Array, EnvSpec
 
@@ -50,6 +51,7 @@ class Algorithm:
       values: what its values are of, from the section.
       example_env: fields of the env section (`rlsys.config.EnvConfig`): an environment on which it can be tried
         within seconds, with `debug`.
+      spaces: which actions and observations it can handle; another environment is refused before anything starts.
       debug: overrides of the section that shrink it to seconds (`debug=true`).
       is_reactive: each row of `Policy.act` depends on that row alone, and not on which environment it is, so that
         inference workers may decide for the environments of many rollout workers at once.
@@ -71,6 +73,7 @@ class Algorithm:
     check: Callable[[Any, EnvSpec, int, int], None]
     values: Callable[[Any], ValueSpec]
     example_env: Mapping[str, Any]
+    spaces: Spaces = Spaces()
     debug: Mapping[str, Any] = field(default_factory=dict)
     is_reactive: bool = False
     make_world: Callable[[WorldContext], World] | None = None

@@ -2,7 +2,8 @@
 
 An array leaves {"$array": name} behind, where the name is its place as a JSON pointer (RFC 6901); a float that JSON
 cannot hold becomes {"$float": "nan"}; "cast" beside "$array" names the dtype it gets back, where it is stored in fewer
-bits; a key that begins with "$" gets a second one.
+bits; a "dtype" and a "shape" say what bytes are: text, times, or fields, each as [name, dtype, shape]; a key that
+begins with "$" gets a second one.
 """
 
 import math
@@ -31,7 +32,7 @@ PLAIN_DTYPES = {
 }
 """What a safetensors file holds as it is, and its name there; arrays of another dtype are stored as bytes."""
 _DTYPE = re.compile(r"[<>|=][biufcSUmM][0-9]{1,9}(?:\[[a-zA-Z0-9]{1,8}\])?")
-"""`dtype.str` of numbers, times and text; nothing that holds objects or fields."""
+"""`dtype.str` of numbers, times and text, and of the fields of a structured dtype; nothing that holds objects."""
 _SHOWN = 100
 
 
@@ -98,15 +99,39 @@ def _decode_array(array: Array, others: dict[str, Any]) -> Array:
     match others:
         case {"cast": "<f4", **more} if not more and array.dtype == np.float16:
             return array.astype(np.float32)
-        case {"dtype": str(text), "shape": list(shape), **more} if not more and array.dtype == np.uint8:
-            dtype = _plain_dtype(text)
-            sizes = [size for size in shape if type(size) is int and size >= 0]
-            if dtype is not None and sizes == shape and math.prod(shape) * dtype.itemsize == array.size:
-                return np.ndarray(tuple(sizes), dtype, array)
+        case {"dtype": written, "shape": list(shape), **more} if not more and array.dtype == np.uint8:
+            dtype = _dtype(written)
+            sizes = _sizes(shape)
+            if dtype is not None and sizes is not None and math.prod(sizes) * dtype.itemsize == array.size:
+                return np.ndarray(sizes, dtype, array)
         case {}:
             if not others:
                 return array
     raise CheckpointError(f"holds {array.size:,} numbers of {array.dtype} that cannot be {str(others)[:_SHOWN]}")
+
+
+def _dtype(written: Any) -> np.dtype | None:
+    """Returns the dtype of `dtype.str`, or of a list of fields; None for what `_encode_array` does not write."""
+    if isinstance(written, str):
+        return _plain_dtype(written)
+    fields = []
+    for field in written if isinstance(written, list) else []:
+        match field:
+            case [str(name), str(text), list(shape)]:
+                plain, sizes = _plain_dtype(text), _sizes(shape)
+                if name and plain is not None and sizes is not None and 0 not in sizes:
+                    fields.append((name, plain, sizes))
+    if not fields or len(fields) < len(written):
+        return None
+    try:
+        return np.dtype(fields)
+    except (TypeError, ValueError):  # a name that comes twice, or more bytes than a row can have
+        return None
+
+
+def _sizes(shape: list[Any]) -> tuple[int, ...] | None:
+    sizes = tuple(size for size in shape if type(size) is int and size >= 0)
+    return sizes if len(sizes) == len(shape) else None
 
 
 def _plain_dtype(text: str) -> np.dtype | None:
@@ -120,14 +145,25 @@ def _plain_dtype(text: str) -> np.dtype | None:
 
 
 def _encode_array(array: Array, arrays: dict[str, Array], path: str) -> dict[str, Any]:
-    if array.dtype.hasobject or array.dtype.names:
-        raise TypeError(f"'{path}' has dtype {array.dtype}; only plain numbers can be saved. Convert it in save().")
+    fields = _fields(array.dtype)
+    if array.dtype.hasobject or (fields and array.dtype != np.dtype(fields)):
+        raise TypeError(
+            f"'{path}' has dtype {array.dtype}; only numbers, text, and fields of these side by side can be saved. "
+            "Convert it in save()."
+        )
     contiguous = array if array.flags.c_contiguous else array.copy(order="C")
     if array.dtype.str in PLAIN_DTYPES:
         arrays[path] = contiguous
         return {"$array": path}
-    arrays[path] = np.frombuffer(contiguous.tobytes(), np.uint8)
-    return {"$array": path, "dtype": array.dtype.str, "shape": list(array.shape)}
+    arrays[path] = contiguous.reshape(-1).view(np.uint8)
+    written = [[name, text, list(shape)] for name, text, shape in fields] or array.dtype.str
+    return {"$array": path, "dtype": written, "shape": list(array.shape)}
+
+
+def _fields(dtype: np.dtype) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Returns name, dtype and shape of each field of a structured dtype; nothing of any other."""
+    inner = [(name, dtype[name]) for name in dtype.names or ()]
+    return [(name, field.base.str, field.shape) for name, field in inner]
 
 
 def _encode_half(array: Array, arrays: dict[str, Array], path: str) -> dict[str, Any]:

@@ -85,7 +85,8 @@ class EnvConfig(Section):
     stack_states: Annotated[Repeats, Field(le=128)] = 1
     """Consecutive observations that the policy sees at once."""
     state_range: Annotated[tuple[Number, ...], Field(max_length=_MOST_FEATURES)] | None = None
-    """lo hi pairs, one for all features or one per feature: the range that norm_states maps to [0, 1]."""
+    """lo hi pairs, one for all features or one per feature: the range that norm_states maps to [0, 1]. Observations of
+    integers or of named parts have none."""
     norm_states: Flag = False
     """Rescale observations by state_range before the networks; replay keeps raw values."""
     clip_rewards: Flag = False

@@ -19,13 +19,11 @@ class Lockstep:
     """Does for a simulator what `rlsys.envs.make` puts around single environments; the same comes out.
 
     Attributes:
-      action_space: of one environment.
       can_snapshot: whether `set_state` continues games.
       observation: `[E, *policy_observation]`, where each environment is now.
     """
 
     def __init__(self, simulator: Simulator, config: EnvConfig, spec: EnvSpec) -> None:
-        self.action_space = simulator.action_space
         self.can_snapshot = simulator.can_snapshot
         self._simulator = simulator
         self._clip = config.clip_rewards

@@ -16,13 +16,11 @@ class Loop:
     """E environments made by `rlsys.envs.make.make`, which keep their scores themselves.
 
     Attributes:
-      action_space: of one environment.
       can_snapshot: whether `set_state` continues games.
       observation: `[E, *policy_observation]`, where each environment is now.
     """
 
     def __init__(self, envs: Sequence[Environment], spec: EnvSpec) -> None:
-        self.action_space = envs[0].action_space
         self.can_snapshot = snapshot.can_snapshot(envs[0])
         self._envs = envs
         self._spec = spec

@@ -2,7 +2,7 @@
 
 A simulator comes from the first family in the table that knows the id; around it, from the inside out:
 
-    ActionRepeat → GameRecord → EpisodeLife → FireReset → AvoidRepeat* → FrameStackObservation → sign of the reward
+    ArraySpaces → ActionRepeat → GameRecord → EpisodeLife → FireReset → AvoidRepeat* → FrameStack → sign of the reward
 
 What is marked * is there while training only. All else a policy is told in evaluations as it was in training: lives end
 episodes, FIRE is pressed, rewards are those that it learned from. Scores count raw rewards (`GameRecord`), and whoever
@@ -17,25 +17,26 @@ from typing import SupportsFloat
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
-from gymnasium.wrappers import FrameStackObservation, TransformReward
+from gymnasium.spaces import Discrete
+from gymnasium.wrappers import TransformReward
 
 from rlsys.config import EnvConfig
 from rlsys.envs.families import atari, catch, classic, dmlab, memory, procgen
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Simulator
+from rlsys.envs.spaces import Actions, ArraySpaces, Observations
 from rlsys.envs.wrappers import (
     ActionRepeat,
     AvoidRepeat,
     Environment,
     EpisodeLife,
     FireReset,
+    FrameStack,
     GameRecord,
-    OwnObservation,
 )
 from rlsys.errors import EnvError
 from rlsys.likeness import likeness, nearest
-from rlsys.types import ArraySpec, EnvSpec
+from rlsys.types import EnvSpec, Part
 
 FAMILIES: tuple[Family, ...] = (
     atari.PIXELS,
@@ -90,9 +91,9 @@ def env_spec(config: EnvConfig) -> EnvSpec:
     Raises:
       EnvError: as `make`, and spaces that no policy here can handle.
     """
-    env, frames_per_step = _make(config, 0, True, None)
+    env, frames_per_step, observations, actions = _make(config, 0, True, None)
     try:
-        return _describe(config, env, frames_per_step)
+        return _describe(config, env, frames_per_step, observations, actions)
     finally:
         env.close()  # type: ignore[no-untyped-call]
 
@@ -126,10 +127,15 @@ def with_max_noops(config: EnvConfig, decisions: int) -> EnvConfig:
     return config.model_copy(update={"noop_reset": True, "noop_max": decisions * per_step})
 
 
-def _make(config: EnvConfig, seed: int, training: bool, render_mode: str | None) -> tuple[Environment, int]:
+def _make(
+    config: EnvConfig, seed: int, training: bool, render_mode: str | None
+) -> tuple[Environment, int, Observations, Actions]:
     family = _family(config.id)
     _check_settings(config, family)
     env, frames_per_step = _simulator(family, config, seed, render_mode)
+    observations, actions = Observations(env.observation_space, config.id), Actions(env.action_space, config.id)
+    if not (observations.is_array and actions.is_from_zero):
+        env = ArraySpaces(env, observations, actions)
     if config.sticky_actions > 1:
         env = ActionRepeat(env, config.sticky_actions)
         frames_per_step *= config.sticky_actions
@@ -144,10 +150,10 @@ def _make(config: EnvConfig, seed: int, training: bool, render_mode: str | None)
     if training and config.avoid_repeat:
         env = avoid_repeat = AvoidRepeat(env, record, _num_actions(config, env), frames_per_step, seed)
     if config.stack_states > 1:
-        env = FrameStackObservation(OwnObservation(env), config.stack_states)
+        env = FrameStack(env, config.stack_states)
     if config.clip_rewards:
         env = TransformReward(env, _sign)
-    return Environment(env, record, life, avoid_repeat), frames_per_step
+    return Environment(env, record, life, avoid_repeat), frames_per_step, observations, actions
 
 
 def _simulator(family: Family, config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
@@ -234,30 +240,25 @@ def _num_actions(config: EnvConfig, env: gymnasium.Env) -> int:
     return int(env.action_space.n)
 
 
-def _describe(config: EnvConfig, env: gymnasium.Env, frames_per_step: int) -> EnvSpec:
-    space = env.observation_space
-    if not isinstance(space, Box):
-        raise EnvError(f"'{config.id}' observes {space}; only arrays (Box) are supported. Choose another environment.")
-    if not space.shape or 0 in space.shape:
-        raise EnvError(
-            f"'{config.id}' observes arrays of shape {space.shape}; only those with at least one axis, and none of "
-            "length 0, are supported. Choose another environment, or wrap it so that it observes [1]."
-        )
-    stacked = config.stack_states > 1
-    observation = ArraySpec(space.shape[1:] if stacked else space.shape, str(space.dtype))
-    action, num_actions = _describe_actions(config, env)
-    low, high = _bounds(config, observation)
+def _describe(
+    config: EnvConfig, env: gymnasium.Env, frames_per_step: int, observations: Observations, actions: Actions
+) -> EnvSpec:
+    low, high = _bounds(config, observations)
     return EnvSpec(
         id=config.id,
-        observation=observation,
-        action=action,
-        num_actions=num_actions,
+        observation=observations.spec,
+        action=actions.spec,
+        num_actions=actions.num_actions,
         num_stack=config.stack_states,
         frames_per_step=frames_per_step,
         observation_low=low,
         observation_high=high,
-        action_meanings=_action_meanings(env, num_actions),
+        action_meanings=_action_meanings(env, actions.num_actions),
         clips_rewards=config.clip_rewards,
+        parts=observations.parts,
+        action_choices=actions.choices,
+        action_low=actions.low,
+        action_high=actions.high,
     )
 
 
@@ -271,26 +272,24 @@ def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
     return names if len(names) == num_actions and all(isinstance(name, str) for name in names) else ()
 
 
-def _describe_actions(config: EnvConfig, env: gymnasium.Env) -> tuple[ArraySpec, int]:
-    space = env.action_space
-    if isinstance(space, Discrete) and space.start == 0:
-        return ArraySpec((), "int64"), int(space.n)
-    if isinstance(space, Box) and 0 not in space.shape:
-        return ArraySpec(space.shape, str(space.dtype)), 0
-    raise EnvError(
-        f"'{config.id}' acts with {space}; only Discrete from 0 and arrays (Box) are supported. "
-        "Choose another environment."
-    )
-
-
-def _bounds(config: EnvConfig, observation: ArraySpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _bounds(config: EnvConfig, observations: Observations) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not config.norm_states or config.state_range is None:
         return (), ()
+    if not observations.is_array:
+        raise EnvError(
+            f"env.norm_states = True with '{config.id}', which observes {', '.join(map(_words, observations.parts))}; "
+            "only one array of numbers has a range. Set env.norm_states=false."
+        )
     low, high = config.state_range[0::2], config.state_range[1::2]
-    features = observation.shape[0] if len(observation.shape) == 1 else 1
+    shape = observations.spec.shape
+    features = shape[0] if len(shape) == 1 else 1
     if len(low) not in (1, features):
         raise EnvError(
-            f"env.state_range has {len(low)} pairs; '{config.id}' has observations of shape {observation.shape}. "
+            f"env.state_range has {len(low)} pairs; '{config.id}' has observations of shape {shape}. "
             f"Give one pair{f', or one for each of the {features} features' if features > 1 else ''}."
         )
     return low, high
+
+
+def _words(part: Part) -> str:
+    return f"'{part.name}'" if part.name else "integers"

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
 from gymnasium.utils import seeding
 
 from rlsys.envs.snapshot import Restorable
+from rlsys.envs.spaces import Observations
 from rlsys.envs.wrappers import Reset, Step
 from rlsys.errors import EnvError
 from rlsys.types import Array
@@ -30,7 +30,8 @@ class Simulator(Protocol):
     Attributes:
       id: the environment's name.
       size: E.
-      observation_space, action_space: of one environment.
+      observation_space, action_space: of one environment. Observations are arrays, and actions count from 0, as
+        `rlsys.envs.spaces` says: named parts come as fields of a structured array.
       observation: `[E, *frame]`, where each environment is now: ended episodes have begun again. Always the same array.
       last_observation: `[E, *frame]` after the last step and before any reset; the next step changes or replaces it.
         It may be `observation` itself after a step that ended no episode.
@@ -40,7 +41,7 @@ class Simulator(Protocol):
 
     id: str
     size: int
-    observation_space: Box
+    observation_space: gymnasium.Space
     action_space: gymnasium.Space
     observation: Array
     last_observation: Array
@@ -77,13 +78,19 @@ class ArraySimulator(abc.ABC):
     action_meanings: tuple[str, ...] = ()
 
     def __init__(
-        self, name: str, seeds: Sequence[int], observation_space: Box, action_space: gymnasium.Space, max_steps: int
+        self,
+        name: str,
+        seeds: Sequence[int],
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+        max_steps: int,
     ) -> None:
         self.id = name
         self.size = len(seeds)
         self.observation_space = observation_space
         self.action_space = action_space
-        self.observation = np.zeros((self.size, *observation_space.shape), observation_space.dtype)
+        spec = Observations(observation_space, name).spec
+        self.observation = np.zeros((self.size, *spec.shape), spec.dtype)
         self.last_observation = np.zeros_like(self.observation)
         self.rng = [seeding.np_random(seed)[0] for seed in seeds]
         self._max_steps = max_steps

@@ -2,8 +2,8 @@
 
 A state is a dictionary, class name of a layer -> that layer's own state: arrays and JSON scalars, nothing pickled. Our
 wrappers and simulators save themselves (`Restorable`); gymnasium's are in a table here. An environment can be saved if
-every layer of it can: Atari and CartPole can, LunarLander cannot (Box2D has no copy of its world). One whose methods
-merely have the same names cannot: what they return is anybody's guess.
+every layer of it can: Atari, CartPole and Taxi can, LunarLander cannot (Box2D has no copy of its world). One whose
+methods merely have the same names cannot: what they return is anybody's guess.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,9 +12,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from gymnasium.envs.toy_text.blackjack import BlackjackEnv
+from gymnasium.envs.toy_text.taxi import TaxiEnv
 from gymnasium.wrappers import (
     AtariPreprocessing,
-    FrameStackObservation,
     OrderEnforcing,
     TimeLimit,
     TransformObservation,
@@ -24,6 +26,8 @@ from gymnasium.wrappers import (
 from rlsys.errors import EnvError
 
 State = dict[str, Any]
+_Access = tuple[Callable[[Any], State], Callable[[Any, Mapping[str, Any]], None]]
+"""How a layer's state is read and set."""
 
 
 class Restorable:
@@ -114,14 +118,6 @@ def _set_time_limit(layer: TimeLimit, state: Mapping[str, Any]) -> None:
     layer._elapsed_steps = state["elapsed_steps"]
 
 
-def _get_frame_stack(layer: FrameStackObservation) -> State:
-    return {"frames": np.stack(layer.obs_queue)}
-
-
-def _set_frame_stack(layer: FrameStackObservation, state: Mapping[str, Any]) -> None:
-    layer.obs_queue.extend(state["frames"].copy())
-
-
 def _get_atari_preprocessing(layer: AtariPreprocessing) -> State:
     return {"frames": np.stack(layer.obs_buffer), "lives": layer.lives, "game_over": layer.game_over}
 
@@ -132,27 +128,39 @@ def _set_atari_preprocessing(layer: AtariPreprocessing, state: Mapping[str, Any]
     layer.game_over = state["game_over"]
 
 
-def _get_cartpole(env: CartPoleEnv) -> State:
-    return {
-        "state": np.array(env.state),
-        "steps_beyond_terminated": env.steps_beyond_terminated,
-        "np_random": env.np_random.bit_generator.state,
-    }
+def _game(*names: str) -> _Access:
+    """Returns how a game is read and set whose state are these attributes and its generator."""
+
+    def get(game: gymnasium.Env) -> State:
+        values = {name: _plain(getattr(game, name)) for name in names}
+        return {**values, "np_random": game.np_random.bit_generator.state}
+
+    def set_(game: gymnasium.Env, state: Mapping[str, Any]) -> None:
+        for name in names:
+            setattr(game, name, _plain(state[name]))
+        game.np_random.bit_generator.state = state["np_random"]
+
+    return get, set_
 
 
-def _set_cartpole(env: CartPoleEnv, state: Mapping[str, Any]) -> None:
-    env.state = state["state"].copy()
-    env.steps_beyond_terminated = state["steps_beyond_terminated"]
-    env.np_random.bit_generator.state = state["np_random"]
+def _plain(value: Any) -> Any:
+    """Returns a copy of arrays, numbers and lists of numbers, without numpy's scalars."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
-_GYMNASIUM: dict[type, tuple[Callable[[Any], State], Callable[[Any, Mapping[str, Any]], None]]] = {
+_GYMNASIUM: dict[type, _Access] = {
     AtariPreprocessing: (_get_atari_preprocessing, _set_atari_preprocessing),
-    CartPoleEnv: (_get_cartpole, _set_cartpole),
-    FrameStackObservation: (_get_frame_stack, _set_frame_stack),
+    BlackjackEnv: _game("player", "dealer", "dealer_top_card_suit", "dealer_top_card_value_str"),
+    CartPoleEnv: _game("state", "steps_beyond_terminated"),
     OrderEnforcing: (_get_nothing, _set_nothing),
+    PendulumEnv: _game("state", "last_u"),
+    TaxiEnv: _game("s", "lastaction", "fickle_step", "taxi_orientation"),
     TimeLimit: (_get_time_limit, _set_time_limit),
     TransformObservation: (_get_nothing, _set_nothing),
     TransformReward: (_get_nothing, _set_nothing),
 }
-"""gymnasium's layers: how their state is read and set."""
+"""gymnasium's layers. Those of others are `Restorable`."""

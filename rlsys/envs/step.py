@@ -9,9 +9,9 @@ from rlsys.types import Array
 
 
 def action_of(action_E: Array, index: int) -> Any:
-    """Returns what one environment is given: a number, or an array of its own, which it may change."""
+    """Returns what one environment is given: the number of an action, or an array of its own, which it may change."""
     action = action_E[index]
-    return np.array(action) if action.ndim else int(action)
+    return int(action) if action.ndim == 0 and action.dtype.kind in "iu" else np.array(action)
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import gymnasium
 import numpy as np
 
+from rlsys.api.spaces import action_kind, actions_of
 from rlsys.config import EnvConfig
 from rlsys.envs.lockstep import Lockstep
 from rlsys.envs.loop import Loop, failure
 from rlsys.envs.make import env_spec, make, make_simulator
 from rlsys.envs.step import GameResult, StepResult
 from rlsys.errors import EnvError
-from rlsys.types import Array
+from rlsys.types import Array, EnvSpec
 
 __all__ = ["BatchedEnv", "GameResult", "StepResult"]
 
@@ -28,7 +28,6 @@ __all__ = ["BatchedEnv", "GameResult", "StepResult"]
 class _Batch(Protocol):
     """What `Loop` and `Lockstep` have in common."""
 
-    action_space: gymnasium.Space
     can_snapshot: bool
     observation: Array
 
@@ -68,6 +67,8 @@ class BatchedEnv:
         )
         self.can_snapshot = self._batch.can_snapshot
         self.observation = self._batch.observation
+        self._takes_numbers = action_kind(self.spec) == "numbers"
+        self._least, self._most = _bounds(self.spec)
         self.reset_all()
 
     def reset_all(self) -> None:
@@ -123,22 +124,33 @@ class BatchedEnv:
             raise EnvError(
                 f"actions have shape {action.shape}; '{self.spec.id}' here takes {expected}. Correct the policy."
             )
-        space = self._batch.action_space
-        if isinstance(space, gymnasium.spaces.Box):
-            allowed = np.logical_and(action >= space.low, action <= space.high).reshape(len(action), -1).all(axis=1)
+        if self._takes_numbers:
+            allowed = np.logical_and(action >= self._least, action <= self._most)
         else:
-            if action.dtype.kind != "f" and action.min() >= 0 and action.max() < self.spec.num_actions:
+            if action.dtype.kind != "f" and action.min() >= 0 and (action <= self._most).all():
                 return
-            allowed = (action >= 0) & (action < self.spec.num_actions) & (action == np.trunc(action))
+            allowed = (action >= 0) & (action <= self._most) & (action == np.trunc(action))
+        allowed = allowed.reshape(len(action), -1).all(axis=1)
         if not allowed.all():
             index = int(np.flatnonzero(~allowed)[0])
-            what = f"got action {action[index]}, which is not in {space}"
+            what = f"got action {action[index]}, which is not in {actions_of(self.spec)}"
             raise failure(self.spec.id, index, what, "Correct the policy")
 
     def _check_finite(self, array_E: Array, what: str) -> None:
+        for name in array_E.dtype.names or ():
+            self._check_finite(array_E[name], f"{what} in part '{name}'")
         # One pass for the usual case: where a sum is finite, so is every term.
         if array_E.dtype.kind == "f" and not math.isfinite(array_E.sum()):
             finite = np.isfinite(array_E).reshape(len(array_E), -1).all(axis=1)
             if not finite.all():  # the sum of large numbers is not finite either
                 index = int(np.flatnonzero(~finite)[0])
                 raise failure(self.spec.id, index, f"returned {what} that is not finite: {array_E[index]}")
+
+
+def _bounds(spec: EnvSpec) -> tuple[Array, Array]:
+    """Returns the least and the greatest action, `[*action]` each."""
+    if action_kind(spec) == "numbers":
+        low, high = (np.reshape(bound, spec.action.shape) for bound in (spec.action_low, spec.action_high))
+        return low, high
+    most = np.reshape(spec.action_choices or spec.num_actions, spec.action.shape) - 1
+    return np.zeros_like(most), most

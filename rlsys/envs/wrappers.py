@@ -1,17 +1,19 @@
 """Wrappers that gymnasium does not have: repeated actions, whole games, lives, no-ops, FIRE and broken loops.
 
-From the inside out: NoopReset, ActionRepeat, GameRecord, EpisodeLife, FireReset, AvoidRepeat, OwnObservation. No-ops
+From the inside out: NoopReset, ActionRepeat, GameRecord, EpisodeLife, FireReset, AvoidRepeat, FrameStack. No-ops
 are simulator frames, FIRE presses are decisions, and what stands outside of EpisodeLife sees each life as an episode.
 
 Wrappers tell each other what they know by attributes. `info` and the options of a reset are the environment's: they are
 passed on as they are, and no key of them means anything here.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
+from gymnasium.vector.utils import batch_space
 
 from rlsys.envs.snapshot import Restorable
 
@@ -247,18 +249,34 @@ class AvoidRepeat(Layer):
         self._rng.bit_generator.state = state["rng"]
 
 
-class OwnObservation(Layer):
-    """Copies observations: an environment may write the next one into the same array, and a stack keeps several."""
+class FrameStack(Layer):
+    """Observes the last frames as one array, oldest first; an episode begins with copies of its first frame."""
+
+    def __init__(self, env: gymnasium.Env, num_frames: int) -> None:
+        super().__init__(env)
+        self.observation_space = batch_space(env.observation_space, num_frames)
+        self._frames: deque[Any] = deque(maxlen=num_frames)
+        self._num_frames = num_frames
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Resets."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return np.array(observation), info
+        self._frames.extend([np.array(observation)] * self._num_frames)
+        return np.stack(self._frames), info
 
     def step(self, action: Any) -> Step:
         """Steps."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return np.array(observation), reward, terminated, truncated, info
+        self._frames.append(np.array(observation))  # an environment may write the next one into the same memory
+        return np.stack(self._frames), reward, terminated, truncated, info
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the frames."""
+        return {"frames": np.stack(self._frames)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over frames."""
+        self._frames.extend(state["frames"].copy())
 
 
 class Environment(Layer):

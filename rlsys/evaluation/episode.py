@@ -99,12 +99,15 @@ class Episode:
         return Trace(raw_reward, extras, reward, terminated, truncated)
 
     def _make(self, config: EnvConfig, seed: int) -> Environment:
-        """Makes the environment; it is not shown where it cannot be made to be drawn."""
-        if self._on_step:
+        """Makes the environment; it is not shown where it can neither draw nor write."""
+        errors = list[Exception]()
+        for render_mode in ("rgb_array", "ansi") if self._on_step else ():
             try:
-                return make(config, seed, training=False, render_mode="rgb_array")
+                return make(config, seed, training=False, render_mode=render_mode)
             except Exception as error:  # noqa: BLE001 - what is wrong with more than drawing comes up again below
-                self._hide(error)
+                errors.append(error)
+        if errors:
+            self._hide(errors[0])
         return make(config, seed, training=False)
 
     def _show(self, raw_reward: float = 0.0) -> None:

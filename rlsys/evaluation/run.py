@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from rlsys import registry
 from rlsys.api import Algorithm, Policy, PolicyContext, Saved, ValueSpec, WorldContext
+from rlsys.api.spaces import action_names
 from rlsys.config import EnvConfig, Experiment
 from rlsys.envs.make import env_spec
 from rlsys.envs.scores import normalized_score
@@ -191,8 +192,8 @@ class _Evaluation:
         if self._options.agent == "planner":
             values = replace(values, discount=(self._options.planning or Planning()).discount)
         try:
-            meanings = env_spec(self._experiment.env).action_meanings
-            plots.save(plots.plot_episodes(self._traces, values=values, actions=meanings), path)
+            names = action_names(env_spec(self._experiment.env))
+            plots.save(plots.plot_episodes(self._traces, values=values, actions=names), path)
         except Exception as error:  # noqa: BLE001 - the results are there; a picture of them is only a picture
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             self.troubles.append(f"the plot {path} is left out: {reason}")

@@ -24,8 +24,14 @@ _OBJECT_BYTES = 33
 
 
 def is_compressed(spec: ArraySpec) -> bool:
-    """Tells whether rows of this spec are kept compressed: images are, small or floating-point rows are not."""
-    return spec.dtype == "uint8" and spec.num_bytes >= _COMPRESSED_FROM_BYTES
+    """Tells whether rows of this spec are kept compressed: images are, small or floating-point rows are not.
+
+    Of rows of named parts, those are that consist of images for the most part.
+    """
+    dtype = np.dtype(spec.dtype)
+    parts = [dtype[name] for name in dtype.names or ()] or [dtype]
+    image_bytes = sum(part.itemsize for part in parts if part.base == np.uint8)
+    return spec.num_bytes >= _COMPRESSED_FROM_BYTES and 2 * image_bytes > dtype.itemsize
 
 
 def slot_bytes(spec: ArraySpec) -> int:
@@ -155,7 +161,8 @@ class CompressedColumn(Column):
 
     def write(self, slot: int, rows: Array, num_slots: int) -> None:
         """See `Column`."""
-        packed = [self._pack(row) for row in np.ascontiguousarray(rows)]
+        rows_NX = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), self._row_bytes)
+        packed = [self._pack(row) for row in rows_NX]
         self._put(slot, packed + [b""] * (num_slots - len(packed)))
 
     def clear(self, start: int, stop: int) -> None:

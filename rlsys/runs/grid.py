@@ -7,6 +7,7 @@ from typing import Any
 import pydantic
 
 from rlsys.api import Algorithm
+from rlsys.api.spaces import actions_of, observations_of
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec, max_noops, with_max_noops
 from rlsys.errors import ConfigError, did_you_mean
@@ -128,12 +129,21 @@ def check_env(env: EnvConfig, changed: EnvConfig, trained_on: EnvSpec, where: st
     """
     _check_rewards(env, changed, where)
     here, there = trained_on, env_spec(changed)
-    if (there.policy_observation, there.num_actions) != (here.policy_observation, here.num_actions):
+    if _interface(there) != _interface(here):
         raise ConfigError(
-            f"{where} gives observations {there.policy_observation.shape} and {there.num_actions} actions; the run "
-            f"has {here.policy_observation.shape} and {here.num_actions}. Policies cannot move between them: leave "
-            "out what changes that."
+            f"{where} gives observations {_observed(there)} and actions {actions_of(there)}; the run has "
+            f"{_observed(here)} and {actions_of(here)}. Policies cannot move between them: leave out what changes that."
         )
+
+
+def _interface(env: EnvSpec) -> tuple[Any, ...]:
+    """Returns what a policy is built for."""
+    actions = env.action, env.num_actions, env.action_choices, env.action_low, env.action_high
+    return env.policy_observation, env.parts, *actions
+
+
+def _observed(env: EnvSpec) -> str:
+    return f"{env.num_stack} × {observations_of(env)}" if env.num_stack > 1 else observations_of(env)
 
 
 def _check_rewards(env: EnvConfig, changed: EnvConfig, where: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rlsys import registry
 from rlsys.api import Algorithm
 from rlsys.config import ENVIRONMENTS_PER_WORKER, Experiment, Loaded, RuntimeConfig
 from rlsys.envs import make
@@ -49,6 +50,8 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
     runtime = runtime.model_copy(update=settled)
     if num_gpus is not None:
         _check_gpus(runtime, num_gpus)
+    env_spec = make.env_spec(experiment.env)
+    registry.check_spaces(algorithm, env_spec)
     spec = RunSpec(
         name=loaded.name,
         algorithm=algorithm,
@@ -56,7 +59,7 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
         env=experiment.env,
         runtime=runtime,
         run=experiment.run,
-        env_spec=make.env_spec(experiment.env),
+        env_spec=env_spec,
         folder=Path(),
     )
     if spec.segments.on_policy:  # a batch comes from one shard

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rlsys.api.spaces import action_kind
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make
 from rlsys.envs.vector import BatchedEnv, StepResult
@@ -43,7 +44,7 @@ def _check(config: EnvConfig, num_steps: int) -> None:
     env, twin = BatchedEnv(config, _SEEDS), BatchedEnv(config, _SEEDS)
     actions = _random_actions(config, env.num_environments, num_steps)
     _check_observation(env, env.observation)
-    _check_bounds(env.spec)
+    _check_spec(env.spec)
     for action in actions:
         before = env.observation.copy()
         result = env.step(action)
@@ -65,9 +66,21 @@ def _random_actions(config: EnvConfig, size: int, num_steps: int) -> Sequence[Ar
 def _check_observation(env: BatchedEnv, observation: Array) -> None:
     spec = env.spec.policy_observation
     _check_array("observations", observation, (env.num_environments, *spec.shape), spec.dtype)
+    _check_choices(env, observation)
 
 
-def _check_bounds(spec: EnvSpec) -> None:
+def _check_spec(spec: EnvSpec) -> None:
+    names, fields = tuple(part.name for part in spec.parts), np.dtype(spec.observation.dtype).names
+    require(names == (fields or ("",)), f"parts are the fields of the observation, {fields}; they are {names}")
+    for part in spec.parts:
+        frame = part.of(np.zeros(spec.observation.shape, spec.observation.dtype))
+        _check_array(f"frames of part '{part.name}'", frame, part.spec.shape, part.spec.dtype)
+        size = frame.size if part.choices else 0
+        require(len(part.choices) == size, f"part '{part.name}' has choices for each integer; it has {part.choices}")
+    size = int(np.prod(spec.action.shape))
+    expected = {"discrete": (0, 0, 0), "choices": (size, 0, 0), "numbers": (0, size, size)}[action_kind(spec)]
+    found = tuple(map(len, (spec.action_choices, spec.action_low, spec.action_high)))
+    require(found == expected, f"actions have {expected} choices, least and greatest numbers; they have {found}")
     features = spec.observation.shape[-1:]
     for bound in (spec.observation_low, spec.observation_high):
         require(
@@ -174,9 +187,22 @@ def _check_drawing(config: EnvConfig) -> None:
     env.close()  # type: ignore[no-untyped-call]
 
 
+def _check_choices(env: BatchedEnv, observation: Array) -> None:
+    for part in env.spec.parts:
+        if part.choices:
+            most = np.reshape(part.choices, part.spec.shape) - 1
+            found = part.of(observation)
+            require(
+                bool(((found >= 0) & (found <= most)).all()),
+                f"integers of part '{part.name}' are 0 to {most}; one is not: {found}",
+            )
+
+
 def _check_array(what: str, array: Array, shape: tuple[int, ...], dtype: DType) -> None:
     require(
         array.shape == shape and array.dtype == np.dtype(dtype),
         f"{what} are {dtype} of shape {shape}; they are {array.dtype} of {array.shape}",
     )
-    require(bool(np.isfinite(array).all()), f"{what} are finite; some are not")
+    for name in array.dtype.names or ("",):
+        values = array[name] if name else array
+        require(bool(np.isfinite(values).all()), f"{what} are finite; some are not")

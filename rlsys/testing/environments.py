@@ -1,4 +1,4 @@
-"""An environment that counts, one that sleeps, and others that fail.
+"""An environment that counts, one that sleeps, others that fail, and some with every kind of space.
 
 The observations of `rlsys/Counting-v0` name their environment, episode and step, so that whatever passes them on can be
 checked for rows that are lost, doubled or out of order.
@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
 from rlsys.envs.snapshot import Restorable
 from rlsys.envs.wrappers import Reset, Step
@@ -28,8 +28,8 @@ class CountingEnv(gymnasium.Env, Restorable):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - as gymnasium declares it
-    action_space = Discrete(3)
-    observation_space = Box(0.0, 2.0**24, (3,), np.float32)
+    action_space: gymnasium.Space = Discrete(3)
+    observation_space: gymnasium.Space = Box(0.0, 2.0**24, (3,), np.float32)
 
     def __init__(self, min_length: int = 5, max_length: int = 25, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
@@ -76,7 +76,7 @@ class CountingEnv(gymnasium.Env, Restorable):
         self._seed, self._episode, self._count, self._length = (int(counter) for counter in state["counters"])
         self.np_random.bit_generator.state = state["np_random"]
 
-    def _observation(self) -> Array:
+    def _observation(self) -> Any:
         return np.array([self._seed, self._episode, self._count], np.float32)
 
 
@@ -148,3 +148,112 @@ class NaNEnv(_FaultyEnv):
 
     def _fail(self, step: Step) -> Step:
         return (step[0], float("nan"), *step[2:])
+
+
+class TargetEnv(CountingEnv):
+    """Shows one of three targets, drawn anew for each step; an action that meets it is rewarded with 1.
+
+    Each kind has spaces of its own, as those of other packages have them. Episodes have 5 to 25 steps.
+    """
+
+    _target = 0
+
+    def step(self, action: Any) -> Step:
+        """Rewards the action, and draws the next target."""
+        reward = self._reward(action)
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, info
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the target, too."""
+        return {**super().get_state(), "target": self._target}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `get_state` returned."""
+        super().set_state(state)
+        self._target = state["target"]
+
+    def _observation(self) -> Any:
+        self._target = int(self.np_random.integers(3))
+        return self._shown()
+
+    def _shown(self) -> Any:
+        """Returns what is seen of the target."""
+        raise NotImplementedError
+
+    def _reward(self, action: Any) -> float:
+        """Returns what an action is worth."""
+        raise NotImplementedError
+
+
+class ChoicesEnv(TargetEnv):
+    """`rlsys/Choices-v0`: two choices at once, the first of them counted from 1; both must be right."""
+
+    action_space = MultiDiscrete([3, 2], start=[1, 0])
+    observation_space = Box(0.0, 1.0, (3,), np.float32)
+
+    def _shown(self) -> Any:
+        return np.eye(3, dtype=np.float32)[self._target]
+
+    def _reward(self, action: Any) -> float:
+        return float(tuple(action) == (self._target + 1, self._target % 2))
+
+
+class PartsEnv(TargetEnv):
+    """`rlsys/Parts-v0`: a picture with a bright band where the target is, beside a vector that counts."""
+
+    action_space = Discrete(3)
+    observation_space = Dict({"picture": Box(0, 255, (18, 18), np.uint8), "clock": Box(0.0, 1.0, (2,), np.float32)})
+
+    def _shown(self) -> Any:
+        picture = np.zeros((18, 18), np.uint8)
+        picture[6 * self._target : 6 * self._target + 6] = 255
+        return {"clock": np.array([self._count / 25, 1.0], np.float32), "picture": picture}
+
+    def _reward(self, action: Any) -> float:
+        return float(action == self._target)
+
+
+class NestedEnv(TargetEnv):
+    """`rlsys/Nested-v0`: a Dict in a Dict; two numbers are worth the more, the nearer they are to the target."""
+
+    action_space = Box(-1.0, 1.0, (2,), np.float32)
+    observation_space = Dict(
+        {
+            "arm": Dict({"angle": Box(-np.inf, np.inf, (2,), np.float32), "length": Box(0.0, 1.0, (), np.float64)}),
+            "buttons": MultiBinary(3),
+        }
+    )
+
+    def _shown(self) -> Any:
+        arm = {"angle": np.full(2, self._count, np.float32), "length": np.array(0.5)}
+        return {"arm": arm, "buttons": np.eye(3, dtype=np.int8)[self._target]}
+
+    def _reward(self, action: Any) -> float:
+        return 1.0 - float(np.abs(action - (self._target - 1.0)).mean())
+
+
+class TupleEnv(TargetEnv):
+    """`rlsys/Tuple-v0`: a Tuple of integers and numbers; the action is the target in two bits."""
+
+    action_space = MultiBinary(2)
+    observation_space = Tuple([Discrete(3, start=-1), MultiDiscrete([26, 2]), Box(0.0, 1.0, (2,), np.float32)])
+
+    def _shown(self) -> Any:
+        return self._target - 1, np.array([self._count, self._count % 2]), np.ones(2, np.float32)
+
+    def _reward(self, action: Any) -> float:
+        return float(tuple(action) == (self._target % 2, self._target // 2))
+
+
+class StartEnv(TargetEnv):
+    """`rlsys/Start-v0`: integers that do not begin at 0, on both sides."""
+
+    action_space = Discrete(3, start=-1)
+    observation_space = Discrete(3, start=5)
+
+    def _shown(self) -> Any:
+        return self._target + 5
+
+    def _reward(self, action: Any) -> float:
+        return float(action == self._target - 1)

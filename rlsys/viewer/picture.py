@@ -1,5 +1,7 @@
-"""Pictures, `[H, W, 3]` uint8, from whatever environments draw."""
+"""Pictures, `[H, W, 3]` uint8, from whatever environments draw or write."""
 
+import io
+import re
 from typing import Any
 
 import cv2
@@ -8,6 +10,10 @@ import numpy as np
 from rlsys.errors import EnvError
 from rlsys.types import Array
 
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+"""What terminals take for a colour."""
+_CHARACTER, _LINE, _MARGIN = 11, 20, 8
+_INK = (235, 238, 243)
 _PLANES = (1, 2, 3, 4)  # grey, grey with alpha, colour, colour with alpha
 
 
@@ -15,14 +21,17 @@ def to_picture(drawn: Any) -> Array:
     """Returns as a picture what `render` returned.
 
     Grey becomes colour, alpha is left out, planes may come first or last; of several pictures the last is taken.
-    Numbers with a fraction count from 0 to 1, or to 255 where one is above 1; all others count to 255.
+    Numbers with a fraction count from 0 to 1, or to 255 where one is above 1; all others count to 255. Of text, every
+    character has a place of its own size, as on a terminal; colours are left out.
 
     Args:
-      drawn: an array, or a list of arrays: `[H, W]`, `[H, W, C]` or `[C, H, W]` with up to four planes C.
+      drawn: an array, or a list of arrays: `[H, W]`, `[H, W, C]` or `[C, H, W]` with up to four planes C; or text.
 
     Raises:
       EnvError: it is no picture.
     """
+    if isinstance(drawn, str | io.StringIO):
+        return _written(drawn if isinstance(drawn, str) else drawn.getvalue())
     if isinstance(drawn, (list, tuple)) and len(drawn) and not np.isscalar(drawn[0]) and np.ndim(drawn[-1]) > 1:
         drawn = drawn[-1]
     array = np.asarray(drawn) if drawn is not None else np.zeros(0)
@@ -50,6 +59,17 @@ def fitted(picture: Array, height: int, width: int) -> Array:
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
     framed[top : top + inner[0], left : left + inner[1]] = resized
     return framed
+
+
+def _written(text: str) -> Array:
+    lines = _ESCAPE.sub("", text).expandtabs().rstrip().split("\n")
+    height, width = len(lines) * _LINE + 2 * _MARGIN, max(1, *map(len, lines)) * _CHARACTER + 2 * _MARGIN
+    picture = np.zeros((height, width, 3), np.uint8)
+    for row, line in enumerate(lines):
+        for column, character in enumerate(line):
+            place = (_MARGIN + column * _CHARACTER, _MARGIN + (row + 1) * _LINE - 5)
+            cv2.putText(picture, character, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _INK, 1, cv2.LINE_AA)
+    return picture
 
 
 def _to_bytes(array: Array) -> Array:

@@ -19,12 +19,21 @@ DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8",
 ARRAYS = st.sampled_from(DTYPES).flatmap(
     lambda dtype: hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
 )
+PARTS = [("picture", "u1", (2, 3)), ("speed", ">f8"), ("cell", "i8", (2,)), ("name", "U3"), ("flag", "?", ())]
+STRUCTURED = st.lists(st.sampled_from(PARTS), min_size=1, unique=True).flatmap(
+    lambda fields: hnp.arrays(np.uint8, (2, 3, np.dtype(fields).itemsize)).map(lambda raw: raw.view(np.dtype(fields)))
+)
+UNSAVED = [
+    (np.zeros(2, [("a", "O")]), r"dtype \[\('a', 'O'\)\]"),
+    (np.zeros(2, [("a", [("b", "f4")])]), r"dtype \[\('a', \[\('b'"),
+    (np.zeros(2, np.dtype([("a", "u1"), ("b", "f8")], align=True)), "dtype {'names'"),
+]
 SCALARS = st.none() | st.booleans() | st.integers(-(2**140), 2**140) | st.floats() | st.text(max_size=5)
 KEYS = st.text(max_size=4) | st.sampled_from(
     ["$array", "$float", "$$x", "a/b", "a", "~", "~1", "", "__metadata__", "0"]
 )
 TREES = st.recursive(
-    SCALARS | ARRAYS,
+    SCALARS | ARRAYS | STRUCTURED,
     lambda below: st.lists(below, max_size=4) | st.dictionaries(KEYS, below, max_size=4),
     max_leaves=12,
 )
@@ -91,7 +100,7 @@ def test_arrays_lie_in_a_standard_safetensors_file_and_the_rest_in_standard_json
 
 @pytest.mark.parametrize(
     ("value", "named"),
-    [(object(), "object"), ({1: 2}, "dict"), ({1, 2}, "set"), (b"x", "bytes"), (np.array([None]), "dtype object")],
+    [(object(), "object"), ({1: 2}, "dict"), ({1, 2}, "set"), (b"x", "bytes"), (np.array([None]), "dtype object"), *UNSAVED],
 )
 def test_what_cannot_be_saved_without_running_code_is_refused_with_its_place(value, named, tmp_path):
     with pytest.raises(TypeError, match=rf"'/outer/1' (is|has) {named}"):

@@ -55,6 +55,16 @@ CONFIGS = {
     ),
     "LunarLander": EnvConfig(id="LunarLander-v2"),
     "LunarLander, continuous": EnvConfig(id="LunarLanderContinuous-v2", sticky_actions=2),
+    "Pendulum": EnvConfig(id="Pendulum-v1", max_episode_steps=30, stack_states=2),
+    "Taxi": EnvConfig(id="Taxi-v3", max_episode_steps=30),
+    "Blackjack": EnvConfig(id="Blackjack-v1"),
+    "FrozenLake, stacked": EnvConfig(id="FrozenLake-v1", stack_states=3),
+    "choices": EnvConfig(id="rlsys/Choices-v0", sticky_actions=2),
+    "parts": EnvConfig(id="rlsys/Parts-v0", avoid_repeat=True),
+    "parts, stacked": EnvConfig(id="rlsys/Parts-v0", stack_states=3, clip_rewards=True),
+    "nested parts": EnvConfig(id="rlsys/Nested-v0", stack_states=2),
+    "a tuple": EnvConfig(id="rlsys/Tuple-v0"),
+    "integers that begin elsewhere": EnvConfig(id="rlsys/Start-v0", stack_states=2, avoid_repeat=True),
     "RAM Breakout": EnvConfig(
         id="Breakout-ramNoFrameskip-v4", sticky_actions=4, norm_states=True, state_range=(0, 255), **ALL_WRAPPERS
     ),

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, Sequence, Text, Tuple
 
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec, make
@@ -86,7 +86,11 @@ def test_what_only_atari_has_is_refused_elsewhere(flag: str) -> None:
     ("settings", "words"),
     [
         ({"id": "LunarLanderContinuous-v3", "avoid_repeat": True}, "env.avoid_repeat"),
-        ({"id": "FrozenLake-v1"}, r"observes Discrete\(16\)"),
+        (
+            {"id": "FrozenLake-v1", "norm_states": True, "state_range": (0, 15)},
+            "env.norm_states = True with 'FrozenLake-v1', which observes integers",
+        ),
+        ({"id": "rlsys/Parts-v0", "norm_states": True, "state_range": (0, 1)}, "which observes 'clock', 'picture'"),
         ({"id": "CartPole-v1", "norm_states": True, "state_range": (0, 1, 0, 1)}, "env.state_range has 2 pairs"),
     ],
 )
@@ -117,10 +121,13 @@ def test_without_norm_states_there_are_no_bounds() -> None:
     assert env_spec(EnvConfig(state_range=(0, 255))).observation_low == ()
 
 
-def test_continuous_actions_have_a_shape_and_no_number() -> None:
+def test_continuous_actions_have_a_shape_bounds_and_no_number() -> None:
     described = env_spec(EnvConfig(id="LunarLanderContinuous-v2"))
     assert described.action == ArraySpec((2,), "float32")
     assert described.num_actions == 0
+    assert (described.action_low, described.action_high) == ((-1.0, -1.0), (1.0, 1.0))
+    pendulum = env_spec(EnvConfig(id="Pendulum-v1"))
+    assert (pendulum.action_low, pendulum.action_high) == ((-2.0,), (2.0,))
 
 
 @pytest.mark.filterwarnings("ignore:.*render_mode")
@@ -134,10 +141,13 @@ ODD_SPACES = {
     "observes arrays of shape \\(\\)": (Box(0.0, 1.0, ()), Discrete(2)),
     "observes arrays of shape \\(0,\\)": (Box(0.0, 1.0, (0,)), Discrete(2)),
     "observes arrays of shape \\(2, 0\\)": (Box(0.0, 1.0, (2, 0)), Discrete(2)),
-    "observes Dict": (Dict({"a": Box(0.0, 1.0, (2,))}), Discrete(2)),
-    "observes Tuple": (Tuple([Discrete(2)]), Discrete(2)),
-    "acts with Discrete\\(2, start=1\\)": (Box(0.0, 1.0, (2,)), Discrete(2, start=1)),
-    "acts with MultiDiscrete": (Box(0.0, 1.0, (2,)), MultiDiscrete([2, 3])),
+    "observes in 'a' Text": (Dict({"a": Text(3)}), Discrete(2)),
+    "observes in 'a/1' arrays of shape \\(0,\\)": (Dict({"a": Tuple([Discrete(2), Box(0.0, 1.0, (0,))])}), Discrete(2)),
+    "observes parts named \\[\\]": (Dict({}), Discrete(2)),
+    "observes parts named \\['a/b', 'a/b'\\]": (Dict({"a": Dict({"b": Discrete(2)}), "a/b": Discrete(2)}), Discrete(2)),
+    "observes Sequence": (Sequence(Discrete(2)), Discrete(2)),
+    "acts with Dict": (Box(0.0, 1.0, (2,)), Dict({"a": Discrete(2)})),
+    "acts with Text": (Box(0.0, 1.0, (2,)), Text(3)),
     "acts with Box": (Box(0.0, 1.0, (2,)), Box(0.0, 1.0, (0,))),
 }
 

@@ -33,7 +33,7 @@ DRAWN: dict[str, Any] = {
     "raises": lambda count: 1 / 0,
     "later": lambda count: np.zeros((40, 50, 3), np.uint8) if count < 3 else 1 / 0,
 }
-SHOWN = ("alpha", "float", "grey", "list", "sizes")
+SHOWN = ("alpha", "float", "grey", "list", "sizes", "text")
 
 
 class Drawing(CountingEnv):

@@ -11,6 +11,7 @@ _SPECS = [
     ArraySpec((3,), "uint8"),
     ArraySpec((2, 5), "int64"),
     ArraySpec((40, 30), "uint8"),
+    ArraySpec((), np.dtype([("picture", "u1", (40, 30)), ("speed", "f4", (3,)), ("cell", "i8")])),
 ]
 
 
@@ -77,6 +78,10 @@ def test_what_was_handed_in_may_change_afterwards_and_so_may_what_was_handed_out
 def test_images_are_compressed_and_small_or_floating_rows_are_not():
     assert isinstance(make_column(ArraySpec((96, 96), "uint8"), 2), CompressedColumn)
     assert isinstance(make_column(ArraySpec((128,), "uint8"), 2), RingColumn)
+    for picture, kind in (("u1", CompressedColumn), ("f4", RingColumn)):
+        parts = np.dtype([("picture", picture, (96, 96)), ("speed", "f4", (300,))])
+        assert isinstance(make_column(ArraySpec((), parts), 2), kind)
+    assert isinstance(make_column(ArraySpec((), np.dtype([("a", "u1", (900,)), ("b", "f4", (300,))])), 2), RingColumn)
     assert isinstance(make_column(ArraySpec((96, 96), "float32"), 2), RingColumn)
 
 

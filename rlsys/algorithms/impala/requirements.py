@@ -113,11 +113,6 @@ def check(config: ImpalaConfig, env: EnvSpec, num_environments: int, num_ranks: 
     Raises:
       ConfigError: it says which setting, and what to do.
     """
-    if env.num_actions == 0:
-        raise ConfigError(
-            f"'{env.id}' has continuous actions of shape {env.action.shape}; impala chooses among discrete ones. "
-            "Choose another environment."
-        )
     if config.gradient == "rtrl" and config.network not in _EXACT:
         raise ConfigError(
             f"impala.gradient = rtrl with impala.network = {config.network}; only cores with an elementwise recurrence "

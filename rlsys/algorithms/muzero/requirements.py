@@ -57,11 +57,6 @@ def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: 
     Raises:
       ConfigError: it says which setting, and what to do.
     """
-    if env.num_actions == 0:
-        raise ConfigError(
-            f"'{env.id}' has continuous actions of shape {env.action.shape}; MuZero's search needs discrete ones. "
-            "Choose another environment."
-        )
     if config.architecture != "FCNetwork" and not _is_image(env.observation.shape):
         raise ConfigError(
             f"muzero.architecture = {config.architecture} with observations of shape {env.observation.shape}; it needs "

@@ -47,11 +47,6 @@ def check(config: PPOConfig, env: EnvSpec, num_environments: int, num_ranks: int
     Raises:
       ConfigError: it says which setting, and what to do.
     """
-    if env.num_actions == 0:
-        raise ConfigError(
-            f"'{env.id}' has continuous actions of shape {env.action.shape}; ppo chooses among discrete ones. "
-            "Choose another environment."
-        )
     network = network_of(config, env)
     smallest = {"mlp": 0, "cnn_nature": _SMALLEST_FOR_NATURE}.get(network, _SMALLEST_IMAGE)
     if network != "mlp" and not (is_image(env) and min(env.observation.shape[-2:]) >= smallest):

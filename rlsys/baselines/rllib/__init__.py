@@ -5,6 +5,7 @@ https://arxiv.org/abs/1912.00167; PPO: Schulman et al. 2017, https://arxiv.org/a
 neither torch nor Ray; they come with `check`.
 """
 
+from rlsys.api import Spaces
 from rlsys.baseline import Baseline, BaselineContext, BaselineRun
 from rlsys.baselines.rllib.config import RllibConfig
 
@@ -26,6 +27,7 @@ BASELINE = Baseline(
     config_type=RllibConfig,
     make_run=_make_run,
     check=_check,
+    spaces=Spaces(actions=("discrete", "numbers")),
     debug={"train_batch_size": 512, "hidden_sizes": [16]},
 )
 """RLlib as the runtime sees it."""

@@ -15,7 +15,7 @@ _CARTPOLE_STEPS = {"CartPole-v0": 200, "CartPole-v1": 500}
 gymnasium.register("rlsys/Counting-v0", entry_point="rlsys.testing.environments:CountingEnv")  # imported when made
 gymnasium.register("rlsys/Dot-v0", entry_point="rlsys.testing.worlds:DotEnv")
 gymnasium.register("rlsys/Dozing-v0", entry_point="rlsys.testing.environments:SleepingEnv", kwargs={"seconds": 0.25})
-for _name in ("Paying", "Sleeping", "Raising", "Hanging", "NaN"):
+for _name in ("Paying", "Sleeping", "Raising", "Hanging", "NaN", "Choices", "Parts", "Nested", "Tuple", "Start"):
     gymnasium.register(f"rlsys/{_name}-v0", entry_point=f"rlsys.testing.environments:{_name}Env")
 
 

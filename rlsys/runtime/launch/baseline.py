@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlsys import registry
 from rlsys.baseline import Baseline, BaselineContext, BaselineReport, BaselineRun
 from rlsys.config import Loaded
 from rlsys.envs import make
@@ -48,6 +49,7 @@ def launch_baseline(loaded: Loaded, baseline: Baseline, *, inline: bool) -> int:
         num_cpus=os.cpu_count() or 1,
         period_s=min(_PERIOD_S, experiment.run.log_every_s),
     )
+    registry.check_spaces(baseline, context.env_spec)
     if experiment.runtime.address is None:
         baseline.check(context)  # refuse before anything is started
     import ray

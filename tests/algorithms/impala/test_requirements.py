@@ -19,7 +19,6 @@ from rlsys.types import EnvSpec
         (make_env((4,)), {"num_layers": 2, "network": "lstm"}, "only elstm, rtu, linear_rtu have layers"),
         (make_env((4,)), {"stem": "deep"}, r"observations of shape \(4,\); it needs images"),
         (make_env((4,)), {"freeze_fc": True}, "impala.freeze_conv = False"),
-        (make_env((4,), num_actions=0), {}, "continuous actions"),
         (make_env((4,)), {"batch_size": 5}, "cannot be divided among runtime.learners = 2"),
     ],
 )

@@ -1,6 +1,5 @@
 """What MuZero asks of the runtime, and what does not fit."""
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from rlsys.replay.limiter import RateLimiter
 from rlsys.types import ArraySpec, EnvSpec
 
 ALGORITHM = registry.get("muzero")
-CONTINUOUS = dataclasses.replace(ENV, num_actions=0, action=ArraySpec((2,), "float32"))
 
 
 def check(env: EnvSpec = ENV, num_environments: int = 8, num_ranks: int = 1, **options: Any) -> None:
@@ -30,7 +28,6 @@ def section(**options: Any) -> MuZeroConfig:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"env": CONTINUOUS}, "continuous actions"),
         ({"architecture": "TinyNetwork"}, "needs images"),
         ({"architecture": "MuZeroNetwork"}, "Set muzero.architecture=FCNetwork"),
         ({"fixed_temperatures": [1.0] * 9}, "9 entries, but there are 8 environments"),
