@@ -87,5 +87,5 @@ class Baseline:
     config_type: type[BaseModel]
     make_run: Callable[[BaselineContext], BaselineRun]
     check: Callable[[BaselineContext], None]
-    spaces: Spaces = Spaces()
+    spaces: Spaces = field(default_factory=Spaces)
     debug: Mapping[str, Any] = field(default_factory=dict)

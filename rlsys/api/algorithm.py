@@ -73,7 +73,7 @@ class Algorithm:
     check: Callable[[Any, EnvSpec, int, int], None]
     values: Callable[[Any], ValueSpec]
     example_env: Mapping[str, Any]
-    spaces: Spaces = Spaces()
+    spaces: Spaces = field(default_factory=Spaces)
     debug: Mapping[str, Any] = field(default_factory=dict)
     is_reactive: bool = False
     make_world: Callable[[WorldContext], World] | None = None

@@ -88,7 +88,8 @@ class Actions:
         """
         self.num_actions, self.choices = 0, tuple[int, ...]()
         self.low, self.high = tuple[float, ...](), tuple[float, ...]()
-        self.space, self._start, self._dtype = space, np.zeros((), np.int64), np.dtype(np.int64)
+        self.space, self._start = space, np.zeros((), np.int64)
+        self._dtype: np.dtype[Any] = np.dtype(np.int64)
         match space:
             case Discrete():
                 self.spec, self.num_actions = ArraySpec((), "int64"), int(space.n)
@@ -96,9 +97,9 @@ class Actions:
             case MultiDiscrete() | MultiBinary() if 0 not in space.shape:
                 counts, self._start = _choices(space)
                 self.spec, self.choices = ArraySpec(counts.shape, "int64"), tuple(counts.ravel().tolist())
-                self.space, self._dtype = MultiDiscrete(counts), np.dtype(space.dtype)
-            case Box() if 0 not in space.shape and space.dtype.kind in _NUMBERS:
-                self.spec, self._dtype = ArraySpec(space.shape, str(space.dtype)), space.dtype
+                self.space, self._dtype = MultiDiscrete(counts), _dtype(space)
+            case Box() if 0 not in space.shape and _dtype(space).kind in _NUMBERS:
+                self.spec, self._dtype = ArraySpec(space.shape, str(space.dtype)), _dtype(space)
                 self.low, self.high = (tuple(bound.ravel().tolist()) for bound in (space.low, space.high))
             case _:
                 raise EnvError(
@@ -161,22 +162,19 @@ class _Leaf:
             what = f"part '{self.part.name}' of the observation" if self.part.name else "the observation"
             raise ValueError(f"{what} is {found.dtype} {found.shape}; its space says {spec.dtype} {spec.shape}")
         if self.part.choices and not ((array >= 0) & (array < np.reshape(self.part.choices, spec.shape))).all():
-            raise ValueError(f"the observation has {observation}, which is not in {_text(self.space)} from {self.start}")
+            raise ValueError(
+                f"the observation has {observation}, which is not in {_text(self.space)} from {self.start}"
+            )
         return array
 
 
 def _flat(space: gymnasium.Space, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], gymnasium.Space]]:
     """Yields every space that holds no others, and the keys that lead to it."""
-    match space:
-        case Dict():
-            inner = space.spaces.items()
-        case Tuple():
-            inner = enumerate(space.spaces)
-        case _:
-            yield path, space
-            return
-    for key, value in inner:
-        yield from _flat(value, (*path, key))
+    if not isinstance(space, Dict | Tuple):
+        yield path, space
+        return
+    for key, inner in space.spaces.items() if isinstance(space, Dict) else enumerate(space.spaces):
+        yield from _flat(inner, (*path, key))
 
 
 def _leaf(path: tuple[Any, ...], space: gymnasium.Space, name: str) -> _Leaf:
@@ -189,8 +187,8 @@ def _leaf(path: tuple[Any, ...], space: gymnasium.Space, name: str) -> _Leaf:
         case MultiDiscrete() | MultiBinary() if 0 not in space.shape:
             counts, start = _choices(space)
             part = Part(field, ArraySpec(counts.shape, str(space.dtype)), tuple(counts.ravel().tolist()))
-            return _Leaf(path, part, start, MultiDiscrete(counts, dtype=space.dtype))
-        case Box() if space.dtype.kind in _NUMBERS:
+            return _Leaf(path, part, start, MultiDiscrete(counts, dtype=_dtype(space).type))
+        case Box() if _dtype(space).kind in _NUMBERS:
             if 0 in space.shape or not (space.shape or path):
                 raise EnvError(
                     f"{where} arrays of shape {space.shape}; only those with at least one axis, and none of length 0, "
@@ -208,6 +206,10 @@ def _choices(space: MultiDiscrete | MultiBinary) -> tuple[Array, Array]:
     if isinstance(space, MultiBinary):
         return np.full(space.shape, 2), np.zeros(space.shape, np.int64)
     return space.nvec.astype(np.int64), space.start.astype(np.int64)
+
+
+def _dtype(space: gymnasium.Space) -> np.dtype[Any]:
+    return np.dtype(space.dtype)
 
 
 def _text(space: gymnasium.Space) -> str:

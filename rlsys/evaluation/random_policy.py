@@ -44,7 +44,9 @@ class RandomPolicy(Policy):
         if dtype.kind != "f":
             return self._rng.integers(low.astype(dtype), high.astype(dtype), (size, *shape), dtype, endpoint=True)
         has_low, has_high = np.isfinite(low), np.isfinite(high)
-        between = self._rng.uniform(np.where(has_low & has_high, low, 0.0), np.where(has_low & has_high, high, 1.0), (size, *shape))
+        between = self._rng.uniform(
+            np.where(has_low & has_high, low, 0.0), np.where(has_low & has_high, high, 1.0), (size, *shape)
+        )
         beyond = self._rng.exponential(size=(size, *shape))
         anywhere = self._rng.normal(size=(size, *shape))
         drawn = np.select([has_low & has_high, has_low, has_high], [between, low + beyond, high - beyond], anywhere)

@@ -100,7 +100,14 @@ def test_arrays_lie_in_a_standard_safetensors_file_and_the_rest_in_standard_json
 
 @pytest.mark.parametrize(
     ("value", "named"),
-    [(object(), "object"), ({1: 2}, "dict"), ({1, 2}, "set"), (b"x", "bytes"), (np.array([None]), "dtype object"), *UNSAVED],
+    [
+        (object(), "object"),
+        ({1: 2}, "dict"),
+        ({1, 2}, "set"),
+        (b"x", "bytes"),
+        (np.array([None]), "dtype object"),
+        *UNSAVED,
+    ],
 )
 def test_what_cannot_be_saved_without_running_code_is_refused_with_its_place(value, named, tmp_path):
     with pytest.raises(TypeError, match=rf"'/outer/1' (is|has) {named}"):

@@ -94,7 +94,9 @@ def test_actions_from_zero_are_told_to_the_environment_as_its_space_has_them(spa
     for _ in range(20):
         assert space.contains(actions.told(actions.space.sample()))
     if actions.choices:
-        assert np.array_equal(actions.told(np.zeros(actions.spec.shape, np.int64)), getattr(space, "start", 0) * np.ones(space.shape))
+        assert np.array_equal(
+            actions.told(np.zeros(actions.spec.shape, np.int64)), getattr(space, "start", 0) * np.ones(space.shape)
+        )
 
 
 def test_fields_hold_what_the_environment_showed() -> None:
@@ -119,7 +121,10 @@ def test_fields_hold_what_the_environment_showed() -> None:
         ({"a": 1, "b": np.zeros(2, np.float32)}, r"the observation has 1, which is not in"),
         ({"a": 2, "b": np.zeros(3, np.float32)}, r"part 'b' of the observation is float32 \(3,\); its space says"),
         ({"a": 2, "b": np.zeros(2)}, r"part 'b' of the observation is float64 \(2,\); its space says float32 \(2,\)"),
-        ({"a": 2.0, "b": np.zeros(2, np.float32)}, r"part 'a' of the observation is float64 \(\); its space says int64"),
+        (
+            {"a": 2.0, "b": np.zeros(2, np.float32)},
+            r"part 'a' of the observation is float64 \(\); its space says int64",
+        ),
     ],
 )
 def test_what_is_not_in_its_space_is_refused(observation: dict[str, Any], words: str) -> None:
@@ -129,7 +134,12 @@ def test_what_is_not_in_its_space_is_refused(observation: dict[str, Any], words:
 
 
 def test_environments_that_observe_and_act_in_plain_arrays_are_left_as_they_are() -> None:
-    for name, is_wrapped in {"CartPole-v1": False, "Pendulum-v1": False, "Taxi-v3": True, "rlsys/Choices-v0": True}.items():
+    for name, is_wrapped in {
+        "CartPole-v1": False,
+        "Pendulum-v1": False,
+        "Taxi-v3": True,
+        "rlsys/Choices-v0": True,
+    }.items():
         layer: Any = make(EnvConfig(id=name), 0)
         layers = []
         while isinstance(layer, gymnasium.Wrapper):

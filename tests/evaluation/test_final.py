@@ -118,7 +118,10 @@ def test_evaluations_while_training_can_have_other_settings(make_spec: MakeSpec)
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        ({"evaluation_env": {"stack_states": 2}}, r"gives observations 2 × float32 \(3,\) and actions Discrete\(3\); the run has f"),
+        (
+            {"evaluation_env": {"stack_states": 2}},
+            r"gives observations 2 × float32 \(3,\) and actions Discrete\(3\); the run has f",
+        ),
         (
             {"final_evaluation": [FinalEvaluation(name="x", env={"stack_states": 2})]},
             r"run.final_evaluation 'x' gives observations 2 × float32 \(3,\)",

@@ -83,7 +83,7 @@ class ProcGenGames:
         assert game is not None, config.id
         self.id = config.id
         self.size = len(seeds)
-        self.observation_space = Box(0, 255, (_PLANES, _SIZE, _SIZE), np.uint8)
+        self.observation_space: gymnasium.Space = Box(0, 255, (_PLANES, _SIZE, _SIZE), np.uint8)
         self.action_space: gymnasium.Space = Discrete(len(ACTIONS))
         self.observation = np.zeros((self.size, _PLANES, _SIZE, _SIZE), np.uint8)
         self.last_observation = self.observation

@@ -3,7 +3,7 @@
     check_algorithm(ALGORITHM)      # raises ContractError: "<name> breaks its contract: <what it should keep to; …>"
 
 It trains twice, until the weights have changed: one rank by itself, and two in lockstep; these to the end, through all
-phases, where a learner says that it is near.
+phases, where a learner says that it is near. Then it learns in every kind of space that it claims.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from rlsys.testing.contract.beginning import check_begun_learner, check_first_st
 from rlsys.testing.contract.policy import check_greedy, check_new_policy, check_restored_policy, check_rows
 from rlsys.testing.contract.ranks import check_draws, check_ranks, check_restored_ranks
 from rlsys.testing.contract.record import check_record
+from rlsys.testing.contract.spaces import check_spaces
 from rlsys.testing.contract.updates import watched_updates
 from rlsys.testing.contract.world import check_world
 from rlsys.testing.requirement import ContractError
@@ -38,6 +39,7 @@ def check_algorithm(algorithm: Algorithm, section: Any = None, env_config: EnvCo
                 _check_together(training) if num_ranks > 1 else _check_alone(training)
             finally:
                 training.close()
+        check_spaces(algorithm, training.section, training.env_config)
     except ContractError as error:
         raise ContractError(f"{algorithm.name} breaks its contract: {error}") from error
 
