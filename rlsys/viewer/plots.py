@@ -145,7 +145,7 @@ def _panels(
     groups: Mapping[str, Sequence[Trace]], values: ValueSpec | None, actions: Sequence[str]
 ) -> Sequence[_Panel]:
     extras = {name: value for traces in groups.values() for trace in traces for name, value in trace.extras.items()}
-    scalars = [name for name, value in extras.items() if value.ndim == 1]
+    scalars = [name for name, value in extras.items() if value.ndim == 1 and value.dtype.names is None]
     panels = [_Panel("return", _lines(groups, lambda trace: trace.returns))]
     if values is not None and values.reward_extra in scalars:
         scalars.remove(values.reward_extra)

@@ -54,7 +54,7 @@ class Trace:
     def scalars(self) -> Iterator[tuple[str, Array]]:
         """Yields the names and values of the extras with one number per step, in their order."""
         for name, value in self.extras.items():
-            if value.ndim == 1:
+            if value.ndim == 1 and value.dtype.names is None:
                 yield name, value
 
 

@@ -44,8 +44,17 @@ def test_what_can_be_shown_becomes_a_picture(name: str) -> None:
     assert np.array_equal(picture, expected)
 
 
+def test_text_is_drawn_with_a_place_of_the_same_size_for_each_character_and_without_colours() -> None:
+    lines = ["+--+", "|i |", "+--+"]
+    picture = to_picture("\n".join(lines) + "\n")
+    assert picture.any() and np.array_equal(picture, to_picture("\x1b[43m" + "\n".join(lines) + "\x1b[0m"))
+    wider = to_picture("\n".join(line + "-" for line in lines))
+    assert wider.shape[0] == picture.shape[0] and wider.shape[1] > picture.shape[1]
+    assert picture.shape[2] == 3 and to_picture("").size
+
+
 @pytest.mark.parametrize(
-    "drawn", [None, "+---+", [], [None], {}, 3.0, np.zeros((0, 4, 3)), np.zeros(5), np.zeros((5, 6, 7)), object()]
+    "drawn", [None, ["+---+"], [], [None], {}, 3.0, np.zeros((0, 4, 3)), np.zeros(5), np.zeros((5, 6, 7)), object()]
 )
 def test_what_cannot_be_shown_is_said_in_one_line(drawn: Any) -> None:
     with pytest.raises(EnvError, match=r"^render returned .*; a picture is an array \[H, W\] or \[H, W, 3\]\."):

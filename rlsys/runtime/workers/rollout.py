@@ -131,7 +131,7 @@ class RolloutWorker:
             after = self._actor.observe(result.action, result.reward, result.first)
             completed = self._write(observation, decision, result, before, after)
             for name, value in decision.extras.items():
-                if value.ndim == 1:
+                if value.ndim == 1 and value.dtype.names is None:
                     self._sums[name] = self._sums.get(name, 0.0) + float(value.sum())
             self._turn.collected(completed, self._asked_turn)
         self._report.env_steps += self._size
