@@ -16,7 +16,7 @@ from rlsys.api.policy import Decision, Policy, PolicyContext
 from rlsys.api.replay import Replay, ReplayNotReady, SegmentSpec, TableSpec
 from rlsys.api.saved import Saved
 from rlsys.api.spaces import Spaces
-from rlsys.api.world import World, WorldContext
+from rlsys.api.world import World, WorldContext, WorldState, WorldStep
 
 __all__ = [
     "Algorithm",
@@ -34,4 +34,6 @@ __all__ = [
     "ValueSpec",
     "World",
     "WorldContext",
+    "WorldState",
+    "WorldStep",
 ]

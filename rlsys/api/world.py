@@ -1,10 +1,42 @@
-"""A world model as others see it: something to act in."""
+"""A world model as others see it: functions of a state that goes in and comes out.
 
+    state = world.begin(observation, action)              # what has really happened, in N episodes
+    state, step = world.step(state, action, generator)    # what comes of it
+    observation = world.observe(state)                    # what is seen there: only where somebody looks
+
+A world holds weights and nothing of any episode, so that several states are alive at once, and one can be gone on from
+twice. Whatever acts in environments acts in `rlsys.planning.imagined.ImaginedEnv`, which is made of these functions.
+
+Shape legend: N copies, R rows of real history.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rlsys.api.saved import Saved
-from rlsys.types import Array, EnvSpec
+from rlsys.types import EnvSpec
+
+Tensor = Any
+"""torch's, which this module does not import; without gradients unless a world says so."""
+Observation = Any
+"""A tensor or, where an environment shows named parts, a mapping: one for each of them by its name."""
+WorldState = Mapping[str, Tensor]
+"""Name -> `[N, ...]` on the world's device: rows can be chosen, repeated and put together with those of other states of
+the same world. Names, shapes without N, and types are always the same, however long the history and the episode."""
+
+
+class WorldStep(NamedTuple):
+    """What came of one step of each copy.
+
+    Attributes:
+      reward: `[N]` float32, as it is learned from.
+      terminated: `[N]` bool, whether the episode is over; drawn, where a model predicts how likely that is. A model
+        that does not predict ends never says so.
+    """
+
+    reward: Tensor
+    terminated: Tensor
 
 
 @dataclass(frozen=True)
@@ -15,50 +47,50 @@ class WorldContext:
       config: the algorithm's section of the experiment.
       env: the environment's spec.
       saved: what a learner of it saved under "world".
-      seed: of what is drawn in it.
-      num_environments: copies that are stepped together.
       device: torch device name.
     """
 
     config: Any
     env: EnvSpec
     saved: Saved
-    seed: int
-    num_environments: int = 1
     device: str = "cpu"
 
 
 class World(Protocol):
-    """A world model as an environment: N copies stepped together, each begun from what really happened.
+    """A world model: what N copies of an environment do next, each begun from what really happened.
 
     Everything is as the policy's side knows it: single raw frames, never stacked, and rewards as they are learned from.
 
     Attributes:
-      num_context: rows R of real history that a copy begins from.
-      num_environments: N.
+      min_context: the fewest rows R of real history that it begins from.
+      max_context: the most; who knows more of an episode gives the last of them. More than `min_context` where a model
+        remembers.
+      device: torch device of all tensors.
     """
 
-    num_context: int
-    num_environments: int
+    min_context: int
+    max_context: int
+    device: Any
 
-    def begin(self, observation: Array, action: Array) -> Array:
-        """Begins all copies anew.
+    def begin(self, observation: Observation, action: Tensor) -> WorldState:
+        """Returns where copies are after what has happened, anywhere in an episode.
 
         Args:
           observation: `[N, R, *frame]`, the last frames, oldest first.
           action: `[N, R - 1, *action]`, what was done between them.
-
-        Returns:
-          `[N, *frame]`, where each copy is now: the last frames.
         """
 
-    def step(self, action: Array) -> tuple[Array, Array, Array]:
-        """Predicts one step of each copy.
+    def step(self, state: WorldState, action: Tensor, generator: Any | None = None) -> tuple[WorldState, WorldStep]:
+        """Predicts one step of each copy; the state that is given stays as it is.
 
         Args:
+          state: of N copies.
           action: `[N, *action]`.
+          generator: torch's, on the world's device; all that is random is drawn from it. None: torch's own stream.
+        """
 
-        Returns:
-          The frames `[N, *frame]`, rewards `[N]` float32, and whether each episode is over, `[N]` bool; a model that
-          does not predict ends never says so.
+    def observe(self, state: WorldState) -> Observation:
+        """Returns the newest frames `[N, *frame]`; of a state that `step` returned, predicted ones.
+
+        It is a function of the state alone: nothing is drawn.
         """

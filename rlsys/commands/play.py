@@ -21,7 +21,7 @@ from rlsys.process import fastest_device, prepare, use_threads
 from rlsys.types import Array, EnvSpec, Weights
 from rlsys.viewer.film import Film
 from rlsys.viewer.game import Game, ImaginedGame
-from rlsys.viewer.keys import ActionKeys
+from rlsys.viewer.keys import make_keys
 from rlsys.viewer.player import Pilot, Player, check_observation, play
 from rlsys.viewer.screen import Legend, Screen, WindowClosed
 from rlsys.viewer.web import Browser
@@ -158,19 +158,18 @@ def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     experiment = trained.loaded.experiment
     env = env_spec(experiment.env)
     check_observation(env)
-    keys = ActionKeys(env)
+    keys = make_keys(env)
     opened = trained.open_with_world(options.checkpoint)
     seed = experiment.run.seed if options.seed is None else options.seed
     with opened.loading("world") as saved:
-        world = algorithm.make_world(WorldContext(experiment.section, env, saved, seed, device=fastest_device()))
+        world = algorithm.make_world(WorldContext(experiment.section, env, saved, fastest_device()))
     policy = _policy(algorithm, experiment, env, weights_in(opened), seed)
-    game = Game(experiment.env, seed, num_context=world.num_context, num_stack=env.num_stack, noop=keys.noop)
     fps = options.fps or _PLAY_FPS
     records = options.record or trained.output / "media"
     player = Player(
         keys,
-        game,
-        ImaginedGame(world, env),
+        Game(experiment.env, env, world, seed, noop=keys.noop),
+        ImaginedGame(world, env, seed),
         Pilot(policy),
         folder=records,
         shows_game=not options.no_real,

@@ -7,6 +7,5 @@ classic.py    whatever gymnasium has registered, CartPole many at once (cartpole
 scores.py     reference scores and normalised ones, for the rows of evaluations
 spaces.py     every space of gymnasium's as arrays that can be described
 wrappers.py   wrappers that gymnasium lacks  snapshot.py   saving and restoring running games
-imagined.py   a world model as a vector environment
 vector.py     `BatchedEnv`: what a rollout worker steps; one by one (loop.py) or at once (lockstep.py over a Simulator)
 """

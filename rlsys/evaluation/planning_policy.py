@@ -3,16 +3,15 @@
 Tensor2Tensor's agent `planner`, of Kaiser et al. 2020, https://arxiv.org/abs/1903.00374. Here later rewards are
 discounted more than earlier ones; there it is the other way round.
 
-Shape legend: B environments, N rollouts of each, R rows of real history that the model begins from.
+Shape legend: B environments, N rollouts of each, R rows of real history, the most that the model begins from.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from rlsys.api import Decision, Policy, PolicyContext, World, WorldContext
-from rlsys.envs.imagined import ImaginedEnv
 from rlsys.errors import ConfigError
 from rlsys.types import Array, EnvSpec, State, Weights
 
@@ -52,30 +51,28 @@ class MakePlanningPolicy:
     """The extra by which the policy tells what it expects from here on (`ValueSpec.extra`)."""
 
     def __call__(self, context: PolicyContext) -> Policy:
-        """Builds the policy for a context; its model draws by the context's seed."""
-
-        def make_world(num_environments: int) -> World:
-            return self.make_world(replace(self.world, seed=context.seed, num_environments=num_environments))
-
-        return PlanningPolicy(self.make_policy(context), make_world, context.env, self.planning, self.value)
+        """Builds the policy for a context; what happens in its model is drawn by the context's seed."""
+        policy, world = self.make_policy(context), self.make_world(self.world)
+        return PlanningPolicy(policy, world, context.env, self.planning, self.value, context.seed)
 
 
 class PlanningPolicy(Policy):
     """A policy that looks ahead in a world model; its state remembers what the model begins from."""
 
     def __init__(
-        self, policy: Policy, make_world: Callable[[int], World], env: EnvSpec, planning: Planning, value: str
+        self, policy: Policy, world: World, env: EnvSpec, planning: Planning, value: str, seed: int = 0
     ) -> None:
-        """Takes a policy for what follows a first action, and what builds a model with so many copies.
+        """Takes a policy for what follows a first action, and a model.
 
         `value` is the extra by which the policy tells what it expects; one that does not tell it expects nothing.
+        `seed` is of what happens in the model.
 
         Raises:
           ConfigError: actions cannot be counted, or there are more of them than rollouts.
         """
         if not env.num_actions:
             raise ConfigError(
-                f"agent = planner with '{env.id}', whose actions are continuous; it tries each of a few. "
+                f"agent = planner with '{env.id}', whose actions are not one choice of a few; it tries each. "
                 "Use agent policy."
             )
         if planning.rollouts < env.num_actions:
@@ -84,21 +81,22 @@ class PlanningPolicy(Policy):
                 "tried. Raise it."
             )
         self._policy = policy
-        self._make_world = make_world
+        self._world = world
         self._env = env
         self._planning = planning
         self._value = value
+        self._seed = seed
         self._imagine(num_environments=1)
         self._first_N = np.arange(planning.rollouts) * env.num_actions // planning.rollouts
 
     def initial_state(self, batch_size: int) -> State:
         """Returns the policy's own, and an empty history."""
-        rows, env = self._num_context, self._env
+        rows, env = self._world.max_context, self._env
         return {
             **self._policy.initial_state(batch_size),
             _FRAMES: np.zeros((batch_size, rows, *env.observation.shape), env.observation.dtype),
             _ACTIONS: np.zeros((batch_size, rows - 1), np.int64),
-            _KNOWN: np.zeros(batch_size, np.bool_),
+            _KNOWN: np.zeros(batch_size, np.int64),
         }
 
     def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
@@ -108,13 +106,13 @@ class PlanningPolicy(Policy):
         """
         decision = self._policy.act(observation, _own(state), explore=explore)
         frames = self._remembered(observation, state)
-        action, value = self._plan(frames, state[_ACTIONS], decision.state)
-        history = {_FRAMES: frames, _ACTIONS: state[_ACTIONS], _KNOWN: np.ones(len(observation), np.bool_)}
+        history = {_FRAMES: frames, _ACTIONS: state[_ACTIONS], _KNOWN: state[_KNOWN] + 1}
+        action, value = self._plan(history, decision.state)
         return Decision(action, {**decision.state, **history}, {self._value: value})
 
     def after_step(self, state: State, action: Array, reward: Array) -> State:
         """Remembers the action."""
-        actions = np.concatenate([state[_ACTIONS][:, 1:], np.asarray(action, np.int64)[:, None]], axis=1)
+        actions = np.concatenate([state[_ACTIONS], np.asarray(action, np.int64)[:, None]], axis=1)[:, 1:]
         return {**state, **self._policy.after_step(_own(state), action, reward), _ACTIONS: actions}
 
     def set_weights(self, weights: Weights) -> None:
@@ -126,30 +124,42 @@ class PlanningPolicy(Policy):
         return self._policy.weights()
 
     def _remembered(self, observation: Array, state: State) -> Array:
-        """Returns `[B, R, *frame]`; at the beginning of an episode its first frame stands for those before."""
+        """Returns `[B, R, *frame]`; the first frame of an episode stands for those before it."""
         newest = observation[:, -1] if self._env.num_stack > 1 else observation
         moved: Array = np.concatenate([state[_FRAMES][:, 1:], newest[:, None]], axis=1)
-        begins = ~state[_KNOWN]
+        begins = state[_KNOWN] == 0
         moved[begins] = newest[begins][:, None]
         return moved
 
     def _imagine(self, num_environments: int) -> None:
-        """Builds the model for so many environments; they become fewer when episodes end."""
-        world = self._make_world(num_environments * self._planning.rollouts)
-        self._num_environments, self._num_context = num_environments, world.num_context
-        self._imagined = ImaginedEnv(world, self._env, max_steps=self._planning.horizon)
+        """Makes room for so many environments; they become fewer when episodes end."""
+        from rlsys.planning.imagined import ImaginedEnv  # torch, which who only asks for options does not need
 
-    def _plan(self, frames: Array, actions: Array, state: State) -> tuple[Array, Array]:
+        self._num_environments, copies = num_environments, num_environments * self._planning.rollouts
+        horizon = self._planning.horizon
+        self._imagined = ImaginedEnv(self._world, self._env, copies, max_steps=horizon, seed=self._seed)
+
+    def _begin(self, history: State) -> None:
+        """Begins all rollouts where their environments are: together those of which equally much is known."""
+        fewest, most = self._world.min_context, self._world.max_context
+        rows_B = np.clip(history[_KNOWN], fewest, most)
+        for rows in np.unique(rows_B):
+            chosen = rows_B == rows
+            options = {
+                "reset_mask": np.repeat(chosen, self._planning.rollouts),
+                "observation": history[_FRAMES][chosen, most - rows :],
+                "action": history[_ACTIONS][chosen, most - rows :],
+            }
+            self._imagined.reset(options=options)
+
+    def _plan(self, history: State, state: State) -> tuple[Array, Array]:
         """Returns the best first action of each environment, `[B]`, and what it leads to, `[B]`."""
-        size, planning = len(frames), self._planning
+        size, planning = len(history[_KNOWN]), self._planning
         if size != self._num_environments:
             self._imagine(size)
-
-        def copies(array: Array) -> Array:
-            return np.repeat(array, planning.rollouts, axis=0)
-
-        self._imagined.reset(options={"observation": copies(frames), "action": copies(actions)})
-        action, inner = np.tile(self._first_N, size), {name: copies(value) for name, value in state.items()}
+        self._begin(history)
+        action = np.tile(self._first_N, size)
+        inner = {name: np.repeat(value, planning.rollouts, axis=0) for name, value in state.items()}
         total, weight = np.zeros(len(action)), np.ones(len(action))
         for _ in range(planning.horizon):
             observation, reward, terminated, _, _ = self._imagined.step(action)

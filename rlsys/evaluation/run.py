@@ -292,7 +292,7 @@ def _make_policy(
     if opened.world is None:
         return algorithm.make_policy
     assert algorithm.make_world is not None, f"{algorithm.name} saves a world model and must be able to build it"
-    world = WorldContext(context.config, context.env, opened.world, context.seed, device=fastest_device())
+    world = WorldContext(context.config, context.env, opened.world, fastest_device())
     value = algorithm.values(context.config).extra
     return MakePlanningPolicy(algorithm.make_policy, algorithm.make_world, world, planning, value)
 

@@ -1,17 +1,21 @@
 """A game of pictures, a world model of it that goes wrong when it is told to, and an algorithm that has both.
 
 In `rlsys/Dot-v0` a bright dot moves over a dark field. The model knows the rules, so that it is right for as long as it
-should be: whatever plays in it, or shows it, can be checked against the real game.
+should be: whatever plays in it, or shows it, can be checked against the real game. A second model knows nothing, but it
+remembers, which the first need not.
 
 Shape legend: N copies, H rows, W columns.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Discrete
+from torch import Tensor
 
 from rlsys.api import (
     Algorithm,
@@ -25,6 +29,8 @@ from rlsys.api import (
     SegmentSpec,
     TableSpec,
     WorldContext,
+    WorldState,
+    WorldStep,
 )
 from rlsys.config import Section
 from rlsys.config.quantities import Steps
@@ -95,49 +101,108 @@ class DotEnv(gymnasium.Env):
 
 
 class DotWorld:
-    """A model of `rlsys/Dot-v0` that reads the dot from the last frame.
+    """A model of `rlsys/Dot-v0` that reads the dot from the last frame; see `World`.
 
-    Attributes:
-      num_context: frames that it begins from; only the last matters, but it checks that the actions fit them.
-      num_environments: N.
+    Its state is the `field`, where the dot is, and how many steps it has made.
     """
 
-    def __init__(self, num_environments: int = 1, *, error_after: int = 1_000_000, num_context: int = 4) -> None:
-        """Makes N copies.
+    device = torch.device("cpu")
+
+    def __init__(self, *, error_after: int = 1_000_000, min_context: int = 4, max_context: int | None = None) -> None:
+        """Makes a model.
 
         Args:
-          num_environments: N.
           error_after: steps after which each frame is brighter, and each reward larger, than in the game.
-          num_context: see above.
+          min_context: the fewest frames that it begins from; only the last matters, but it checks that the actions fit.
+          max_context: the most; None: as many.
         """
-        self.num_context = num_context
-        self.num_environments = num_environments
+        self.min_context, self.max_context = min_context, max_context or min_context
         self._error_after = error_after
-        self._position = np.zeros((num_environments, 2), np.int64)
-        self._steps = 0
 
-    def begin(self, observation: Array, action: Array) -> Array:
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
         """See `World`; asserts that the actions lead from each frame to the next."""
-        size, rows = self.num_environments, self.num_context
-        assert observation.shape == (size, rows, HEIGHT, WIDTH) and observation.dtype == np.uint8, observation.shape
-        assert action.shape == (size, rows - 1) and action.dtype == np.int64, (action.shape, action.dtype)
+        size, rows, *frame = observation.shape
+        assert self.min_context <= rows <= self.max_context and action.shape == (size, rows - 1), observation.shape
+        assert frame == [HEIGHT, WIDTH] and observation.dtype == torch.uint8, (frame, observation.dtype)
+        assert action.dtype == torch.int64, action.dtype
+        field, done = observation.numpy(), action.numpy()
         for row in range(rows - 1):
-            moved, brightness, _ = move_dots(_find_dots(observation[:, row]), action[:, row])
-            assert np.array_equal(draw_dots(moved, brightness), observation[:, row + 1]), row
-        self._position = _find_dots(observation[:, -1])
-        self._steps = 0
-        return observation[:, -1].copy()
+            moved, brightness, _ = move_dots(_find_dots(field[:, row]), done[:, row])
+            assert np.array_equal(draw_dots(moved, brightness), field[:, row + 1]), row
+        position = torch.from_numpy(_find_dots(field[:, -1]))
+        return {
+            "field": observation[:, -1].clone(),
+            "position": position,
+            "steps": torch.zeros(size, dtype=torch.int64),
+        }
 
-    def step(self, action: Array) -> tuple[Array, Array, Array]:
+    def step(
+        self, state: WorldState, action: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[WorldState, WorldStep]:
         """See `World`."""
-        assert action.shape == (self.num_environments,), action.shape
-        self._position, brightness, reward = move_dots(self._position, action)
-        frame = draw_dots(self._position, brightness)
-        self._steps += 1
-        if self._steps > self._error_after:
-            frame, reward = frame + np.uint8(5), reward + np.float32(0.5)
-            frame[:, 0] += np.uint8(60)  # the top row, by which it is seen
-        return frame, reward, self._position[:, 1] == WIDTH - 1
+        position, brightness, reward = move_dots(state["position"].numpy(), action.numpy())
+        field, steps = draw_dots(position, brightness), state["steps"] + 1
+        errs = (steps > self._error_after).numpy()
+        field[errs] += np.uint8(5)
+        field[errs, 0] += np.uint8(60)  # the top row, by which it is seen
+        after = {"field": torch.from_numpy(field), "position": torch.from_numpy(position), "steps": steps}
+        reward = (reward + 0.5 * errs).astype(np.float32)
+        return after, WorldStep(torch.from_numpy(reward), torch.from_numpy(position[:, 1] == WIDTH - 1))
+
+    def observe(self, state: WorldState) -> Tensor:
+        """See `World`."""
+        field: Tensor = state["field"]
+        return field
+
+
+class RecurrentWorld:
+    """A model with weights that nobody trained; see `World`.
+
+    Its state is what it remembers of all frames and actions, so that one frame does not say where it is. What it
+    remembers is disturbed by noise; any actions are taken, discrete ones as numbers.
+    """
+
+    device = torch.device("cpu")
+    min_context, max_context = 1, 6
+    _UNITS = 16
+
+    def __init__(self, env: EnvSpec, seed: int = 0) -> None:
+        """Draws weights for an environment that shows uint8."""
+        generator = torch.Generator().manual_seed(seed)
+        self._shape = env.observation.shape
+        pixels, numbers = math.prod(self._shape), math.prod(env.action.shape)
+        self._reads, self._obeys, self._keeps, self._shows = (
+            torch.randn(shape, generator=generator) / shape[0] ** 0.5
+            for shape in ((pixels, self._UNITS), (numbers, self._UNITS), (self._UNITS,) * 2, (self._UNITS, pixels))
+        )
+
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
+        """See `World`; the longer the history, the more of it is remembered."""
+        memory = self._read(observation[:, 0])
+        for frame, done in zip(observation[:, 1:].unbind(1), action.unbind(1), strict=True):
+            memory = torch.tanh(self._read(frame) + self._after(memory, done))
+        return {"memory": memory}
+
+    def step(
+        self, state: WorldState, action: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[WorldState, WorldStep]:
+        """See `World`; few episodes end."""
+        noise = 0.1 * torch.randn(state["memory"].shape, generator=generator)
+        memory = torch.tanh(self._after(state["memory"], action) + noise)
+        return {"memory": memory}, WorldStep(memory.mean(dim=1), memory[:, 0] > 0.99)
+
+    def observe(self, state: WorldState) -> Tensor:
+        """See `World`."""
+        picture = (255 * torch.sigmoid(state["memory"] @ self._shows)).to(torch.uint8)
+        return picture.reshape(-1, *self._shape)
+
+    def _read(self, frame: Tensor) -> Tensor:
+        read: Tensor = frame.flatten(start_dim=1).float() / 255 @ self._reads
+        return read
+
+    def _after(self, memory: Tensor, action: Tensor) -> Tensor:
+        after: Tensor = memory @ self._keeps + action.reshape(len(action), -1).float() @ self._obeys
+        return after
 
 
 def _find_dots(field: Array) -> Array:
@@ -219,7 +284,7 @@ class DotsLearner(Learner):
 
 def make_dot_world(context: WorldContext) -> DotWorld:
     """Builds the model that a learner saved."""
-    return DotWorld(context.num_environments, error_after=int(context.saved["error_after"]))
+    return DotWorld(error_after=int(context.saved["error_after"]))
 
 
 def _segments(config: DotsConfig, env: EnvSpec) -> SegmentSpec:

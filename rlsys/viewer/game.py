@@ -7,10 +7,13 @@ import numpy as np
 
 from rlsys.api import World
 from rlsys.config import EnvConfig
-from rlsys.envs.imagined import ImaginedEnv, latest
 from rlsys.envs.make import make
+from rlsys.planning.imagined import ImaginedEnv, latest
 from rlsys.types import Array, EnvSpec
 from rlsys.viewer.comparison import Tally
+
+Action = int | Array
+"""What is done in one game: one of a few, or an array of choices or numbers."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class PassedStep:
     """
 
     seen: Array
-    action: int
+    action: Action
     reward: float
 
 
@@ -52,26 +55,26 @@ class Game:
       passed: the steps of the episode before that.
     """
 
-    def __init__(self, config: EnvConfig, seed: int, *, num_context: int, num_stack: int, noop: int = 0) -> None:
+    def __init__(self, config: EnvConfig, spec: EnvSpec, world: World, seed: int, *, noop: Action = 0) -> None:
         """Makes the game; `reset` begins its first episode.
 
         Args:
           config: the run's environment; frames are not stacked here, and no action is replaced.
+          spec: of the same, as a policy sees it.
+          world: the model that begins from it.
           seed: of the episodes.
-          num_context: frames that a model begins from.
-          num_stack: frames that a policy sees at once.
-          noop: the action that passes the time until there are enough frames.
+          noop: the action that passes the time until there are enough frames for the model.
 
         Raises:
           EnvError: the environment cannot be made.
         """
         single = config.model_copy(update={"stack_states": 1, "avoid_repeat": False})
         self._env = make(single, seed)
-        self._num_context = num_context
-        self._num_stack = num_stack
+        self._spec = spec
+        self._min_context, self._max_context = world.min_context, world.max_context
         self._noop = noop
-        self._frames: deque[Array] = deque(maxlen=max(num_context, num_stack))
-        self._actions: deque[int] = deque(maxlen=num_context - 1)
+        self._frames: deque[Array] = deque(maxlen=max(world.max_context, spec.num_stack))
+        self._actions: deque[Action] = deque(maxlen=world.max_context - 1)
         self.tally = Tally()
         self.passed: list[PassedStep] = []
 
@@ -83,7 +86,7 @@ class Game:
     def reset(self, *, new_game: bool) -> None:
         """Begins an episode, and passes the time until a model can begin; `new_game` although lives are left."""
         self._begin(new_game)
-        while len(self._actions) < self._num_context - 1:
+        while len(self._frames) < self._min_context:
             seen = self.stacked().copy()
             step = self.step(self._noop)
             self.passed.append(PassedStep(seen, self._noop, step.reward))
@@ -91,22 +94,25 @@ class Game:
                 self._begin(new_game)
         self.tally = Tally()
 
-    def step(self, action: int) -> GameStep:
+    def step(self, action: Action) -> GameStep:
         """Takes an action."""
-        frame, reward, terminated, truncated, _ = self._env.step(action)
+        given = action.copy() if isinstance(action, np.ndarray) else action  # the environment may change it
+        frame, reward, terminated, truncated, _ = self._env.step(given)
         self._frames.append(np.array(frame))
         self._actions.append(action)
         self.tally.add(float(reward))
         return GameStep(float(reward), self._env.record.raw_reward, bool(terminated), bool(truncated))
 
     def history(self) -> tuple[Array, Array]:
-        """Returns what one copy of a model begins from: frames `[1, R, *frame]` and actions `[1, R - 1]`."""
-        frames = np.stack(list(self._frames)[-self._num_context :])
-        return frames[None], np.array(self._actions, np.int64)[None]
+        """Returns what one copy of a model begins from: frames `[1, R, *frame]` and actions `[1, R - 1, *action]`."""
+        frames = np.stack(list(self._frames)[-self._max_context :])
+        size = (1, len(frames) - 1, *self._spec.action.shape)
+        return frames[None], np.array(self._actions, self._spec.action.dtype).reshape(size)
 
     def stacked(self) -> Array:
         """Returns what a policy sees: the newest frames, `[num_stack, *frame]`, oldest first, or the one frame."""
-        return latest(np.stack(self._frames), self._num_stack) if self._num_stack > 1 else self.frame
+        num_stack = self._spec.num_stack
+        return latest(np.stack(self._frames), num_stack) if num_stack > 1 else self.frame
 
     def close(self) -> None:
         """Frees the simulator."""
@@ -128,12 +134,12 @@ class ImaginedGame:
       is_over: the model says that the episode is over; it then stays where it is.
     """
 
-    def __init__(self, world: World, spec: EnvSpec) -> None:
-        assert world.num_environments == 1, world.num_environments
+    def __init__(self, world: World, spec: EnvSpec, seed: int) -> None:
+        """Takes a model; what happens in it is drawn by the seed."""
         self.tally = Tally()
         self.is_over = False
         self._spec = spec
-        self._env = ImaginedEnv(world, spec)
+        self._env = ImaginedEnv(world, spec, seed=seed)
         self._observation: Array = np.zeros(0)
 
     @property
@@ -148,11 +154,11 @@ class ImaginedGame:
         self.tally = Tally()
         self.is_over = False
 
-    def step(self, action: int) -> None:
+    def step(self, action: Action) -> None:
         """Predicts what an action leads to."""
         reward = 0.0
         if not self.is_over:
-            observation, rewards, terminated, _, _ = self._env.step(np.array([action]))
+            observation, rewards, terminated, _, _ = self._env.step(np.array([action], self._spec.action.dtype))
             self._observation, reward, self.is_over = observation[0], float(rewards[0]), bool(terminated[0])
         self.tally.add(reward)
 

@@ -2,13 +2,19 @@
 
 Games name their actions by the stick's directions and the button: "UPRIGHTFIRE". What is held together is the action
 that has the most of its words and none beside: W+D+SPACE. Number keys pick actions by their number.
+
+Where actions are numbers, two keys move each of them down and up by steps; it stays where it was put.
 """
 
 import re
 from collections.abc import Mapping, Set
+from typing import Protocol
 
+import numpy as np
+
+from rlsys.api.spaces import action_kind, actions_of
 from rlsys.errors import ConfigError
-from rlsys.types import EnvSpec
+from rlsys.types import Array, EnvSpec
 from rlsys.viewer.screen import Legend
 
 WORDS = {
@@ -31,23 +37,78 @@ _OPPOSITES = (frozenset({"UP", "DOWN"}), frozenset({"LEFT", "RIGHT"}))
 _LETTERS = {"UP": "W", "DOWN": "S", "LEFT": "A", "RIGHT": "D", "FIRE": "SPACE"}
 
 
-class ActionKeys:
+_PAIRS = (
+    ("left", "right"),
+    ("down", "up"),
+    ("a", "d"),
+    ("s", "w"),
+    ("f", "h"),
+    ("g", "t"),
+    ("j", "l"),
+    ("k", "i"),
+    ("1", "2"),
+    ("3", "4"),
+    ("5", "6"),
+    ("7", "8"),
+    ("9", "0"),
+)
+"""Keys that move a number down and up; numbers beyond these stay as they are."""
+_HOME = "space"
+_STEPS = 10
+"""From one bound of a number to the other."""
+_STEP = 0.1
+"""Of a number without bounds."""
+
+
+class Keys(Protocol):
     """The keys of one environment's actions.
+
+    Attributes:
+      legend: its keys, for who plays.
+    """
+
+    legend: Legend
+
+    @property
+    def noop(self) -> int | Array:
+        """The action while no key says what to do."""
+
+    def action(self, held: Set[str]) -> int | Array | None:
+        """Returns the action that keys mean together, for one step; None where they mean none."""
+
+    def restart(self) -> None:
+        """Forgets what earlier keys have put anywhere."""
+
+    def show(self, action: int | Array) -> str:
+        """Returns an action as a text, empty where it need not be shown."""
+
+
+def make_keys(env: EnvSpec) -> Keys:
+    """Returns the keys of an environment.
+
+    Raises:
+      ConfigError: its actions are neither one choice of several nor numbers.
+    """
+    match action_kind(env):
+        case "discrete":
+            return ActionKeys(env)
+        case "numbers":
+            return NumberKeys(env)
+    raise ConfigError(
+        f"'{env.id}' acts with {actions_of(env)}; keys mean one choice of several, or numbers. Use --watch to see the "
+        "policy play."
+    )
+
+
+class ActionKeys:
+    """The keys of discrete actions; see `Keys`.
 
     Attributes:
       noop: the action that does nothing; 0 where no name says which.
       legend: its keys, for who plays.
-
-    Raises:
-      ConfigError: actions are not discrete.
     """
 
     def __init__(self, env: EnvSpec) -> None:
-        if not env.num_actions:
-            raise ConfigError(
-                f"'{env.id}' has actions of shape {env.action.shape}; keys can only mean discrete ones. "
-                "Use --watch to see the policy play."
-            )
         names = env.action_meanings or tuple(str(action) for action in range(env.num_actions))
         self.noop = names.index(_NOTHING) if _NOTHING in names else 0
         self._num_actions = env.num_actions
@@ -70,6 +131,13 @@ class ActionKeys:
         fitting = [known for known in self._by_words if known <= words]
         return self._by_words[max(fitting, key=len)] if fitting else None
 
+    def restart(self) -> None:
+        """See `Keys`; nothing stays of a key."""
+
+    def show(self, action: int | Array) -> str:
+        """See `Keys`; what was done can be seen."""
+        return ""
+
     def _legend(self, unreached: Mapping[int, str]) -> Legend:
         used = set().union(*self._by_words)
         rows = [(letters, word.lower()) for word, letters in _LETTERS.items() if word in used]
@@ -81,3 +149,63 @@ class ActionKeys:
             beyond = f"; those above {last} have no key" if self._num_actions > 10 else ""
             rows.append((f"0-{last}", ", ".join(named) + beyond if named else f"the action of that number{beyond}"))
         return rows
+
+
+class NumberKeys:
+    """The keys of actions that are numbers; see `Keys`.
+
+    A number begins at 0, or at the bound that is nearest to it.
+
+    Attributes:
+      legend: its keys, for who plays.
+    """
+
+    def __init__(self, env: EnvSpec) -> None:
+        """Makes keys for the first numbers of an environment's actions."""
+        size, self._spec = int(np.prod(env.action.shape)), env.action
+        self._low, self._high = (
+            np.array(bounds or [beyond] * size, np.float64)
+            for bounds, beyond in ((env.action_low, -np.inf), (env.action_high, np.inf))
+        )
+        self._home = np.clip(np.zeros(size), self._low, self._high)
+        span = self._high - self._low
+        self._step = np.where(np.isfinite(span), span / _STEPS, _STEP)
+        self._most_down, self._most_up = (
+            np.ceil(np.round(room / self._step, 6)) for room in (self._home - self._low, self._high - self._home)
+        )
+        self._moves = np.zeros(size)
+        self.legend = self._legend(size)
+
+    @property
+    def noop(self) -> Array:
+        """The numbers as they are."""
+        numbers: Array = np.clip(self._home + self._moves * self._step, self._low, self._high)
+        return numbers.astype(self._spec.dtype).reshape(self._spec.shape)
+
+    def action(self, held: Set[str]) -> Array | None:
+        """Moves numbers by a step; None where no key moves one."""
+        directions = np.array([(up in held) - (down in held) for down, up in _PAIRS[: len(self._moves)]], np.float64)
+        if not directions.any() and _HOME not in held:
+            return None
+        self._moves *= _HOME not in held
+        self._moves[: len(directions)] += directions
+        self._moves = np.clip(self._moves, -self._most_down, self._most_up)
+        return self.noop
+
+    def restart(self) -> None:
+        """Puts all numbers back."""
+        self._moves[:] = 0.0
+
+    def show(self, action: int | Array) -> str:
+        """Returns the numbers that have keys."""
+        numbers = np.ravel(action)
+        more = " …" if len(numbers) > len(_PAIRS) else ""
+        return " ".join(f"{number:+.2f}" for number in numbers[: len(_PAIRS)].tolist()) + more
+
+    def _legend(self, size: int) -> Legend:
+        rows = [
+            (f"{down} {up}".upper(), f"number {index + 1} down and up, {low:g} to {high:g}")
+            for index, ((down, up), low, high) in enumerate(zip(_PAIRS, self._low, self._high, strict=False))
+        ]
+        beyond = f"; those after number {len(_PAIRS)} have no keys" if size > len(_PAIRS) else ""
+        return [*rows, (_HOME.upper(), f"all numbers back{beyond}")]

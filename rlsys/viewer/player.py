@@ -14,12 +14,13 @@ import numpy as np
 
 from rlsys.actor import Actor
 from rlsys.api import Policy
+from rlsys.envs.step import action_of
 from rlsys.errors import EnvError
 from rlsys.types import Array, EnvSpec
 from rlsys.viewer.columns import compose, is_picture
 from rlsys.viewer.comparison import column, difference_column
-from rlsys.viewer.game import Game, GameStep, ImaginedGame, PassedStep
-from rlsys.viewer.keys import ActionKeys
+from rlsys.viewer.game import Action, Game, GameStep, ImaginedGame, PassedStep
+from rlsys.viewer.keys import Keys
 from rlsys.viewer.recording import PlayedStep, Recording, next_stem
 from rlsys.viewer.screen import KeyEvent, Legend, Screen, WindowClosed
 
@@ -50,18 +51,19 @@ class Pilot:
             self.follow(step.seen)
             self.after_step(step.action, step.reward)
 
-    def decide(self, observation: Array) -> int:
+    def decide(self, observation: Array) -> Action:
         """Returns its action for what it sees, `[*policy_observation]`."""
-        return int(self._actor.decide(observation[None].copy(), explore=False).action[0])
+        action: Action = action_of(self._actor.decide(observation[None].copy(), explore=False).action, 0)
+        return action
 
     def follow(self, observation: Array) -> None:
         """Sees what somebody else decides on; a policy that remembers nothing need not look."""
         if self._actor.state:
             self.decide(observation)
 
-    def after_step(self, action: int, reward: float) -> None:
+    def after_step(self, action: Action, reward: float) -> None:
         """Tells what was done after what it has seen last, by whomever, and what came of it."""
-        self._actor.observe(np.array([action], np.int64), np.array([reward], np.float32), np.zeros(1, np.bool_))
+        self._actor.observe(np.array([action]), np.array([reward], np.float32), np.zeros(1, np.bool_))
 
 
 class Player:
@@ -73,7 +75,7 @@ class Player:
 
     def __init__(
         self,
-        keys: ActionKeys,
+        keys: Keys,
         game: Game,
         model: ImaginedGame,
         pilot: Pilot,
@@ -131,6 +133,7 @@ class Player:
         """One line about who plays, how, and since when."""
         who = "the policy plays" if self._policy_plays else "you play"
         parts = ["WAIT" if self._stands_still else "real time", who, f"step {self._steps}"]
+        parts += [numbers] if (numbers := self._keys.show(self._action)) else []
         parts += ["episode over"] if self._is_over else []
         parts += [f"recorded {self._recorded[-1].name}"] if self._recorded else []
         return " | ".join(parts)
@@ -152,7 +155,7 @@ class Player:
     def tick(self) -> None:
         """Lets 1 / fps seconds pass: makes a step, unless it waits for a key."""
         held, self._tapped = self._held | self._tapped, set()
-        action = self._keys.action(held)
+        action = None if self._policy_plays or self._pause else self._keys.action(held)
         wants_step = not self._stands_still or action is not None or "n" in held
         if self._pause:
             self._pause -= 1
@@ -205,6 +208,8 @@ class Player:
         self._game.reset(new_game=new_game)
         self._model.begin(self._game)
         self._pilot.restart(self._game.passed)
+        self._keys.restart()
+        self._action: Action = self._keys.noop
         self._steps = self._pause = 0
         self._is_over = self._restarted = False
         self._draw()
@@ -217,7 +222,8 @@ class Player:
             self.troubles += [self._recording.trouble] if self._recording.trouble else []
         self._recording = None
 
-    def _step(self, action: int) -> None:
+    def _step(self, action: Action) -> None:
+        self._action = action
         real = self._game.step(action) if self._shows_game else None
         self._model.step(action)
         self._pilot.after_step(action, self._model.tally.reward if real is None else real.reward)
@@ -230,7 +236,7 @@ class Player:
         if self._is_over:
             self._end_recording()
 
-    def _record(self, action: int, real: GameStep | None) -> None:
+    def _record(self, action: Action, real: GameStep | None) -> None:
         step = PlayedStep(
             action=action,
             model_reward=self._model.tally.reward,

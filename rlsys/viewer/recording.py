@@ -19,7 +19,7 @@ class PlayedStep:
     """One step of a played episode; what is None is not recorded.
 
     Attributes:
-      action: what was done in both.
+      action: what was done in both: a number, or an array of choices or numbers.
       model_reward, reward: what the model predicted, and what really came of it, as it is learned from.
       raw_reward: the real reward as the game gives it.
       model_over: the model says that the episode is over.
@@ -27,7 +27,7 @@ class PlayedStep:
       by_policy: the policy chose the action.
     """
 
-    action: int
+    action: int | Array
     model_reward: float
     reward: float | None
     raw_reward: float | None
@@ -39,9 +39,9 @@ class PlayedStep:
 class Recording:
     """One episode's film and arrays; nothing is written unless a step is made.
 
-    The .npz file has `model_observation` and `observation`, `[T + 1, *frame]`, and per step, `[T]`, the fields of
-    `PlayedStep`. Where row t was restarted, `model_observation[t]` is what the model began from, a real frame. Without
-    the real game there is neither `observation` nor `reward`.
+    The .npz file has `model_observation` and `observation`, `[T + 1, *frame]`, and per step, `[T]` and actions
+    `[T, *action]`, the fields of `PlayedStep`. Where row t was restarted, `model_observation[t]` is what the model
+    began from, a real frame. Without the real game there is neither `observation` nor `reward`.
     """
 
     def __init__(self, stem: Path, fps: float) -> None:

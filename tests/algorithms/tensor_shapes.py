@@ -111,15 +111,12 @@ def of_simple(rank: Rank, batch: Batch) -> Tensors:
     rng, length = np.random.default_rng(0), 4 + config.world_model.target_frames
     clips = learner._archive.draw(rng, config.world_model.batch_size, length)
     frame, action, _ = learner._on_device(clips)
+    frame = frame.reshape(*frame.shape[:2], -1, *frame.shape[-2:])
     memory, step = model.no_memory(len(frame)), torch.tensor(0.0)
     prediction = model(frame[:, 0], action[:, 0], memory, frame[:, 1], step)
+    history = learner._starts(config.simulated_batch_size)
     experience = simulate(
-        learner._simulated,
-        learner._policy_updates,
-        learner._starts(config.simulated_batch_size),
-        config.simulated_rollout_length,
-        1,
-        learner._stack,
+        learner._world, learner._policy_updates, history, config.simulated_rollout_length, 1, learner._seen
     )
     standard = frame[:, 0].float()
     read = model.latents.posterior(standard, standard, model.action(action[:, 0]), step)
@@ -135,7 +132,7 @@ def of_simple(rank: Rank, batch: Batch) -> Tensors:
         "world model: reward_logits": prediction.reward_logits,
         "world model: next frame": prediction.frame,
         "world model: reward": prediction.reward,
-        "simulated environment: stack": learner._simulated.stack,
+        **{f"world: {name}": value for name, value in learner._world.begin(*history).items()},
         **{f"simulated experience: {name}": value for name, value in vars(experience).items()},
     }
 

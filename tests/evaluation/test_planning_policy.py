@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
-from rlsys.api import Decision, Policy, PolicyContext, World, WorldContext
+from rlsys.api import Decision, Policy, PolicyContext, World, WorldContext, WorldState, WorldStep
 from rlsys.errors import ConfigError
 from rlsys.evaluation.planning_policy import MakePlanningPolicy, Planning, PlanningPolicy
 from rlsys.types import Array, ArraySpec, EnvSpec, State, Weights
@@ -18,21 +20,25 @@ ENV = EnvSpec("line", ArraySpec((1,), "float32"), ArraySpec((), "int64"), num_ac
 class Line:
     """A model of a walker on a line: action a moves by a - 1; +1 at 3, where episodes end, and +0.5 at -1."""
 
-    num_context = 3
+    device = torch.device("cpu")
 
-    def __init__(self, num_environments: int) -> None:
-        self.num_environments = num_environments
+    def __init__(self, min_context: int = 3) -> None:
+        self.min_context, self.max_context = min_context, 3
         self.began: list[tuple[Array, Array]] = []
+        self.sizes: list[int] = []
 
-    def begin(self, observation: Array, action: Array) -> Array:
-        self.began.append((observation.copy(), action.copy()))
-        self.place = observation[:, -1].copy()
-        return self.place.copy()
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
+        self.began.append((observation.numpy(), action.numpy()))
+        return {"place": observation[:, -1]}
 
-    def step(self, action: Array) -> tuple[Array, Array, Array]:
-        self.place = self.place + (action[:, None] - 1.0).astype(np.float32)
-        place = self.place[:, 0]
-        return self.place.copy(), ((place == 3) + 0.5 * (place == -1)).astype(np.float32), place == 3
+    def step(self, state: WorldState, action: Tensor, generator: Any = None) -> tuple[WorldState, WorldStep]:
+        moved = state["place"] + (action[:, None] - 1.0)
+        place = moved[:, 0]
+        self.sizes.append(len(place))
+        return {"place": moved}, WorldStep((place == 3) + 0.5 * (place == -1), place == 3)
+
+    def observe(self, state: WorldState) -> Tensor:
+        return state["place"]
 
 
 class Walker(Policy):
@@ -57,14 +63,8 @@ class Walker(Policy):
         return {}
 
 
-def planner(policy: Policy, worlds: list[Line] | None = None, **numbers: Any) -> PlanningPolicy:
-    def make_world(num_environments: int) -> World:
-        world = Line(num_environments)
-        if worlds is not None:
-            worlds.append(world)
-        return world
-
-    return PlanningPolicy(policy, make_world, ENV, Planning(**{"rollouts": 6, "horizon": 3, **numbers}), "value")
+def planner(policy: Policy, world: Line | None = None, **numbers: Any) -> PlanningPolicy:
+    return PlanningPolicy(policy, world or Line(), ENV, Planning(**{"rollouts": 6, "horizon": 3, **numbers}), "value")
 
 
 def seen(*places: float) -> Array:
@@ -93,29 +93,44 @@ def test_what_is_earned_later_counts_less_and_nothing_comes_after_the_end() -> N
 
 
 def test_rollouts_are_shared_out_evenly_and_begin_at_real_history() -> None:
-    worlds: list[Line] = []
-    policy = planner(Walker(1), worlds, rollouts=7)
+    world = Line()
+    policy = planner(Walker(1), world, rollouts=7)
     state = policy.initial_state(2)
     first = policy.act(seen(5.0, 9.0), state, explore=False)
     state = policy.after_step(first.state, np.array([2, 0]), np.zeros(2))
     second = policy.act(seen(6.0, 8.0), state, explore=False)
-    world = worlds[-1]
-    assert world.num_environments == 14
+    assert set(world.sizes) == {14}
     observation, action = world.began[0]
-    assert observation[0, :, 0].tolist() == [5.0] * 3 and observation[7, :, 0].tolist() == [9.0] * 3
+    assert observation[:, :, 0].tolist() == [[5.0] * 3, [9.0] * 3], "each is begun once"
     observation, action = world.began[1]
-    assert observation[0, :, 0].tolist() == [5.0, 5.0, 6.0] and observation[13, :, 0].tolist() == [9.0, 9.0, 8.0]
-    assert action[0].tolist() == [0, 2] and action[13].tolist() == [0, 0]
+    assert observation[:, :, 0].tolist() == [[5.0, 5.0, 6.0], [9.0, 9.0, 8.0]]
+    assert action.tolist() == [[0, 2], [0, 0]]
     assert second.state["count"].tolist() == [2, 2], "what is imagined is not remembered"
 
 
+def test_a_model_that_needs_less_history_is_told_no_more_than_there_was() -> None:
+    world = Line(min_context=1)
+    policy = planner(Walker(1), world)
+    state = policy.initial_state(1)
+    for place in (5.0, 6.0, 7.0, 8.0):
+        state = policy.after_step(policy.act(seen(place), state, explore=False).state, np.array([2]), np.zeros(1))
+    assert [observation[0, :, 0].tolist() for observation, _ in world.began] == [[5], [5, 6], [5, 6, 7], [6, 7, 8]]
+    assert [action[0].tolist() for _, action in world.began] == [[], [2], [2, 2], [2, 2]]
+    fresh = policy.initial_state(1)
+    world.began.clear()
+    joined = {name: np.concatenate([value, fresh[name]]) for name, value in state.items()}
+    decision = policy.act(seen(9.0, 1.0), joined, explore=False)
+    assert [observation[:, :, 0].tolist() for observation, _ in world.began] == [[[1]], [[7, 8, 9]]]
+    assert decision.action.tolist() == chosen(planner(Walker(1)), 9.0, 1.0)[0]
+
+
 def test_when_episodes_end_fewer_copies_go_on() -> None:
-    worlds: list[Line] = []
-    policy = planner(Walker(2), worlds)
+    world = Line()
+    policy = planner(Walker(2), world)
     state = policy.act(seen(0.0, 1.0, 2.0), policy.initial_state(3), explore=False).state
     decision = policy.act(seen(2.0), {name: value[1:2] for name, value in state.items()}, explore=False)
     assert decision.action.tolist() == [2]
-    assert [world.num_environments for world in worlds[-2:]] == [18, 6]
+    assert sorted(set(world.sizes)) == [6, 18]
 
 
 def make_walker(context: PolicyContext) -> Policy:
@@ -123,12 +138,12 @@ def make_walker(context: PolicyContext) -> Policy:
 
 
 def make_line(context: WorldContext) -> World:
-    assert context.seed == 7 and context.saved == {"parameters": 1}
-    return Line(context.num_environments)
+    assert context.saved == {"parameters": 1}
+    return Line()
 
 
 def test_it_can_be_sent_to_other_processes() -> None:
-    world = WorldContext(None, ENV, {"parameters": 1}, seed=0)
+    world = WorldContext(None, ENV, {"parameters": 1})
     make = MakePlanningPolicy(make_walker, make_line, world, Planning(6, 3, 0.5), "value")
     make = pickle.loads(pickle.dumps(make))
     assert chosen(make(PolicyContext(None, ENV, seed=7)), 1.0)[0] == [2]
@@ -143,4 +158,4 @@ def test_it_can_be_sent_to_other_processes() -> None:
 )
 def test_what_cannot_be_tried_is_refused(env: EnvSpec, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        PlanningPolicy(Walker(1), Line, env, Planning(rollouts=2), "value")
+        PlanningPolicy(Walker(1), Line(), env, Planning(rollouts=2), "value")

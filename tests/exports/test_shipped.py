@@ -9,6 +9,7 @@ from rlsys.evaluation.episodes import play_episodes
 from rlsys.exports import shipped
 from rlsys.exports.find import find, give_weights
 from rlsys.exports.pretrained import weights_in
+from rlsys.planning.imagined import ImaginedEnv
 from rlsys.registry import get_algorithm
 
 BEATEN = {"simple-catch": -1.0}
@@ -38,10 +39,10 @@ def test_its_model_begins_and_goes_on(name: str) -> None:
     if make_world is None or "world" not in opened.parts:
         pytest.skip(f"{name} has no world model")
     env = env_spec(experiment.env)
-    world = make_world(WorldContext(experiment.section, env, opened.read("world"), seed=0, num_environments=2))
-    frames = np.zeros((2, world.num_context, *env.observation.shape), env.observation.dtype)
-    world.begin(frames, np.zeros((2, world.num_context - 1), np.int64))
+    world = make_world(WorldContext(experiment.section, env, opened.read("world")))
+    imagined = ImaginedEnv(world, env, 2, seed=0)
+    frames = np.zeros((2, world.min_context, *env.observation.shape), env.observation.dtype)
+    imagined.reset(options={"observation": frames, "action": np.zeros((2, world.min_context - 1), np.int64)})
     for _ in range(3):
-        observation, reward, ended = world.step(np.array([0, 1]))
-    assert observation.shape == (2, *env.observation.shape)
-    assert reward.shape == ended.shape == (2,)
+        observation, *_ = imagined.step(np.array([0, 1]))
+    assert observation in imagined.observation_space

@@ -11,7 +11,7 @@ from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
 from rlsys.testing.worlds import DotsConfig, DotWorld, RightPolicy
 from rlsys.viewer.game import Game, ImaginedGame
-from rlsys.viewer.keys import ActionKeys
+from rlsys.viewer.keys import make_keys
 from rlsys.viewer.player import Pilot, Player
 
 MakePlayer = Callable[..., Player]
@@ -31,12 +31,12 @@ def make_player(tmp_path: Path) -> MakePlayer:
     ) -> Player:
         config = EnvConfig(id="rlsys/Dot-v0", stack_states=num_stack, clip_rewards=clip_rewards)
         env = env_spec(config)
-        keys = ActionKeys(env)
-        world = DotWorld(error_after=error_after, num_context=num_context)
+        keys = make_keys(env)
+        world = DotWorld(error_after=error_after, min_context=num_context)
         return Player(
             keys,
-            Game(config, 0, num_context=world.num_context, num_stack=num_stack, noop=keys.noop),
-            ImaginedGame(world, env),
+            Game(config, env, world, 0, noop=keys.noop),
+            ImaginedGame(world, env, 0),
             Pilot(policy or RightPolicy(PolicyContext(DotsConfig(), env, 0))),
             folder=tmp_path,
             **options,

@@ -1,5 +1,6 @@
 """Which action a chord of keys means."""
 
+import numpy as np
 import pytest
 
 from rlsys.config import EnvConfig
@@ -7,7 +8,7 @@ from rlsys.envs.families.procgen import ACTIONS as PROCGEN
 from rlsys.envs.make import env_spec
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
-from rlsys.viewer.keys import ActionKeys
+from rlsys.viewer.keys import ActionKeys, NumberKeys, make_keys
 
 
 def env(*names: str, num_actions: int = 0) -> EnvSpec:
@@ -60,7 +61,63 @@ def test_numbers_pick_actions_that_have_no_words() -> None:
     assert maze.legend[-1] == ("0-2", "0 FORWARD")
 
 
-def test_continuous_actions_have_no_keys() -> None:
-    arm = EnvSpec("arm", ArraySpec((8, 8), "uint8"), ArraySpec((2,), "float32"), 0)
-    with pytest.raises(ConfigError, match=r"'arm' has actions of shape \(2,\); keys can only mean discrete ones"):
-        ActionKeys(arm)
+def numbers(*bounds: tuple[float, float], shape: tuple[int, ...] = ()) -> NumberKeys:
+    low, high = zip(*bounds, strict=True)
+    spec = ArraySpec(shape or (len(bounds),), "float32")
+    keys = make_keys(EnvSpec("arm", ArraySpec((8, 8), "uint8"), spec, 0, action_low=low, action_high=high))
+    assert isinstance(keys, NumberKeys)
+    return keys
+
+
+def test_two_keys_move_a_number_by_steps_within_its_bounds_and_it_stays_there() -> None:
+    keys = numbers((-2.0, 2.0), (0.0, 1.0))
+    assert keys.action({"shift"}) is None and keys.noop.tolist() == [0.0, 0.0]
+    assert keys.action({"right", "up"}).tolist() == pytest.approx([0.4, 0.1])
+    assert keys.action({"right"}).tolist() == pytest.approx([0.8, 0.1])
+    assert keys.action({"left", "right"}) is None, "they cancel out"
+    assert keys.noop.tolist() == pytest.approx([0.8, 0.1]) and keys.noop.dtype == np.float32
+    for _ in range(9):
+        keys.action({"right", "down"})
+    assert keys.noop.tolist() == [2.0, 0.0]
+    assert keys.action({"left", "down"}).tolist() == pytest.approx([1.6, 0.0]), "a bound is left with the first step"
+    assert keys.action({"space"}).tolist() == [0.0, 0.0]
+    keys.action({"left"})
+    keys.restart()
+    assert keys.noop.tolist() == [0.0, 0.0]
+
+
+def test_a_number_begins_at_0_or_as_near_as_may_be_and_may_have_no_bounds() -> None:
+    keys = numbers((1.0, 2.0), (-np.inf, np.inf), (-0.25, 1.0))
+    assert keys.noop.tolist() == [1.0, 0.0, 0.0]
+    assert keys.action({"left", "down", "a"}).tolist() == pytest.approx([1.0, -0.1, -0.125])
+    for _ in range(9):
+        keys.action({"down", "a"})
+    assert keys.noop.tolist() == pytest.approx([1.0, -1.0, -0.25])
+    assert keys.action({"d"}).tolist()[2] == pytest.approx(-0.125)
+
+
+def test_numbers_are_shown_and_named() -> None:
+    keys = numbers((-1.0, 1.0), (0.0, np.inf))
+    assert keys.show(keys.action({"right"})) == "+0.20 +0.00"
+    assert keys.legend == [
+        ("LEFT RIGHT", "number 1 down and up, -1 to 1"),
+        ("DOWN UP", "number 2 down and up, 0 to inf"),
+        ("SPACE", "all numbers back"),
+    ]
+    many = numbers(*[(-1.0, 1.0)] * 15, shape=(3, 5))
+    assert many.action({"right", "d"}).shape == (3, 5)
+    assert many.legend[-1] == ("SPACE", "all numbers back; those after number 13 have no keys")
+    assert many.show(many.noop).endswith("+0.00 …")
+    assert ActionKeys(env("NOOP", "UP")).show(1) == "", "what is done with a word need not be shown"
+
+
+def test_no_key_is_both_a_command_and_a_number() -> None:
+    used = {key for row in numbers(*[(-1.0, 1.0)] * 13).legend for key in row[0].lower().split()}
+    assert len(used) == 2 * 13 + 1
+    assert not used & set("cnxprq")
+
+
+def test_choices_of_several_at_once_have_no_keys() -> None:
+    arm = EnvSpec("arm", ArraySpec((8, 8), "uint8"), ArraySpec((2,), "int64"), 0, action_choices=(3, 3))
+    with pytest.raises(ConfigError, match=r"'arm' acts with MultiDiscrete\(\[3, 3\]\); keys mean one choice of several"):
+        make_keys(arm)

@@ -22,9 +22,9 @@ def _make_learner(context: LearnerContext) -> Learner:
 
 
 def _make_world(context: WorldContext) -> World:
-    from rlsys.algorithms.simple.world import SimpleWorld
+    from rlsys.algorithms.simple.world import make_world
 
-    return SimpleWorld(context)
+    return make_world(context)
 
 
 ALGORITHM = Algorithm(

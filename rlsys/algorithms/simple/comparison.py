@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from rlsys.algorithms.simple.networks import INPUT_FRAMES
-from rlsys.algorithms.simple.simulated_environment import SimulatedEnvironment
+from rlsys.api import World
 from rlsys.types import ModelComparison
 
 
 @torch.no_grad()
 def compare(
-    environment: SimulatedEnvironment,
+    world: World,
     batches: Iterable[tuple[Tensor, Tensor, Tensor]],
     ratios: Sequence[float],
     num_shown: int,
@@ -20,8 +20,8 @@ def compare(
     """Repeats real actions in the model and compares what comes.
 
     Args:
-      environment: begins anew with each batch.
-      batches: frames `[B, 4 + T, C, H, W]`, actions and rewards `[B, 4 + T]` of real episodes.
+      world: the model.
+      batches: frames `[B, 4 + T, *frame]`, actions and rewards `[B, 4 + T]` of real episodes.
       ratios: shares of the T steps after which rewards are compared.
       num_shown: rollouts of the first batch that are returned.
 
@@ -34,10 +34,8 @@ def compare(
     shown: list[ModelComparison] = []
     count = 0
     for frame, action, reward in batches:
-        environment.begin(frame[:, :INPUT_FRAMES])
         real, happened = frame[:, INPUT_FRAMES:], reward[:, INPUT_FRAMES - 1 : -1]
-        steps = [environment.step(action_B) for action_B in action[:, INPUT_FRAMES - 1 : -1].unbind(dim=1)]
-        seen, foretold = (torch.stack(parts, dim=1) for parts in zip(*steps, strict=True))
+        seen, foretold = _repeat(world, frame[:, :INPUT_FRAMES], action[:, :-1])
         known = frame[:, INPUT_FRAMES - 1].float()
         length = real.shape[1]
         for step in sorted({1, *(max(1, int(ratio * length)) for ratio in ratios)}):
@@ -55,3 +53,15 @@ def compare(
             shown = [ModelComparison(*rows) for rows in zip(*arrays, strict=True)]
         count += 1
     return {name: total / count for name, total in sums.items()}, shown
+
+
+def _repeat(world: World, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the frames `[B, T, *frame]` and rewards `[B, T]` that a model foretells of actions after real frames."""
+    known = observation.shape[1] - 1
+    state = world.begin(observation, action[:, :known])
+    frames, rewards = [], []
+    for action_B in action[:, known:].unbind(dim=1):
+        state, step = world.step(state, action_B)
+        frames.append(world.observe(state))
+        rewards.append(step.reward)
+    return torch.stack(frames, dim=1), torch.stack(rewards, dim=1)

@@ -93,13 +93,13 @@ class Predictor(nn.Module):
         return functional.cross_entropy(torch.stack(logits, dim=1).flatten(end_dim=1).float(), symbols_BS.flatten())
 
     @torch.no_grad()
-    def draw(self, features: Tensor) -> Tensor:
-        """Returns `[B, D]` bits, drawn symbol by symbol."""
+    def draw(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Returns `[B, D]` bits, drawn symbol by symbol; without a generator from torch's own stream."""
         x, cell, hidden = self._start(features)
         symbols = []
         for _ in range(self._num_symbols):
             hidden, cell = self._cell(x, hidden, cell)
-            symbols.append(self._choose(self._logits(hidden).float()))
+            symbols.append(self._choose(self._logits(hidden).float(), generator))
             x = self._embedded(symbols[-1])
         return _bits(torch.stack(symbols, dim=1))
 
@@ -109,10 +109,10 @@ class Predictor(nn.Module):
     def _embedded(self, symbol_B: Tensor) -> Tensor:
         return functional.embedding(symbol_B, self._embed.weight.t()) + self._embed.bias
 
-    def _choose(self, logits: Tensor) -> Tensor:
+    def _choose(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
         if self._temperature == 0.0:
             return logits.argmax(dim=1)
-        uniform = torch.rand_like(logits).clamp_min(1e-20)
+        uniform = torch.rand_like(logits, generator=generator).clamp_min(1e-20)
         return (logits / self._temperature - torch.log(-torch.log(uniform))).argmax(dim=1)
 
 
@@ -149,9 +149,9 @@ class Latents(nn.Module):
         self.predictor = Predictor(config, num_top * top_size[0] * top_size[1])
         self.add = AddBits(config.bottleneck_bits, num_top)
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Returns the picture with predicted bits."""
-        out: Tensor = self.add(x, self.predictor.draw(x.flatten(start_dim=1)))
+    def predict(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Returns the picture with predicted bits; without a generator they are drawn from torch's own stream."""
+        out: Tensor = self.add(x, self.predictor.draw(x.flatten(start_dim=1), generator))
         return out
 
     def read(self, x: Tensor, frame: Tensor, after: Tensor, action: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,11 +2,10 @@
 
 Kaiser et al. 2020, algorithm 1, https://arxiv.org/abs/1903.00374.
 
-Shape legend: B rollouts, T steps, C H W of a frame.
+Shape legend: B rollouts.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,10 +17,10 @@ from rlsys.algorithms.simple.comparison import compare
 from rlsys.algorithms.simple.config import SimpleConfig
 from rlsys.algorithms.simple.networks import INPUT_FRAMES
 from rlsys.algorithms.simple.phases import Phase, make_phases
-from rlsys.algorithms.simple.simulated_environment import SimulatedEnvironment
 from rlsys.algorithms.simple.simulated_experience import simulate
+from rlsys.algorithms.simple.world import SimpleWorld
 from rlsys.algorithms.simple.world_model_updates import WorldModelUpdates
-from rlsys.api import Learner, LearnerContext, Replay, Saved
+from rlsys.api import Learner, LearnerContext, Replay, Saved, WorldState
 from rlsys.nets.transfer import to_device
 from rlsys.replay.archive import EpisodeArchive, Windows
 from rlsys.types import Array, ModelComparison
@@ -41,8 +40,8 @@ class SimpleLearner(Learner):
         self._world_updates = WorldModelUpdates(self._config.world_model, context)
         self._policy_updates = PolicyUpdates(self._config.ppo, context, "simple.ppo")
         model = self._world_updates.model
-        self._simulated = SimulatedEnvironment(
-            model.network, model.forward, model.precision, self._config.intrinsic_reward_scale
+        self._world = SimpleWorld(
+            model.network, model.forward, model.precision, context.env, self._config.intrinsic_reward_scale
         )
         self._unroll_length = context.unroll_length or self._config.real_unroll_length
         self._phases = make_phases(self._config, context.batch_size * context.num_ranks * self._unroll_length)
@@ -159,31 +158,32 @@ class SimpleLearner(Learner):
     def _train_model(self) -> dict[str, float]:
         model = self._config.world_model
         size = model.batch_size // self._context.num_ranks
-        clips = self._archive.draw(self._rng, size, INPUT_FRAMES + model.target_frames)
-        metrics = self._world_updates.step(*self._on_device(clips))
+        frame, action, reward = self._on_device(self._archive.draw(self._rng, size, INPUT_FRAMES + model.target_frames))
+        *_, height, width = frame.shape
+        metrics = self._world_updates.step(frame.reshape(*action.shape, -1, height, width), action, reward)
         self._world_updates.model.check_finite(metrics, {}, self._steps)
         return metrics
 
     def _train_policy(self, epoch: int) -> dict[str, float]:
         config = self._config
-        starts = self._starts(config.simulated_batch_size // self._context.num_ranks)
+        history = self._starts(config.simulated_batch_size // self._context.num_ranks)
         experience = simulate(
-            self._simulated, self._policy_updates, starts, config.simulated_rollout_length, epoch + 1, self._stack
+            self._world, self._policy_updates, history, config.simulated_rollout_length, epoch + 1, self._seen
         )
         metrics = self._policy_updates.learn(experience, config.ppo.learning_rate, epoch + 1)
         self._policy_updates.actor_critic.check_finite(metrics, {}, self._steps)
         return metrics | {"simulation/mean_reward": float(experience.reward.mean())}
 
-    def _starts(self, size: int) -> Tensor:
-        """Returns four real frames of the newest epoch for each rollout, `[B, 4, C, H, W]`."""
+    def _starts(self, size: int) -> tuple[Tensor, Tensor]:
+        """Returns history of the newest epoch for each rollout: frames `[B, 4, *frame]`, actions `[B, 3]`."""
         config, archive, newest = self._config, self._archive, self._archive.newest_epoch
-        first = archive.first(INPUT_FRAMES, epoch=newest).frame
-        if not config.simulation_random_starts:
-            return self._frames(np.repeat(first, size, axis=0))
-        frames = archive.draw(self._rng, size, INPUT_FRAMES, by_episode=True, epoch=newest).frame
-        if config.simulation_flip_first_random_for_beginning:
-            frames[0] = first[0]
-        return self._frames(frames)
+        first = archive.first(INPUT_FRAMES, epoch=newest)
+        frame, action = (np.repeat(column, size, axis=0) for column in (first.frame, first.action))
+        if config.simulation_random_starts:
+            drawn = archive.draw(self._rng, size, INPUT_FRAMES, by_episode=True, epoch=newest)
+            kept = 1 if config.simulation_flip_first_random_for_beginning else 0
+            frame[kept:], action[kept:] = drawn.frame[kept:], drawn.action[kept:]
+        return self._to_device(frame), self._to_device(action[:, :-1])
 
     def _compare(self) -> dict[str, float]:
         config, archive = self._config, self._archive
@@ -196,29 +196,18 @@ class SimpleLearner(Learner):
             self._on_device(archive.draw(self._rng, config.wm_eval_batch_size, length, held_out=True, epoch=newest))
             for _ in range(config.wm_eval_num_batches)
         ]
-        metrics, stretches = compare(self._simulated, batches, config.wm_eval_rollout_ratios, _FILMED)
-        self._films = {"world/comparison": [self._without_channels(stretch) for stretch in stretches]}
+        metrics, stretches = compare(self._world, batches, config.wm_eval_rollout_ratios, _FILMED)
+        self._films = {"world/comparison": stretches}
         return metrics
 
-    def _without_channels(self, stretch: ModelComparison) -> ModelComparison:
-        """Returns frames as the environment has them, where they have no axis of channels."""
-        shape = self._context.env.observation.shape
-        real, foretold = (part.reshape(-1, *shape) for part in (stretch.observation, stretch.model_observation))
-        return replace(stretch, observation=real, model_observation=foretold)
-
     def _on_device(self, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
-        return self._frames(windows.frame), self._to_device(windows.action), self._to_device(windows.reward)
+        return self._to_device(windows.frame), self._to_device(windows.action), self._to_device(windows.reward)
 
-    def _frames(self, frame: Array) -> Tensor:
-        """Returns frames with an axis of channels: `[B, L, C, H, W]`."""
-        tensor = self._to_device(frame)
-        return tensor if tensor.dim() == 5 else tensor.unsqueeze(2)
-
-    def _stack(self, frames: Tensor) -> Tensor:
-        """Returns what the policy sees of the last four frames `[B, 4, C, H, W]`."""
-        shape = self._context.env.policy_observation.shape
-        seen = frames if self._context.env.num_stack > 1 else frames[:, -1]
-        return seen.reshape(len(frames), *shape)
+    def _seen(self, state: WorldState) -> Tensor:
+        """Returns what the policy sees of a state of the world: the last four frames, or one."""
+        env, stack = self._context.env, state["stack"]
+        frames: Tensor = stack if env.num_stack > 1 else stack[:, -1]
+        return frames.reshape(len(frames), *env.policy_observation.shape)
 
     def _to_device(self, array: Array) -> Tensor:
         with self._context.timed("copy"):

@@ -136,7 +136,13 @@ class WorldModel(nn.Module):
         return torch.zeros(batch_size, self._config.recurrent_state_size, *size, device=self.embed.weight.device)
 
     def forward(
-        self, frame: Tensor, action: Tensor, memory: Tensor, after: Tensor | None = None, step: Tensor | None = None
+        self,
+        frame: Tensor,
+        action: Tensor,
+        memory: Tensor,
+        after: Tensor | None = None,
+        step: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> Prediction:
         """Predicts what comes after a frame.
 
@@ -146,6 +152,7 @@ class WorldModel(nn.Module):
           memory: of the frames before it.
           after: in training, the true next frame.
           step: in training, how many updates there were, as a scalar.
+          generator: that bits are drawn from without `after`; None: torch's own stream.
         """
         seen = standardize(frame)
         if self._is_stochastic:
@@ -163,7 +170,7 @@ class WorldModel(nn.Module):
         latent_loss = torch.zeros((), device=x.device)
         if self.latents is not None:
             if after is None:
-                x = self.latents.predict(x)
+                x = self.latents.predict(x, generator)
             else:
                 assert step is not None
                 x, latent_loss = self.latents.read(x, seen, standardize(after), embedded, step)

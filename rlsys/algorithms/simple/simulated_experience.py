@@ -1,4 +1,4 @@
-"""Simulated experience: what the policy does in the simulated environment, to learn from it."""
+"""Simulated experience: what the policy does in the world model, to learn from it."""
 
 from collections.abc import Callable
 
@@ -6,46 +6,47 @@ import torch
 from torch import Tensor
 
 from rlsys.algorithms.ppo.updates import Experience, PolicyUpdates
-from rlsys.algorithms.simple.simulated_environment import SimulatedEnvironment
+from rlsys.api import World, WorldState
 
 
 @torch.no_grad()
 def simulate(
-    environment: SimulatedEnvironment,
+    world: World,
     policy: PolicyUpdates,
-    starts: Tensor,
+    history: tuple[Tensor, Tensor],
     length: int,
     epoch: int,
-    observe: Callable[[Tensor], Tensor],
+    see: Callable[[WorldState], Tensor],
 ) -> Experience:
     """Rolls the policy out, at temperature 1, from real frames.
 
     Args:
-      environment: begins anew.
+      world: where.
       policy: acts, and will learn from it.
-      starts: `[B, 4, C, H, W]` uint8.
+      history: that rollouts begin from: frames `[B, 4, *frame]` and the actions `[B, 3]` between them.
       length: steps T.
       epoch: that the policy is told.
-      observe: what the policy sees of the last four frames.
+      see: what the policy sees of a state.
     """
-    environment.begin(starts)
-    epochs = torch.full((len(starts),), epoch, dtype=torch.int64, device=starts.device)
+    state = world.begin(*history)
+    size = len(history[0])
+    epochs = torch.full((size,), epoch, dtype=torch.int64, device=world.device)
     observations, actions, log_probabilities, rewards, values = [], [], [], [], []
     for _ in range(length):
-        observation = observe(environment.stack)
+        observation = see(state)
         with policy.actor_critic.precision:
             output = policy.actor_critic.network(observation, epochs)
         log_policy = torch.log_softmax(output.logits, dim=1)
         action = torch.multinomial(log_policy.exp(), 1)
-        _, reward = environment.step(action[:, 0])
+        state, step = world.step(state, action[:, 0])
         observations.append(observation)
         actions.append(action[:, 0])
         log_probabilities.append(log_policy.gather(1, action)[:, 0])
-        rewards.append(reward)
+        rewards.append(step.reward)
         values.append(output.value)
     with policy.actor_critic.precision:
-        values.append(policy.actor_critic.network(observe(environment.stack), epochs).value)
-    never = torch.zeros(length, len(starts), dtype=torch.bool, device=starts.device)
+        values.append(policy.actor_critic.network(see(state), epochs).value)
+    never = torch.zeros(length, size, dtype=torch.bool, device=world.device)
     return Experience(
         observation=torch.stack(observations).clone(),
         action=torch.stack(actions),

@@ -1,46 +1,99 @@
-"""The simulated environment as `rlsys.api.World`: with arrays, for play and for whatever acts in environments."""
+"""SimPLe's world: the world model as something to act in, in training as in play.
+
+Kaiser et al. 2020, section 4, https://arxiv.org/abs/1903.00374. Episodes never end in it: ends are not predicted.
+
+Shape legend: N copies, C channels, H W height and width.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from rlsys.algorithms.simple.config import SimpleConfig
-from rlsys.algorithms.simple.networks import INPUT_FRAMES, check_world_model, make_world_model
-from rlsys.algorithms.simple.simulated_environment import SimulatedEnvironment
-from rlsys.api import WorldContext
+from rlsys.algorithms.simple.networks import (
+    INPUT_FRAMES,
+    Prediction,
+    WorldModel,
+    check_world_model,
+    make_world_model,
+)
+from rlsys.api import WorldContext, WorldState, WorldStep
 from rlsys.nets.flat import share_arrays
 from rlsys.nets.precision import autocast
-from rlsys.types import Array
+from rlsys.types import EnvSpec
+
+_SURE = 0.02
 
 
 class SimpleWorld:
-    """See `World`; bits are drawn from torch's random stream, which the seed begins."""
+    """See `World`. Its state is `stack`, `[N, 4, C, H, W]` uint8, the last frames, and the network's `memory`."""
 
-    num_context = INPUT_FRAMES
+    min_context = max_context = INPUT_FRAMES
 
-    def __init__(self, context: WorldContext) -> None:
-        """Takes over a model's weights.
+    def __init__(
+        self,
+        network: WorldModel,
+        forward: Callable[..., Prediction],
+        precision: AbstractContextManager[object],
+        env: EnvSpec,
+        intrinsic_reward_scale: float = 0.0,
+    ) -> None:
+        """Takes a model in evaluation mode, its (perhaps fused) function, its precision and its environment."""
+        self.device = next(network.parameters()).device
+        self._network = network
+        self._forward = forward
+        self._precision = precision
+        self._frame_shape = env.observation.shape
+        self._intrinsic = intrinsic_reward_scale
 
-        Raises:
-          CheckpointError: they are of a model for another game or size, or with other settings.
-        """
-        config: SimpleConfig = context.config
-        self.num_environments = context.num_environments
-        self._env = context.env
-        self._device = torch.device(context.device)
-        network = make_world_model(config.world_model, context.env).to(self._device).eval()
-        check_world_model(network, context.saved, context.env)
-        share_arrays(network, context.saved["parameters"])
-        torch.manual_seed(context.seed)
-        self._simulated = SimulatedEnvironment(network, network, autocast(config.world_model.precision, self._device))
-
-    def begin(self, observation: Array, action: Array) -> Array:
+    @torch.inference_mode()
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
         """See `World`; what was done before does not matter to this model."""
-        frames = torch.from_numpy(observation).to(self._device)
-        size = (len(frames), INPUT_FRAMES, -1, *self._env.observation.shape[-2:])
-        self._simulated.begin(frames.reshape(size))
-        return observation[:, -1].copy()
+        size, rows, *_, height, width = observation.shape
+        assert rows == INPUT_FRAMES, observation.shape
+        stack = observation.reshape(size, rows, -1, height, width)
+        with self._precision:
+            return {"stack": stack, "memory": self._network.begin(stack)}
 
-    def step(self, action: Array) -> tuple[Array, Array, Array]:
-        """See `World`; episodes never end."""
-        frame, reward = self._simulated.step(torch.from_numpy(action).to(self._device).long())
-        frames = frame.cpu().numpy().reshape(len(action), *self._env.observation.shape)
-        return frames, reward.cpu().numpy(), torch.zeros(len(action), dtype=torch.bool).numpy()
+    @torch.inference_mode()
+    def step(
+        self, state: WorldState, action: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[WorldState, WorldStep]:
+        """See `World`."""
+        stack: Tensor = state["stack"]
+        with self._precision:
+            prediction = self._forward(stack[:, -1], action, state["memory"], generator=generator)
+        stack = torch.cat([stack[:, 1:], prediction.frame[:, None]], dim=1)
+        reward = prediction.reward + self._curiosity(prediction)
+        never = torch.zeros_like(reward, dtype=torch.bool)
+        return {"stack": stack, "memory": prediction.memory}, WorldStep(reward, never)
+
+    def observe(self, state: WorldState) -> Tensor:
+        """See `World`."""
+        newest: Tensor = state["stack"][:, -1]
+        return newest.reshape(len(newest), *self._frame_shape)
+
+    def _curiosity(self, prediction: Prediction) -> Tensor | float:
+        """Returns a reward for how unsure the model is of its frame, at most 1."""
+        if not self._intrinsic:
+            return 0.0
+        chosen = functional.log_softmax(prediction.pixel_logits.float(), dim=-1).amax(dim=-1)
+        unsure = functional.relu(-chosen - _SURE).flatten(start_dim=1).sum(dim=1) / 10.0
+        return (self._intrinsic * unsure).clamp(max=1.0)
+
+
+def make_world(context: WorldContext) -> SimpleWorld:
+    """Builds the world that a learner saved; what it is curious about is not rewarded.
+
+    Raises:
+      CheckpointError: the weights are of a model for another game or size, or with other settings.
+    """
+    config: SimpleConfig = context.config
+    device = torch.device(context.device)
+    network = make_world_model(config.world_model, context.env).to(device).eval()
+    check_world_model(network, context.saved, context.env)
+    share_arrays(network, context.saved["parameters"])
+    return SimpleWorld(network, network, autocast(config.world_model.precision, device), context.env)

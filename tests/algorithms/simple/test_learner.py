@@ -46,15 +46,16 @@ def test_random_starts_are_of_the_newest_epoch_and_the_first_is_its_beginning() 
     for batch in batches:
         learner._archive.add(batch)
         learner._archive.close_epoch()
-    starts = learner._starts(5).numpy()[:, :, 0]
-    assert starts.shape == (5, 4, 20, 16)
+    starts, actions = (part.numpy() for part in learner._starts(5))
+    assert starts.shape == (5, 4, 20, 16) and actions.shape == (5, 3)
     first = batches[1].observation[0, :4, -1]
     assert np.array_equal(starts[0], first)
+    assert np.array_equal(actions[0], batches[1].action[0, :3])
     newest = {frame.tobytes() for frame in batches[1].observation[:, :, -1].reshape(-1, 20, 16)}
     assert all(frame.tobytes() in newest for frame in starts.reshape(-1, 20, 16))
     fixed = make_learner(SMALL.model_copy(update={"simulation_random_starts": False}))
     fixed._archive.load(learner._archive.save())
-    assert (fixed._starts(3).numpy()[:, :, 0] == first).all()
+    assert (fixed._starts(3)[0].numpy() == first).all()
 
 
 def test_a_pretrained_world_model_is_used_from_the_beginning() -> None:

@@ -10,13 +10,12 @@ def test_rows_hold_what_the_policy_said_and_what_the_world_model_answered() -> N
     learner, replay = make_learner(), Collected()
     for _ in range(2):
         learner.step(replay)
-    policy, starts = learner._policy_updates, learner._starts(3)
+    policy, history = learner._policy_updates, learner._starts(3)
     torch.manual_seed(0)
-    done = simulate(learner._simulated, policy, starts, 5, 1, learner._stack)
+    done = simulate(learner._world, policy, history, 5, 1, learner._seen)
     assert done.observation.shape == (5, 3, 4, 20, 16)
-    assert torch.equal(done.observation[0], starts[:, :, 0])
+    assert torch.equal(done.observation[0], history[0])
     assert torch.equal(done.observation[1:, :, :-1], done.observation[:-1, :, 1:]), "each sees the last four frames"
-    assert torch.equal(done.observation[-1, :, 1:], learner._simulated.stack[:, :-1, 0])
     epochs = torch.ones(3, dtype=torch.int64)
     with torch.no_grad():
         for t in range(5):

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support.command_line import rlsys
 
 from rlsys.api import World, WorldContext
-from rlsys.envs.imagined import ImaginedEnv
 from rlsys.envs.make import env_spec
 from rlsys.exports.find import find
+from rlsys.planning.imagined import ImaginedEnv
 from rlsys.registry import get_algorithm
 
 SMALL = (
@@ -44,14 +45,14 @@ def rows(folder: Path, run: str) -> dict[int, dict[str, Any]]:
     }
 
 
-def open_world(source: str, num_environments: int) -> tuple[World, Any]:
+def open_world(source: str) -> tuple[World, Any]:
     trained = find(source)
     experiment = trained.loaded.experiment
     env = env_spec(experiment.env)
     make_world = get_algorithm(experiment.algorithm, "a test").make_world
     assert make_world is not None
     saved = trained.open("latest", ["world"]).read("world")
-    return make_world(WorldContext(experiment.section, env, saved, 0, num_environments)), env
+    return make_world(WorldContext(experiment.section, env, saved)), env
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +73,14 @@ def test_a_run_that_is_stopped_in_each_phase_equals_one_that_was_not(whole: Path
 
 
 def test_the_world_model_is_a_vector_environment(whole: Path) -> None:
-    world, env_spec = open_world(str(whole / "runs" / "simple-catch" / "whole"), num_environments=3)
+    world, env_spec = open_world(str(whole / "runs" / "simple-catch" / "whole"))
     rng = np.random.default_rng(0)
 
     def begin(rng: np.random.Generator, count: int) -> tuple[Any, Any]:
-        frames = rng.integers(0, 256, (count, world.num_context, 20, 16), dtype=np.uint8)
-        return frames, np.zeros((count, world.num_context - 1), np.int64)
+        frames = rng.integers(0, 256, (count, world.min_context, 20, 16), dtype=np.uint8)
+        return frames, np.zeros((count, world.min_context - 1), np.int64)
 
-    env = ImaginedEnv(world, env_spec, begin)
+    env = ImaginedEnv(world, env_spec, 3, begin=begin)
     observation, _ = env.reset(seed=1)
     assert observation.shape == (3, 4, 20, 16)
     for _ in range(5):
@@ -99,9 +100,12 @@ def test_the_comparison_is_filmed(whole: Path) -> None:
 def test_a_world_model_is_exported_and_another_policy_learns_in_it(whole: Path) -> None:
     done = rlsys(whole, "export", "simple-catch/whole", "--to", "exported")
     assert done.returncode == 0, done.stderr
-    ours, theirs = (open_world(str(path), 2)[0] for path in (whole / "runs/simple-catch/whole", whole / "exported"))
-    history = np.random.default_rng(0).integers(0, 256, (2, 4, 20, 16), dtype=np.uint8)
-    assert np.array_equal(ours.begin(history, np.zeros((2, 3))), theirs.begin(history, np.zeros((2, 3))))
+    history = torch.randint(0, 256, (2, 4, 20, 16), dtype=torch.uint8), torch.zeros(2, 3)
+    steps = []
+    for path in (whole / "runs/simple-catch/whole", whole / "exported"):
+        world, _ = open_world(str(path))
+        steps.append(world.step(world.begin(*history), torch.tensor([0, 1]), torch.Generator().manual_seed(0))[0])
+    assert torch.equal(steps[0]["stack"], steps[1]["stack"])
     pretrained = ("simple.load_world_from=exported", "simple.model_train_steps=0", "simple.eval_world_model=false")
     launch(whole, *SMALL, "--inline", "run.run_tag=pretrained", *pretrained, "simple.stop_loop_early=true")
     assert max(rows(whole, "pretrained")) == 4 + 6
@@ -128,5 +132,5 @@ def test_on_ray_it_goes_through_the_same_phases_and_leaves_a_world(tmp_path: Pat
     launch(tmp_path, *SMALL, "run.run_tag=ray", "run.training_steps=1000")
     folder = str(tmp_path / "runs" / "simple-catch" / "ray")
     assert find(folder).open("latest", ["progress"]).learner_step == STEPS
-    world, _ = open_world(folder, 1)
-    assert world.num_context == 4
+    world, _ = open_world(folder)
+    assert world.min_context == 4

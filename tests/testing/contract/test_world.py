@@ -1,57 +1,122 @@
 """A world that breaks a promise is told which."""
 
 from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from support.refusals import refused
+from torch import Tensor
 
-from rlsys.api import (
-    LearnerContext,
-    Saved,
-    WorldContext,
-)
-from rlsys.testing.worlds import DOTS, DotsLearner, DotWorld
-from rlsys.types import Array
+from rlsys.api import LearnerContext, Saved, WorldState, WorldStep
+from rlsys.testing.contract import check_algorithm
+from rlsys.testing.worlds import DOTS, DotsLearner, DotWorld, RecurrentWorld
+
+Stepped = tuple[WorldState, WorldStep]
+
+
+def test_a_world_that_remembers_keeps_the_contract() -> None:
+    check_algorithm(replace(DOTS, make_world=lambda context: RecurrentWorld(context.env)))
 
 
 class Drifting(DotWorld):
-    def step(self, action: Array) -> tuple[Array, Array, Array]:
-        frame, reward, is_over = super().step(action)
-        return frame, reward + torch.rand(1).numpy(), is_over
+    def step(self, state: WorldState, action: Tensor, generator: Any = None) -> Stepped:
+        after, step = super().step(state, action, generator)
+        return after, step._replace(reward=step.reward + torch.rand(1))
 
 
-class Blind(DotWorld):
-    def begin(self, observation: Array, action: Array) -> Array:
-        return np.zeros_like(super().begin(observation, action))
+class Keeping(DotWorld):
+    """Counts the steps of all its states together."""
+
+    count = 0
+
+    def step(self, state: WorldState, action: Tensor, generator: Any = None) -> Stepped:
+        after, step = super().step(state, action, generator)
+        self.count += 1
+        return after, step._replace(reward=step.reward + self.count)
+
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
+        self.count = 0
+        return super().begin(observation, action)
+
+
+class Overwriting(DotWorld):
+    def step(self, state: WorldState, action: Tensor, generator: Any = None) -> Stepped:
+        after, step = super().step(state, action, generator)
+        state["steps"].add_(1)
+        return after, step
+
+
+class Greedy(DotWorld):
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
+        state = super().begin(observation, action)
+        observation.zero_()
+        return state
 
 
 class Imprecise(DotWorld):
-    def step(self, action: Array) -> tuple[Array, Array, Array]:
-        frame, reward, is_over = super().step(action)
-        return frame, reward.astype(np.float64), is_over
+    def step(self, state: WorldState, action: Tensor, generator: Any = None) -> Stepped:
+        after, step = super().step(state, action, generator)
+        return after, step._replace(reward=step.reward.double())
 
 
-class Single(DotWorld):
-    def __init__(self, num_environments: int) -> None:
-        super().__init__(1)
+class Growing(DotWorld):
+    def step(self, state: WorldState, action: Tensor, generator: Any = None) -> Stepped:
+        after, step = super().step(state, action, generator)
+        return {**after, "all": torch.zeros(len(action), 1 + len(state.get("all", torch.zeros(1, 0))[0]))}, step
+
+
+class Ranked(DotWorld):
+    """Rewards each copy by its place."""
+
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
+        return {**super().begin(observation, action), "place": torch.arange(len(action))}
+
+    def step(self, state: WorldState, action: Tensor, generator: Any = None) -> Stepped:
+        after, step = super().step(state, action, generator)
+        return {**after, "place": state["place"]}, step._replace(reward=step.reward + state["place"])
+
+
+class Scalar(DotWorld):
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
+        return {**super().begin(observation, action), "age": torch.zeros(1)}
+
+
+class Hoarding(RecurrentWorld):
+    """Keeps all the history that it was given."""
+
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
+        return {**super().begin(observation, action), "history": observation}
+
+    def step(self, state: WorldState, action: Tensor, generator: Any = None) -> Stepped:
+        after, step = super().step(state, action, generator)
+        return {**after, "history": state["history"]}, step
+
+
+def of_dots(kind: type[DotWorld]) -> Any:
+    return lambda context: kind()
 
 
 @pytest.mark.parametrize(
-    ("world", "sentence"),
+    ("make_world", "sentence"),
     [
-        (Drifting, "worlds of the same seed foretell the same"),
-        (Blind, "`begin` returns the last frames of the history"),
-        (Imprecise, r"`step` returns rewards, float32 of shape \(2,\); it is float64 of \(2,\)"),
-        (Single, "a world has the copies that are asked for .*; it has 1 of 2"),
+        (of_dots(Drifting), "worlds foretell the same with equal generators"),
+        (of_dots(Keeping), "several states are alive at once in a world; stepping one of them has changed another"),
+        (of_dots(Overwriting), "`step` leaves the state that it is given as it is"),
+        (of_dots(Greedy), "`begin` leaves the history as it is"),
+        (of_dots(Imprecise), r"`step` returns rewards, float32 of shape \(3,\); it is float64 of \(3,\)"),
+        (of_dots(Growing), "a state keeps names, shapes and types"),
+        (of_dots(Ranked), "rows of a state can be chosen and repeated, and go on as if begun there; their reward differs"),
+        (of_dots(Scalar), "a state has tensors on the world's device, a row for each of 3 copies"),
+        (
+            lambda context: Hoarding(context.env),
+            "a state has the same names, shapes and types however long the history",
+        ),
+        (lambda context: DotWorld(min_context=4, max_context=3), "a world begins from at least one row"),
     ],
 )
-def test_a_world_that_breaks_a_promise_is_told_which(world: type[DotWorld], sentence: str) -> None:
-    def make(context: WorldContext) -> DotWorld:
-        return world(context.num_environments)
-
-    refused(replace(DOTS, make_world=make), sentence)
+def test_a_world_that_breaks_a_promise_is_told_which(make_world: Any, sentence: str) -> None:
+    refused(replace(DOTS, make_world=make_world), sentence)
 
 
 class Secretive(DotsLearner):
