@@ -169,7 +169,8 @@ class NumberKeys:
         )
         self._home = np.clip(np.zeros(size), self._low, self._high)
         span = self._high - self._low
-        self._step = np.where(np.isfinite(span), span / _STEPS, _STEP)
+        step = np.where(np.isfinite(span), span / _STEPS, _STEP)
+        self._step = step if np.dtype(env.action.dtype).kind == "f" else np.ceil(step)
         self._most_down, self._most_up = (
             np.ceil(np.round(room / self._step, 6)) for room in (self._home - self._low, self._high - self._home)
         )

@@ -61,9 +61,9 @@ def test_numbers_pick_actions_that_have_no_words() -> None:
     assert maze.legend[-1] == ("0-2", "0 FORWARD")
 
 
-def numbers(*bounds: tuple[float, float], shape: tuple[int, ...] = ()) -> NumberKeys:
+def numbers(*bounds: tuple[float, float], shape: tuple[int, ...] = (), dtype: str = "float32") -> NumberKeys:
     low, high = zip(*bounds, strict=True)
-    spec = ArraySpec(shape or (len(bounds),), "float32")
+    spec = ArraySpec(shape or (len(bounds),), dtype)
     keys = make_keys(EnvSpec("arm", ArraySpec((8, 8), "uint8"), spec, 0, action_low=low, action_high=high))
     assert isinstance(keys, NumberKeys)
     return keys
@@ -96,6 +96,12 @@ def test_a_number_begins_at_0_or_as_near_as_may_be_and_may_have_no_bounds() -> N
     assert keys.action({"d"}).tolist()[2] == pytest.approx(-0.125)
 
 
+def test_whole_numbers_move_by_whole_steps() -> None:
+    keys = numbers((0, 255), (0, 3), dtype="uint8")
+    found = keys.action({"right", "up"})
+    assert found.tolist() == [26, 1] and found.dtype == np.uint8
+
+
 def test_numbers_are_shown_and_named() -> None:
     keys = numbers((-1.0, 1.0), (0.0, np.inf))
     assert keys.show(keys.action({"right"})) == "+0.20 +0.00"
@@ -119,5 +125,7 @@ def test_no_key_is_both_a_command_and_a_number() -> None:
 
 def test_choices_of_several_at_once_have_no_keys() -> None:
     arm = EnvSpec("arm", ArraySpec((8, 8), "uint8"), ArraySpec((2,), "int64"), 0, action_choices=(3, 3))
-    with pytest.raises(ConfigError, match=r"'arm' acts with MultiDiscrete\(\[3, 3\]\); keys mean one choice of several"):
+    with pytest.raises(
+        ConfigError, match=r"'arm' acts with MultiDiscrete\(\[3, 3\]\); keys mean one choice of several"
+    ):
         make_keys(arm)

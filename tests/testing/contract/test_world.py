@@ -106,7 +106,7 @@ def of_dots(kind: type[DotWorld]) -> Any:
         (of_dots(Greedy), "`begin` leaves the history as it is"),
         (of_dots(Imprecise), r"`step` returns rewards, float32 of shape \(3,\); it is float64 of \(3,\)"),
         (of_dots(Growing), "a state keeps names, shapes and types"),
-        (of_dots(Ranked), "rows of a state can be chosen and repeated, and go on as if begun there; their reward differs"),
+        (of_dots(Ranked), "rows of a state can be chosen and repeated, .* as if begun there; their reward differs"),
         (of_dots(Scalar), "a state has tensors on the world's device, a row for each of 3 copies"),
         (
             lambda context: Hoarding(context.env),
