@@ -1,4 +1,4 @@
-"""What policies have in common that draw actions from the logits of one network."""
+"""What policies have in common that draw actions from a distribution whose parameters one network says."""
 
 from collections.abc import Mapping
 from typing import Generic, TypeVar
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rlsys.api import Policy, PolicyContext, Saved
+from rlsys.nets.distributions.distribution import ActionDistribution
 from rlsys.nets.flat import module_arrays, share_arrays
 from rlsys.nets.precision import autocast
 from rlsys.nets.transfer import to_device
@@ -19,10 +20,13 @@ Network = TypeVar("Network", bound=nn.Module)
 class NetworkPolicy(Policy, Generic[Network]):
     """Holds a network and one random stream; `set_weights` must come before `act`."""
 
-    def __init__(self, context: PolicyContext, network: Network, precision: str) -> None:
-        """Takes a network with any weights, and the numbers in its products."""
+    def __init__(
+        self, context: PolicyContext, network: Network, distribution: ActionDistribution, precision: str
+    ) -> None:
+        """Takes a network with any weights, what its parameters are of, and the numbers in its products."""
         self._device = torch.device(context.device)
         self._network = network.to(self._device).eval()
+        self._distribution = distribution
         self._precision = autocast(precision, self._device)
         self._rng = np.random.default_rng(context.seed)
         self._has_weights = False
@@ -44,12 +48,9 @@ class NetworkPolicy(Policy, Generic[Network]):
         """Takes over the random state."""
         self._rng.bit_generator.state = saved["rng"]
 
-    def choose(self, logits_BA: Array, temperature: float) -> Array:
-        """Draws from softmax(logits / temperature) by Gumbel's trick; the best action at temperature 0."""
-        scores_BA = logits_BA
-        if temperature > 0.0:
-            scores_BA = logits_BA / temperature + self._rng.gumbel(size=logits_BA.shape)
-        return np.asarray(scores_BA.argmax(axis=1))
+    def draw(self, parameters_BP: Array, temperature: float) -> Array:
+        """Draws from the network's distribution at a temperature; what is likeliest at temperature 0."""
+        return self._distribution.draw(parameters_BP, self._rng, temperature)
 
     def to_device(self, array: Array) -> Tensor:
         """Returns an array where the network is."""

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2305.19044. Importing this does not cost torch; it comes w
 
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.requirements import check, segments, table, values
-from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
+from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, Spaces
 
 
 def _make_policy(context: PolicyContext) -> Policy:
@@ -32,6 +32,7 @@ ALGORITHM = Algorithm(
     values=values,
     temperature="eval_temperature",
     example_env={"id": "CartPole-v1"},
+    spaces=Spaces(("discrete", "choices", "numbers"), ("array", "integers", "parts")),
     debug={"batch_size": 4, "unroll_length": 10, "hidden_size": 16, "fc_size": 16},
     is_reactive=True,
 )

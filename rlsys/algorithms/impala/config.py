@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rlsys.config import Section
 from rlsys.config.location import Location
 from rlsys.config.quantities import (
     Count,
@@ -20,9 +19,10 @@ from rlsys.config.quantities import (
     Units,
     Weight,
 )
+from rlsys.nets.distributions.spaces import GaussianConfig
 
 
-class ImpalaConfig(Section):
+class ImpalaConfig(GaussianConfig):
     """Networks, losses and optimizer of one V-trace learner."""
 
     network: Literal["feedforward", "lstm", "elstm", "rtu", "linear_rtu"] = "feedforward"
@@ -32,7 +32,8 @@ class ImpalaConfig(Section):
     sensitivities: Literal["learner", "actor"] = "learner"
     """Who keeps what rtrl knows of the past: the learner, or, as upstream, actors, which pay for it at every step."""
     stem: Literal["auto", "deep", "nature", "mlp", "none"] = "auto"
-    """What sees the observation: IMPALA's ResNet, DQN's three layers, two dense ones, or nothing; auto: deep or mlp."""
+    """What sees the observation: IMPALA's ResNet, DQN's three layers, two dense ones, or nothing; auto: deep or mlp.
+    Where an observation has parts, pictures among them are seen so, and a dense layer joins what is seen of all."""
     hidden_size: Units = 256
     """Units of the core (DMLab: 512); each of an rtu is a pair of numbers."""
     num_layers: Layers = Field(1, ge=1)
@@ -55,6 +56,10 @@ class ImpalaConfig(Section):
     """Discount γ."""
     reward_clipping: Literal["abs_one", "none"] = "abs_one"
     """Clamp rewards to [-1, 1] in the loss. What the network sees of the last reward is always clamped."""
+    normalize_observations: Flag = False
+    """Give the network what are numbers in units of their mean and deviation so far, clamped to 10 deviations."""
+    normalize_returns: Flag = False
+    """Learn values, and weigh advantages, in units of the returns' mean and deviation so far."""
     baseline_cost: Weight = 0.5
     """Weight of the value loss."""
     entropy_cost: Weight = 0.01

@@ -3,7 +3,7 @@
 Espeholt et al. 2018, https://arxiv.org/abs/1802.01561. Losses are sums over all rows, RMSprop adds its epsilon after
 the root, and the learning rate falls to 0 over `total_steps` rows.
 
-Shape legend: B unrolls, T rows, D features, A actions.
+Shape legend: B unrolls, T rows, D features, P parameters of a distribution of actions.
 """
 
 from collections.abc import Mapping
@@ -17,34 +17,36 @@ from rlsys.algorithms.impala.history import CarriedHistory, History
 from rlsys.algorithms.impala.networks import ActorCritic, Output, make_network
 from rlsys.algorithms.impala.requirements import (
     LAST_REWARD,
-    LOGITS,
     REWARD_BOUND,
+    behaviour_name,
     carries_sensitivities,
     state_sizes,
 )
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.errors import ConfigError
+from rlsys.nets.distributions.make import make_distribution
+from rlsys.nets.distributions.spaces import drawn_of
 from rlsys.nets.optimizers import RMSprop
 from rlsys.nets.recurrent import Unrolled
 from rlsys.nets.rtrl_core import ExactCore
 from rlsys.nets.trainable import Trainable
 from rlsys.nets.transfer import to_device
-from rlsys.ops.policy_gradient import baseline_loss, log_probability, negative_entropy, policy_gradient_loss
+from rlsys.ops.policy_gradient import baseline_loss, policy_gradient_loss
 from rlsys.ops.unroll import continues, row_masks
-from rlsys.ops.vtrace import vtrace
+from rlsys.ops.vtrace import VTrace, vtrace
 from rlsys.types import Array, Batch
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """A batch on the device: `observation` `[B, T + 1, ...]`, the rest `[B, T, ...]`."""
+    """A batch on the device: `observation` `[B, T + 1, ...]`, the rest `[B, T, ...]`; `action` is what was drawn."""
 
     observation: Tensor
     action: Tensor
     reward: Tensor
     terminated: Tensor
     truncated: Tensor
-    logits: Tensor
+    behaviour: Tensor
 
 
 class ImpalaLearner(Learner):
@@ -64,6 +66,8 @@ class ImpalaLearner(Learner):
             precision=config.precision,
             remedy="a lower impala.learning_rate, or a lower grad_norm_clipping",
         )
+        self._distribution = make_distribution(config, context.env)
+        self._behaviour = behaviour_name(context.env)
         core = self._model.network.core
         self._history: History | CarriedHistory | None = None
         if config.gradient == "rtrl" and isinstance(core, ExactCore):
@@ -80,7 +84,10 @@ class ImpalaLearner(Learner):
         batch = replay.sample(config.batch_size // self._context.num_ranks, config.unroll_length + 1)
         numbers = self._backward(batch)
         metrics = self._model.finish(self._learning_rate(), numbers)
-        self._model.check_finite(metrics, _learned_from(batch), self._step)
+        self._model.check_finite(metrics, self._learned_from(batch), self._step)
+        if config.normalize_observations:
+            rows = self._to_device(batch.observation[:, :-1])
+            self._model.network.remember(rows.flatten(end_dim=1), self._context.average)
         self._step += 1
         if self._history is not None:
             metrics["replay/lost_unrolls"] = float(self._history.num_lost)
@@ -153,8 +160,8 @@ class ImpalaLearner(Learner):
         """Computes this rank's gradient; returns metrics as tensors."""
         config = self._config
         rows = _Rows(
-            *(self._to_device(x) for x in (batch.observation, batch.action, batch.reward)),
-            *(self._to_device(x) for x in (batch.terminated, batch.truncated, batch.extras[LOGITS])),
+            *(self._to_device(x) for x in (batch.observation, drawn_of(batch), batch.reward)),
+            *(self._to_device(x) for x in (batch.terminated, batch.truncated, batch.extras[self._behaviour])),
         )
         memory = {name: self._to_device(batch.state[name]) for name in state_sizes(config)}
         if self._history is not None:
@@ -163,9 +170,9 @@ class ImpalaLearner(Learner):
         last_reward_BT = torch.cat([self._to_device(batch.state[LAST_REWARD])[:, None], rows.reward], dim=1) * ~first_BT
         output, unrolled = self._evaluate(rows.observation, last_reward_BT, first_BT, memory)
 
-        logits_BTA = output.logits[:, :-1]
-        log_policy_BT = log_probability(logits_BTA, rows.action)
-        log_ratio_BT = log_policy_BT.detach() - log_probability(rows.logits, rows.action)
+        policy_BTP = output.policy[:, :-1]
+        log_policy_BT = self._distribution.log_probability(policy_BTP, rows.action)
+        log_ratio_BT = log_policy_BT.detach() - self._distribution.log_probability(rows.behaviour, rows.action)
         is_clamped = config.reward_clipping == "abs_one"
         reward_BT = rows.reward.clamp(-REWARD_BOUND, REWARD_BOUND) if is_clamped else rows.reward
         traced = vtrace(
@@ -178,9 +185,10 @@ class ImpalaLearner(Learner):
             c_bar=config.c_bar,
             trace_decay=config.trace_decay,
         )
-        policy = policy_gradient_loss(log_policy_BT, traced.advantage)
-        value = baseline_loss(output.value[:, :-1], traced.target, mask_BT)
-        entropy = negative_entropy(logits_BTA, mask_BT)
+        advantage_BT, value_BT, target_BT = self._in_units_of_returns(traced, output.value[:, :-1], mask_BT)
+        policy = policy_gradient_loss(log_policy_BT, advantage_BT)
+        value = baseline_loss(value_BT, target_BT, mask_BT)
+        entropy = -(self._distribution.entropy(policy_BTP) * mask_BT).sum()
         total = policy + config.baseline_cost * value + config.entropy_cost * entropy
         # Losses are sums over the whole batch, and averaging divides by the number of ranks.
         self._model.backward(total * self._context.num_ranks)
@@ -195,6 +203,18 @@ class ImpalaLearner(Learner):
             "policy/importance_ratio": (log_ratio_BT.exp() * mask_BT).sum() / num_rows,
             "policy/value": (output.value.detach()[:, :-1] * mask_BT).sum() / num_rows,
         }
+
+    def _in_units_of_returns(self, traced: VTrace, value_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns advantages, values and targets; where returns are normalised, in units of their deviation.
+
+        Hessel et al. 2018, section 3, https://arxiv.org/abs/1809.04474.
+        """
+        returns = self._model.network.returns
+        if returns is None:
+            return traced.advantage, value_BT, traced.target
+        returns.update(traced.target[mask_BT], self._context.average)
+        unit = returns.deviation
+        return traced.advantage / unit, value_BT / unit, traced.target / unit
 
     def _evaluate(
         self, observation: Tensor, last_reward_BT: Tensor, first_BT: Tensor, memory: Mapping[str, Tensor]
@@ -219,6 +239,18 @@ class ImpalaLearner(Learner):
             continues_B=continues_B,
         )
 
+    def _learned_from(self, batch: Batch) -> dict[str, Array]:
+        """Returns what may not be finite of a batch, by the names that a message gives it."""
+        parts = self._context.env.parts
+        observations = {"": batch.observation}
+        if not self._config.freeze_fc:
+            observations = {part.name: part.of(batch.observation) for part in parts}
+        return {
+            **{f"{name} observation from replay".strip(): array for name, array in observations.items()},
+            "reward from replay": batch.reward,
+            f"{self._behaviour.replace('_', ' ')} from replay": batch.extras[self._behaviour],
+        }
+
     def _learning_rate(self) -> float:
         done = self._step * self._config.batch_size * self._config.unroll_length
         return self._config.learning_rate * max(0.0, 1.0 - done / self._config.total_steps)
@@ -226,11 +258,3 @@ class ImpalaLearner(Learner):
     def _to_device(self, array: Array) -> Tensor:
         with self._context.timed("copy"):
             return to_device(array, self._device)
-
-
-def _learned_from(batch: Batch) -> dict[str, Array]:
-    return {
-        "observation from replay": batch.observation,
-        "reward from replay": batch.reward,
-        "behaviour logits from replay": batch.extras[LOGITS],
-    }

@@ -3,19 +3,24 @@
 Irie, Gopalakrishnan and Schmidhuber 2024, appendix B, https://arxiv.org/abs/2305.19044. The last reward, clamped to
 [-1, 1], stands beside the stem's features; the last action does not.
 
-Shape legend: B sequences, T rows, D features, A actions.
+Shape legend: B sequences, T rows, D features, P parameters of a distribution of actions.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rlsys.algorithms.impala.config import ImpalaConfig
-from rlsys.algorithms.impala.requirements import state_sizes, stem_features, stem_of
+from rlsys.algorithms.impala.requirements import smallest_image, state_sizes, stem_features, stem_of
+from rlsys.nets.distributions.make import make_head
 from rlsys.nets.elstm import ELSTMCore
 from rlsys.nets.lstm import LSTMCore
+from rlsys.nets.observations.encoder import PartsEncoder
+from rlsys.nets.observations.kinds import has_parts
+from rlsys.nets.observations.normalization import RunningMoments
 from rlsys.nets.recurrent import RecurrentCore, Unrolled
 from rlsys.nets.rtrl_core import ExactCore
 from rlsys.nets.rtu import RTUCore
@@ -26,9 +31,9 @@ from rlsys.types import EnvSpec
 
 
 class Output(NamedTuple):
-    """Logits `[..., A]` and values `[...]`, both float32."""
+    """Parameters of the distribution of actions `[..., P]`, and values `[...]` in units of rewards, both float32."""
 
-    logits: Tensor
+    policy: Tensor
     value: Tensor
 
 
@@ -38,23 +43,36 @@ class ActorCritic(nn.Module):
     Attributes:
       stem: what sees; has `features` and `fc`.
       core: what remembers; None for a feedforward network.
+      observations: moments of what the stem is given, of one array of numbers; None where that is not normalised.
+      returns: moments of the returns; None where values are not normalised.
     """
 
     def __init__(self, config: ImpalaConfig, env: EnvSpec) -> None:
         super().__init__()
-        self._input = ObservationInput(env, is_image=stem_of(config, env) in ("deep", "nature"))
+        self._has_parts = has_parts(env)
+        self._input = ObservationInput(env, is_image=smallest_image(config, env) is not None)
         self.stem = _make_stem(config, env)
         num_features = stem_features(config, env) + 1
         self.core: RecurrentCore | None = _make_core(config, num_features)
         num_outputs = num_features if self.core is None else self.core.num_outputs
-        self.policy = nn.Linear(num_outputs, env.num_actions)
+        self.policy = make_head(config, env, num_outputs)
         self.baseline = nn.Linear(num_outputs, 1)
+        is_normalized = config.normalize_observations and not self._has_parts
+        self.observations = RunningMoments(prod(env.policy_observation.shape)) if is_normalized else None
+        self.returns = RunningMoments(1) if config.normalize_returns else None
         assert self.core is None or dict(self.core.state_sizes) == state_sizes(config)
 
     def see(self, observation: Tensor) -> Tensor:
         """Returns the stem's features `[B, D]` float32 of observations `[B, ...]`."""
-        features: Tensor = self.stem(self._input(observation))
+        features: Tensor = self.stem(observation if self._has_parts else self._prepare(observation))
         return features.float()
+
+    def remember(self, observation: Tensor, average: Callable[[list[Any]], None]) -> None:
+        """Takes observations `[B, ...]`, raw, into what normalises them; `average` is as in `RunningMoments`."""
+        if self.observations is not None:
+            self.observations.update(self._input(observation), average)
+        if isinstance(self.stem, PartsStem):
+            self.stem.features.update(observation, average)
 
     def step(
         self, features_BD: Tensor, reward_B: Tensor, state: Mapping[str, Tensor]
@@ -85,8 +103,32 @@ class ActorCritic(nn.Module):
         unrolled = Unrolled(inputs) if self.core is None else self.core.unroll(inputs, first_BT, state)
         return self._say(unrolled.output), unrolled
 
+    def _prepare(self, observation: Tensor) -> Tensor:
+        prepared: Tensor = self._input(observation)
+        return prepared if self.observations is None else self.observations(prepared)
+
     def _say(self, output: Tensor) -> Output:
-        return Output(self.policy(output), self.baseline(output).squeeze(-1))
+        value = self.baseline(output).squeeze(-1)
+        return Output(self.policy(output), value if self.returns is None else self.returns.denormalize(value))
+
+
+class PartsStem(nn.Module):
+    """Sees observations of several parts, or integers. Attributes as in `DeepStem`."""
+
+    def __init__(self, config: ImpalaConfig, env: EnvSpec) -> None:
+        super().__init__()
+        self.features = PartsEncoder(
+            env,
+            config.fc_size,
+            make_stem=lambda shape: (_make_image_stem(config, stem_of(config, env), shape), config.fc_size),
+            smallest_image=smallest_image(config, env),
+            normalizes=config.normalize_observations,
+        )
+        self.fc = nn.Linear(self.features.num_features, config.fc_size)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Returns `[B, D]`, after a tanh, for `[B, ...]`."""
+        return torch.tanh(self.fc(self.features(observation)))
 
 
 def make_network(config: ImpalaConfig, env: EnvSpec) -> ActorCritic:
@@ -99,17 +141,21 @@ def _with_reward(features: Tensor, reward: Tensor) -> Tensor:
 
 
 def _make_stem(config: ImpalaConfig, env: EnvSpec) -> nn.Module:
+    if has_parts(env):
+        return PartsStem(config, env)
     shape = env.policy_observation.shape
     kind = stem_of(config, env)
     if kind == "none":
         return NoStem()
     if kind == "mlp":
-        return DenseStem(int(torch.Size(shape).numel()), config.fc_size)
-    height, width = shape[-2:]
-    channels = int(torch.Size(shape[:-2]).numel())
+        return DenseStem(prod(shape), config.fc_size)
+    return _make_image_stem(config, kind, (prod(shape[:-2]), shape[-2], shape[-1]))
+
+
+def _make_image_stem(config: ImpalaConfig, kind: str, shape: tuple[int, int, int]) -> nn.Module:
     if kind == "nature":
-        return NatureStem((channels, height, width), config.fc_size)
-    return DeepStem((channels, height, width), config.fc_size, conv_scale=config.conv_scale)
+        return NatureStem(shape, config.fc_size)
+    return DeepStem(shape, config.fc_size, conv_scale=config.conv_scale)
 
 
 def _make_core(config: ImpalaConfig, num_inputs: int) -> RecurrentCore | None:

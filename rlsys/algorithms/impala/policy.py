@@ -1,6 +1,6 @@
 """IMPALA's acting side: one forward pass for all environments of a worker, on its own CPU or device.
 
-Shape legend: B batch, A actions.
+Shape legend: B batch, P parameters of a distribution of actions.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from rlsys.algorithms.impala.history import carried_tables
 from rlsys.algorithms.impala.networks import ActorCritic, make_network
 from rlsys.algorithms.impala.requirements import (
     LAST_REWARD,
-    LOGITS,
     VALUE,
+    behaviour_name,
     carries_sensitivities,
     sensitivity_name,
     state_sizes,
@@ -23,6 +23,8 @@ from rlsys.algorithms.impala.requirements import (
 )
 from rlsys.api import Decision, PolicyContext
 from rlsys.nets.acting import NetworkPolicy
+from rlsys.nets.distributions.make import make_distribution
+from rlsys.nets.distributions.spaces import drawn_extras
 from rlsys.nets.rtrl_core import ExactCore
 from rlsys.types import Array, State
 
@@ -33,7 +35,10 @@ class ImpalaPolicy(NetworkPolicy[ActorCritic]):
     def __init__(self, context: PolicyContext) -> None:
         """Builds the network; `set_weights` must come before `act`."""
         self._config: ImpalaConfig = context.config
-        super().__init__(context, make_network(self._config, context.env), self._config.acting_precision)
+        distribution = make_distribution(self._config, context.env)
+        network = make_network(self._config, context.env)
+        super().__init__(context, network, distribution, self._config.acting_precision)
+        self._behaviour, self._drawn = behaviour_name(context.env), drawn_extras(context.env)
         self._state_specs = state_specs(self._config, context.env)
         self._memory = tuple(state_sizes(self._config))
 
@@ -48,14 +53,16 @@ class ImpalaPolicy(NetworkPolicy[ActorCritic]):
         memory = {name: self.to_device(state[name]) for name in self._memory}
         last_reward = self.to_device(state[LAST_REWARD])
         output, after = self._network.step(features, last_reward, memory)
-        logits = output.logits.cpu().numpy()
+        policy_BP = output.policy.cpu().numpy()
         next_state = {**state, **{name: value.cpu().numpy() for name, value in after.items()}}
         if explore and carries_sensitivities(self._config):
             next_state |= self._carry(features, last_reward, memory, state)
-        temperature = 1.0 if explore else self._config.eval_temperature
-        extras = {LOGITS: logits} if explore else {LOGITS: logits, VALUE: output.value.cpu().numpy()}
+        drawn = self.draw(policy_BP, 1.0 if explore else self._config.eval_temperature)
+        extras = {self._behaviour: policy_BP, **dict.fromkeys(self._drawn, drawn)}
+        if not explore:
+            extras[VALUE] = output.value.cpu().numpy()
         encoded = features.cpu().numpy() if self._config.freeze_fc else None
-        return Decision(self.choose(logits, temperature), next_state, extras, encoded=encoded)
+        return Decision(self._distribution.action(drawn), next_state, extras, encoded=encoded)
 
     @torch.inference_mode()
     def encode(self, observation: Array) -> Array:

@@ -4,11 +4,16 @@ from math import prod
 
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.api import SegmentSpec, TableSpec, ValueSpec
+from rlsys.api.spaces import action_kind
 from rlsys.errors import ConfigError
+from rlsys.nets.distributions.spaces import check_gaussian, drawn_extras, num_parameters
+from rlsys.nets.observations.kinds import has_parts, sees_image, sees_numbers
 from rlsys.types import ArraySpec, EnvSpec
 
 LOGITS = "behaviour_logits"
-"""Extra `[A]` float32: what the acting policy's actions were drawn from."""
+"""Extra `[P]` float32: what the acting policy's actions were drawn from, where they are choices."""
+PARAMETERS = "behaviour_parameters"
+"""Extra `[P]` float32: the same, where they are numbers."""
 VALUE = "value"
 """Extra `[]` float32 of evaluations: what was expected."""
 REWARD_BOUND = 1.0
@@ -18,6 +23,11 @@ LAST_REWARD = "last_reward"
 
 _SMALLEST_IMAGE = 36
 _EXACT = ("elstm", "rtu", "linear_rtu")
+
+
+def behaviour_name(env: EnvSpec) -> str:
+    """Returns what the parameters of the acting policy are called in replay."""
+    return PARAMETERS if action_kind(env) == "numbers" else LOGITS
 
 
 def state_sizes(config: ImpalaConfig) -> dict[str, int]:
@@ -71,7 +81,7 @@ def stem_of(config: ImpalaConfig, env: EnvSpec) -> str:
     """Returns the stem that "auto" stands for."""
     if config.stem != "auto":
         return config.stem
-    return "deep" if is_image(env) else "mlp"
+    return "deep" if sees_image(env, _SMALLEST_IMAGE) else "mlp"
 
 
 def stem_features(config: ImpalaConfig, env: EnvSpec) -> int:
@@ -79,17 +89,16 @@ def stem_features(config: ImpalaConfig, env: EnvSpec) -> int:
     return prod(env.policy_observation.shape) if stem_of(config, env) == "none" else config.fc_size
 
 
-def is_image(env: EnvSpec) -> bool:
-    """Tells whether one observation is a picture `[H, W]` or `[C, H, W]`."""
-    shape = env.observation.shape
-    return len(shape) in (2, 3) and min(shape[-2:]) >= _SMALLEST_IMAGE
+def smallest_image(config: ImpalaConfig, env: EnvSpec) -> int | None:
+    """Returns the pixels on each side of what is seen as a picture; None where nothing is."""
+    return _SMALLEST_IMAGE if stem_of(config, env) in ("deep", "nature") else None
 
 
 def segments(config: ImpalaConfig, env: EnvSpec) -> SegmentSpec:
-    """Returns unrolls with the policy's logits, which begin with its memory and the last reward."""
+    """Returns unrolls with the policy's parameters, which begin with its memory and the last reward."""
     return SegmentSpec(
         length=config.unroll_length,
-        extras={LOGITS: ArraySpec((env.num_actions,), "float32")},
+        extras={behaviour_name(env): ArraySpec((num_parameters(env),), "float32"), **drawn_extras(env)},
         unroll=True,
         state=state_specs(config, env),
         encoded=ArraySpec((stem_features(config, env),), "float32") if config.freeze_fc else None,
@@ -113,6 +122,17 @@ def check(config: ImpalaConfig, env: EnvSpec, num_environments: int, num_ranks: 
     Raises:
       ConfigError: it says which setting, and what to do.
     """
+    check_gaussian(config, env, "impala")
+    _check_core(config)
+    _check_stem(config, env)
+    if config.batch_size % num_ranks:
+        raise ConfigError(
+            f"impala.batch_size = {config.batch_size} cannot be divided among runtime.learners = {num_ranks}; each "
+            "rank takes an equal share. Change either."
+        )
+
+
+def _check_core(config: ImpalaConfig) -> None:
     if config.gradient == "rtrl" and config.network not in _EXACT:
         raise ConfigError(
             f"impala.gradient = rtrl with impala.network = {config.network}; only cores with an elementwise recurrence "
@@ -124,18 +144,32 @@ def check(config: ImpalaConfig, env: EnvSpec, num_environments: int, num_ranks: 
             f"impala.num_layers = {config.num_layers} with impala.network = {config.network}; only "
             f"{', '.join(_EXACT)} have layers. Set impala.num_layers=1."
         )
-    if stem_of(config, env) in ("deep", "nature") and not is_image(env):
+
+
+def _check_stem(config: ImpalaConfig, env: EnvSpec) -> None:
+    smallest = smallest_image(config, env)
+    if smallest is not None and not sees_image(env, smallest):
         raise ConfigError(
             f"impala.stem = {config.stem} with observations of shape {env.observation.shape}; it needs images of at "
             f"least {_SMALLEST_IMAGE}×{_SMALLEST_IMAGE}. Set impala.stem=mlp."
+        )
+    if config.stem == "none" and has_parts(env):
+        raise ConfigError(
+            f"impala.stem = none with '{env.id}', whose observations have parts or are integers; they need layers that "
+            "make one vector of them. Set impala.stem=auto."
+        )
+    if config.normalize_observations and not sees_numbers(env, smallest):
+        raise ConfigError(
+            f"impala.normalize_observations = True with '{env.id}', which shows no numbers; pictures and integers are "
+            "not normalised. Leave it out."
+        )
+    if config.normalize_observations and config.freeze_fc:
+        raise ConfigError(
+            "impala.normalize_observations = True with impala.freeze_fc = True; workers then send features, and nobody "
+            "sees what would be normalised. Leave one of them out."
         )
     if config.freeze_fc and not config.freeze_conv:
         raise ConfigError(
             "impala.freeze_fc = True with impala.freeze_conv = False; the dense layer reads what the convolutions say. "
             "Set impala.freeze_conv=true, too."
-        )
-    if config.batch_size % num_ranks:
-        raise ConfigError(
-            f"impala.batch_size = {config.batch_size} cannot be divided among runtime.learners = {num_ranks}; each "
-            "rank takes an equal share. Change either."
         )

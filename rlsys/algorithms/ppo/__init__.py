@@ -6,7 +6,7 @@ Importing this does not cost torch; it comes with the first policy or learner.
 
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.requirements import check, segments, table, values
-from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
+from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, Spaces
 
 
 def _make_policy(context: PolicyContext) -> Policy:
@@ -32,6 +32,7 @@ ALGORITHM = Algorithm(
     values=values,
     temperature="eval_temperature",
     example_env={"id": "CartPole-v1"},
+    spaces=Spaces(("discrete", "choices", "numbers"), ("array", "integers", "parts")),
     debug={"num_environments": 4, "epoch_length": 10, "optimization_batch_size": 5, "hidden_size": 16},
     environments="num_environments",
 )

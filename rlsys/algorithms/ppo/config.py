@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rlsys.config import Section
 from rlsys.config.quantities import (
     Count,
     Flag,
@@ -18,16 +17,19 @@ from rlsys.config.quantities import (
     Weight,
     Workers,
 )
+from rlsys.nets.distributions.spaces import GaussianConfig
 
 
-class PPOConfig(Section):
+class PPOConfig(GaussianConfig):
     """Network, losses and optimizer."""
 
     policy_network: Literal["auto", "cnn_small", "cnn_nature", "mlp"] = "auto"
     """What sees the observation: two convolutions, DQN's three, or two dense layers; auto: cnn_small where that is a
-    picture, else mlp."""
+    picture, or has one among its parts, else mlp."""
     hidden_size: Units = 128
     """Units of the last hidden layer, which policy and value share; of an mlp, of both layers."""
+    vf_share_layers: Flag = True
+    """Let policy and value share their layers (RLlib's name); else each has its own."""
     logits_clip: Weight = 0.0
     """Clamp logits to ± this; 0 leaves them."""
 
@@ -54,8 +56,15 @@ class PPOConfig(Section):
     """How far the probability ratio counts, as |ratio - 1|."""
     value_loss_coef: Weight = 1.0
     """Weight of the squared error of the values."""
+    value_clipping_coef: Weight = 0.0
+    """How far a value may move from that of the acting policy before its loss stops falling; 0: any way."""
     entropy_loss_coef: Weight = 0.01
     """Weight of the entropy."""
+
+    normalize_observations: Flag = False
+    """Give the network what are numbers in units of their mean and deviation so far, clamped to 10 deviations."""
+    normalize_returns: Flag = False
+    """Learn values in units of the returns' mean and deviation so far."""
 
     learning_rate: Rate = Field(2.5e-4, gt=0.0)
     """Of Adam with β = (0.85, 0.997), ε = 1e-6 (upstream: learning_rate_constant)."""

@@ -14,7 +14,7 @@ from rlsys.algorithms.ppo.requirements import LOG_PROBABILITY, VALUE
 from rlsys.algorithms.ppo.updates import PolicyUpdates
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.nets.transfer import to_device
-from rlsys.types import Array, Batch
+from rlsys.types import Array, Batch, EnvSpec
 
 
 class PPOLearner(Learner):
@@ -36,7 +36,7 @@ class PPOLearner(Learner):
         batch = replay.sample(self._context.batch_size, self._config.epoch_length + 1)
         rate = self._learning_rate()
         metrics = self._updates.learn(self._updates.experience(batch, self._to_device), rate)
-        self._updates.actor_critic.check_finite(metrics, learned_from(batch), self._step)
+        self._updates.actor_critic.check_finite(metrics, learned_from(batch, self._context.env), self._step)
         self._step += 1
         return {**metrics, "learner/learning_rate": rate}
 
@@ -70,10 +70,10 @@ class PPOLearner(Learner):
             return to_device(array, self._device)
 
 
-def learned_from(batch: Batch) -> dict[str, Array]:
+def learned_from(batch: Batch, env: EnvSpec) -> dict[str, Array]:
     """Returns what may not be finite of a batch, by the names that a message gives it."""
     return {
-        "observation from replay": batch.observation,
+        **{f"{part.name} observation from replay".strip(): part.of(batch.observation) for part in env.parts},
         "reward from replay": batch.reward,
         **{f"{name} from replay": batch.extras[name] for name in (LOG_PROBABILITY, VALUE)},
     }

@@ -2,32 +2,35 @@
 
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.api import SegmentSpec, TableSpec, ValueSpec
+from rlsys.api.spaces import action_kind
 from rlsys.errors import ConfigError
+from rlsys.nets.distributions.spaces import check_gaussian, drawn_extras
+from rlsys.nets.observations.kinds import sees_image, sees_numbers
 from rlsys.types import ArraySpec, EnvSpec
 
 LOG_PROBABILITY, VALUE = "log_probability", "value"
 """Extras `[]` float32: of the chosen action, and of the observation, by the policy that acted."""
 
-_SMALLEST_IMAGE = 16
+SMALLEST_IMAGE = 16
+"""Pixels on each side of what is seen as a picture."""
 _SMALLEST_FOR_NATURE = 36
-
-
-def is_image(env: EnvSpec) -> bool:
-    """Tells whether one observation is a picture `[H, W]` or `[C, H, W]`."""
-    shape = env.observation.shape
-    return len(shape) in (2, 3) and min(shape[-2:]) >= _SMALLEST_IMAGE
 
 
 def network_of(config: PPOConfig, env: EnvSpec) -> str:
     """Returns the network that "auto" stands for."""
     if config.policy_network != "auto":
         return config.policy_network
-    return "cnn_small" if is_image(env) else "mlp"
+    return "cnn_small" if sees_image(env, SMALLEST_IMAGE) else "mlp"
+
+
+def smallest_image(config: PPOConfig, env: EnvSpec) -> int | None:
+    """Returns the pixels on each side of what is seen as a picture; None where nothing is."""
+    return None if network_of(config, env) == "mlp" else SMALLEST_IMAGE
 
 
 def segments(config: PPOConfig, env: EnvSpec) -> SegmentSpec:
     """Returns unrolls with what the acting policy said."""
-    extras = {LOG_PROBABILITY: ArraySpec((), "float32"), VALUE: ArraySpec((), "float32")}
+    extras = {LOG_PROBABILITY: ArraySpec((), "float32"), VALUE: ArraySpec((), "float32"), **drawn_extras(env)}
     return SegmentSpec(length=config.epoch_length, extras=extras, unroll=True, on_policy=config.unrolls)
 
 
@@ -47,12 +50,23 @@ def check(config: PPOConfig, env: EnvSpec, num_environments: int, num_ranks: int
     Raises:
       ConfigError: it says which setting, and what to do.
     """
-    network = network_of(config, env)
-    smallest = {"mlp": 0, "cnn_nature": _SMALLEST_FOR_NATURE}.get(network, _SMALLEST_IMAGE)
-    if network != "mlp" and not (is_image(env) and min(env.observation.shape[-2:]) >= smallest):
+    check_gaussian(config, env, "ppo")
+    if config.logits_clip and action_kind(env) == "numbers":
         raise ConfigError(
-            f"ppo.policy_network = {network} with observations of shape {env.observation.shape}; it needs images of at "
-            f"least {smallest}×{smallest}. Set ppo.policy_network=auto."
+            f"ppo.logits_clip = {config.logits_clip:g} with '{env.id}', whose actions are numbers and have no "
+            "logits. Leave it out."
+        )
+    network = network_of(config, env)
+    smallest = _SMALLEST_FOR_NATURE if network == "cnn_nature" else SMALLEST_IMAGE
+    if network != "mlp" and not sees_image(env, smallest):
+        raise ConfigError(
+            f"ppo.policy_network = {network} with observations of shape {env.observation.shape}; it needs images "
+            f"of at least {smallest}×{smallest}. Set ppo.policy_network=auto."
+        )
+    if config.normalize_observations and not sees_numbers(env, smallest_image(config, env)):
+        raise ConfigError(
+            f"ppo.normalize_observations = True with '{env.id}', which shows no numbers; pictures and integers are not "
+            "normalised. Leave it out."
         )
     rows = config.epoch_length * config.optimization_epochs
     if config.optimization_batch_size > rows:

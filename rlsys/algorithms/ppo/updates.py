@@ -1,9 +1,10 @@
 """What PPO makes of what was done: advantages, minibatches of time steps, and updates.
 
 Schulman et al. 2017, https://arxiv.org/abs/1707.06347; losses as in Kaiser et al. 2020, appendix,
-https://arxiv.org/abs/1903.00374: the squared error of the values is neither halved nor clipped.
+https://arxiv.org/abs/1903.00374: the squared error of the values is not halved, and clipped only where that is asked
+for. What normalises observations stays as it was for who acted, while it is learned from what they did.
 
-Shape legend: B environments, or unrolls of them, T rows, M time steps of a minibatch, A actions.
+Shape legend: B environments, or unrolls of them, T rows, M time steps of a minibatch, P parameters of a distribution.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.ppo.networks import ActorCritic
 from rlsys.algorithms.ppo.requirements import LOG_PROBABILITY, VALUE
 from rlsys.api import LearnerContext, Saved
+from rlsys.nets.distributions.make import make_distribution
+from rlsys.nets.distributions.spaces import drawn_of
 from rlsys.nets.optimizers import Adam
 from rlsys.nets.trainable import Trainable
-from rlsys.ops.policy_gradient import log_probability
 from rlsys.ops.unroll import row_masks
 from rlsys.ops.vtrace import vtrace
 from rlsys.types import Array, Batch
@@ -35,7 +37,7 @@ class Experience:
 
     Attributes:
       observation: `[T, B, ...]`, raw.
-      action: `[T, B]` int64.
+      action: `[T, B, *drawn]`, what was drawn: int64, or float32 where actions are numbers.
       log_probability: `[T, B]` of the actions when they were drawn.
       reward: `[T, B]`.
       terminated: `[T, B]` bool.
@@ -59,6 +61,7 @@ class _Rows:
     observation: Tensor
     action: Tensor
     log_probability: Tensor
+    value: Tensor
     advantage: Tensor
     target: Tensor
     mask: Tensor
@@ -75,6 +78,7 @@ class PolicyUpdates:
     Attributes:
       config: PPO's settings.
       actor_critic: acts and learns.
+      distribution: of its actions.
     """
 
     def __init__(self, config: PPOConfig, context: LearnerContext, section: str) -> None:
@@ -95,6 +99,8 @@ class PolicyUpdates:
             precision=config.precision,
             remedy=f"a lower {section}.learning_rate, or a lower {section}.clip_grad_norm",
         )
+        self.distribution = make_distribution(config, context.env)
+        self._average = context.average
         self._rng = np.random.default_rng(context.seed)  # of time steps: the same on all ranks, which share minibatches
         self._own_rng = np.random.default_rng([context.draw_seed, 1])
         self._seen: Tensor | None = None
@@ -110,7 +116,7 @@ class PolicyUpdates:
             value_TB[unseen_TB] = self.actor_critic.network(observation_TB[unseen_TB]).value
         return Experience(
             observation=observation_TB,
-            action=to_device(batch.action).t(),
+            action=to_device(drawn_of(batch)).transpose(0, 1),
             log_probability=to_device(batch.extras[LOG_PROBABILITY]).t(),
             reward=to_device(batch.reward).t(),
             terminated=terminated.t(),
@@ -131,6 +137,8 @@ class PolicyUpdates:
         """
         rows = self._prepare(done)
         numbers = [self._update(rows.at(time_M), learning_rate, epoch) for time_M in self._minibatches(len(rows.mask))]
+        if self.config.normalize_observations:
+            self.actor_critic.network.remember(done.observation[:-1].flatten(end_dim=1), self._average)
         # One transfer brings everything from the device that the host needs to know.
         values = torch.stack([torch.stack(list(each.values())) for each in numbers]).mean(dim=0).cpu().tolist()
         return dict(zip(numbers[0], values, strict=True))
@@ -160,11 +168,13 @@ class PolicyUpdates:
             mask_BT=mask_BT,
             trace_decay=config.gae_lambda,
         )
+        if self.actor_critic.network.returns is not None:
+            self.actor_critic.network.returns.update(traced.target[mask_BT], self._average)
         advantage_BT = (traced.target - value_BT[:, :-1]) * mask_BT
         seen = advantage_BT[mask_BT]
         advantage_BT = (advantage_BT - seen.mean()) / (seen.std(correction=0) + 1e-8)
         targets = advantage_BT.t(), traced.target.t()
-        return _Rows(self._see(done), done.action, done.log_probability, *targets, done.mask)
+        return _Rows(self._see(done), done.action, done.log_probability, done.value[:-1], *targets, done.mask)
 
     def _see(self, done: Experience) -> Tensor:
         """Prepares each observation once: done again in every epoch, it took a fifth of the time of learning."""
@@ -196,7 +206,7 @@ class PolicyUpdates:
         config = self.config
         with self.actor_critic.precision:
             output = self.actor_critic.network.judge(rows.observation, self._epochs(epoch, len(rows.action)))
-        log_policy = log_probability(output.logits, rows.action)
+        log_policy = self.distribution.log_probability(output.policy, rows.action)
         log_ratio = log_policy - rows.log_probability
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1.0 - config.clipping_coef, 1.0 + config.clipping_coef)
@@ -206,9 +216,8 @@ class PolicyUpdates:
             return (x * rows.mask).sum() / num_rows
 
         policy = -mean(torch.minimum(ratio * rows.advantage, clipped * rows.advantage))
-        value = mean((output.value - rows.target).square())
-        log_all = torch.log_softmax(output.logits, dim=-1)
-        entropy = mean(-(log_all.exp() * log_all).sum(dim=-1))
+        value = mean(self._value_error(output.value, rows))
+        entropy = mean(self.distribution.entropy(output.policy))
         total = policy + config.value_loss_coef * value - config.entropy_loss_coef * entropy
         self.actor_critic.backward(total)
         norm = self.actor_critic.average_and_clip()
@@ -224,3 +233,13 @@ class PolicyUpdates:
             "policy/clipped_share": mean((ratio != clipped).float()).detach(),
             "learner/gradient_norm": norm,
         }
+
+    def _value_error(self, value: Tensor, rows: _Rows) -> Tensor:
+        """Returns the squared error of each row, in units of the returns' deviation where they are normalised."""
+        error, change = value - rows.target, value - rows.value
+        returns, most = self.actor_critic.network.returns, self.config.value_clipping_coef
+        if returns is not None:
+            error, change = error / returns.deviation, change / returns.deviation
+        if not most:
+            return error.square()
+        return torch.maximum(error.square(), (error - change + change.clamp(-most, most)).square())

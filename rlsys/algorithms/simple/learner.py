@@ -148,7 +148,7 @@ class SimpleLearner(Learner):
             metrics = self._policy_updates.learn(
                 self._policy_updates.experience(batch, self._to_device), self._config.ppo.learning_rate
             )
-            self._policy_updates.actor_critic.check_finite(metrics, learned_from(batch), self._steps)
+            self._policy_updates.actor_critic.check_finite(metrics, learned_from(batch, self._context.env), self._steps)
         self._archive.add(batch)
         return {f"real/{name.replace('/', '_')}": value for name, value in metrics.items()} | {
             "real/mean_reward": float(batch.reward.mean()),

@@ -5,6 +5,7 @@ from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.simple.config import SimpleConfig
 from rlsys.api import SegmentSpec, TableSpec, ValueSpec
 from rlsys.errors import ConfigError
+from rlsys.nets.observations.kinds import sees_image
 from rlsys.types import ArraySpec, EnvSpec
 
 _INPUT_FRAMES = 4
@@ -40,7 +41,7 @@ def check(config: SimpleConfig, env: EnvSpec, num_environments: int, num_ranks: 
     Raises:
       ConfigError: it says which setting, and what to do.
     """
-    if not ppo.is_image(env) or env.observation.dtype != "uint8":
+    if not sees_image(env, ppo.SMALLEST_IMAGE) or env.observation.dtype != "uint8":
         raise ConfigError(
             f"'{env.id}' observes {env.observation.dtype} of shape {env.observation.shape}; simple predicts "
             "pictures of bytes, at least 16×16. Choose an environment by pixels."

@@ -36,7 +36,7 @@ def simulate(
         observation = see(state)
         with policy.actor_critic.precision:
             output = policy.actor_critic.network(observation, epochs)
-        log_policy = torch.log_softmax(output.logits, dim=1)
+        log_policy = torch.log_softmax(output.policy, dim=1)
         action = torch.multinomial(log_policy.exp(), 1)
         state, step = world.step(state, action[:, 0])
         observations.append(observation)

@@ -17,8 +17,8 @@ def test_what_the_policy_remembers_is_what_the_network_says() -> None:
     decision = policy.act(observation, {}, explore=True)
     with torch.no_grad():
         output = learner._updates.actor_critic.network(torch.from_numpy(observation))
-    expected = torch.distributions.Categorical(logits=output.logits).log_prob(torch.from_numpy(decision.action))
+    expected = torch.distributions.Categorical(logits=output.policy).log_prob(torch.from_numpy(decision.action))
     np.testing.assert_allclose(decision.extras["log_probability"], expected.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(decision.extras["value"], output.value.numpy(), rtol=1e-6)
     greedy = policy.act(observation, {}, explore=False)
-    assert np.array_equal(greedy.action, output.logits.argmax(dim=1).numpy())
+    assert np.array_equal(greedy.action, output.policy.argmax(dim=1).numpy())

@@ -72,7 +72,7 @@ def test_an_update_follows_the_clipped_objective() -> None:
     network = ActorCritic(SMALL, CARTPOLE)
     network.load_state_dict(learner._updates.actor_critic.network.state_dict())
     output = network(rows.observation)
-    distribution = torch.distributions.Categorical(logits=output.logits)
+    distribution = torch.distributions.Categorical(logits=output.policy)
     ratio = (distribution.log_prob(rows.action) - rows.log_probability).exp()
     policy = -torch.where(
         rows.advantage > 0, ratio.clamp(max=1.1) * rows.advantage, ratio.clamp(min=0.9) * rows.advantage

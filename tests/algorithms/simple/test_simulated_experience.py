@@ -20,7 +20,7 @@ def test_rows_hold_what_the_policy_said_and_what_the_world_model_answered() -> N
     with torch.no_grad():
         for t in range(5):
             output = policy.actor_critic.network(done.observation[t], epochs)
-            log_policy = torch.log_softmax(output.logits, dim=1).gather(1, done.action[t][:, None])[:, 0]
+            log_policy = torch.log_softmax(output.policy, dim=1).gather(1, done.action[t][:, None])[:, 0]
             torch.testing.assert_close(done.log_probability[t], log_policy)
             torch.testing.assert_close(done.value[t], output.value)
     assert done.value.shape == (6, 3)

@@ -1,0 +1,1 @@
+"""Distributions over actions: of one choice, of several at once, and of numbers within bounds."""
