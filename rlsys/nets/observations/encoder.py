@@ -83,7 +83,8 @@ class PartsEncoder(nn.Module):
     def _cut(self, record_BSN: Tensor, part: Part) -> Tensor:
         assert self._record is not None and self._record.fields is not None
         dtype, begin = self._record.fields[part.name][:2]
-        numbers = record_BSN[..., begin : begin + dtype.itemsize].contiguous().view(_torch_dtype(dtype.base))
+        cut = record_BSN[..., begin : begin + dtype.itemsize].clone(memory_format=torch.contiguous_format)  # aligned
+        numbers = cut.view(_torch_dtype(dtype.base))
         return numbers.reshape(*record_BSN.shape[:2], *part.spec.shape)
 
 

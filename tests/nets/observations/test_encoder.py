@@ -70,6 +70,12 @@ def test_each_part_is_seen_by_its_kind() -> None:
     torch.testing.assert_close(cards, torch.tanh(torch.from_numpy(codes).float() @ vectors[1]))
 
 
+def test_a_single_record_is_seen_like_one_of_many() -> None:
+    records, encoder = make_records(5), make_encoder(make_env())
+    alone = torch.cat([encoder(to_device(records[row : row + 1], CPU)) for row in range(5)])
+    torch.testing.assert_close(alone, encoder(to_device(records, CPU)))
+
+
 def test_a_stack_of_records_has_the_frames_of_each_part() -> None:
     env = make_env(num_stack=2)
     records, encoder = make_records(5, 2), make_encoder(env)
