@@ -154,14 +154,18 @@ class _Leaf:
         """Returns the array of an observation."""
         for key in self.path:
             observation = observation[key]
-        found, spec = np.asarray(observation), self.part.spec
-        array = found
-        if self.part.choices and found.dtype.kind in "biu":  # a Python number will do
+        spec, choices = self.part.spec, self.part.choices
+        if isinstance(observation, int | np.integer) and spec.shape == () and choices:  # the usual case, at once
+            number = int(observation) - int(self.start)
+            if 0 <= number < choices[0]:
+                return np.array(number, spec.dtype)
+        found = array = np.asarray(observation)
+        if choices and found.dtype.kind in "biu":
             array = (found.astype(np.int64) - self.start).astype(spec.dtype)
         if array.shape != spec.shape or array.dtype != spec.dtype:
             what = f"part '{self.part.name}' of the observation" if self.part.name else "the observation"
             raise ValueError(f"{what} is {found.dtype} {found.shape}; its space says {spec.dtype} {spec.shape}")
-        if self.part.choices and not ((array >= 0) & (array < np.reshape(self.part.choices, spec.shape))).all():
+        if choices and not ((array >= 0) & (array < np.reshape(choices, spec.shape))).all():
             raise ValueError(
                 f"the observation has {observation}, which is not in {_text(self.space)} from {self.start}"
             )
