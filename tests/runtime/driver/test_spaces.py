@@ -113,7 +113,7 @@ ALGORITHMS = {
 
 def spec_of(make_spec: MakeSpec, kind: str, env: EnvConfig, folder: Path, steps: int) -> RunSpec:
     run = {"training_steps": steps, "log_every_learner_steps": 4, "checkpoint_every_learner_steps": 0}
-    evaluation = {"evaluate_every_learner_steps": 16, "evaluation_episodes": 1, "evaluation_max_steps": 4}
+    evaluation = {"evaluate_every_learner_steps": 8, "evaluation_episodes": 1, "evaluation_max_steps": 4}
     section = {"batch_size": 6, "window_size": 300, "stored_before_train": 60}
     spec = make_spec(section, run={**run, **(evaluation if kind == "table" else {})}, algorithm=ALGORITHMS[kind])
     return dataclasses.replace(spec, env=env, env_spec=env_spec(env), folder=folder)
@@ -145,4 +145,4 @@ def test_what_is_seen_and_done_comes_back_from_replay_and_a_resumed_run_goes_on_
     trained(spec_of(make_spec, kind, env, tmp_path / "parts", 8), make_recorder)
     resumed = trained(spec_of(make_spec, kind, env, tmp_path / "parts", 16), make_recorder, step=8)
     assert whole == resumed
-    assert len(list((tmp_path / "whole").glob("media/*.mp4"))) == (2 if kind == "table" else 0)
+    assert any((tmp_path / "whole").glob("media/*.mp4")) is (kind == "table")
