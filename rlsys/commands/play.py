@@ -81,7 +81,7 @@ def play_run(options: PlayOptions) -> str:
       A sentence about what happened.
 
     Raises:
-      RlsysError: no such run or checkpoint, an environment that cannot be shown or has no keys, no screen to play on,
+      RlsysError: no such run or checkpoint, an environment that cannot be shown, no screen to play on,
         or options that do not belong together.
     """
     prepare()

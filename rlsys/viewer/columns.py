@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from rlsys.types import Array, ArraySpec
+from rlsys.types import Array, ArraySpec, EnvSpec, Part
 
 _TOLERANCE = 10
 _SMALLEST_WIDTH = 220
@@ -38,6 +38,11 @@ def is_picture(spec: ArraySpec) -> bool:
     """Returns whether observations can be shown: grey or colour planes of bytes."""
     planes = spec.shape[0] if len(spec.shape) == 3 else 1
     return spec.dtype == "uint8" and len(spec.shape) in (2, 3) and planes in (1, 3)
+
+
+def picture_part(env: EnvSpec) -> Part | None:
+    """Returns the first part of an environment's observations that can be shown; None where none can."""
+    return next((part for part in env.parts if is_picture(part.spec)), None)
 
 
 def to_rgb(frame: Array) -> Array:

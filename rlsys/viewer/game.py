@@ -10,6 +10,7 @@ from rlsys.config import EnvConfig
 from rlsys.envs.make import make
 from rlsys.planning.imagined import ImaginedEnv, latest
 from rlsys.types import Array, EnvSpec
+from rlsys.viewer.columns import picture_part
 from rlsys.viewer.comparison import Tally
 
 Action = int | Array
@@ -83,6 +84,11 @@ class Game:
         """Where it is, `[*frame]`."""
         return self._frames[-1]
 
+    @property
+    def picture(self) -> Array:
+        """What is shown of the frame: all of it, or the first of its parts that is a picture."""
+        return _picture(self._spec, self.frame)
+
     def reset(self, *, new_game: bool) -> None:
         """Begins an episode, and passes the time until a model can begin; `new_game` although lives are left."""
         self._begin(new_game)
@@ -147,6 +153,11 @@ class ImaginedGame:
         """Where it is, `[*frame]`."""
         return self._observation[-1] if self._spec.num_stack > 1 else self._observation
 
+    @property
+    def picture(self) -> Array:
+        """What is shown of the frame."""
+        return _picture(self._spec, self.frame)
+
     def begin(self, game: Game) -> None:
         """Begins anew from the real game's last frames."""
         observation, action = game.history()
@@ -165,3 +176,9 @@ class ImaginedGame:
     def stacked(self) -> Array:
         """Returns what a policy sees of it."""
         return self._observation
+
+
+def _picture(spec: EnvSpec, frame: Array) -> Array:
+    part = picture_part(spec)
+    assert part is not None, "whoever lets play asks `check_observation` first"
+    return part.of(frame)

@@ -3,7 +3,9 @@
 Games name their actions by the stick's directions and the button: "UPRIGHTFIRE". What is held together is the action
 that has the most of its words and none beside: W+D+SPACE. Number keys pick actions by their number.
 
-Where actions are numbers, two keys move each of them down and up by steps; it stays where it was put.
+Where several choices are made at once, each of their options but the first has a key, and what is held together is done
+together; a choice without a key is its first option. Where actions are numbers, two keys move each of them down and up
+by steps; it stays where it was put.
 """
 
 import re
@@ -12,8 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rlsys.api.spaces import action_kind, actions_of
-from rlsys.errors import ConfigError
+from rlsys.api.spaces import action_kind
 from rlsys.types import Array, EnvSpec
 from rlsys.viewer.screen import Legend
 
@@ -37,6 +38,8 @@ _OPPOSITES = (frozenset({"UP", "DOWN"}), frozenset({"LEFT", "RIGHT"}))
 _LETTERS = {"UP": "W", "DOWN": "S", "LEFT": "A", "RIGHT": "D", "FIRE": "SPACE"}
 
 
+_OPTIONS = "1234567890wasdefghijklmotuvyzb"
+"""Keys of the options of choices, in their order; those beyond have none."""
 _PAIRS = (
     ("left", "right"),
     ("down", "up"),
@@ -84,20 +87,13 @@ class Keys(Protocol):
 
 
 def make_keys(env: EnvSpec) -> Keys:
-    """Returns the keys of an environment.
-
-    Raises:
-      ConfigError: its actions are neither one choice of several nor numbers.
-    """
+    """Returns the keys of an environment."""
     match action_kind(env):
         case "discrete":
             return ActionKeys(env)
-        case "numbers":
-            return NumberKeys(env)
-    raise ConfigError(
-        f"'{env.id}' acts with {actions_of(env)}; keys mean one choice of several, or numbers. Use --watch to see the "
-        "policy play."
-    )
+        case "choices":
+            return ChoiceKeys(env)
+    return NumberKeys(env)
 
 
 class ActionKeys:
@@ -149,6 +145,43 @@ class ActionKeys:
             beyond = f"; those above {last} have no key" if self._num_actions > 10 else ""
             rows.append((f"0-{last}", ", ".join(named) + beyond if named else f"the action of that number{beyond}"))
         return rows
+
+
+class ChoiceKeys:
+    """The keys of several choices at once; see `Keys`.
+
+    Attributes:
+      noop: the first option of each.
+      legend: its keys, for who plays.
+    """
+
+    def __init__(self, env: EnvSpec) -> None:
+        options = [(index, option) for index, count in enumerate(env.action_choices) for option in range(1, count)]
+        self._by_key = dict(zip(_OPTIONS, options, strict=False))
+        self.noop: Array = np.zeros(env.action.shape, env.action.dtype)
+        keys = [[key for key, option in self._by_key.items() if option[0] == index] for index in range(self.noop.size)]
+        self.legend: Legend = [
+            (" ".join(found).upper(), f"choice {index} = {', '.join(map(str, range(1, len(found) + 1)))}")
+            for index, found in enumerate(keys)
+            if found
+        ]
+        if len(options) > len(_OPTIONS):
+            self.legend = [*self.legend, ("", f"{len(options) - len(_OPTIONS)} options have no key")]
+
+    def action(self, held: Set[str]) -> Array | None:
+        """Returns what keys choose together, the lowest option of each choice; None where they choose nothing."""
+        options = sorted((self._by_key[key] for key in held if key in self._by_key), reverse=True)
+        chosen = self.noop.copy()
+        for index, option in options:
+            chosen.flat[index] = option
+        return chosen if options else None
+
+    def restart(self) -> None:
+        """See `Keys`; nothing stays of a key."""
+
+    def show(self, action: int | Array) -> str:
+        """Returns the options."""
+        return " ".join(map(str, np.ravel(action).tolist()))
 
 
 class NumberKeys:

@@ -14,10 +14,11 @@ import numpy as np
 
 from rlsys.actor import Actor
 from rlsys.api import Policy
+from rlsys.api.spaces import observations_of
 from rlsys.envs.step import action_of
 from rlsys.errors import EnvError
 from rlsys.types import Array, EnvSpec
-from rlsys.viewer.columns import compose, is_picture
+from rlsys.viewer.columns import compose, picture_part
 from rlsys.viewer.comparison import column, difference_column
 from rlsys.viewer.game import Action, Game, GameStep, ImaginedGame, PassedStep
 from rlsys.viewer.keys import Keys
@@ -252,10 +253,10 @@ class Player:
 
     def _draw(self) -> None:
         model, real = self._model, self._game
-        columns = [column("world model (over)" if model.is_over else "world model", model.tally, model.frame)]
+        columns = [column("world model (over)" if model.is_over else "world model", model.tally, model.picture)]
         if self._shows_game:
-            columns.append(column("game (over)" if self._is_over else "game", real.tally, real.frame))
-            columns.append(difference_column(model.tally, model.frame, real.tally, real.frame))
+            columns.append(column("game (over)" if self._is_over else "game", real.tally, real.picture))
+            columns.append(difference_column(model.tally, model.picture, real.tally, real.picture))
         self._picture = compose(columns, self._zoom, _WAITING if self._stands_still else _REAL_TIME)
 
 
@@ -276,10 +277,10 @@ def check_observation(spec: EnvSpec) -> None:
     """Checks that an environment's frames can be shown.
 
     Raises:
-      EnvError: they are no pictures.
+      EnvError: no part of them is a picture.
     """
-    if not is_picture(spec.observation):
+    if picture_part(spec) is None:
         raise EnvError(
-            f"'{spec.id}' observes {spec.observation.shape} {spec.observation.dtype}; a world model is played where "
-            "frames are pictures, [H, W] or [3, H, W] uint8. Use --watch."
+            f"'{spec.id}' observes {observations_of(spec)}; a world model is played where frames, or a part of them, "
+            "are pictures, [H, W] or [3, H, W] uint8. Use --watch."
         )

@@ -128,7 +128,8 @@ class _Frames:
     def write(self, archive: zipfile.ZipFile, name: str) -> None:
         """Writes `[T + 1, *frame]` as one array, frame by frame."""
         shape = (len(self._packed), *self._shape)
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
+        descr = np.lib.format.dtype_to_descr(self._dtype)  # type: ignore[no-untyped-call]
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
         with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
             np.lib.format.write_array_header_1_0(member, header)  # type: ignore[no-untyped-call]
             for packed in self._packed:

@@ -6,9 +6,8 @@ import pytest
 from rlsys.config import EnvConfig
 from rlsys.envs.families.procgen import ACTIONS as PROCGEN
 from rlsys.envs.make import env_spec
-from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
-from rlsys.viewer.keys import ActionKeys, NumberKeys, make_keys
+from rlsys.viewer.keys import ActionKeys, Keys, NumberKeys, make_keys
 
 
 def env(*names: str, num_actions: int = 0) -> EnvSpec:
@@ -123,9 +122,24 @@ def test_no_key_is_both_a_command_and_a_number() -> None:
     assert not used & set("cnxprq")
 
 
-def test_choices_of_several_at_once_have_no_keys() -> None:
-    arm = EnvSpec("arm", ArraySpec((8, 8), "uint8"), ArraySpec((2,), "int64"), 0, action_choices=(3, 3))
-    with pytest.raises(
-        ConfigError, match=r"'arm' acts with MultiDiscrete\(\[3, 3\]\); keys mean one choice of several"
-    ):
-        make_keys(arm)
+def choices(*counts: int, shape: tuple[int, ...] = ()) -> Keys:
+    spec = ArraySpec(shape or (len(counts),), "int64")
+    return make_keys(EnvSpec("pad", ArraySpec((8, 8), "uint8"), spec, 0, action_choices=counts))
+
+
+def test_each_option_of_a_choice_has_a_key_and_chords_choose_several_at_once() -> None:
+    keys = choices(3, 2, 2)
+    assert keys.legend == [("1 2", "choice 0 = 1, 2"), ("3", "choice 1 = 1"), ("4", "choice 2 = 1")]
+    assert np.array_equal(keys.noop, [0, 0, 0])
+    assert np.array_equal(keys.action({"2", "4", "shift"}), [2, 0, 1])
+    assert np.array_equal(keys.action({"1", "2", "3"}), [1, 1, 0]), "of two options the lower one"
+    assert keys.action({"5", "w"}) is None
+    assert keys.show(keys.action({"2"})) == "2 0 0"
+
+
+def test_choices_may_lie_in_several_axes_and_may_be_more_than_there_are_keys() -> None:
+    keys = choices(*[4] * 12, shape=(3, 4))
+    assert np.array_equal(keys.action({"4"}), np.eye(1, 12, 1, int).reshape(3, 4))
+    assert keys.legend[-1] == ("", "6 options have no key")
+    used = {key for row in keys.legend for key in row[0].lower().split()}
+    assert len(used) == 30 and not used & set("cnxprq")

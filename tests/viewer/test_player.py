@@ -346,5 +346,5 @@ def test_a_closed_screen_ends_play_and_completes_the_recording(make_player: Make
 
 
 def test_what_cannot_be_shown_is_refused() -> None:
-    with pytest.raises(EnvError, match=r"'ram' observes \(128,\) uint8; a world model is played where frames are"):
+    with pytest.raises(EnvError, match=r"'ram' observes uint8 \(128,\); a world model is played where frames, or"):
         check_observation(EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), 3))
