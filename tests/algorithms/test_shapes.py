@@ -25,6 +25,8 @@ UNLIKE = {
     "muzero-breakout": {"muzero.td_steps": 7, "muzero.num_simulations": 6},
     "impala-breakout": {"impala.batch_size": 5, "env.frame_size": [44, 40]},
     "r2ac-tmaze": {"impala.batch_size": 5},
+    "impala-pendulum": {"impala.batch_size": 5},
+    "ppo-pendulum": {"ppo.num_environments": 6},
     "ppo-pong": {"ppo.num_environments": 2, "env.frame_size": [26, 18]},
     "simple-pong": {
         "env.frame_size": [26, 18],

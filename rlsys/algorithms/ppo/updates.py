@@ -135,10 +135,12 @@ class PolicyUpdates:
         Returns:
           The mean of each metric; where one is not finite, the weights are those before the update that made it so.
         """
-        rows = self._prepare(done)
+        rows, network = self._prepare(done), self.actor_critic.network
+        if network.returns is not None:
+            network.returns.update(rows.target[rows.mask], self._average)
         numbers = [self._update(rows.at(time_M), learning_rate, epoch) for time_M in self._minibatches(len(rows.mask))]
         if self.config.normalize_observations:
-            self.actor_critic.network.remember(done.observation[:-1].flatten(end_dim=1), self._average)
+            network.remember(done.observation[:-1].flatten(end_dim=1), self._average)
         # One transfer brings everything from the device that the host needs to know.
         values = torch.stack([torch.stack(list(each.values())) for each in numbers]).mean(dim=0).cpu().tolist()
         return dict(zip(numbers[0], values, strict=True))
@@ -168,8 +170,6 @@ class PolicyUpdates:
             mask_BT=mask_BT,
             trace_decay=config.gae_lambda,
         )
-        if self.actor_critic.network.returns is not None:
-            self.actor_critic.network.returns.update(traced.target[mask_BT], self._average)
         advantage_BT = (traced.target - value_BT[:, :-1]) * mask_BT
         seen = advantage_BT[mask_BT]
         advantage_BT = (advantage_BT - seen.mean()) / (seen.std(correction=0) + 1e-8)
