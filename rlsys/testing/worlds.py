@@ -32,11 +32,12 @@ from rlsys.api import (
     WorldState,
     WorldStep,
 )
+from rlsys.api.world import Observation
 from rlsys.config import Section
 from rlsys.config.quantities import Steps
 from rlsys.envs.wrappers import Reset, Step
 from rlsys.testing.algorithm import undiscounted
-from rlsys.types import Array, EnvSpec, State, Weights
+from rlsys.types import Array, EnvSpec, Part, State, Weights
 
 HEIGHT, WIDTH = 30, 40
 ACTIONS = ("NOOP", "FIRE", "UP", "RIGHT", "LEFT", "DOWN", "UPRIGHT", "DOWNLEFT", "UPFIRE")
@@ -156,10 +157,10 @@ class DotWorld:
 
 
 class RecurrentWorld:
-    """A model with weights that nobody trained; see `World`.
+    """A model of any environment with weights that nobody trained; see `World`.
 
     Its state is what it remembers of all frames and actions, so that one frame does not say where it is. What it
-    remembers is disturbed by noise; any actions are taken, discrete ones as numbers.
+    remembers is disturbed by noise; any actions are taken, choices as numbers.
     """
 
     device = torch.device("cpu")
@@ -167,20 +168,22 @@ class RecurrentWorld:
     _UNITS = 16
 
     def __init__(self, env: EnvSpec, seed: int = 0) -> None:
-        """Draws weights for an environment that shows uint8."""
+        """Draws weights for an environment."""
         generator = torch.Generator().manual_seed(seed)
-        self._shape = env.observation.shape
-        pixels, numbers = math.prod(self._shape), math.prod(env.action.shape)
+        self._parts = env.parts
+        self._sizes = [math.prod(part.spec.shape) for part in env.parts]
+        seen, done = sum(self._sizes), math.prod(env.action.shape)
         self._reads, self._obeys, self._keeps, self._shows = (
             torch.randn(shape, generator=generator) / shape[0] ** 0.5
-            for shape in ((pixels, self._UNITS), (numbers, self._UNITS), (self._UNITS,) * 2, (self._UNITS, pixels))
+            for shape in ((seen, self._UNITS), (done, self._UNITS), (self._UNITS,) * 2, (self._UNITS, seen))
         )
 
-    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
+    def begin(self, observation: Observation, action: Tensor) -> WorldState:
         """See `World`; the longer the history, the more of it is remembered."""
-        memory = self._read(observation[:, 0])
-        for frame, done in zip(observation[:, 1:].unbind(1), action.unbind(1), strict=True):
-            memory = torch.tanh(self._read(frame) + self._after(memory, done))
+        rows = self._read(observation).unbind(1)
+        memory = torch.tanh(rows[0])
+        for row, done in zip(rows[1:], action.unbind(1), strict=True):
+            memory = torch.tanh(row + self._after(memory, done))
         return {"memory": memory}
 
     def step(
@@ -191,18 +194,37 @@ class RecurrentWorld:
         memory = torch.tanh(self._after(state["memory"], action) + noise)
         return {"memory": memory}, WorldStep(memory.mean(dim=1), memory[:, 0] > 0.99)
 
-    def observe(self, state: WorldState) -> Tensor:
+    def observe(self, state: WorldState) -> Observation:
         """See `World`."""
-        picture = (255 * torch.sigmoid(state["memory"] @ self._shows)).to(torch.uint8)
-        return picture.reshape(-1, *self._shape)
+        numbers = (state["memory"] @ self._shows).split(self._sizes, dim=1)
+        shown = {part.name: _shown(part, share) for part, share in zip(self._parts, numbers, strict=True)}
+        return shown.get("", shown)
 
-    def _read(self, frame: Tensor) -> Tensor:
-        read: Tensor = frame.flatten(start_dim=1).float() / 255 @ self._reads
+    def _read(self, observation: Observation) -> Tensor:
+        """Returns what `[N, R, *frame]` say, `[N, R, units]`."""
+        found = [(part, observation[part.name] if part.name else observation) for part in self._parts]
+        numbers = [array.reshape(*array.shape[:2], -1).float() / _greatest(part).clamp_min(1) for part, array in found]
+        read: Tensor = torch.cat(numbers, dim=2) @ self._reads
         return read
 
     def _after(self, memory: Tensor, action: Tensor) -> Tensor:
         after: Tensor = memory @ self._keeps + action.reshape(len(action), -1).float() @ self._obeys
         return after
+
+
+def _greatest(part: Part) -> Tensor:
+    """Returns the greatest number that each of a part's can be, 1 where there is none."""
+    if part.choices:
+        return torch.tensor(part.choices) - 1
+    return torch.tensor(255 if part.spec.dtype == "uint8" else 1)
+
+
+def _shown(part: Part, numbers: Tensor) -> Tensor:
+    """Returns frames of a part for any numbers, `[N, size]`."""
+    dtype = np.dtype(part.spec.dtype)
+    if dtype.kind in "iu":
+        numbers = (torch.sigmoid(numbers) * _greatest(part)).round()
+    return numbers.reshape(len(numbers), *part.spec.shape).to(torch.from_numpy(np.zeros(0, dtype)).dtype)
 
 
 def _find_dots(field: Array) -> Array:

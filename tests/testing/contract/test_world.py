@@ -9,7 +9,11 @@ from support.refusals import refused
 from torch import Tensor
 
 from rlsys.api import LearnerContext, Saved, WorldState, WorldStep
+from rlsys.config import EnvConfig
+from rlsys.evaluation.random_policy import RandomPolicy
 from rlsys.testing.contract import check_algorithm
+from rlsys.testing.contract.world import check_world
+from rlsys.testing.training import Training
 from rlsys.testing.worlds import DOTS, DotsLearner, DotWorld, RecurrentWorld
 
 Stepped = tuple[WorldState, WorldStep]
@@ -17,6 +21,14 @@ Stepped = tuple[WorldState, WorldStep]
 
 def test_a_world_that_remembers_keeps_the_contract() -> None:
     check_algorithm(replace(DOTS, make_world=lambda context: RecurrentWorld(context.env)))
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "rlsys/Nested-v0", "rlsys/Choices-v0"])
+def test_worlds_of_numbers_of_choices_and_of_named_parts_are_checked_alike(name: str) -> None:
+    algorithm = replace(DOTS, make_policy=RandomPolicy, make_world=lambda context: RecurrentWorld(context.env))
+    training = Training(algorithm, env_config=EnvConfig(id=name))
+    check_world(training)
+    training.close()
 
 
 class Drifting(DotWorld):
