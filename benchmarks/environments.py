@@ -20,7 +20,7 @@ import numpy as np
 from rows import json_option, publish
 
 from rlsys.config import EnvConfig
-from rlsys.envs.families.atari import AtariGame
+from rlsys.envs.families.atari import AtariConfig, AtariGame
 from rlsys.envs.make import make_simulator
 from rlsys.envs.vector import BatchedEnv
 
@@ -140,8 +140,8 @@ def _see_pixels(game: AtariGame, screens: list[np.ndarray]) -> None:
 
 def measure() -> list[Row]:
     """Measures each kind of environment."""
-    ram = EnvConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=_SKIP)
-    pixels = EnvConfig(id="BreakoutNoFrameskip-v4", frame_size=(84, 84), frame_skip=_SKIP)
+    ram = AtariConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=_SKIP)
+    pixels = AtariConfig(id="BreakoutNoFrameskip-v4", frame_size=(84, 84), frame_skip=_SKIP)
     usual = {"stack_states": 4, "episode_life": True, "noop_reset": True, "fire_reset": True, "clip_rewards": True}
     return [
         _simulator("CartPole-v1"),

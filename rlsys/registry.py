@@ -1,11 +1,14 @@
-"""Which algorithms there are: the folders under rlsys/algorithms, and under rlsys/baselines those of other systems.
+"""Which algorithms and families of environments there are.
 
-No list to edit, no decorator to remember.
+Algorithms are the folders under rlsys/algorithms, and under rlsys/baselines those of other systems. Families are the
+rows of the table in rlsys/envs/table.py, and what a module has that an id names. No decorator to remember.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from rlsys.api import Algorithm
 from rlsys.baseline import Baseline
@@ -13,6 +16,34 @@ from rlsys.errors import ConfigError, did_you_mean
 from rlsys.types import EnvSpec
 
 _PACKAGE = Path(__file__).parent
+
+
+class Family(Protocol):
+    """What settings need to know of a family of environments; all of it is `rlsys.envs.family.Family`."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def config_type(self) -> type[Any]:
+        """Its env section, a kind of `rlsys.config.EnvConfig`."""
+
+
+def families() -> Sequence[Family]:
+    """Imports all families of this system."""
+    table: Sequence[Family] = importlib.import_module("rlsys.envs.table").FAMILIES
+    return table
+
+
+def family_of(env_id: str) -> Family | None:
+    """Returns the family that makes an environment, None if none does.
+
+    Raises:
+      EnvError: the module that the id names cannot be imported.
+    """
+    family: Family | None = importlib.import_module("rlsys.envs.table").family_of(env_id)
+    return family
 
 
 def names() -> list[str]:

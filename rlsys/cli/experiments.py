@@ -36,12 +36,22 @@ def plan(
     show_outlook(loaded, machines, seconds, as_json=as_json)
 
 
-def list_all() -> None:
+def list_all(
+    *,
+    envs: Annotated[
+        bool, typer.Option("--envs", help="List families of environments, and the settings of each.")
+    ] = False,
+) -> None:
     """List experiments, profiles, algorithms, and trained exports that ship with the package."""
     from rlsys.commands import catalogue
     from rlsys.exports.shipped import rows as shipped_rows
     from rlsys.terminal import print_table
 
+    if envs:
+        print_table(
+            "Environments (env.id=ID)", ("family", "ids", "settings of its own", "missing"), catalogue.environments()
+        )
+        return
     print_table("Experiments", ("name", "algorithm", "environment", "about"), catalogue.experiments())
     print_table("Profiles (--profile)", ("name", "about"), catalogue.profiles())
     print_table("Algorithms", ("name", "about"), catalogue.algorithms())

@@ -1,10 +1,14 @@
-"""What there is to run: experiments, profiles and algorithms, each with the first sentence of its own file."""
+"""What there is to run: experiments, profiles, algorithms and environments, each with what its own file says of it."""
 
 import ast
+import importlib.util
 from pathlib import Path
 
 from rlsys import config, registry
+from rlsys.envs.table import FAMILIES
 from rlsys.files.yaml_tree import read_yaml
+
+_SHOWN_IDS = 3
 
 
 def experiments() -> list[tuple[str, str, str, str]]:
@@ -30,6 +34,19 @@ def algorithms() -> list[tuple[str, str]]:
     folders = [package / "algorithms" / name for name in registry.names()]
     folders += [package / "baselines" / name for name in registry.baseline_names()]
     return [(folder.name, _docstring(folder / "__init__.py")) for folder in folders]
+
+
+def environments() -> list[tuple[str, str, str, str]]:
+    """Returns name, first ids, own settings and what is missing of every family of environments."""
+    rows = []
+    for family in FAMILIES:
+        ids = list(family.ids())
+        more = f", … {len(ids)} in all" if len(ids) > _SHOWN_IDS else ""
+        own = [name for name in family.config_type.model_fields if name not in config.EnvConfig.model_fields]
+        is_ready = family.package is None or importlib.util.find_spec(family.package) is not None
+        missing = "" if is_ready else f"needs {family.package}. {family.how_to_install}"
+        rows.append((family.name, ", ".join(ids[:_SHOWN_IDS]) + more, ", ".join(own), missing))
+    return rows
 
 
 def _first_comment(path: Path) -> str:

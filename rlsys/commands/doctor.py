@@ -33,7 +33,7 @@ _MUST_WORK = {
 }
 _MAY_WORK = {
     "ProcGen": EnvConfig(id="procgen-coinrun"),
-    "dm_control": EnvConfig(id="dm_control/cheetah-run-v0"),
+    "dm_control": EnvConfig(id="dm_control/cheetah-run"),
     "DMLab": EnvConfig(id="dmlab-rooms_watermaze"),
 }
 

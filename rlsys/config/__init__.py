@@ -3,6 +3,7 @@
 What is named here is for algorithms and for whoever loads an experiment; the rest is imported from its own file.
 """
 
+from rlsys.config.environment import read_env
 from rlsys.config.experiment import (
     DEFAULT_PROFILE,
     Experiment,
@@ -47,4 +48,5 @@ __all__ = [
     "load",
     "override",
     "profile_names",
+    "read_env",
 ]

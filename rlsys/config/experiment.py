@@ -9,7 +9,8 @@ Layers, later ones win; `Loaded.origin` remembers which one set each field:
     debug        what `debug=true` shrinks: see `_DEBUG` and `Algorithm.debug`
     override     KEY=VALUE on the command line, dotted: `muzero.num_simulations=50`
 
-An experiment has the sections below and one more, named after its algorithm and typed by it.
+An experiment has the sections below and one more, named after its algorithm and typed by it; its env section has the
+type of the environment's family.
 """
 
 import functools
@@ -19,14 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-from pydantic import create_model
+from pydantic import SerializeAsAny, create_model
 
 from rlsys import registry
 from rlsys.api import Algorithm
+from rlsys.config.environment import env_type, without_others
 from rlsys.config.fields import described_fields, explain, shortened
-from rlsys.config.quantities import (
-    Text,
-)
+from rlsys.config.quantities import Text
 from rlsys.config.sections import EnvConfig, RunConfig, RuntimeConfig, Section
 from rlsys.config.values import given, read_as, type_at
 from rlsys.errors import ConfigError, did_you_mean
@@ -39,7 +39,7 @@ class Experiment(Section):
 
     algorithm: Text
     """Name of a folder in rlsys/algorithms, or in rlsys/baselines."""
-    env: EnvConfig = EnvConfig()
+    env: SerializeAsAny[EnvConfig] = EnvConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     run: RunConfig = RunConfig()
 
@@ -125,7 +125,7 @@ def load(name: str, profile: str | None = None, overrides: Iterable[str] = ()) -
     algorithm = str(written.get("algorithm", layers["experiment"].get("algorithm")))
     if debug:
         layers["debug"] = _debug(algorithm, layers["experiment"])
-    layers["override"] = _overriding(written, algorithm)
+    layers["override"] = _overriding(written, algorithm, *layers.values())
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for layer, tree in layers.items():
@@ -151,10 +151,11 @@ def override(loaded: Loaded, overrides: Iterable[str]) -> Loaded:
       ConfigError: as `load`.
     """
     written = dict(_split(overrides))
-    tree = _overriding(written, written.get("algorithm", loaded.experiment.algorithm))
+    saved = loaded.experiment.model_dump()
+    tree = _overriding(written, written.get("algorithm", loaded.experiment.algorithm), saved)
     paths = dict.fromkeys(leaves(tree), "override")
     where = dict.fromkeys(paths, _COMMAND_LINE)
-    experiment = build(merge(loaded.experiment.model_dump(), tree), f"experiment '{loaded.name}'", where)
+    experiment = build(merge(saved, tree), f"experiment '{loaded.name}'", where)
     return replace(loaded, experiment=experiment, origin={**loaded.origin, **paths})
 
 
@@ -163,7 +164,7 @@ def describe(loaded: Loaded) -> list[FieldDescription]:
     values = loaded.experiment.model_dump(mode="json")
     algorithm = loaded.experiment.algorithm
     defaults = {
-        **Experiment(algorithm="").model_dump(mode="json"),
+        **Experiment(algorithm="", env=type(loaded.experiment.env)()).model_dump(mode="json"),
         "algorithm": None,
         algorithm: registry.get(algorithm).config_type().model_dump(mode="json"),
     }
@@ -189,10 +190,15 @@ def build(tree: Mapping[str, Any], where: str, places: Mapping[str, str] | None 
         raise ConfigError(
             f"{where} has no 'algorithm'; it must name one of {', '.join(registry.names())}. Add algorithm: NAME."
         )
-    model = experiment_type(algorithm)
+    section = env_type(tree.get("env", {}))
+    model = experiment_type(algorithm, section)
     typed = read_as(model, dict(tree))
+    env = typed.get("env", {})
+    if isinstance(env, dict):
+        typed["env"] = env = without_others(env, section)
+    context = {"env": lambda changes: env_type({**env, **changes}) if isinstance(env, dict) else section}
     try:
-        return model.model_validate(typed)
+        return model.model_validate(typed, context=context)
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error, model, typed, f"in {where}", places or {})) from None
 
@@ -210,12 +216,19 @@ def _split(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
         yield key, value
 
 
-def _overriding(written: Mapping[str, str], algorithm: str) -> Tree:
-    """Returns nested sections of what was written on the command line."""
+def _overriding(written: Mapping[str, str], algorithm: str, *below: Tree) -> Tree:
+    """Returns nested sections of what was written on the command line, over trees that may say which environment."""
     try:
-        model = experiment_type(algorithm)
+        model = experiment_type(algorithm, EnvConfig)
     except ConfigError:  # `build` says so
-        model = Experiment
+        return _sections(written, Experiment)
+    named = _sections({key: text for key, text in written.items() if key in ("env", "env.id")}, model)
+    env = functools.reduce(merge, (*below, named)).get("env", {})
+    return _sections(written, experiment_type(algorithm, env_type(env)))
+
+
+def _sections(written: Mapping[str, str], model: type[Experiment]) -> Tree:
+    """Returns nested sections, with each value as the type of its field reads it."""
     tree: Tree = {}
     for key, text in written.items():
         try:
@@ -233,12 +246,11 @@ def _overriding(written: Mapping[str, str], algorithm: str) -> Tree:
 
 
 @functools.cache
-def experiment_type(algorithm: str) -> type[Experiment]:
-    """Returns `Experiment` with the algorithm's section added."""
+def experiment_type(algorithm: str, env: type[EnvConfig]) -> type[Experiment]:
+    """Returns `Experiment` with the algorithm's section added, and the env section of a family."""
     config_type = registry.get(algorithm).config_type
-    return create_model(  # type: ignore[call-overload, no-any-return]
-        "Experiment", __base__=Experiment, **{algorithm: (config_type, config_type())}
-    )
+    sections = {"env": (env, env()), algorithm: (config_type, config_type())}
+    return create_model("Experiment", __base__=Experiment, **sections)  # type: ignore[call-overload, no-any-return]
 
 
 def dump(experiment: Experiment) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from rlsys.config.quantities import Text
 from rlsys.errors import ConfigError
 from rlsys.redaction import MARK, redact
 
@@ -81,6 +82,12 @@ def expanded(text: str) -> str:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:
         raise ValueError(f"'{text.partition('/')[0]}' is nobody's folder here; write the path without it") from None
+
+
+Folder = Annotated[Text, AfterValidator(expanded)]
+"""A folder, or a URI of one."""
+OF_A_MACHINE = "of a machine"
+"""Marks a setting that says where something lies: what was trained elsewhere comes without it."""
 
 
 def folder_name(text: str) -> str:

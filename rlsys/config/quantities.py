@@ -73,6 +73,8 @@ Pixels = Annotated[_Integer, Field(ge=1, le=1_024)]
 """Height or width of a frame; simulators draw at most 512."""
 Repeats = Annotated[_Integer, Field(ge=1, le=1_000)]
 """How often one action or observation is repeated or kept."""
+Index = Annotated[_Integer, Field(ge=0, le=1_000_000)]
+"""Which of several things, from 0."""
 Atom = Annotated[_Integer, Field(ge=-10_000, le=10_000)]
 """First or last of the atoms of a distribution."""
 

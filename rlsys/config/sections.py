@@ -4,7 +4,7 @@ Every field has a type with bounds (`rlsys.config.quantities`) and a docstring, 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import pydantic
@@ -16,11 +16,8 @@ from rlsys.config.quantities import (
     Cores,
     Count,
     Flag,
-    Level,
     Minutes,
     Number,
-    Pixels,
-    Probability,
     Repeats,
     Seconds,
     Seed,
@@ -41,47 +38,24 @@ class Section(BaseModel):
 
 
 _MOST_FEATURES = 100_000
+_MOST_KWARGS = 100
 
 
 class EnvConfig(Section):
-    """The environment and its wrappers, innermost first; names are upstream's (model-based-rl)."""
+    """What every environment has; a family's type adds the settings of its own (`rlsys.config.environment`).
+
+    Names are upstream's (model-based-rl).
+    """
 
     id: Text = "CartPole-v1"
-    """gymnasium's or ALE's id, an old Atari id ('Breakout-ramNoFrameskip-v4'), 'procgen-chaser', 'tmaze-20', …"""
+    """gymnasium's or ALE's id, an old Atari id ('Breakout-ramNoFrameskip-v4'), 'procgen-chaser', 'tmaze-20',
+    'dm_control/cheetah-run', or MODULE:NAME of a module that has a family of its own or registers NAME, …"""
+    kwargs: Annotated[dict[Text, Any], Field(max_length=_MOST_KWARGS)] = Field(default_factory=dict)
+    """What else the environment's constructor is given, such as {gravity: -5.0}; it knows what that can be."""
     max_episode_steps: Annotated[Steps, Field(ge=1)] | None = None
     """Raw simulator steps after which an episode is truncated; none keeps the environment's own limit."""
-    noop_reset: Flag = False
-    """Atari: begin each game with 0 to noop_max no-ops, uniformly."""
-    noop_max: Repeats = 30
-    """Most no-ops of noop_reset."""
     sticky_actions: Repeats = 1
     """Simulator steps per decision with the same action; rewards are summed. (Action repeat; not ALE's stickiness.)"""
-    repeat_action_probability: Probability = Field(0.0, lt=1.0)
-    """Atari: chance that the emulator repeats its previous action (Machado et al. 2018 use 0.25)."""
-    full_action_space: Flag = False
-    """Atari: all 18 actions rather than the game's own."""
-    episode_life: Flag = False
-    """Atari: losing a life (Pong: a point) terminates the episode for learning while the game goes on."""
-    fire_reset: Flag = False
-    """Atari: press FIRE after a reset, in games that have it: some wait for it."""
-    frame_size: tuple[Pixels, Pixels] = (96, 96)
-    """Atari by pixels: height and width to which frames are shrunk (area interpolation)."""
-    grayscale: Flag = True
-    """Atari by pixels: one channel rather than three."""
-    frame_skip: Repeats = 4
-    """Atari by pixels, DMLab: frames per step with the same action, of which the last two are max-pooled."""
-    num_levels: Level = 0
-    """ProcGen: how many levels are played; 0 for all."""
-    start_level: Level = 0
-    """ProcGen: the first of num_levels consecutive levels."""
-    distribution_mode: Literal["easy", "hard", "extreme", "memory", "exploration"] = "hard"
-    """ProcGen: how levels are drawn; the last three exist for some games only."""
-    dmlab_size: tuple[Pixels, Pixels] = (72, 96)
-    """DMLab: height and width of frames."""
-    dmlab_level_cache: Annotated[Text, AfterValidator(expanded)] | None = None
-    """DMLab: folder that keeps the maps that levels build, for all workers of a machine; none builds each anew."""
-    dmlab_renderer: Literal["software", "hardware"] = "software"
-    """DMLab: draw on the CPU or on the GPU."""
     stack_states: Annotated[Repeats, Field(le=128)] = 1
     """Consecutive observations that the policy sees at once."""
     state_range: Annotated[tuple[Number, ...], Field(max_length=_MOST_FEATURES)] | None = None
@@ -94,8 +68,13 @@ class EnvConfig(Section):
     avoid_repeat: Flag = False
     """After 500 raw steps without a reward, replace 5 % of the actions by random ones (while exploring)."""
 
+    @property
+    def name(self) -> str:
+        """What the id names in its module; the id itself where it names none."""
+        return self.id.partition(":")[2] or self.id
+
     @pydantic.model_validator(mode="after")
-    def _check_range(self) -> "EnvConfig":
+    def _check_range(self) -> Self:
         if self.norm_states and not self.state_range:
             raise ValueError("norm_states = true needs state_range; give lo hi, for example state_range=[0,255]")
         if self.state_range is not None:
@@ -166,7 +145,7 @@ class RuntimeConfig(Section):
     """Ray cluster to join: 'auto' for the one on this machine, or host:port; none starts one here."""
 
 
-_PART_OF_ENV = PartOf(EnvConfig)
+_PART_OF_ENV = PartOf("env", EnvConfig)
 EnvChanges = Annotated[dict[str, Any], _PART_OF_ENV, AfterValidator(_PART_OF_ENV.check)]
 """Some fields of the env section."""
 NoOps = Annotated[Steps, Field(le=1_000)]

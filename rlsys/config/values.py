@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError, ValidationInfo
 
 from rlsys.config.location import Location
 from rlsys.errors import did_you_mean
@@ -21,18 +21,28 @@ _NOTHING_GIVEN = ("null", "")
 
 @dataclass(frozen=True)
 class PartOf:
-    """Says of a field that is a mapping that it holds some fields of another section; checks each of them."""
+    """Says of a field that is a mapping that it holds some fields of another section; checks each of them.
 
+    Attributes:
+      section: name of the other section.
+      model: its type where the experiment around it is not known. The context of a validation knows better: there,
+        section -> function from the mapping to that type.
+    """
+
+    section: str
     model: type[BaseModel]
 
-    def check(self, value: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, value: Mapping[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """Returns the fields as their types make them."""
-        return {key: self._check(key, item) for key, item in value.items()}
+        find = (info.context or {}).get(self.section)
+        model = self.model if find is None else find(value)
+        return {key: self._check(model, key, item) for key, item in value.items()}
 
-    def _check(self, key: str, value: Any) -> Any:
-        annotation = field_type(self.model, key)
+    @staticmethod
+    def _check(model: type[BaseModel], key: str, value: Any) -> Any:
+        annotation = field_type(model, key)
         if annotation is None:
-            known = self.model.model_fields
+            known = model.model_fields
             raise ValueError(f"unknown key '{key}'.{did_you_mean(key, known)} Only fields of that section can differ")
         try:
             checked = TypeAdapter(annotation).validate_python(value)
@@ -56,7 +66,7 @@ def type_at(model: type[BaseModel], path: str) -> Any:
     """Returns the type of the field at a dotted path, `Any` where nothing is known of it."""
     annotation: Any = model
     for name in path.split("."):
-        section = _section(annotation)
+        section = _section(annotation, model)
         annotation = field_type(section, name) if section is not None else None
         if annotation is None:
             return Any
@@ -77,13 +87,18 @@ def given(annotation: Any, text: str) -> Any:
 
 def read_as(annotation: Any, value: Any) -> Any:
     """Returns what was read from YAML with every scalar as the type wants it; anything else is left as it is."""
+    return _read(annotation, value, annotation)
+
+
+def _read(annotation: Any, value: Any, whole: Any) -> Any:
+    """Reads a part of what `whole` is the type of."""
     if isinstance(value, Plain):
         return _read_scalar(_members(annotation), value)
     if isinstance(value, dict):
-        section = _section(annotation)
-        return {key: read_as(section and field_type(section, key), item) for key, item in value.items()}
+        section = _section(annotation, whole)
+        return {key: _read(section and field_type(section, key), item, whole) for key, item in value.items()}
     if isinstance(value, list):
-        return [read_as(_element(annotation, index), item) for index, item in enumerate(value)]
+        return [_read(_element(annotation, index), item, whole) for index, item in enumerate(value)]
     return value
 
 
@@ -107,11 +122,15 @@ def _members(annotation: Any) -> list[Any]:
     return list(get_args(annotation)) if origin is Literal else [annotation]
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """Returns the model of a section, or of a mapping with some of its fields."""
+def _section(annotation: Any, whole: Any) -> type[BaseModel] | None:
+    """Returns the model of a section, or of a mapping with some of its fields, as the type around it all has it."""
     if get_origin(annotation) is Annotated:
         bare, *metadata = get_args(annotation)
-        return next((part.model for part in metadata if isinstance(part, PartOf)), _section(bare))
+        part = next((part for part in metadata if isinstance(part, PartOf)), None)
+        if part is None:
+            return _section(bare, whole)
+        has_it = isinstance(whole, type) and issubclass(whole, BaseModel) and part.section in whole.model_fields
+        return whole.model_fields[part.section].annotation if has_it else part.model
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 

@@ -1,19 +1,16 @@
 """Makes the environment that a configuration describes, and tells what an algorithm may know about it.
 
-A simulator comes from the first family in the table that knows the id; around it, from the inside out:
+A simulator comes from the first family in the table (table.py) that knows the id; around it, from the inside out:
 
-    ArraySpaces → ActionRepeat → GameRecord → EpisodeLife → FireReset → AvoidRepeat* → FrameStack → sign of the reward
+    ArraySpaces → ActionRepeat → GameRecord → the family's wrappers → AvoidRepeat* → FrameStack → sign of the reward
 
-What is marked * is there while training only. All else a policy is told in evaluations as it was in training: lives end
-episodes, FIRE is pressed, rewards are those that it learned from. Scores count raw rewards (`GameRecord`), and whoever
-evaluates resets and plays on until the game is over.
-
-A new environment is one file with a `Family` and one row in the table.
+What is marked * is there while training only. All else a policy is told in evaluations as it was in training: of Atari,
+lives end episodes and FIRE is pressed; rewards are those that it learned from. Scores count raw rewards (`GameRecord`),
+and whoever evaluates resets and plays on until the game is over.
 """
 
-import importlib.util
 from collections.abc import Sequence
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
@@ -21,44 +18,26 @@ from gymnasium.spaces import Discrete
 from gymnasium.wrappers import TransformReward
 
 from rlsys.config import EnvConfig
-from rlsys.envs.families import atari, catch, classic, dmlab, memory, procgen
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Simulator
 from rlsys.envs.spaces import Actions, ArraySpaces, Observations
+from rlsys.envs.table import find, settled
 from rlsys.envs.wrappers import (
     ActionRepeat,
     AvoidRepeat,
     Environment,
-    EpisodeLife,
-    FireReset,
     FrameStack,
     GameRecord,
 )
 from rlsys.errors import EnvError
-from rlsys.likeness import likeness, nearest
 from rlsys.types import EnvSpec, Part
-
-FAMILIES: tuple[Family, ...] = (
-    atari.PIXELS,
-    atari.RAM,
-    procgen.PROCGEN,
-    dmlab.DMLAB,
-    memory.TMAZE,
-    catch.CATCH,
-    classic.CLASSIC,
-)
-"""All environments; the first family that knows an id makes it."""
-
-_MOST_SUGGESTED = 3
-_LIKELY = 0.7
-"""More than names of settings need: there are hundreds of ids."""
 
 
 def make(config: EnvConfig, seed: int, *, training: bool = True, render_mode: str | None = None) -> Environment:
     """Makes one environment; its first `reset()` begins the first episode of the seed.
 
     Args:
-      config: id and wrappers.
+      config: id, settings and wrappers.
       seed: of everything random in it; reset without one.
       training: False leaves out what replaces a policy's actions for learning (avoid_repeat).
       render_mode: "rgb_array" makes `render()` return frames.
@@ -80,9 +59,8 @@ def make_simulator(config: EnvConfig, seeds: Sequence[int], *, training: bool = 
     """
     if config.sticky_actions > 1 or (training and config.avoid_repeat):
         return None
-    family = _family(config.id)
-    _check_settings(config, family)
-    return family.make_simulator(config, seeds)
+    family = find(config.id)
+    return family.make_simulator(settled(config, family), seeds)
 
 
 def env_spec(config: EnvConfig) -> EnvSpec:
@@ -98,40 +76,11 @@ def env_spec(config: EnvConfig) -> EnvSpec:
         env.close()  # type: ignore[no-untyped-call]
 
 
-def max_noops(config: EnvConfig) -> float:
-    """Returns the most no-ops that a game begins with, in decisions; 0 where it begins at once.
-
-    Raises:
-      EnvError: as `spec`.
-    """
-    per_step = atari.noops_per_step(config, env_spec(config).frames_per_step) if config.noop_reset else None
-    return config.noop_max / per_step if per_step else 0.0
-
-
-def with_max_noops(config: EnvConfig, decisions: int) -> EnvConfig:
-    """Returns the environment with games that begin after no-ops for up to so many decisions.
-
-    Their number is drawn uniformly in the emulator's own steps, from 0 to those of `decisions`: with four frames per
-    decision and a NoFrameskip id, 8 decisions are 0 to 32 frames.
-
-    Raises:
-      EnvError: it has no no-ops, or cannot be made.
-    """
-    if not decisions:
-        return config.model_copy(update={"noop_reset": False})
-    per_step = atari.noops_per_step(config, env_spec(config).frames_per_step)
-    if per_step is None:
-        raise EnvError(
-            f"no-ops = {decisions} with '{config.id}'; only Atari games have them. Leave them out, or give 0."
-        )
-    return config.model_copy(update={"noop_reset": True, "noop_max": decisions * per_step})
-
-
 def _make(
     config: EnvConfig, seed: int, training: bool, render_mode: str | None
 ) -> tuple[Environment, int, Observations, Actions]:
-    family = _family(config.id)
-    _check_settings(config, family)
+    family = find(config.id)
+    config = settled(config, family)
     env, frames_per_step = _simulator(family, config, seed, render_mode)
     observations, actions = Observations(env.observation_space, config.id), Actions(env.action_space, config.id)
     if not (observations.is_array and actions.is_from_zero):
@@ -139,24 +88,19 @@ def _make(
     if config.sticky_actions > 1:
         env = ActionRepeat(env, config.sticky_actions)
         frames_per_step *= config.sticky_actions
-    env = record = GameRecord(env)
-    life = avoid_repeat = None
-    if config.episode_life:
-        assert isinstance(env.unwrapped, atari.AtariGame), "other families do not have the setting"
-        pong = "Pong" in config.id
-        env = life = EpisodeLife(env, count_lives=env.unwrapped.count_lives, lost_point_ends=pong)
-    if config.fire_reset and _has_fire(env):
-        env = FireReset(env)
+    record = GameRecord(env)
+    env = family.wrap(config, record)
+    avoid_repeat = None
     if training and config.avoid_repeat:
         env = avoid_repeat = AvoidRepeat(env, record, _num_actions(config, env), frames_per_step, seed)
     if config.stack_states > 1:
         env = FrameStack(env, config.stack_states)
     if config.clip_rewards:
         env = TransformReward(env, _sign)
-    return Environment(env, record, life, avoid_repeat), frames_per_step, observations, actions
+    return Environment(env, record, avoid_repeat), frames_per_step, observations, actions
 
 
-def _simulator(family: Family, config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+def _simulator(family: Family[Any], config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
     try:
         env, frames_per_step = family.make(config, seed, render_mode)
     except (gymnasium.error.Error, ImportError) as error:
@@ -171,64 +115,6 @@ def _simulator(family: Family, config: EnvConfig, seed: int, render_mode: str | 
 
 def _sign(reward: SupportsFloat) -> float:
     return float(np.sign(float(reward)))
-
-
-def _family(name: str) -> Family:
-    for family in FAMILIES:
-        if family.knows(name):
-            if family.package is not None:
-                _check_package(name, family.package, family.how_to_install)
-            return family
-    if name.startswith("dm_control"):
-        _check_package(name, "dm_control", "Install rlsys[control]")
-    raise EnvError(f"no environment '{name}'. {_advice(name)}")
-
-
-def _advice(name: str) -> str:
-    """Says what could be meant by an id that nobody knows."""
-    known = [
-        candidate
-        for number, family in enumerate(FAMILIES)
-        for candidate in family.ids()
-        if not any(other.knows(candidate) for other in FAMILIES[:number])
-    ]
-    namespace, slash, _ = name.rpartition("/")
-    is_foreign = slash and not nearest(namespace, {candidate.rpartition("/")[0] for candidate in known} - {""})
-    scores = {candidate: likeness(name, candidate) for candidate in known}
-    best = max(known, key=lambda candidate: scores[candidate][0])
-    if scores[best][0] >= _LIKELY and not is_foreign:
-        stem, _, _ = best.rpartition("-v")
-        versions = [candidate for candidate in known if stem and candidate.rpartition("-v")[0] == stem] or [best]
-        versions.sort(key=lambda candidate: (scores[candidate][0], candidate), reverse=True)
-        return f"Did you mean {' or '.join(repr(candidate) for candidate in versions[:_MOST_SUGGESTED])}?"
-    if is_foreign:
-        return (
-            f"No package that is loaded has '{namespace}'; an environment of another package is named together with "
-            f"the package that registers it: env.id={namespace}:{name}, if that is called {namespace}."
-        )
-    return (
-        "gymnasium.pprint_registry() shows what is installed; one that another package registers is named "
-        f"env.id=PACKAGE:{name}."
-    )
-
-
-def _check_package(name: str, package: str, how_to_install: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise EnvError(f"'{name}' needs {package}, which is not installed. {how_to_install}.")
-
-
-def _check_settings(config: EnvConfig, family: Family) -> None:
-    for other in FAMILIES:
-        for name in set(other.settings) - set(family.settings):
-            value = getattr(config, name)
-            if value != EnvConfig.model_fields[name].default:
-                raise EnvError(f"env.{name} = {value} with '{config.id}'; only {other.name} have it. Leave it out.")
-
-
-def _has_fire(env: gymnasium.Env) -> bool:
-    """Tells whether a game has FIRE among its actions; where it has, that is the second of at least three."""
-    assert isinstance(env.unwrapped, atari.AtariGame), "other families do not have the setting"
-    return "FIRE" in env.unwrapped.get_action_meanings()
 
 
 def _num_actions(config: EnvConfig, env: gymnasium.Env) -> int:

@@ -6,6 +6,7 @@ ProcGen: the constants by which returns are normalised in easy and hard mode (Co
 https://arxiv.org/abs/1912.01588).
 """
 
+from rlsys.config import EnvConfig
 from rlsys.envs.families import atari, dmlab, procgen
 
 Reference = tuple[float, float]
@@ -147,30 +148,30 @@ PROCGEN: dict[str, dict[str, Reference]] = {
 """Distribution mode -> game -> (least, greatest)."""
 
 
-def reference(name: str, distribution_mode: str = "hard") -> Reference | None:
+def reference(config: EnvConfig) -> Reference | None:
     """Returns the scores that count as 0 and 100 % in an environment, or None if it has none.
 
     Training levels of DMLab have those of their test levels.
     """
-    variant = atari.variants().get(name)
+    variant = atari.variants().get(config.id)
     if variant is not None:
         return ATARI.get(variant.rom)
-    game = procgen.game_of(name)
+    game = procgen.game_of(config.id)
     if game is not None:
-        return PROCGEN.get(distribution_mode, {}).get(game)
-    level = dmlab.level_of(name)
+        mode = config.distribution_mode if isinstance(config, procgen.ProcGenConfig) else "hard"
+        return PROCGEN.get(mode, {}).get(game)
+    level = dmlab.level_of(config.id)
     return None if level is None else DMLAB[level.replace("_train", "_test")]
 
 
-def normalized_score(name: str, episode_return: float, distribution_mode: str = "hard") -> float | None:
+def normalized_score(config: EnvConfig, episode_return: float) -> float | None:
     """Returns 100 (return - low) / (high - low) with the environment's reference scores, or None without them.
 
     Args:
-      name: environment id.
+      config: the environment.
       episode_return: of a whole game, unclipped; or the mean over games.
-      distribution_mode: of ProcGen's levels.
     """
-    scores = reference(name, distribution_mode)
+    scores = reference(config)
     if scores is None:
         return None
     low, high = scores

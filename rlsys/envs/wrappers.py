@@ -8,7 +8,7 @@ passed on as they are, and no key of them means anything here.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -286,20 +286,24 @@ class Environment(Layer):
       record: the score of whole games, in raw rewards.
     """
 
-    def __init__(
-        self, env: gymnasium.Env, record: GameRecord, life: EpisodeLife | None, avoid_repeat: AvoidRepeat | None
-    ) -> None:
+    def __init__(self, env: gymnasium.Env, record: GameRecord, avoid_repeat: AvoidRepeat | None) -> None:
         super().__init__(env)
         self.record = record
-        self._life = life
         self._avoid_repeat = avoid_repeat
+        self._lives = [layer for layer in _layers(env) if isinstance(layer, EpisodeLife)]
 
     def begin_game(self) -> Reset:
         """Resets to a new game, although lives may be left."""
-        if self._life is not None:
-            self._life.abandon()
+        for life in self._lives:
+            life.abandon()
         return self.reset()
 
     def executed(self, action: Any) -> Any:
         """Returns what the last step executed when it was asked for an action."""
         return action if self._avoid_repeat is None else self._avoid_repeat.executed
+
+
+def _layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
+    while isinstance(env, gymnasium.Wrapper):
+        yield env
+        env = env.env

@@ -220,7 +220,7 @@ class _Evaluation:
 
 def result_row(label: str, env: EnvConfig, statistics: EpisodeStatistics, values: ValueSpec) -> dict[str, Any]:
     """Returns one row of eval.json; `normalized` is there where the environment has reference scores."""
-    normalized = normalized_score(env.id, statistics.mean, env.distribution_mode)
+    normalized = normalized_score(env, statistics.mean)
     return {
         "label": label,
         "episodes": len(statistics.returns),

@@ -18,12 +18,13 @@ from rlsys import __version__
 from rlsys.api import Policy
 from rlsys.checkpoints.checkpoint import Checkpoints, Opened
 from rlsys.checkpoints.storage import STEP_NAME, is_uri
-from rlsys.config import Loaded
+from rlsys.config import Loaded, build
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.exports import cache, manifest
 from rlsys.exports.archive import ENDING
-from rlsys.exports.settings import check_environments, without_places
+from rlsys.exports.settings import check_environments, without_environments, without_places
 from rlsys.exports.shipped import folders
+from rlsys.files.yaml_tree import read_written
 from rlsys.runs import folder as run_folder
 from rlsys.types import Weights
 
@@ -76,24 +77,25 @@ class Trained:
         return opened
 
 
-def find(source: str, directory: str = "runs", *, trust: bool = False) -> Trained:
+def find(source: str, directory: str = "runs", *, trust: bool = False, weights_only: bool = False) -> Trained:
     """Finds what was trained; an export elsewhere is fetched.
 
     Args:
       source: see the module.
       directory: of all runs.
       trust: whether an export may have modules imported, of which its environment comes. Runs are one's own.
+      weights_only: nothing will be played: of an export, `loaded` comes without its environments.
 
     Raises:
       RlsysError: there is no such thing, it is damaged, or this version cannot read it.
     """
     if is_uri(source):
-        return _export(cache.fetch(source), Path(urlsplit(source).path).stem, directory, trust)
+        return _export(cache.fetch(source), Path(urlsplit(source).path).stem, directory, trust, weights_only)
     path = run_folder.named(source)
     if path.suffix == ENDING and path.is_file():
-        return _export(cache.unpack(path), path.stem, directory, trust)
+        return _export(cache.unpack(path), path.stem, directory, trust, weights_only)
     if (path / manifest.NAME).is_file():
-        return _export(path, path.absolute().name, directory, trust)
+        return _export(path, path.absolute().name, directory, trust, weights_only)
     is_step = STEP_NAME.fullmatch(path.absolute().name) is not None
     if is_step and (path / "manifest.json").is_file() and (path.parent.parent / "config.yaml").is_file():
         return replace(_run(path.absolute().parent.parent), step=int(path.absolute().name))
@@ -103,7 +105,7 @@ def find(source: str, directory: str = "runs", *, trust: bool = False) -> Traine
         shipped = folders().get(source)
         if shipped is None:
             raise
-    return _export(shipped, source, directory, trust)
+    return _export(shipped, source, directory, trust, weights_only)
 
 
 def find_run(source: str) -> Path:
@@ -151,17 +153,20 @@ def _run(folder: Path) -> Trained:
     return Trained(name, run_folder.load(folder), run_folder.checkpoints(folder), None, folder, is_run=True)
 
 
-def _export(folder: Path, name: str, directory: str, trust: bool) -> Trained:
+def _export(folder: Path, name: str, directory: str, trust: bool, weights_only: bool) -> Trained:
     name = name if _FOLDER_NAME.fullmatch(name) else "export"
     found = manifest.verify(folder, name)
     try:
-        loaded = replace(run_folder.load(folder), name=found.name)
+        settings = read_written(folder / "config.yaml")
+        if weights_only:
+            settings = without_environments(settings)
+        elif not trust:
+            check_environments(settings, name)
+        experiment = build(settings, where=str(folder / "config.yaml"))
     except ConfigError as error:
         raise CheckpointError(
             f"export '{name}' was made by rlsys {found.made_by}; this is {__version__}, which cannot read it: {error}"
         ) from None
-    loaded = replace(loaded, experiment=without_places(loaded.experiment))
-    if not trust:
-        check_environments(loaded.experiment, name)
+    loaded = Loaded(found.name, "saved", without_places(experiment), {})
     output = Path(directory).absolute() / "exports" / name
     return Trained(name, loaded, Checkpoints(folder / "checkpoints", keep=1), found.learner_step, output, is_run=False)

@@ -124,7 +124,7 @@ def _settled(source: str, directory: str) -> str:
     path = Path(source)
     if _is_checkpoint(path):
         return str(path.absolute())
-    found = find(source, directory, trust=True)
+    found = find(source, directory, weights_only=True)
     if found.is_run:
         return f"{found.output}#{found.open('latest', ()).learner_step}"
     return str(path.absolute()) if path.exists() else source  # or it ships with the package
@@ -134,7 +134,7 @@ def _open(source: str, *parts: str) -> Opened:
     path = Path(source)
     if _is_checkpoint(path):
         return Checkpoints(path.parent, keep=1).open(path.name, parts)
-    return find(source, trust=True).open("latest", parts)  # its environment is not made
+    return find(source, weights_only=True).open("latest", parts)
 
 
 def _is_checkpoint(path: Path) -> bool:

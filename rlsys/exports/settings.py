@@ -1,29 +1,30 @@
 """An export's settings: whoever made it does not decide what is imported, opened or written on another machine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rlsys.config import Experiment
+from rlsys.config import EnvConfig, Experiment
+from rlsys.config.location import OF_A_MACHINE
 from rlsys.errors import CheckpointError
 
 _PLACES = {
     "runtime": ("address",),
     "run": ("directory", "checkpoints", "init_from", "wandb", "wandb_project", "group_tag", "run_tag"),
-    "env": ("dmlab_level_cache",),
 }
-"""Section -> its fields that say where something lies, or whose it is."""
+"""Section -> its fields that say where something lies, or whose it is; of the env section, its type says so."""
 
 
 def without_places(experiment: Experiment) -> Experiment:
     """Returns the experiment without the places and names of whoever trained it."""
+    of_env = _places_of(experiment.env)
     changed: dict[str, Any] = {}
-    for section, names in _PLACES.items():
+    for section, names in {**_PLACES, "env": of_env}.items():
         values = getattr(experiment, section)
         fields = type(values).model_fields
         changed[section] = values.model_copy(update={name: fields[name].default for name in names})
     run = changed["run"]
-    final = [one.model_copy(update={"env": _elsewhere(one.env)}) for one in run.final_evaluation]
-    evaluation = {"evaluation_env": _elsewhere(run.evaluation_env), "final_evaluation": tuple(final)}
+    final = [one.model_copy(update={"env": _without(one.env, of_env)}) for one in run.final_evaluation]
+    evaluation = {"evaluation_env": _without(run.evaluation_env, of_env), "final_evaluation": tuple(final)}
     changed["run"] = run.model_copy(update=evaluation)
     changed[experiment.algorithm] = experiment.section
     for name in ("run", experiment.algorithm):  # another run's weights were read once, where it began
@@ -32,31 +33,65 @@ def without_places(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update=changed)
 
 
-def _elsewhere(env: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in env.items() if name not in _PLACES["env"]}
+def _places_of(env: EnvConfig) -> tuple[str, ...]:
+    return tuple(name for name, field in type(env).model_fields.items() if OF_A_MACHINE in field.metadata)
 
 
-def check_environments(experiment: Experiment, name: str) -> None:
-    """Refuses environments whose id has a module imported.
+def _without(env: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in env.items() if name not in names}
+
+
+def check_environments(settings: Mapping[str, Any], name: str) -> None:
+    """Refuses environments whose id has a module imported, or whose constructor is told of a file.
 
     Args:
-      experiment: of the export.
+      settings: of the export, as they are written: reading them as an experiment would import the module.
       name: of the export.
 
     Raises:
       CheckpointError: there is one.
     """
-    for env_id in _environments(experiment):
-        module, colon, _ = str(env_id).partition(":")
+    for env in _environments(settings):
+        module, colon, _ = str(env.get("id", "")).partition(":")
         if colon:
             raise CheckpointError(
-                f"export '{name}' plays '{env_id}', which would import the module '{module}' on this machine. Give "
+                f"export '{name}' plays '{env['id']}', which would import the module '{module}' on this machine. Give "
                 "--trust if you trust whoever made it."
+            )
+        path = next((text for text in _texts(env.get("kwargs", {})) if set(text) & {"/", "\\", "~"}), None)
+        if path is not None:
+            raise CheckpointError(
+                f"export '{name}' gives its environment env.kwargs with {path!r}, which may name a file on this "
+                "machine. Give --trust if you trust whoever made it."
             )
 
 
-def _environments(experiment: Experiment) -> Iterator[Any]:
-    yield experiment.env.id
-    yield experiment.run.evaluation_env.get("id", "")
-    for final in experiment.run.final_evaluation:
-        yield final.env.get("id", "")
+def without_environments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns written settings without what says what is played."""
+    run = settings.get("run")
+    kept = {name: value for name, value in settings.items() if name != "env"}
+    if isinstance(run, Mapping):
+        kept["run"] = _without(run, ("evaluation_env", "final_evaluation"))
+    return kept
+
+
+def _environments(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    run = _section(settings, "run")
+    yield _section(settings, "env")
+    yield _section(run, "evaluation_env")
+    final = run.get("final_evaluation")
+    for one in final if isinstance(final, list) else ():
+        yield _section(one, "env")
+
+
+def _section(tree: Any, name: str) -> Mapping[str, Any]:
+    section = tree.get(name) if isinstance(tree, Mapping) else None
+    return section if isinstance(section, Mapping) else {}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)

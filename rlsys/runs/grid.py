@@ -8,9 +8,10 @@ import pydantic
 
 from rlsys.api import Algorithm
 from rlsys.api.spaces import actions_of, observations_of
-from rlsys.config import EnvConfig
-from rlsys.envs.make import env_spec, max_noops, with_max_noops
-from rlsys.errors import ConfigError, did_you_mean
+from rlsys.config import EnvConfig, read_env
+from rlsys.envs.make import env_spec
+from rlsys.envs.table import find, settled
+from rlsys.errors import ConfigError, EnvError, RlsysError, did_you_mean
 from rlsys.types import EnvSpec
 
 
@@ -92,7 +93,14 @@ def environments(env: EnvConfig, noops: Sequence[int]) -> list[tuple[float, EnvC
     Raises:
       EnvError: it has no no-ops.
     """
-    return [(float(most), with_max_noops(env, most)) for most in noops] or [(max_noops(env), env)]
+    family = find(env.id)
+    if family.noops is not None:
+        env = settled(env, family)
+        own = [(family.noops.most(env), env)]
+        return [(float(most), family.noops.with_most(env, most)) for most in noops] or own
+    if any(noops):
+        raise EnvError(f"no-ops = {max(noops)} with '{env.id}'; only Atari games have them. Leave them out, or give 0.")
+    return [(float(most), env) for most in noops] or [(0.0, env)]
 
 
 def changed_env(env: EnvConfig, changes: Mapping[str, Any], where: str) -> EnvConfig:
@@ -102,12 +110,14 @@ def changed_env(env: EnvConfig, changes: Mapping[str, Any], where: str) -> EnvCo
       ConfigError: there is no such field, or it cannot have that value; `where` names the setting.
     """
     try:
-        changed = EnvConfig.model_validate({**env.model_dump(), **changes})
+        changed = read_env({**env.model_dump(), **changes})
+    except RlsysError as error:
+        raise ConfigError(f"{where}: {error}") from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "values"
         raise ConfigError(
-            f"{where}: {field}: {first['msg']}.{did_you_mean(field, EnvConfig.model_fields)} Only fields of the env "
+            f"{where}: {field}: {first['msg']}.{did_you_mean(field, type(env).model_fields)} Only fields of the env "
             "section can differ there."
         ) from None
     _check_rewards(env, changed, where)

@@ -16,7 +16,7 @@ import numpy as np
 
 from rlsys.actor import Actor
 from rlsys.api import Algorithm, Decision, LearnerContext, PolicyContext, ReplayNotReady, Saved, SegmentSpec, TableSpec
-from rlsys.config import EnvConfig
+from rlsys.config import EnvConfig, read_env
 from rlsys.envs.step import StepResult
 from rlsys.envs.vector import BatchedEnv
 from rlsys.replay.queue import UnrollQueue
@@ -200,7 +200,7 @@ class Training:
         """
         self.algorithm = algorithm
         self.section = algorithm.config_type(**algorithm.debug) if section is None else section
-        self.env_config = EnvConfig(**algorithm.example_env) if env_config is None else env_config
+        self.env_config = read_env(algorithm.example_env) if env_config is None else env_config
         self.group = RankGroup(num_ranks, seed=0)
         self.ranks = self.group.run(
             lambda rank: Rank(algorithm, self.section, self.env_config, self.group, rank, num_ranks)

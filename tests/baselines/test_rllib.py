@@ -25,6 +25,7 @@ from rlsys.baselines.rllib.config import RllibConfig
 from rlsys.baselines.rllib.environment import RllibVectorEnv
 from rlsys.commands.play import PlayOptions, play_run
 from rlsys.config import EnvConfig, RuntimeConfig
+from rlsys.envs.families.atari import AtariConfig
 from rlsys.envs.make import env_spec, make
 from rlsys.errors import ConfigError
 from rlsys.evaluation.run import EvaluationOptions, evaluate_run
@@ -39,7 +40,7 @@ from rlsys.runtime.launch.launch import launch
 pytestmark = pytest.mark.xdist_group("ray")
 
 PATIENCE_S = 300.0
-PONG = EnvConfig(id="PongNoFrameskip-v4", frame_size=(84, 84), stack_states=4, fire_reset=True)
+PONG = AtariConfig(id="PongNoFrameskip-v4", frame_size=(84, 84), stack_states=4, fire_reset=True)
 CARTPOLE = EnvConfig(id="CartPole-v1")
 YARDSTICKS = [name for name in config.experiment_names() if name.startswith("rllib-")]
 

@@ -150,7 +150,7 @@ def test_a_wrong_type_names_key_value_what_is_allowed_and_where(folders: Callabl
     ],
 )
 def test_a_value_out_of_bounds_says_what_is_allowed(override: str, allowed: str) -> None:
-    text = refusal("checking-cartpole", "laptop", override)
+    text = refusal("checking-cartpole", "laptop", "env.id=PongNoFrameskip-v4", override)
     assert text.startswith(f"{override.partition('=')[0]} = ")
     assert allowed in text
 
@@ -227,7 +227,7 @@ def test_describe_lists_every_field_with_value_default_layer_and_meaning() -> No
     assert all(field.meaning for field in fields.values())
     seed = fields["run.seed"]
     assert (seed.value, seed.default, seed.layer) == (4, 0, "override")
-    assert fields["env.frame_size"].value == [96, 96]
+    assert fields["env.stack_states"].value == 1
     assert (fields["checking.length"].layer, fields["checking.batch_size"].layer) == ("default", "experiment")
     assert fields["algorithm"].default is None
 

@@ -99,12 +99,13 @@ def test_null_is_nothing_where_there_may_be_nothing_and_else_a_text() -> None:
         ("run.video=1", "run.video = 1; it must be a valid boolean"),
         ("run.video=yes", "run.video = 'yes'; it must be a valid boolean"),
         ("runtime.rollout_workers=true", "runtime.rollout_workers = True; it must be a valid integer or 'auto'"),
-        ("env.frame_size=[true, 84]", "env.frame_size = [True, 84]; it must be a valid integer"),
         ("run.evaluation_temperatures=[false]", "run.evaluation_temperatures = [False]; it must be a valid number"),
-        ("run.evaluation_env={grayscale: 1}", "grayscale = 1: Input should be a valid boolean"),
-        ("run.evaluation_env.frame_skip=true", "frame_skip = True: Input should be a valid integer"),
-        ("run.evaluation_env={frame_skpi: 2}", "unknown key 'frame_skpi'. Did you mean 'frame_skip'?"),
-        ("run.final_evaluation=[{name: a, env: {num_levels: true}}]", "num_levels = True: Input should be"),
+        ("env.kwargs=3", "env.kwargs = 3; it must be a valid dictionary"),
+        ("run.evaluation_env={norm_states: 1}", "norm_states = 1: Input should be a valid boolean"),
+        ("run.evaluation_env.stack_states=true", "stack_states = True: Input should be a valid integer"),
+        ("run.evaluation_env={stack_stats: 2}", "unknown key 'stack_stats'. Did you mean 'stack_states'?"),
+        ("run.evaluation_env={num_levels: 2}", "unknown key 'num_levels'."),
+        ("run.final_evaluation=[{name: a, env: {stack_states: true}}]", "stack_states = True: Input should be"),
         ("run.group_tag=a\0b", "it must be a text without NUL characters"),
         ("env.id=\udcff", "it must be valid UTF-8"),
         ("run.seed=-1", "it must be greater than or equal to 0"),
@@ -117,6 +118,28 @@ def test_null_is_nothing_where_there_may_be_nothing_and_else_a_text() -> None:
 )
 def test_a_value_of_another_kind_or_size_is_refused(override: str, message: str) -> None:
     assert message in refusal("checking-cartpole", "laptop", override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env.frame_size=[true, 84]", "env.frame_size = [True, 84]; it must be a valid integer"),
+        ("env.noop_mx=3", "unknown key 'env.noop_mx' on the command line. Did you mean 'noop_max'?"),
+        ("env.num_levels=3", "env.num_levels = 3 with 'PongNoFrameskip-v4'; only ProcGen games have it. Leave it out."),
+        ("run.evaluation_env={grayscale: 1}", "grayscale = 1: Input should be a valid boolean"),
+        ("run.evaluation_env.frame_skip=true", "frame_skip = True: Input should be a valid integer"),
+        ("run.evaluation_env={frame_skpi: 2}", "unknown key 'frame_skpi'. Did you mean 'frame_skip'?"),
+        ("run.evaluation_env={id: procgen-maze, num_levels: true}", "num_levels = True: Input should be"),
+        ("run.final_evaluation=[{name: a, env: {frame_skip: true}}]", "frame_skip = True: Input should be"),
+    ],
+)
+def test_a_familys_own_settings_are_read_and_refused_as_all_others(override: str, message: str) -> None:
+    assert message in refusal("checking-cartpole", "laptop", "env.id=PongNoFrameskip-v4", override)
+
+
+def test_what_only_others_have_says_nothing_as_long_as_it_is_their_default() -> None:
+    loaded = config.load("checking-cartpole", overrides=["env.frame_size=[96, 96]", "env.dmlab_renderer=software"])
+    assert type(loaded.experiment.env) is config.EnvConfig
 
 
 def test_texts_within_other_settings_are_texts_too() -> None:

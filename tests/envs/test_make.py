@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Sequence, Text, Tuple
 
-from rlsys.config import EnvConfig
+from rlsys.config import EnvConfig, read_env
+from rlsys.envs.families.atari import AtariConfig
 from rlsys.envs.make import env_spec, make
-from rlsys.errors import EnvError
+from rlsys.envs.vector import BatchedEnv
+from rlsys.errors import ConfigError, EnvError
 from rlsys.types import ArraySpec
 
 
@@ -57,9 +59,9 @@ def test_an_unknown_id_names_the_nearest(name: str, nearest: str) -> None:
     ("name", "words"),
     [
         ("procgen:procgen-coinrun-v0", "rlsys[procgen]"),
-        ("dm_control/cheetah-run-v0", "rlsys[control]"),
+        ("dm_control/cheetah-run", "rlsys[control]"),
         ("dmlab:rooms_watermaze", "deepmind_lab"),
-        ("HalfCheetah-v5", "cannot be made"),
+        ("HalfCheetah-v5", "needs mujoco, which is not installed. Install rlsys[control]"),
         ("no_such_package:Some-v0", "no_such_package"),
     ],
 )
@@ -78,8 +80,10 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(
     "flag", ["noop_reset", "episode_life", "fire_reset", "full_action_space", "repeat_action_probability"]
 )
 def test_what_only_atari_has_is_refused_elsewhere(flag: str) -> None:
-    with pytest.raises(EnvError, match=f"env.{flag}"):
-        make(EnvConfig(id="CartPole-v1", **{flag: 0.25 if flag == "repeat_action_probability" else True}), 0)
+    with pytest.raises(ConfigError, match=f"env.{flag}"):
+        read_env({"id": "CartPole-v1", flag: 0.25 if flag == "repeat_action_probability" else True})
+    with pytest.raises(EnvError, match=r"env\.noop_reset = True with 'catch'; only Atari games have it"):
+        make(AtariConfig(id="catch", noop_reset=True), 0)
 
 
 @pytest.mark.parametrize(
@@ -168,3 +172,35 @@ def test_spaces_that_are_not_supported_are_refused(words: str) -> None:
     with pytest.raises(EnvError, match=words):
         env_spec(EnvConfig(id="tests/Odd-v0"))
     del gymnasium.registry["tests/Odd-v0"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"id": "CartPole-v1", "kwargs": {"sutton_bartor_reward": True}}, "Did you mean 'sutton_barto_reward'?"),
+        (
+            {"id": "CartPole-v1", "kwargs": {"render_mode": "human"}},
+            "env.kwargs has 'render_mode', which cannot be given",
+        ),
+        ({"id": "LunarLander-v3", "kwargs": {"gravity": 3.0}}, "env.kwargs = {'gravity': 3.0} with 'LunarLander-v3'"),
+        ({"id": "BreakoutNoFrameskip-v4", "kwargs": {"frameskip": 2}}, "its constructor takes mode, difficulty"),
+        (
+            {"id": "BreakoutNoFrameskip-v4", "kwargs": {"difficulty": 77}},
+            "constructor says RuntimeError: Invalid difficulty",
+        ),
+        ({"id": "catch", "kwargs": {"rows": 3}}, "env.kwargs = {'rows': 3} with 'catch'; only Atari games and "),
+    ],
+)
+def test_what_a_constructor_does_not_know_is_refused_in_one_line(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(EnvError) as caught:
+        make(read_env(settings), 0)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_constructor_is_given_its_arguments_also_where_many_could_be_stepped_at_once() -> None:
+    env = make(EnvConfig(kwargs={"sutton_barto_reward": True}), 0)
+    env.reset()
+    assert env.step(0)[1] == 0.0
+    batch = BatchedEnv(EnvConfig(kwargs={"sutton_barto_reward": True}), (0, 1))
+    assert batch.step(np.zeros(2, np.int64)).reward.tolist() == [0.0, 0.0]

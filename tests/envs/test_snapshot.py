@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rlsys.config import EnvConfig
+from rlsys.envs.families.atari import AtariConfig
 from rlsys.envs.make import make
 from rlsys.envs.snapshot import can_snapshot, get_state, set_state
 from rlsys.envs.step import action_of
@@ -23,13 +24,13 @@ ALL = {
 }
 
 CONFIGS = {
-    "RAM Breakout": EnvConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, stack_states=2, **ALL),
-    "pixel Breakout": EnvConfig(id="BreakoutNoFrameskip-v4", stack_states=4, **ALL),
-    "pixel Breakout, truncated": EnvConfig(id="BreakoutNoFrameskip-v4", max_episode_steps=203, **ALL),
-    "pixel Seaquest in colour": EnvConfig(
+    "RAM Breakout": AtariConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, stack_states=2, **ALL),
+    "pixel Breakout": AtariConfig(id="BreakoutNoFrameskip-v4", stack_states=4, **ALL),
+    "pixel Breakout, truncated": AtariConfig(id="BreakoutNoFrameskip-v4", max_episode_steps=203, **ALL),
+    "pixel Seaquest in colour": AtariConfig(
         id="SeaquestNoFrameskip-v4", grayscale=False, frame_skip=2, max_episode_steps=500, **ALL
     ),
-    "RAM Breakout, random skip": EnvConfig(id="Breakout-ram-v0", episode_life=True, repeat_action_probability=0.25),
+    "RAM Breakout, random skip": AtariConfig(id="Breakout-ram-v0", episode_life=True, repeat_action_probability=0.25),
     "CartPole": EnvConfig(id="CartPole-v1", stack_states=3, sticky_actions=2, max_episode_steps=40, avoid_repeat=True),
     "counting": EnvConfig(id="rlsys/Counting-v0", stack_states=2),
     "Pendulum": EnvConfig(id="Pendulum-v1", max_episode_steps=100),

@@ -8,13 +8,14 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from rlsys.config import EnvConfig
+from rlsys.envs.families.atari import AtariConfig
 from rlsys.envs.make import make
 from rlsys.envs.vector import BatchedEnv
 from rlsys.envs.wrappers import Reset, Step
 from rlsys.errors import EnvError
 
 CONFIGS = {
-    "RAM Breakout": EnvConfig(
+    "RAM Breakout": AtariConfig(
         id="Breakout-ramNoFrameskip-v4",
         sticky_actions=4,
         stack_states=2,

@@ -148,7 +148,7 @@ def test_episode_life_ends_an_episode_exactly_where_a_life_or_a_point_is_lost(
 
 def test_a_new_game_can_be_asked_for_while_lives_are_left() -> None:
     life = with_lives(record := GameRecord(ScriptedEnv(endless())))
-    env = Environment(life, record, life, None)
+    env = Environment(life, record, None)
     env.reset(seed=0)
     env.step(1)
     assert env.reset()[0].tolist() == [0, 2]
@@ -225,7 +225,7 @@ def test_avoid_repeat_never_replaces_where_rewards_keep_coming() -> None:
 def test_avoid_repeat_counts_across_lives_but_not_across_games(new_game: bool) -> None:
     life = with_lives(record := GameRecord(ScriptedEnv(endless())))
     avoid = AvoidRepeat(life, record, num_actions=4, frames_per_step=1, seed=0)
-    env = Environment(avoid, record, life, avoid)
+    env = Environment(avoid, record, avoid)
     env.reset(seed=0)
     executed(avoid, 495)
     env.begin_game() if new_game else env.reset()

@@ -8,6 +8,7 @@ from support.games import COUNTING, ZeroPolicy, checking_policy, played_alone
 
 from rlsys.api import Decision, Policy
 from rlsys.config import EnvConfig
+from rlsys.envs.families.atari import AtariConfig
 from rlsys.evaluation.episodes import bootstrap_interval, play_episodes
 
 
@@ -47,7 +48,7 @@ class _AlwaysRight(Policy):
 
 
 def test_fire_is_pressed_after_each_lost_life_so_that_games_come_to_their_end():
-    config = EnvConfig(
+    config = AtariConfig(
         id="Breakout-ramNoFrameskip-v4", sticky_actions=4, episode_life=True, fire_reset=True, max_episode_steps=8_000
     )
     statistics = play_episodes(_AlwaysRight(), config, 2, seed=0)

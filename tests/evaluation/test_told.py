@@ -10,6 +10,7 @@ from support.runs import MakeSpec
 
 from rlsys.api import Decision, Policy, PolicyContext, SegmentSpec
 from rlsys.config import EnvConfig
+from rlsys.envs.families.atari import AtariConfig
 from rlsys.envs.make import env_spec
 from rlsys.errors import ConfigError
 from rlsys.evaluation.episodes import play_episodes
@@ -20,11 +21,11 @@ from rlsys.types import Array, State, Weights
 
 RAM = {"sticky_actions": 4, "clip_rewards": True, "noop_reset": True}
 ENVIRONMENTS = {
-    "lives, FIRE, stacks": EnvConfig(
+    "lives, FIRE, stacks": AtariConfig(
         id="Breakout-ramNoFrameskip-v4", episode_life=True, fire_reset=True, stack_states=2, **RAM
     ),
-    "large rewards": EnvConfig(id="SpaceInvaders-ramNoFrameskip-v4", episode_life=True, **RAM),
-    "lost points, a time limit": EnvConfig(
+    "large rewards": AtariConfig(id="SpaceInvaders-ramNoFrameskip-v4", episode_life=True, **RAM),
+    "lost points, a time limit": AtariConfig(
         id="Pong-ramNoFrameskip-v4", episode_life=True, max_episode_steps=6_000, **RAM
     ),
     "large rewards as they are": EnvConfig(id="SpaceInvaders-ramNoFrameskip-v4", sticky_actions=4),

@@ -8,9 +8,10 @@ from support.games import COUNTING, SEARCHING
 
 from rlsys import registry
 from rlsys.config import EnvConfig
-from rlsys.envs.make import make, max_noops, with_max_noops
-from rlsys.errors import ConfigError
-from rlsys.runs.grid import cells
+from rlsys.envs.families.atari import AtariConfig
+from rlsys.envs.make import make
+from rlsys.errors import ConfigError, EnvError
+from rlsys.runs.grid import cells, environments
 from rlsys.runs.resolve import check
 from rlsys.testing.algorithm import CHECKING
 
@@ -21,20 +22,23 @@ def noops_played(config: EnvConfig, seed: int) -> int:
     return int(env.unwrapped.ale.getEpisodeFrameNumber())  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    ("env_id", "frames"), [("BreakoutNoFrameskip-v4", 12), ("BreakoutDeterministic-v4", 12), ("CartPole-v1", None)]
-)
-def test_no_ops_are_counted_in_decisions_and_drawn_in_the_emulators_steps(env_id: str, frames: int | None) -> None:
-    config = EnvConfig(id=env_id, frame_skip=1 if "Deterministic" in env_id else 4, noop_reset=frames is not None)
-    assert with_max_noops(config, 0).noop_reset is False
-    assert max_noops(with_max_noops(config, 0)) == 0
-    if frames is None:
-        return
-    changed = with_max_noops(config, 3)
-    assert max_noops(changed) == 3
+@pytest.mark.parametrize("env_id", ["BreakoutNoFrameskip-v4", "BreakoutDeterministic-v4"])
+def test_no_ops_are_counted_in_decisions_and_drawn_in_the_emulators_steps(env_id: str) -> None:
+    config = AtariConfig(id=env_id, frame_skip=1 if "Deterministic" in env_id else 4, noop_reset=True, noop_max=12)
+    (most, own), (none, without), (three, changed) = *environments(config, ()), *environments(config, (0, 3))
+    assert (most, own) == (12.0 if "Deterministic" in env_id else 3.0, config)
+    assert (none, without) == (0.0, config.model_copy(update={"noop_reset": False}))
+    assert environments(without, ()) == [(0.0, without)]
     played = {noops_played(changed, seed) for seed in range(40)}
-    assert min(played) == 0 and max(played) == frames
+    assert (three, min(played), max(played)) == (3.0, 0, 12)
     assert all(count % 4 == 0 for count in played) is ("Deterministic" in env_id)
+
+
+def test_where_there_are_no_no_ops_none_can_be_asked_for() -> None:
+    assert environments(EnvConfig(id="CartPole-v1"), (0,)) == [(0.0, EnvConfig(id="CartPole-v1"))]
+    assert environments(EnvConfig(id="BreakoutNoFrameskip-v4"), ()) == [(0.0, AtariConfig(id="BreakoutNoFrameskip-v4"))]
+    with pytest.raises(EnvError, match=r"no-ops = 3 with 'CartPole-v1'; only Atari games have them"):
+        environments(EnvConfig(id="CartPole-v1"), (0, 3))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from rlsys.baselines.rllib.config import RllibConfig
 from rlsys.baselines.rllib.environment import RllibVectorEnv, is_picture
 from rlsys.baselines.rllib.metrics import GamesCallback
 from rlsys.baselines.rllib.networks import PixelCatalog
-from rlsys.config import ENVIRONMENTS_PER_WORKER, EnvConfig
+from rlsys.config import ENVIRONMENTS_PER_WORKER, read_env
 from rlsys.errors import ConfigError, did_you_mean
 from rlsys.types import EnvSpec
 
@@ -151,7 +151,7 @@ def _with_gpu(context: BaselineContext) -> bool:
 
 
 def _make_environment(settings: Mapping[str, Any]) -> RllibVectorEnv:
-    return RllibVectorEnv(EnvConfig.model_validate(settings["env"]), settings["num_envs"])
+    return RllibVectorEnv(read_env(settings["env"]), settings["num_envs"])
 
 
 def _network(context: BaselineContext) -> DefaultModelConfig:

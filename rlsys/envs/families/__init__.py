@@ -1,1 +1,1 @@
-"""Families of environments, a file each; `rlsys.envs.make` has a row for each."""
+"""Families of environments, a file each; `rlsys.envs.table` has a row for each."""

@@ -14,7 +14,7 @@ Machado et al. 2018, sections 4 and 5, https://arxiv.org/abs/1709.06009.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +25,43 @@ from ale_py import roms
 from ale_py.env import AtariEnv
 from gymnasium.spaces import Box
 from gymnasium.wrappers import AtariPreprocessing, TransformObservation
+from pydantic import Field
 
 from rlsys.config import EnvConfig
-from rlsys.envs.family import Family
+from rlsys.config.quantities import Flag, Pixels, Probability, Repeats
+from rlsys.envs.family import Family, NoOps
+from rlsys.envs.kwargs import check_kwargs, refused
 from rlsys.envs.snapshot import Restorable
-from rlsys.envs.wrappers import NOOP, NoopReset
+from rlsys.envs.wrappers import NOOP, EpisodeLife, FireReset, NoopReset
 from rlsys.errors import EnvError
 
 _MAX_FRAMES = 108_000
 _TWO_PLAYERS = frozenset({"combat", "joust", "maze_craze", "warlords"})
 _RANDOM_SKIP = (2, 5)
+_FIRE = "FIRE"
+
+
+class AtariConfig(EnvConfig):
+    """A game, how it begins and ends, and what is seen of it."""
+
+    noop_reset: Flag = False
+    """Begin each game with 0 to noop_max no-ops, uniformly."""
+    noop_max: Repeats = 30
+    """Most no-ops of noop_reset."""
+    repeat_action_probability: Probability = Field(0.0, lt=1.0)
+    """Chance that the emulator repeats its previous action (Machado et al. 2018 use 0.25)."""
+    full_action_space: Flag = False
+    """All 18 actions rather than the game's own."""
+    episode_life: Flag = False
+    """Losing a life (Pong: a point) terminates the episode for learning while the game goes on."""
+    fire_reset: Flag = False
+    """Press FIRE after a reset, in games that have it: some wait for it."""
+    frame_size: tuple[Pixels, Pixels] = (96, 96)
+    """By pixels: height and width to which frames are shrunk (area interpolation)."""
+    grayscale: Flag = True
+    """By pixels: one channel rather than three."""
+    frame_skip: Repeats = 4
+    """By pixels: frames per step with the same action, of which the last two are max-pooled."""
 
 
 class AtariGame(AtariEnv, Restorable):
@@ -147,13 +174,38 @@ def variants() -> dict[str, Variant]:
     return table
 
 
-def noops_per_step(config: EnvConfig, frames_per_step: int) -> int | None:
-    """Returns how many no-ops of `env.noop_max` last as long as one decision; None for what is no Atari game.
+def _wrap(config: AtariConfig, env: gymnasium.Env) -> gymnasium.Env:
+    """Ends episodes with lives, and presses FIRE, where that is asked for."""
+    game = env.unwrapped
+    assert isinstance(game, AtariGame)
+    if config.episode_life:
+        env = EpisodeLife(env, count_lives=game.count_lives, lost_point_ends="Pong" in config.id)
+    if config.fire_reset and _FIRE in game.get_action_meanings():  # it is the second of at least three
+        env = FireReset(env)
+    return env
+
+
+def _noops_per_decision(config: AtariConfig) -> int:
+    """Returns how many no-ops of `noop_max` last as long as one decision.
 
     Such a no-op is a step of the emulator: one frame under a NoFrameskip id, else as many as the id skips by itself.
     """
-    variant = variants().get(config.id)
-    return None if variant is None else frames_per_step // variant.mean_skip
+    return config.sticky_actions * (1 if variants()[config.id].ram else config.frame_skip)
+
+
+def _most_noops(config: AtariConfig) -> float:
+    return config.noop_max / _noops_per_decision(config) if config.noop_reset else 0.0
+
+
+def _with_most_noops(config: AtariConfig, decisions: int) -> AtariConfig:
+    """Returns games that begin after no-ops.
+
+    Their number is drawn uniformly in the emulator's own steps, from 0 to those of `decisions`: with four frames per
+    decision and a NoFrameskip id, 8 decisions are 0 to 32 frames.
+    """
+    if not decisions:
+        return config.model_copy(update={"noop_reset": False})
+    return config.model_copy(update={"noop_reset": True, "noop_max": decisions * _noops_per_decision(config)})
 
 
 def _ids(*, ram: bool) -> list[str]:
@@ -168,14 +220,14 @@ def _knows(name: str, *, ram: bool) -> bool:
     return variant is not None and variant.ram == ram
 
 
-def _make_ram(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+def _make_ram(config: AtariConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
     """Makes a game that shows its RAM: `[128]` uint8."""
     variant = variants()[config.id]
     _refuse_two_skips(config, variant, {"env.sticky_actions": config.sticky_actions})
     return _game(config, seed, variant, "ram", render_mode), variant.mean_skip
 
 
-def _make_pixels(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+def _make_pixels(config: AtariConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
     """Makes a game that shows its screen: `[H, W]` uint8, or `[3, H, W]` in colour."""
     variant = variants()[config.id]
     skips = {"env.frame_skip": config.frame_skip, "env.sticky_actions": config.sticky_actions}
@@ -198,22 +250,29 @@ def _make_pixels(config: EnvConfig, seed: int, render_mode: str | None) -> tuple
     return env, config.frame_skip * variant.mean_skip
 
 
-def _game(config: EnvConfig, seed: int, variant: Variant, obs_type: str, render_mode: str | None) -> gymnasium.Env:
-    game: gymnasium.Env = AtariGame(
-        seed,
-        variant.rom,
-        blind=not variant.ram,
-        obs_type=obs_type,
-        frameskip=variant.frame_skip,
-        repeat_action_probability=config.repeat_action_probability,
-        full_action_space=config.full_action_space,
-        max_num_frames_per_episode=config.max_episode_steps or _MAX_FRAMES,
-        render_mode=render_mode,
-    )
+def _game(config: AtariConfig, seed: int, variant: Variant, obs_type: str, render_mode: str | None) -> gymnasium.Env:
+    check_kwargs(config, AtariEnv, _OURS)
+    try:
+        game: gymnasium.Env = AtariGame(
+            seed,
+            variant.rom,
+            blind=not variant.ram,
+            obs_type=obs_type,
+            frameskip=variant.frame_skip,
+            repeat_action_probability=config.repeat_action_probability,
+            full_action_space=config.full_action_space,
+            max_num_frames_per_episode=config.max_episode_steps or _MAX_FRAMES,
+            render_mode=render_mode,
+            **config.kwargs,
+        )
+    except (RuntimeError, TypeError) as error:
+        if not config.kwargs:
+            raise
+        raise refused(config, error) from error
     return NoopReset(game, config.noop_max) if config.noop_reset else game
 
 
-def _refuse_two_skips(config: EnvConfig, variant: Variant, settings: Mapping[str, int]) -> None:
+def _refuse_two_skips(config: AtariConfig, variant: Variant, settings: Mapping[str, int]) -> None:
     skips = {f"'{config.id}' by itself": variant.mean_skip, **settings}
     several = [f"{name} = {frames}" for name, frames in skips.items() if frames > 1]
     if len(several) > 1:
@@ -221,19 +280,30 @@ def _refuse_two_skips(config: EnvConfig, variant: Variant, settings: Mapping[str
         raise EnvError(f"frames are skipped twice: {' and '.join(several)}; only one of them may skip. {way_out}.")
 
 
-_SETTINGS = ("noop_reset", "episode_life", "fire_reset", "full_action_space", "repeat_action_probability")
+_OURS = (
+    "game",
+    "obs_type",
+    "frameskip",
+    "repeat_action_probability",
+    "full_action_space",
+    "max_num_frames_per_episode",
+    "render_mode",
+)
+"""Arguments of ALE's environment for which there are settings, or which an id decides."""
 
-RAM = Family(
-    "Atari games",
-    functools.partial(_knows, ram=True),
-    functools.partial(_ids, ram=True),
-    _make_ram,
-    settings=_SETTINGS,
-)
-PIXELS = Family(
-    "Atari games",
-    functools.partial(_knows, ram=False),
-    functools.partial(_ids, ram=False),
-    _make_pixels,
-    settings=_SETTINGS,
-)
+
+def _family(make: Callable[[AtariConfig, int, str | None], tuple[gymnasium.Env, int]], *, ram: bool) -> Family:
+    return Family(
+        "Atari games",
+        functools.partial(_knows, ram=ram),
+        functools.partial(_ids, ram=ram),
+        make,
+        AtariConfig,
+        wrap=_wrap,
+        noops=NoOps(_most_noops, _with_most_noops),
+        takes_kwargs=True,
+    )
+
+
+RAM = _family(_make_ram, ram=True)
+PIXELS = _family(_make_pixels, ram=False)

@@ -91,4 +91,4 @@ def _make(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnas
     return SimulatorEnv(_make_simulator(config, [seed]), seed, render_mode), 1
 
 
-CATCH = Family("catch", lambda name: name == _ID, lambda: [_ID], _make, _make_simulator)
+CATCH = Family("catch", lambda name: name == _ID, lambda: [_ID], _make, EnvConfig, _make_simulator)

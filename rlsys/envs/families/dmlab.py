@@ -17,7 +17,7 @@ import hashlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -25,6 +25,8 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import TimeLimit
 
 from rlsys.config import EnvConfig
+from rlsys.config.location import OF_A_MACHINE, Folder
+from rlsys.config.quantities import Pixels, Repeats
 from rlsys.envs.family import Family
 from rlsys.envs.wrappers import Reset, Step
 from rlsys.errors import EnvError
@@ -85,6 +87,19 @@ _PIXELS = "RGB_INTERLEAVED"
 _SEEDS = 2**31 - 1
 
 
+class DMLabConfig(EnvConfig):
+    """A level, and how it is drawn."""
+
+    frame_skip: Repeats = 4
+    """Frames per step with the same action, of which the last two are max-pooled."""
+    dmlab_size: tuple[Pixels, Pixels] = (72, 96)
+    """Height and width of frames."""
+    dmlab_level_cache: Annotated[Folder | None, OF_A_MACHINE] = None
+    """Folder that keeps the maps that levels build, for all workers of a machine; none builds each anew."""
+    dmlab_renderer: Literal["software", "hardware"] = "software"
+    """Draw on the CPU or on the GPU."""
+
+
 def level_of(name: str) -> str | None:
     """Returns the level that an id names, or None if it names none of DMLab-30's."""
     for prefix in _PREFIXES:
@@ -128,7 +143,7 @@ class DMLabLevel(gymnasium.Env):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012 - as gymnasium declares it
 
-    def __init__(self, config: EnvConfig, seed: int, render_mode: str | None = None) -> None:
+    def __init__(self, config: DMLabConfig, seed: int, render_mode: str | None = None) -> None:
         import deepmind_lab  # noqa: PLC0415 - optional
 
         level = level_of(config.id)
@@ -184,7 +199,7 @@ class DMLabLevel(gymnasium.Env):
         return np.ascontiguousarray(self._lab.observations()[_PIXELS].transpose(2, 0, 1))
 
 
-def _make(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+def _make(config: DMLabConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
     if min(config.dmlab_size) < 1:
         raise EnvError(
             f"env.dmlab_size = {list(config.dmlab_size)}; height and width must be at least 1. Give for example "
@@ -206,7 +221,7 @@ DMLAB = Family(
     lambda name: level_of(name) is not None,
     lambda: [f"dmlab-{level}" for level in LEVELS],
     _make,
-    settings=("dmlab_size", "dmlab_level_cache", "dmlab_renderer"),
+    DMLabConfig,
     package="deepmind_lab",
     how_to_install="No package index has it: build it with docker/dmlab.Dockerfile",
 )

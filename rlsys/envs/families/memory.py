@@ -104,9 +104,10 @@ def _make(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnas
 
 
 TMAZE = Family(
-    "T-maze",
+    "T-mazes",
     lambda name: _PATTERN.fullmatch(name) is not None,
     lambda: ["tmaze-5", "tmaze-10", "tmaze-20", "tmaze-50", "tmaze-100"],
     _make,
+    EnvConfig,
     _make_simulator,
 )

@@ -18,7 +18,7 @@ import contextlib
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import gymnasium
@@ -27,6 +27,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import TimeLimit
 
 from rlsys.config import EnvConfig
+from rlsys.config.quantities import Level
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Ends, Simulator, SimulatorEnv, check_id
 from rlsys.errors import EnvError
@@ -61,6 +62,17 @@ _RESET = -1
 _PATTERN = re.compile(r"(?:procgen:)?procgen-([a-z]+?)(?:-v0)?")
 
 
+class ProcGenConfig(EnvConfig):
+    """A game, and which of its levels are played."""
+
+    num_levels: Level = 0
+    """How many levels are played; 0 for all."""
+    start_level: Level = 0
+    """The first of num_levels consecutive levels."""
+    distribution_mode: Literal["easy", "hard", "extreme", "memory", "exploration"] = "hard"
+    """How levels are drawn; the last three exist for some games only."""
+
+
 def game_of(name: str) -> str | None:
     """Returns the game that an id names, or None if it names none of ProcGen's."""
     match = _PATTERN.fullmatch(name)
@@ -78,7 +90,7 @@ class ProcGenGames:
     can_snapshot = True
     action_meanings: tuple[str, ...] = ACTIONS
 
-    def __init__(self, config: EnvConfig, seeds: Sequence[int], *, draw: bool = False) -> None:
+    def __init__(self, config: ProcGenConfig, seeds: Sequence[int], *, draw: bool = False) -> None:
         game = game_of(config.id)
         assert game is not None, config.id
         self.id = config.id
@@ -169,7 +181,7 @@ class ProcGenGames:
         return at_limit
 
 
-def _open(config: EnvConfig, game: str, seeds: Sequence[int], draw: bool) -> Any:
+def _open(config: ProcGenConfig, game: str, seeds: Sequence[int], draw: bool) -> Any:
     """Makes the games; each is given the state of one that was made alone, so that neighbours change nothing."""
     options: dict[str, Any] = {
         "env_name": game,
@@ -203,7 +215,7 @@ def _package() -> Any:
     return procgen
 
 
-def _levels(config: EnvConfig, game: str) -> dict[str, int]:
+def _levels(config: ProcGenConfig, game: str) -> dict[str, int]:
     """Returns the options that choose levels; the package itself aborts the process over wrong ones."""
     mode, number, start = config.distribution_mode, config.num_levels, config.start_level
     if game not in MODE_GAMES[mode]:
@@ -234,12 +246,12 @@ def _ids() -> list[str]:
     return [name for game in GAMES for name in (f"procgen-{game}", f"procgen-{game}-v0")]
 
 
-def _make(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+def _make(config: ProcGenConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
     env: gymnasium.Env = SimulatorEnv(ProcGenGames(config, [seed], draw=render_mode is not None), seed, render_mode)
     return (TimeLimit(env, config.max_episode_steps) if config.max_episode_steps else env), 1
 
 
-def _make_simulator(config: EnvConfig, seeds: Sequence[int]) -> Simulator | None:
+def _make_simulator(config: ProcGenConfig, seeds: Sequence[int]) -> Simulator | None:
     return None if config.max_episode_steps else ProcGenGames(config, seeds)  # all are reset at once or none
 
 
@@ -248,8 +260,8 @@ PROCGEN = Family(
     lambda name: game_of(name) is not None,
     _ids,
     _make,
+    ProcGenConfig,
     _make_simulator,
-    settings=("num_levels", "start_level", "distribution_mode"),
     package="procgen",
     how_to_install="Install rlsys[procgen]",
 )

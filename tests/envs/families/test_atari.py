@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ale_py import roms
 
-from rlsys.config import EnvConfig
-from rlsys.envs.families.atari import AtariGame, variants
+from rlsys.config import read_env
+from rlsys.envs.families.atari import AtariConfig, AtariGame, variants
 from rlsys.envs.make import env_spec, make
 from rlsys.errors import EnvError
 
@@ -69,7 +69,7 @@ def actions(num_actions: int, num_steps: int) -> Iterator[int]:
 
 
 def test_ram_steps_are_repeated_frames_of_the_emulator() -> None:
-    config = EnvConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, repeat_action_probability=0.25)
+    config = AtariConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, repeat_action_probability=0.25)
     env = make(config, SEED)
     ale = emulator("breakout")
     draws = AtariGame(SEED, "breakout", repeat_action_probability=0.0).np_random
@@ -120,7 +120,7 @@ def test_actions_are_repeated_as_often_as_by_the_emulator() -> None:
 
 
 def test_pixels_are_the_maximum_of_the_last_two_frames_shrunk_by_area() -> None:
-    env = make(EnvConfig(id="PongNoFrameskip-v4", frame_size=(70, 96), frame_skip=3), SEED)
+    env = make(AtariConfig(id="PongNoFrameskip-v4", frame_size=(70, 96), frame_skip=3), SEED)
     ale = emulator("pong")
     observation, _ = env.reset()
     ale.reset_game()
@@ -137,7 +137,7 @@ def test_pixels_are_the_maximum_of_the_last_two_frames_shrunk_by_area() -> None:
 
 
 def test_colour_has_its_planes_first() -> None:
-    config = EnvConfig(id="BreakoutNoFrameskip-v4", frame_size=(50, 40), grayscale=False)
+    config = AtariConfig(id="BreakoutNoFrameskip-v4", frame_size=(50, 40), grayscale=False)
     observation, _ = make(config, SEED).reset()
     ale = emulator("breakout")
     ale.reset_game()
@@ -147,7 +147,7 @@ def test_colour_has_its_planes_first() -> None:
 
 
 def test_losing_a_ball_in_breakout_ends_an_episode_and_the_game_has_five() -> None:
-    env = make(EnvConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, episode_life=True, fire_reset=True), SEED)
+    env = make(AtariConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, episode_life=True, fire_reset=True), SEED)
     env.reset()
     record = env.record.finished_games
     ends = 0
@@ -164,7 +164,7 @@ def test_losing_a_ball_in_breakout_ends_an_episode_and_the_game_has_five() -> No
 @pytest.mark.parametrize("name", ["Pong-ramNoFrameskip-v4", "PongNoFrameskip-v4"])
 def test_a_lost_point_ends_an_episode_of_pong_and_a_game_has_21(name: str) -> None:
     sticky = 4 if "-ram" in name else 1
-    env = make(EnvConfig(id=name, sticky_actions=sticky, episode_life=True), SEED)
+    env = make(AtariConfig(id=name, sticky_actions=sticky, episode_life=True), SEED)
     env.reset()
     record = env.record.finished_games
     ends = 0
@@ -179,7 +179,7 @@ def test_a_lost_point_ends_an_episode_of_pong_and_a_game_has_21(name: str) -> No
 
 
 def test_evaluation_sees_the_rewards_and_the_lives_of_training() -> None:
-    config = EnvConfig(
+    config = AtariConfig(
         id="SpaceInvaders-ramNoFrameskip-v4", sticky_actions=4, episode_life=True, clip_rewards=True, noop_reset=True
     )
     rewards: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
@@ -210,7 +210,7 @@ def test_evaluation_sees_the_rewards_and_the_lives_of_training() -> None:
     ],
 )
 def test_max_episode_steps_counts_simulator_frames_and_truncates(settings: dict[str, Any], steps: int) -> None:
-    env = make(EnvConfig(max_episode_steps=42, **settings), SEED)
+    env = make(read_env({"max_episode_steps": 42, **settings}), SEED)
     env.reset()
     for step in range(1, steps + 1):
         _, _, terminated, truncated, _ = env.step(0)
@@ -242,7 +242,7 @@ def test_every_game_has_every_id() -> None:
     ],
 )
 def test_frames_per_step_is_the_one_skip_that_there_is(settings: dict[str, Any], frames: int) -> None:
-    assert env_spec(EnvConfig(**settings)).frames_per_step == frames
+    assert env_spec(read_env(settings)).frames_per_step == frames
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_frames_per_step_is_the_one_skip_that_there_is(settings: dict[str, Any],
 )
 def test_what_cannot_be_is_an_error_of_one_line(settings: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(EnvError) as caught:
-        make(EnvConfig(**settings), SEED)
+        make(read_env(settings), SEED)
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
@@ -266,29 +266,29 @@ def test_what_cannot_be_is_an_error_of_one_line(settings: dict[str, Any], words:
 @pytest.mark.parametrize("game", ["Freeway", "MsPacman"])
 def test_games_without_fire_begin_as_they_are_where_fire_would_be_pressed(game: str) -> None:
     observations = [
-        make(EnvConfig(id=f"{game}-ramNoFrameskip-v4", fire_reset=fire), SEED).reset()[0] for fire in (True, False)
+        make(AtariConfig(id=f"{game}-ramNoFrameskip-v4", fire_reset=fire), SEED).reset()[0] for fire in (True, False)
     ]
     assert np.array_equal(*observations)
 
 
 def test_the_full_action_space_and_the_meanings_are_in_the_spec() -> None:
-    own = env_spec(EnvConfig(id="Breakout-ramNoFrameskip-v4"))
+    own = env_spec(AtariConfig(id="Breakout-ramNoFrameskip-v4"))
     assert own.action_meanings == ("NOOP", "FIRE", "RIGHT", "LEFT")
     assert own.num_actions == 4
-    assert env_spec(EnvConfig(id="Breakout-ramNoFrameskip-v4", full_action_space=True)).num_actions == 18
+    assert env_spec(AtariConfig(id="Breakout-ramNoFrameskip-v4", full_action_space=True)).num_actions == 18
 
 
 @pytest.mark.parametrize("num_actions", ACTION_COUNTS)
 def test_each_game_of_the_upstream_list_makes_and_has_as_many_actions_as_it_says(num_actions: int) -> None:
     for game in ACTION_COUNTS[num_actions].split():
-        described = env_spec(EnvConfig(id=f"{game}NoFrameskip-v4", frame_size=(84, 84), episode_life=True))
+        described = env_spec(AtariConfig(id=f"{game}NoFrameskip-v4", frame_size=(84, 84), episode_life=True))
         assert described.num_actions == len(described.action_meanings) == num_actions, game
         assert described.observation.shape == (84, 84), game
 
 
 @pytest.mark.parametrize("noop_max", [1, 3])
 def test_a_game_begins_with_up_to_noop_max_noops(noop_max: int) -> None:
-    env = make(EnvConfig(id="Breakout-ramNoFrameskip-v4", noop_reset=True, noop_max=noop_max), SEED)
+    env = make(AtariConfig(id="Breakout-ramNoFrameskip-v4", noop_reset=True, noop_max=noop_max), SEED)
     begun = set()
     for _ in range(30):
         env.reset()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rlsys.config import EnvConfig
-from rlsys.envs.families.dmlab import ACTIONS, LEVELS, FolderCache
+from rlsys.envs.families.dmlab import ACTIONS, LEVELS, DMLabConfig, FolderCache
 from rlsys.envs.make import env_spec, make
 from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import EnvError
@@ -15,7 +15,7 @@ from rlsys.testing import deepmind_lab
 from rlsys.testing.environment_contract import check_environment
 from rlsys.types import ArraySpec
 
-CONFIG = EnvConfig(id="dmlab-rooms_watermaze", dmlab_size=(6, 8))
+CONFIG = DMLabConfig(id="dmlab-rooms_watermaze", dmlab_size=(6, 8))
 FORWARD, BACKWARD = 0, 1
 
 
@@ -152,7 +152,6 @@ def test_a_cache_tells_keys_apart_and_knows_what_it_lacks(tmp_path: Any) -> None
         ({"id": "dmlab-rooms_watermase"}, "Did you mean 'dmlab-rooms_watermaze'"),
         ({"sticky_actions": 4}, "frames are skipped twice: env.frame_skip = 4 and env.sticky_actions = 4"),
         ({"dmlab_size": (0, 96)}, "env.dmlab_size = [0, 96]"),
-        ({"episode_life": True}, "only Atari games"),
         ({"id": "CartPole-v1"}, "env.dmlab_size = (6, 8) with 'CartPole-v1'; only DMLab levels"),
     ],
 )

@@ -11,16 +11,16 @@ from procgen import ProcgenGym3Env
 from procgen.env import ENV_NAMES, EXPLORATION_LEVEL_SEEDS
 from procgen.env import ProcgenGym3Env as Package
 
-from rlsys.config import EnvConfig
-from rlsys.envs.families.procgen import ACTIONS, GAMES, MODE_GAMES, time_limit
+from rlsys.config import EnvConfig, read_env
+from rlsys.envs.families.procgen import ACTIONS, GAMES, MODE_GAMES, ProcGenConfig, time_limit
 from rlsys.envs.loop import Loop
 from rlsys.envs.make import env_spec, make
 from rlsys.envs.vector import BatchedEnv
-from rlsys.errors import EnvError
+from rlsys.errors import EnvError, RlsysError
 from rlsys.types import ArraySpec
 
 NOOP = ACTIONS.index("NOOP")
-CONFIG = EnvConfig(id="procgen-chaser", num_levels=20, start_level=5, distribution_mode="easy")
+CONFIG = ProcGenConfig(id="procgen-chaser", num_levels=20, start_level=5, distribution_mode="easy")
 
 
 def random_actions(size: int, num_steps: int, seed: int = 0) -> np.ndarray:
@@ -111,19 +111,19 @@ def test_a_copy_with_other_seeds_goes_on_identically() -> None:
 
 
 def test_levels_are_those_that_were_asked_for() -> None:
-    assert set(levels_of(EnvConfig(id="procgen-leaper", num_levels=3, start_level=40), 12)) == {40, 41, 42}
-    assert len(set(levels_of(EnvConfig(id="procgen-leaper"), 6))) == 6
+    assert set(levels_of(ProcGenConfig(id="procgen-leaper", num_levels=3, start_level=40), 12)) == {40, 41, 42}
+    assert len(set(levels_of(ProcGenConfig(id="procgen-leaper"), 6))) == 6
 
 
 def test_seeds_choose_the_order_of_levels() -> None:
-    config = EnvConfig(id="procgen-maze", num_levels=1000)
+    config = ProcGenConfig(id="procgen-maze", num_levels=1000)
     first = [make(config, seed).reset()[0] for seed in (1, 1, 2)]
     assert np.array_equal(first[0], first[1])
     assert not np.array_equal(first[0], first[2])
 
 
 def test_an_episode_that_runs_out_of_time_is_truncated_and_keeps_what_was_seen_before_its_last_step() -> None:
-    batch = BatchedEnv(EnvConfig(id="procgen-maze", distribution_mode="easy", num_levels=5), (0, 1))
+    batch = BatchedEnv(ProcGenConfig(id="procgen-maze", distribution_mode="easy", num_levels=5), (0, 1))
     for _ in range(499):
         result = batch.step(np.full(2, NOOP))
         assert not result.first.any()
@@ -136,7 +136,7 @@ def test_an_episode_that_runs_out_of_time_is_truncated_and_keeps_what_was_seen_b
 
 
 def test_an_episode_that_ends_before_its_time_is_terminated() -> None:
-    batch = BatchedEnv(EnvConfig(id="procgen-starpilot"), range(8))
+    batch = BatchedEnv(ProcGenConfig(id="procgen-starpilot"), range(8))
     ends = 0
     for action in random_actions(8, 300):
         result = batch.step(action)
@@ -178,7 +178,7 @@ def test_max_episode_steps_cuts_episodes_one_by_one() -> None:
 @pytest.mark.parametrize("mode", ["extreme", "memory", "exploration"])
 def test_a_mode_that_the_game_has_plays(mode: str) -> None:
     game = MODE_GAMES[mode][0]
-    batch = BatchedEnv(EnvConfig(id=f"procgen-{game}", distribution_mode=mode), (0, 1))
+    batch = BatchedEnv(ProcGenConfig(id=f"procgen-{game}", distribution_mode=mode), (0, 1))
     batch.step(np.full(2, NOOP))
 
 
@@ -197,8 +197,8 @@ def test_a_mode_that_the_game_has_plays(mode: str) -> None:
     ],
 )
 def test_what_cannot_be_is_an_error_of_one_line(settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(EnvError) as caught:
-        BatchedEnv(EnvConfig(**{"id": "procgen-chaser", **settings}), (0, 1))
+    with pytest.raises(RlsysError) as caught:
+        BatchedEnv(read_env({"id": "procgen-chaser", **settings}), (0, 1))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -206,7 +206,7 @@ def test_what_cannot_be_is_an_error_of_one_line(settings: dict[str, Any], words:
 def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "procgen", None)
     with pytest.raises(EnvError, match=r"needs procgen, which is not installed. Install rlsys\[procgen\]"):
-        make(EnvConfig(id="procgen-chaser"), 0)
+        make(ProcGenConfig(id="procgen-chaser"), 0)
 
 
 def test_a_game_made_for_drawing_draws_large() -> None:
