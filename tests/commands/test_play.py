@@ -156,7 +156,7 @@ def test_options_that_do_not_belong_together_are_refused(
 @pytest.mark.parametrize(
     ("env_id", "kind", "message"),
     [
-        ("rlsys/Counting-v0", EnvError, r"'rlsys/Counting-v0' observes \(3,\) float32; a world model is played where"),
+        ("rlsys/Counting-v0", EnvError, r"'rlsys/Counting-v0' observes float32 \(3,\); a world model is played where"),
         ("dots-without-world", CheckpointError, "checkpoint 12 of dots/a holds no world model"),
     ],
 )
