@@ -12,7 +12,9 @@ from support.ppo_batches import OneBatch
 
 from rlsys.algorithms.impala import ALGORITHM, ImpalaConfig
 from rlsys.algorithms.impala.learner import ImpalaLearner
+from rlsys.config import EnvConfig
 from rlsys.errors import ConfigError
+from rlsys.testing.contract import check_algorithm
 from rlsys.types import Batch, EnvSpec
 
 SIZE, LENGTH = 4, 10
@@ -65,6 +67,13 @@ def test_normalised_numbers_are_those_of_the_rows_that_were_learned_from() -> No
         seen = np.concatenate([env.parts[0].of(batch.observation[:, :-1]).reshape(-1, 3) for batch in batches])
         (mean,) = (array for name, array in learner.weights().items() if name.endswith("mean"))
         np.testing.assert_allclose(mean, seen.mean(axis=0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "rlsys/Nested-v0"])
+def test_two_ranks_that_normalise_agree_and_go_on_from_what_they_saved(name: str) -> None:
+    options = {"normalize_observations": True, "normalize_returns": True, "reward_clipping": "none"}
+    options |= {"distribution_type": "tanh_normal", "network": "elstm", "gradient": "rtrl"}
+    check_algorithm(ALGORITHM, ImpalaConfig(**SMALL | options), EnvConfig(id=name))
 
 
 def test_gradients_do_not_depend_on_the_unit_of_rewards_where_returns_are_normalised() -> None:

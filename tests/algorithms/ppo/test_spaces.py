@@ -13,7 +13,9 @@ from rlsys.algorithms.ppo import ALGORITHM, PPOConfig
 from rlsys.algorithms.ppo.learner import PPOLearner
 from rlsys.algorithms.ppo.networks import ActorCritic
 from rlsys.api import PolicyContext
+from rlsys.config import EnvConfig
 from rlsys.errors import ConfigError
+from rlsys.testing.contract import check_algorithm
 from rlsys.types import Batch, EnvSpec, Weights
 
 SMALL: dict[str, Any] = {
@@ -115,6 +117,13 @@ def batch_of_same(learner: PPOLearner, batch: Batch) -> dict[str, Any]:
     policy.set_weights(Weights(0, 0, learner.weights()))
     said = [policy.act(batch.observation[:, t], {}, explore=True).extras for t in range(6)]
     return {name: np.stack([extras[name] for extras in said], axis=1) for name in batch.extras}
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "rlsys/Nested-v0"])
+def test_two_ranks_that_normalise_agree_and_go_on_from_what_they_saved(name: str) -> None:
+    options = {"normalize_observations": True, "normalize_returns": True, "vf_share_layers": False}
+    options |= {"distribution_type": "tanh_normal", "state_dependent_std": True, "value_clipping_coef": 0.2}
+    check_algorithm(ALGORITHM, PPOConfig(**ALGORITHM.debug, **options), EnvConfig(id=name))
 
 
 def test_values_of_normalised_returns_are_in_units_of_rewards() -> None:
