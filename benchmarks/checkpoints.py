@@ -193,7 +193,7 @@ def _fill(spec: RunSpec, shards: list[Any], sequence: range) -> None:
     rng = np.random.default_rng(1)
     for first in range(sequence.start, sequence.stop, _SEGMENTS_PER_CALL):
         numbers = range(first, min(first + _SEGMENTS_PER_CALL, sequence.stop))
-        segments = [random_segment(rng, spec.stored_env, spec.segments, Source(0, 0, number)) for number in numbers]
+        segments = [random_segment(rng, spec.stored_env, spec.cut, Source(0, 0, number)) for number in numbers]
         assert set(ray.get([shard.insert.remote(segments, 10.0) for shard in shards])) == {""}
 
 

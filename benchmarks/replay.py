@@ -17,14 +17,14 @@ import numpy as np
 from rows import json_option, publish
 from segments import random_segment
 
-from rlsys.api import SegmentSpec, TableSpec
+from rlsys.api import Segments, TableSpec
 from rlsys.replay.table import Table
 from rlsys.types import ArraySpec, EnvSpec, Source
 
 _ENV = EnvSpec("ALE/Breakout-v5 (ram)", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), num_actions=4)
 _EXTRAS = {"visit_probabilities": ArraySpec((4,), "float32"), "root_value": ArraySpec((), "float32")}
 _UNROLL, _TD_STEPS, _BATCH, _LENGTH = 5, 10, 256, 500
-_SEGMENTS = SegmentSpec(length=_LENGTH, overlap=_UNROLL + _TD_STEPS, extras=_EXTRAS)
+_SEGMENTS = Segments(length=_LENGTH, overlap=_UNROLL + _TD_STEPS, extras=_EXTRAS)
 _COMMAND = "OMP_NUM_THREADS=1 python benchmarks/replay.py"
 _TABLE = TableSpec(max_size=100_000, sampler="prioritized")
 _WINDOW = _UNROLL + _TD_STEPS + 1

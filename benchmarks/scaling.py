@@ -281,7 +281,7 @@ def calls(seconds: float) -> Iterator[dict[str, object]]:
             section = CheckingConfig(samples_per_insert=None, window_size=2_000)
             spec = replace(small, section=section, env_spec=replace(small.env_spec, observation=observation))
             shard = ray.remote(ShardProcess).options(num_cpus=0, max_concurrency=1000).remote(spec, 0)
-            segment = random_segment(np.random.default_rng(0), spec.stored_env, spec.segments, Source(0, 0, 0))
+            segment = random_segment(np.random.default_rng(0), spec.stored_env, spec.cut, Source(0, 0, 0))
             size = f"{len(pickle.dumps(segment)) / 1e3:,.0f} kB"
             inserts = [_inserts(segment, worker) for worker in range(4)]
             yield from _loaded(clients, shard, f"ShardProcess.insert, {size}", "insert", inserts, seconds)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from rlsys.api import SegmentSpec
+from rlsys.api import Segments
 from rlsys.types import Array, ArraySpec, EnvSpec, Segment, Source
 
 
-def random_segment(rng: np.random.Generator, env: EnvSpec, spec: SegmentSpec, source: Source) -> Segment:
+def random_segment(rng: np.random.Generator, env: EnvSpec, spec: Segments, source: Source) -> Segment:
     """Returns a segment in the middle of an episode, as long as can be; `env` is as replay knows it."""
     rows = spec.length + spec.overlap
     return Segment(

@@ -26,9 +26,11 @@ from rlsys.process import prepare, use_threads
 from rlsys.runs.resolve import resolve
 from rlsys.runs.spec import RunSpec
 from rlsys.runtime.cluster.cluster import connect
+from rlsys.runtime.cluster.placement import Handle
+from rlsys.runtime.workers.outlets import TableOutlet
 from rlsys.runtime.workers.parameter_server import ParameterServer
 from rlsys.runtime.workers.processes import ShardProcess
-from rlsys.runtime.workers.remote import Handle, RemoteOutlet, RemoteReplay
+from rlsys.runtime.workers.remote_replay import RemoteReplay
 from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
 from rlsys.types import Source
 from rlsys.weights import echo, pack
@@ -69,9 +71,9 @@ class Inserting:
     """Sends segments as fast as they are taken."""
 
     def __init__(self, spec: RunSpec, index: int, shards: list[Handle]) -> None:
-        self._outlet = RemoteOutlet(shards, spec.runtime.segments_in_flight)
+        self._outlet = TableOutlet(shards, spec.runtime.segments_in_flight)
         rng = np.random.default_rng(index)
-        self._segment = random_segment(rng, spec.stored_env, spec.segments, Source(index, 0, 0))
+        self._segment = random_segment(rng, spec.stored_env, spec.cut, Source(index, 0, 0))
         self._sequence = 0
         self._index = index
 
@@ -125,8 +127,8 @@ def measure_shards(num_shards: int) -> dict[str, object]:
         for index in range(num_shards)
     ]
     writers = [ray.remote(Inserting).options(num_cpus=0).remote(spec, index, shards) for index in range(_WRITERS)]
-    replay = RemoteReplay(shards, spec.table, rank=0, num_ranks=1, in_flight=3, seed=0)
-    batch_size = spec.table.batch_size
+    replay = RemoteReplay(shards, spec.store, rank=0, num_ranks=1, in_flight=3, seed=0)
+    batch_size = spec.store.batch_size
     _draw(replay, batch_size, _WARM_UP_S, [writer.run.remote(_WARM_UP_S) for writer in writers])
     before, started = cpu_seconds(os.getpid()), time.monotonic()
     running = [writer.run.remote(_SECONDS) for writer in writers]

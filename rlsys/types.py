@@ -1,4 +1,4 @@
-"""The nouns that travel between processes: EnvSpec, Segment, Unrolls, Batch, Weights, ModelComparison. numpy only.
+"""The nouns that travel between processes: EnvSpec, Segment, UnrollBlock, Batch, Weights, ModelComparison. numpy only.
 
 Row t holds what happened at, and because of, observation[t]:
 
@@ -183,7 +183,7 @@ class Segment:
 
 
 @dataclass
-class Unrolls:
+class UnrollBlock:
     """n unrolls that one worker has completed at the same time (see the second drawing at the top of the module).
 
     Attributes:
@@ -219,6 +219,10 @@ class Unrolls:
         return len(self.reward)
 
 
+Item = Segment | UnrollBlock
+"""What a rollout worker sends to replay."""
+
+
 @dataclass
 class Batch:
     """B windows of L consecutive rows, each starting at a sampled item.
@@ -238,7 +242,7 @@ class Batch:
       num_items: items in the whole table then: importance weights are `(num_items * probability) ** -beta`.
       weights_version: `[B]` int64, version of the behaviour policy.
       state: of unrolls: name -> `[B, ...]`, the policy's state before row 0.
-      environment, position: of unrolls: `[B]` int64, whose they are and their number there; see `Unrolls`.
+      environment, position: of unrolls: `[B]` int64, whose they are and their number there; see `UnrollBlock`.
     """
 
     observation: Array

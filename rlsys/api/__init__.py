@@ -13,24 +13,29 @@ Another system's algorithm is a `rlsys.baseline.Baseline`.
 from rlsys.api.algorithm import Algorithm, ValueSpec
 from rlsys.api.learner import Learner, LearnerContext
 from rlsys.api.policy import Decision, Policy, PolicyContext
-from rlsys.api.replay import Replay, ReplayNotReady, SegmentSpec, TableSpec
+from rlsys.api.replay import Cut, QueueSpec, Replay, ReplayNotReady, Segments, StoreSpec, TableSpec, Turns, Unrolls
 from rlsys.api.saved import Saved
 from rlsys.api.spaces import Spaces
 from rlsys.api.world import World, WorldContext, WorldState, WorldStep
 
 __all__ = [
     "Algorithm",
+    "Cut",
     "Decision",
     "Learner",
     "LearnerContext",
     "Policy",
     "PolicyContext",
+    "QueueSpec",
     "Replay",
     "ReplayNotReady",
     "Saved",
-    "SegmentSpec",
+    "Segments",
     "Spaces",
+    "StoreSpec",
     "TableSpec",
+    "Turns",
+    "Unrolls",
     "ValueSpec",
     "World",
     "WorldContext",

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 
 from rlsys.api.learner import Learner, LearnerContext
 from rlsys.api.policy import Policy, PolicyContext
-from rlsys.api.replay import SegmentSpec, TableSpec
+from rlsys.api.replay import Cut, QueueSpec, StoreSpec, Turns, Unrolls
 from rlsys.api.spaces import Spaces
 from rlsys.api.world import World, WorldContext
+from rlsys.errors import ConfigError
 from rlsys.types import Array, EnvSpec
 
 
@@ -36,6 +37,10 @@ class ValueSpec:
         return reward if self.reward_bound is None else reward.clip(-self.reward_bound, self.reward_bound)
 
 
+def _no_turns(config: Any, env: EnvSpec) -> Turns | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """An algorithm as the runtime sees it: a record of functions.
@@ -44,14 +49,14 @@ class Algorithm:
       name: the folder's name, and of its section in a configuration.
       config_type: pydantic model of that section, with a default for every field.
       make_policy, make_learner: build the two halves; torch is imported inside them, not with the record.
-      segments: how episodes are cut, from the section and the environment.
-      table: the replay table, likewise.
+      cut: how what is collected is cut, from the section and the environment.
+      store: where it is kept, likewise: segments in a table, unrolls in a queue.
       check: raises ConfigError where the section cannot work with (config, env spec, number of environments in all
         rollout workers, number of learner ranks); called before any worker starts.
       values: what its values are of, from the section.
       example_env: fields of the env section (`rlsys.config.EnvConfig`): an environment on which it can be tried
         within seconds, with `debug`.
-      spaces: which actions and observations it can handle; another environment is refused before anything starts.
+      turns: how much is collected before the learner goes on, likewise; None where both go on at the same time.
       debug: overrides of the section that shrink it to seconds (`debug=true`).
       is_reactive: each row of `Policy.act` depends on that row alone, and not on which environment it is, so that
         inference workers may decide for the environments of many rollout workers at once.
@@ -68,15 +73,37 @@ class Algorithm:
     config_type: type[BaseModel]
     make_policy: Callable[[PolicyContext], Policy]
     make_learner: Callable[[LearnerContext], Learner]
-    segments: Callable[[Any, EnvSpec], SegmentSpec]
-    table: Callable[[Any, EnvSpec], TableSpec]
+    cut: Callable[[Any, EnvSpec], Cut]
+    store: Callable[[Any, EnvSpec], StoreSpec]
     check: Callable[[Any, EnvSpec, int, int], None]
     values: Callable[[Any], ValueSpec]
     example_env: Mapping[str, Any]
     spaces: Spaces = field(default_factory=Spaces)
+    turns: Callable[[Any, EnvSpec], Turns | None] = _no_turns
     debug: Mapping[str, Any] = field(default_factory=dict)
     is_reactive: bool = False
     make_world: Callable[[WorldContext], World] | None = None
     environments: str = ""
     temperature: str = ""
     kept: tuple[str, ...] = ()
+
+    def replay(self, config: Any, env: EnvSpec, num_environments: int) -> tuple[Cut, StoreSpec, Turns | None]:
+        """Returns how so many environments collect for a section: how it is cut, where it is kept, and in which turns.
+
+        Rows of a turn that are cut into unrolls are shared out, and a queue has room for what a turn brings.
+
+        Raises:
+          ConfigError: what is cut cannot be kept there.
+        """
+        cut, store, turns = self.cut(config, env), self.store(config, env), self.turns(config, env)
+        if isinstance(cut, Unrolls) != isinstance(store, QueueSpec):
+            raise ConfigError(
+                f"{self.name} cuts {type(cut).__name__} for a {type(store).__name__}; Segments go into tables and "
+                "Unrolls into queues. Change the algorithm's cut or its store."
+            )
+        if turns is not None:
+            cut, turns = turns.shared_out(cut, num_environments)
+            if isinstance(store, QueueSpec):
+                size = turns.unrolls * num_environments
+                store = QueueSpec(max_size=size, batch_size=size)
+        return cut, store, turns

@@ -24,8 +24,8 @@ class LearnerContext:
       rank: of this learner, from 0; see `draw_seed`.
       device: torch device name.
       num_ranks: data-parallel learners; each samples 1/num_ranks of the batch.
-      batch_size: items of this rank's batches, where the number of environments decides it (`SegmentSpec.on_policy`).
-      unroll_length: rows of an unroll, where likewise (`SegmentSpec.turn_rows`).
+      batch_size: items of this rank's batches, where the number of environments decides it: unrolls of a turn.
+      unroll_length: rows of an unroll or a segment, where likewise.
       average: averages a list of torch tensors over the ranks in place; the identity with one rank.
       read_weights: run, export, or folder of a checkpoint -> the weights that its policy acts with. Raises RlsysError.
       read_world: the same for what its learner saved under "world".
@@ -86,8 +86,8 @@ class Learner(abc.ABC):
     def turns(self) -> int | None:
         """Returns how many turns of collecting it has asked for, where they alternate with learning.
 
-        See `SegmentSpec.on_policy`. None, the default, asks for one with every step. Workers collect with the weights
-        as they are when the number grows, and rest until it does again.
+        See `Turns`. None, the default, asks for one with every step. Workers collect with the weights as they are when
+        the number grows, and rest until it does again; weights are published then, and at no other time.
         """
         return None
 

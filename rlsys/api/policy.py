@@ -18,7 +18,7 @@ class Decision:
       state: the state for the next call, batch axis first.
       extras: name -> `[B, ...]`, stored with the row and given back in `Batch.extras`.
       priority: `[B]` float64 initial priorities of the rows as items (exponent applied), or None.
-      encoded: `[B, ...]`, where `SegmentSpec.encoded` says that replay stores this and not the observation.
+      encoded: `[B, ...]`, where `Unrolls.encoded` says that replay stores this and not the observation.
       weights_version: of the weights that decided, where they live in another process.
     """
 
@@ -73,7 +73,7 @@ class Policy(abc.ABC):
         """
 
     def encode(self, observation: Array) -> Array:
-        """Returns what replay stores instead of observations, of some of them; see `SegmentSpec.encoded`."""
+        """Returns what replay stores instead of observations, of some of them; see `Unrolls.encoded`."""
         return observation
 
     def after_step(self, state: State, action: Array, reward: Array) -> State:

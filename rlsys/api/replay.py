@@ -1,88 +1,138 @@
-"""What lies between acting and learning: how it is cut, which table it goes into, and how it is drawn."""
+"""What lies between acting and learning, as three choices: how it is cut, where it is kept, and whose turn it is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec
 
 
 @dataclass(frozen=True)
-class SegmentSpec:
-    """How a rollout worker cuts what it collects: into segments, each of one episode, or into unrolls.
-
-    Of an unroll only `length`, `extras` and what is named after `unroll` apply: it has exactly `length` rows, and runs
-    on across episodes.
+class Segments:
+    """Cut within episodes, into segments of which each row but the overlap can be drawn; for a table.
 
     Attributes:
       length: new rows after which an unfinished episode's segment is shipped; a finished one ships at once.
       overlap: trailing rows of an unfinished segment that are not items there and come again in the next.
       bootstrap_extras: also call the policy on the last observation of a truncated episode; its extras fill row T.
       extras: name -> spec of what the policy returns in `Decision.extras`.
-      unroll: cut into unrolls, for a queue.
-      on_policy: unrolls of each environment that make a batch; collecting and learning take turns: a worker that has
-        collected its share waits for the next turn. 0: nobody waits.
-      turn_rows: instead of `on_policy`, rows that all environments together make in a turn, or as few more as possible:
-        the runtime shares them out in unrolls of at most `length` rows.
-      state: name -> spec of the parts of the policy's state that an unroll begins with.
-      encoded: what an unroll holds instead of observations, made by the policy: features of a part of the network that
-        does not learn are smaller than frames, and are not computed twice.
     """
 
     length: int
     overlap: int = 0
     bootstrap_extras: bool = False
     extras: Mapping[str, ArraySpec] = field(default_factory=dict)
-    unroll: bool = False
-    on_policy: int = 0
-    turn_rows: int = 0
+
+    def stored_env(self, env: EnvSpec) -> EnvSpec:
+        """Returns the environment as replay knows it: this one."""
+        return env
+
+
+@dataclass(frozen=True)
+class Unrolls:
+    """Cut into unrolls of exactly `length` rows, which run on across episodes; for a queue.
+
+    Attributes:
+      length: rows T.
+      extras: name -> spec of what the policy returns in `Decision.extras`.
+      state: name -> spec of the parts of the policy's state that an unroll begins with.
+      encoded: what an unroll holds instead of observations, made by the policy: features of a part of the network that
+        does not learn are smaller than frames, and are not computed twice.
+    """
+
+    length: int
+    extras: Mapping[str, ArraySpec] = field(default_factory=dict)
     state: Mapping[str, ArraySpec] = field(default_factory=dict)
     encoded: ArraySpec | None = None
-
-    def shared_out(self, num_environments: int) -> "SegmentSpec":
-        """Returns what each of so many environments collects in a turn, where `turn_rows` says how much that is."""
-        if not self.turn_rows:
-            return self
-        share = -(-self.turn_rows // num_environments)
-        length = min(self.length, share)
-        return replace(self, length=length, on_policy=-(-share // length), turn_rows=0)
 
     def stored_env(self, env: EnvSpec) -> EnvSpec:
         """Returns the environment as replay knows it: with what is stored of an observation."""
         if self.encoded is None:
             return env
-        return replace(env, observation=self.encoded, num_stack=1, observation_low=(), observation_high=())
+        return replace(env, observation=self.encoded, parts=(), num_stack=1, observation_low=(), observation_high=())
+
+
+Cut = Segments | Unrolls
+"""How a rollout worker cuts what it collects."""
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A replay table in Reverb's language; sizes are totals over all shards.
-
-    A queue ("fifo") holds unrolls and gives each out once, in order. Inserts wait while it is full, so of the other
-    fields only `max_size` and `batch_size` apply to it.
+    """A table, in Reverb's language: its rows are drawn again and again. Sizes are totals over all shards.
 
     Attributes:
-      max_size: items kept; the oldest segment leaves first. Of a queue: items that may wait in each shard.
-      sampler: "prioritized" (proportional to priority, stratified), "uniform" or "fifo" (oldest unroll first).
+      max_size: items kept; the oldest segment leaves first.
+      sampler: "prioritized" (proportional to priority, stratified) or "uniform".
       min_size_to_sample: items that must have been inserted before the first sample.
       samples_per_insert: items sampled per item inserted after the minimum, held from both sides; None: no ratio.
       error_buffer: items by which samples may run ahead of, or behind, the ratio.
       initial_size: items kept at first; 0 for `max_size`. The window then grows by `initial_size` each time that it has
         been filled once over, up to `max_size`.
-      max_bytes: bytes that all rows may take in memory, 0 for no limit; the oldest segments leave earlier then. The
-        runtime sets it: `runtime.replay_bytes`.
       batch_size: items of the largest sample over all learner ranks; with it a ratio that would deadlock is refused.
-        Where collecting and learning take turns the runtime sets this and `max_size`: by the number of environments.
+      max_bytes: bytes that all rows may take in memory, 0 for no limit; the oldest segments leave earlier then. A run
+        sets it, by `runtime.replay_bytes`.
     """
 
     max_size: int
-    sampler: Literal["prioritized", "uniform", "fifo"]
+    sampler: Literal["prioritized", "uniform"]
     min_size_to_sample: int = 1
     samples_per_insert: float | None = None
     error_buffer: float = 0.0
     initial_size: int = 0
-    max_bytes: int = 0
     batch_size: int = 1
+    max_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class QueueSpec:
+    """A queue: each of its unrolls is given out once, in order. Inserts wait while it is full.
+
+    Where collecting and learning take turns the runtime sets both: a batch is what a turn brings.
+
+    Attributes:
+      max_size: unrolls that may wait in each shard.
+      batch_size: unrolls of a batch, over all learner ranks.
+    """
+
+    max_size: int = 1
+    batch_size: int = 1
+    sampler: ClassVar[Literal["fifo"]] = "fifo"
+    min_size_to_sample: ClassVar[int] = 1
+    samples_per_insert: ClassVar[float] = 1.0
+    max_bytes: ClassVar[int] = 0
+
+
+StoreSpec = TableSpec | QueueSpec
+"""Where what was collected is kept."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Collecting and learning take turns: a worker that has collected its share rests until it is asked for more.
+
+    Learners ask with `Learner.turns`. One of these says how much a turn is:
+
+    Attributes:
+      unrolls: of each environment.
+      rows: of all environments together, or as few more as possible: each collects the same number.
+      episodes: whole ones, of each environment; what comes before the first one's end counts as one.
+    """
+
+    unrolls: int = 0
+    rows: int = 0
+    episodes: int = 0
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in ("unrolls", "rows", "episodes")}
+        assert sum(map(bool, given.values())) == 1, f"one of {', '.join(given)} says how much a turn is: {given}"
+
+    def shared_out(self, cut: Cut, num_environments: int) -> tuple[Cut, "Turns"]:
+        """Returns both as so many environments take turns: rows that are cut into unrolls are given in unrolls."""
+        if not self.rows or not isinstance(cut, Unrolls):
+            return cut, self
+        share = -(-self.rows // num_environments)
+        length = min(cut.length, share)
+        return replace(cut, length=length), Turns(unrolls=-(-share // length))
 
 
 class Replay(Protocol):

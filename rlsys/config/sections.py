@@ -132,7 +132,7 @@ class RuntimeConfig(Section):
     tick_s: Seconds = Field(1.0, gt=0.0)
     """Longest that a worker works before it reports, in seconds."""
     send_weights_frequency: Steps = Field(500, ge=1)
-    """Learner steps between two publications of weights."""
+    """Learner steps between two publications of weights; where collecting and learning take turns, those decide."""
     weight_sync_frequency: Steps = Field(1_000, ge=1)
     """Decisions of one rollout worker between two looks for newer weights."""
     max_version_lag: Annotated[Steps, Field(ge=1)] | None = None

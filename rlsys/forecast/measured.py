@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsys.api import Decision, LearnerContext, Policy
+from rlsys.api import Decision, LearnerContext, Policy, QueueSpec, Segments, TableSpec, Unrolls
 from rlsys.errors import RlsysError, WorkerError
 from rlsys.forecast.costs import Acting, Footprint, Learning, Storing
 from rlsys.process import use_threads
@@ -24,7 +24,7 @@ from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.runs.spec import RunSpec
 from rlsys.runtime.workers.rollout import RolloutWorker
-from rlsys.types import Array, Batch, Segment, Source, State, Unrolls, Weights
+from rlsys.types import Array, Batch, Item, Segment, Source, State, UnrollBlock, Weights
 from rlsys.weights import Packed, pack, unpack
 
 PATIENCE_S = 180.0
@@ -47,6 +47,7 @@ def act(spec: RunSpec, parent: Connection, index: int, shard: Connection | None)
     worker.set_weights(unpack(packed))
     set_weights_s = time.process_time() - began
     sizes: list[tuple[int, int]] = []
+    is_queue = isinstance(spec.store, QueueSpec)
     clocks = total = np.zeros(3)
     for count in itertools.count(-_WARM_UP):
         if count == 0:
@@ -59,7 +60,7 @@ def act(spec: RunSpec, parent: Connection, index: int, shard: Connection | None)
         total = total + _clocks() - clocks
         if len(sizes) < _NUM_BATCHES:
             # Environments that began together complete segments together; once games have ended they no longer do.
-            calls = [completed] if spec.segments.unroll and completed else [[item] for item in completed]
+            calls = [completed] if is_queue and completed else [[item] for item in completed]
             sizes += [(len(pickle.dumps(call, 5)), sum(item.num_items for item in call)) for call in calls]
         if completed and shard is not None:
             shard.send(list(completed))
@@ -75,7 +76,7 @@ def act(spec: RunSpec, parent: Connection, index: int, shard: Connection | None)
         write_s=rest_s * written,
         sleep_s=max(0.0, wall_s - cpu_s - late_s) / steps,
         set_weights_s=set_weights_s,
-        items_per_env_step=1.0 / spec.segments.length if spec.segments.unroll else 1.0,
+        items_per_env_step=1.0 / spec.cut.length if is_queue else 1.0,
         items_per_insert=float(call_items),
         insert_bytes=float(call_bytes),
         footprint=Footprint.of_this_process(),
@@ -93,7 +94,7 @@ def _clocks() -> Array:
 
 def store(spec: RunSpec, parent: Connection, actor: Connection, learner: Connection) -> Storing:
     """Stores what the actor sends and gives the learner batches as soon as there is anything to draw."""
-    store = _Queue(spec) if spec.segments.unroll else _Table(spec)
+    store = _Queue(spec) if isinstance(spec.store, QueueSpec) else _Table(spec)
     queries: list[tuple[int, int, dict[str, int] | None]] = []
     while True:
         for connection in wait([parent, actor, learner]):
@@ -117,7 +118,7 @@ class _Store(abc.ABC):
         self._batch: tuple[int, int] = (0, 0)
         self.holds_any = False
 
-    def insert(self, items: list[Segment | Unrolls]) -> None:
+    def insert(self, items: list[Item]) -> None:
         """Stores what one call brings."""
         for item in items:
             began = time.process_time()
@@ -144,7 +145,7 @@ class _Store(abc.ABC):
         )
 
     @abc.abstractmethod
-    def _put(self, item: Segment | Unrolls) -> None:
+    def _put(self, item: Item) -> None:
         """Stores an item."""
 
     @abc.abstractmethod
@@ -161,11 +162,13 @@ class _Table(_Store):
 
     def __init__(self, spec: RunSpec) -> None:
         super().__init__(spec)
-        small = replace(spec.table, max_size=min(spec.table.max_size, _SMALL_TABLE), initial_size=0, max_bytes=0)
+        assert isinstance(spec.store, TableSpec), "segments go into tables"
+        assert isinstance(spec.cut, Segments), "segments go into tables"
+        small = replace(spec.store, max_size=min(spec.store.max_size, _SMALL_TABLE), initial_size=0, max_bytes=0)
         self._has_priorities = small.sampler == "prioritized"
-        self._table = Table(small, spec.stored_env, spec.segments, seed=spec.seeds("replay", 0)[0])
+        self._table = Table(small, spec.stored_env, spec.cut, seed=spec.seeds("replay", 0)[0])
 
-    def _put(self, item: Segment | Unrolls) -> None:
+    def _put(self, item: Item) -> None:
         assert isinstance(item, Segment)
         self._table.insert(item)
 
@@ -185,14 +188,16 @@ class _Queue(_Store):
 
     def __init__(self, spec: RunSpec) -> None:
         super().__init__(spec)
-        self._queue = UnrollQueue(spec.table, spec.stored_env, spec.segments)
-        self._blocks: deque[Unrolls] = deque(maxlen=2 * _NUM_BATCHES)
+        assert isinstance(spec.store, QueueSpec), "unrolls go into queues"
+        assert isinstance(spec.cut, Unrolls), "unrolls go into queues"
+        self._queue = UnrollQueue(spec.store, spec.stored_env, spec.cut)
+        self._blocks: deque[UnrollBlock] = deque(maxlen=2 * _NUM_BATCHES)
         self._names = itertools.count()
 
-    def _put(self, item: Segment | Unrolls) -> None:
-        assert isinstance(item, Unrolls)
+    def _put(self, item: Item) -> None:
+        assert isinstance(item, UnrollBlock)
         self._blocks.append(item)
-        if self._queue.has_room():
+        if not self._queue.waits_for_room(item):
             self._queue.insert(replace(item, source=Source(0, 0, next(self._names))))
 
     def _draw(self, batch_size: int, length: int, rows: Mapping[str, int] | None) -> tuple[Batch, float]:
@@ -213,7 +218,7 @@ def learn(spec: RunSpec, parent: Connection, shard: Connection, seconds: float) 
 
     device = spec.runtime.learner_device if torch.cuda.is_available() else "cpu"
     ranks, seed = spec.runtime.learners, spec.seeds("learner")[0]
-    size = spec.table.batch_size // ranks
+    size = spec.store.batch_size // ranks
     context = LearnerContext(spec.section, spec.env_spec, seed, device=device, num_ranks=ranks, batch_size=size)
     learner = spec.algorithm.make_learner(context)
     parent.send(pack(learner.weights(), 0, 0))

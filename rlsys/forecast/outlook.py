@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rlsys import registry
+from rlsys.api import QueueSpec
 from rlsys.config import Loaded
 from rlsys.forecast.calibration import measure
 from rlsys.forecast.costs import Costs
@@ -120,9 +121,9 @@ def _verdict(spec: RunSpec, prediction: Prediction) -> str:
             f"{spec.runtime.learner_device} learns is not known here. Measure on a machine that has one."
         )
     text = f"Bound by {binding}: {rate:,.0f} decisions/s and {prediction.updates_per_s:,.1f} updates/s"
-    ratio = spec.table.samples_per_insert
     if binding == "the learner":
-        held = f"{ratio:g} samples per insert hold" if ratio is not None else "the full queue holds"
+        is_queue, ratio = isinstance(spec.store, QueueSpec), spec.store.samples_per_insert
+        held = "the full queue holds" if is_queue else f"{ratio:g} samples per insert hold"
         return f"{text}; {held} the rollout workers back."
     return f"{text}; measured on {os.cpu_count()} cores of this machine."
 

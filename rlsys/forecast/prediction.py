@@ -19,6 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rlsys.api import QueueSpec
 from rlsys.errors import ConfigError
 from rlsys.forecast.costs import Costs, Footprint
 from rlsys.runs.spec import RunSpec
@@ -113,9 +114,9 @@ def predict(spec: RunSpec, costs: Costs, machines: Sequence[MachineType]) -> Pre
     tightest = tuple(sorted(bounds.all(), key=lambda bound: bound.env_steps_per_s))
     rate = tightest[0].env_steps_per_s
     updates = bounds.updates_per_s(rate)
-    publications = updates / spec.runtime.send_weights_frequency
+    publications = updates / spec.updates_per_publication
     item_rate = rate * costs.acting.items_per_env_step
-    items = spec.replay_size if spec.segments.unroll else most_items(spec)
+    items = most_items(spec)
     traffic = {
         "segments": item_rate / costs.acting.items_per_insert * costs.acting.insert_bytes,
         "batches": updates * spec.runtime.learners * costs.storing.batch_bytes,
@@ -148,7 +149,7 @@ class _Bounds:
         self._machines = machines
         acting, runtime = costs.acting, spec.runtime
         batch_items = costs.storing.batch_items * runtime.learners
-        ratio = 1.0 if spec.segments.unroll else spec.table.samples_per_insert
+        ratio = spec.store.samples_per_insert
         self.updates_per_env_step = (ratio or 0.0) * acting.items_per_env_step / batch_items
         self._knows_learner = costs.learning.device == runtime.learner_device
         size = spec.environments_per_worker
@@ -165,7 +166,7 @@ class _Bounds:
             + insert_bytes
             + pulls * (_CALL_S + acting.set_weights_s),
         }
-        calls = 2 if spec.table.sampler == "prioritized" else 1  # priorities come back in a call of their own
+        calls = 2 if spec.store.sampler == "prioritized" else 1  # priorities come back in a call of their own
         batch_s = calls * _SERVE_S + costs.storing.sample_s + costs.storing.batch_bytes * _COPY_S
         self._shard_s = (
             inserts * _SERVE_S
@@ -174,10 +175,10 @@ class _Bounds:
             + self.updates_per_env_step * runtime.learners * batch_s
         )
         learning = costs.learning
-        publication_s = (learning.pack_s + _CALL_S + learning.weights_bytes * _COPY_S) / runtime.send_weights_frequency
+        publication_s = (learning.pack_s + _CALL_S + learning.weights_bytes * _COPY_S) / spec.updates_per_publication
         self._beside_s = publication_s + calls * _CALL_S + costs.storing.batch_bytes * _COPY_S
         self._learner_s = self.updates_per_env_step * runtime.learners * (learning.step_cpu_s + self._beside_s)
-        self._server_s = pulls * _ANSWER_S + self.updates_per_env_step / runtime.send_weights_frequency * _ANSWER_S
+        self._server_s = pulls * _ANSWER_S + self.updates_per_env_step / spec.updates_per_publication * _ANSWER_S
         self._inference_s = (acting.act_s + _SERVE_S) / size if self._decides_elsewhere else 0.0
 
     @property
@@ -270,7 +271,7 @@ class _Bounds:
 def _memory(spec: RunSpec, costs: Costs) -> tuple[Memory, ...]:
     """Returns the memory of each kind of process on one machine, files that they share divided among them."""
     runtime = spec.runtime
-    items = 0 if spec.segments.unroll else most_items(spec)
+    items = 0 if isinstance(spec.store, QueueSpec) else most_items(spec)
     table_bytes = items * costs.storing.item_bytes / runtime.replay_shards
     workers, learners = spec.num_rollout_workers, runtime.learners
     alike = workers + learners + spec.num_inference_workers
@@ -320,7 +321,7 @@ def _object_store_bytes(spec: RunSpec, costs: Costs) -> float:
     """Returns the bytes of what is on its way, and of what a full queue holds."""
     runtime = spec.runtime
     segments = spec.num_rollout_workers * runtime.segments_in_flight * costs.acting.insert_bytes
-    if spec.segments.unroll:
+    if isinstance(spec.store, QueueSpec):
         segments = spec.num_rollout_workers * costs.acting.insert_bytes + spec.replay_size * costs.storing.item_bytes
     batches = runtime.learners * runtime.batches_in_flight * costs.storing.batch_bytes
     weights = 2 * costs.learning.weights_bytes
@@ -330,7 +331,7 @@ def _object_store_bytes(spec: RunSpec, costs: Costs) -> float:
 
 def _budget_s(spec: RunSpec, rate: float, updates: float) -> float:
     """Returns the seconds until the first of the run's limits is reached."""
-    run, table = spec.run, spec.table
+    run, table = spec.run, spec.store
     limits = [run.training_steps / updates + table.min_size_to_sample / rate] if updates else []
     limits += [run.env_steps / rate] if run.env_steps is not None else []
     limits += [60.0 * run.minutes] if run.minutes is not None else []

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rlsys.api import QueueSpec, TableSpec
 from rlsys.metrics.formatting import percent
 from rlsys.metrics.timing import mean_row, shares_in
 from rlsys.quoting import command
@@ -48,9 +49,9 @@ class Setup:
         return cls(
             run=str(spec.folder),
             learner_device=spec.runtime.learner_device,
-            is_queue=spec.segments.unroll,
-            holds_ratio=spec.table.samples_per_insert is not None,
-            shared_environments=spec.num_environments if spec.segments.on_policy else 0,
+            is_queue=isinstance(spec.store, QueueSpec),
+            holds_ratio=isinstance(spec.store, TableSpec) and spec.store.samples_per_insert is not None,
+            shared_environments=spec.num_environments if spec.turns is not None else 0,
         )
 
 

@@ -1,6 +1,6 @@
 """What the rows of an unroll mean: which were acted in, and which begin an episode.
 
-The rows are those of `rlsys.types.Unrolls`: a truncated episode has a bootstrap row behind its last transition.
+The rows are those of `rlsys.types.UnrollBlock`: a truncated episode has a bootstrap row behind its last transition.
 Shape legend: B unrolls, T rows.
 """
 

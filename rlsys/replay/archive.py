@@ -4,7 +4,7 @@
     rows    |--train--|held|     |--train--|held|      one epoch's rows in a line, environment by environment
     window      [o o o o o]                            L consecutive rows of one episode, within one part
 
-Rows are those of `rlsys.types.Unrolls`. A bootstrap row is its episode's last frame; nothing was done in it, and no
+Rows are those of `rlsys.types.UnrollBlock`. A bootstrap row is its episode's last frame; nothing was done in it, and no
 window goes on after it. Frames are kept compressed one by one. Shape legend: B windows, T rows of an unroll, L rows.
 """
 

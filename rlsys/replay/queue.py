@@ -7,33 +7,33 @@ Shape legend: B unrolls of a batch, S frames kept for stacking, T rows of an unr
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
 
-from rlsys.api import ReplayNotReady, Saved, SegmentSpec, TableSpec
+from rlsys.api import QueueSpec, ReplayNotReady, Saved, Unrolls
 from rlsys.compiled import njit
 from rlsys.errors import ConfigError, ReplayError
 from rlsys.replay import schema
 from rlsys.replay.counts import QUEUE_COUNTS
 from rlsys.replay.sources import SeenSources
-from rlsys.types import Array, Batch, EnvSpec, Source, Unrolls
+from rlsys.types import Array, Batch, EnvSpec, Item, Source, UnrollBlock
 
 
 class UnrollQueue:
     """A queue, or one shard of several. Not thread-safe.
 
-    Nothing leaves it but by `sample`: ask `has_room` before `insert`.
+    Nothing leaves it but by `sample`: ask `waits_for_room` before `insert`.
     """
 
-    def __init__(self, spec: TableSpec, env: EnvSpec, segments: SegmentSpec) -> None:
+    def __init__(self, spec: QueueSpec, env: EnvSpec, unrolls: Unrolls) -> None:
         """Makes an empty queue.
 
         Args:
           spec: of each shard.
           env: gives the columns and the frame stack.
-          segments: gives the extras, the state and the length of an unroll.
+          unrolls: gives the extras, the state and the length of an unroll.
 
         Raises:
           ConfigError: it may never hold a batch.
@@ -43,12 +43,12 @@ class UnrollQueue:
                 f"max_size = {spec.max_size:,} of the queue cannot hold a batch of {spec.batch_size:,} unrolls. Raise "
                 "it or lower the batch size."
             )
-        self._specs = schema.column_specs(env, segments)
-        self._state_specs = dict(segments.state)
-        self._length = segments.length
+        self._specs = schema.column_specs(env, unrolls)
+        self._state_specs = dict(unrolls.state)
+        self._length = unrolls.length
         self._num_before = env.num_stack - 1
         self._max_size = spec.max_size
-        self._blocks: deque[Unrolls] = deque()
+        self._blocks: deque[UnrollBlock] = deque()
         self._num_taken = 0
         """Unrolls of the oldest block that have been given out."""
         self._num_items = 0
@@ -70,20 +70,22 @@ class UnrollQueue:
         """Unrolls ever inserted."""
         return self._counts["inserted_items"]
 
-    def has_room(self) -> bool:
-        """Tells whether a block may be inserted; the last one may be larger than what was left."""
-        return self._num_items < self._max_size
+    def waits_for_room(self, item: Item) -> str:
+        """See `Store`; the last block may be larger than what was left."""
+        return "" if self._num_items < self._max_size else f"room in the queue of {self._num_items:,} unrolls"
 
     def stats(self) -> dict[str, float]:
         """Returns the depth and counts since the beginning, for metrics."""
         return {name: float(value) for name, value in ({"items": self._num_items} | self._counts).items()}
 
-    def insert(self, block: Unrolls) -> bool:
+    def insert(self, item: Item) -> bool:
         """Takes over a block; returns False, changing nothing, where its source has been seen before.
 
         Raises:
           ReplayError: it does not fit the specs.
         """
+        assert isinstance(item, UnrollBlock), "segments go into tables"
+        block = item
         self._check(block)
         if not self._sources.add(block.source):
             self._counts["duplicate_segments"] += 1
@@ -93,15 +95,15 @@ class UnrollQueue:
         self._counts["inserted_items"] += block.num_items
         return True
 
-    def sample(self, batch_size: int) -> Batch:
-        """Gives out the oldest unrolls as one batch, whole.
+    def sample(self, batch_size: int, length: int = 0, rows: Mapping[str, int] | None = None) -> Batch:
+        """Gives out the oldest unrolls as one batch, whole: `length` and `rows` have no meaning.
 
         Raises:
           ReplayNotReady: fewer wait; nothing has changed.
         """
         if self._num_items < batch_size:
             raise ReplayNotReady(f"{self._num_items:,} of {batch_size:,} unrolls in the queue")
-        parts: list[tuple[Unrolls, slice]] = []
+        parts: list[tuple[UnrollBlock, slice]] = []
         missing = batch_size
         while missing:
             block = self._blocks[0]
@@ -115,6 +117,14 @@ class UnrollQueue:
         self._num_items -= batch_size
         self._counts["sampled_items"] += batch_size
         return self._batch(parts, batch_size)
+
+    def update_priorities(self, keys: Array, priorities: Array) -> int:
+        """Refuses: a queue has none.
+
+        Raises:
+          ReplayError: always.
+        """
+        raise ReplayError("priorities were sent to a queue; only 'prioritized' tables use them. Send none.")
 
     def save(self) -> Saved:
         """Returns what waits and the counters."""
@@ -132,14 +142,14 @@ class UnrollQueue:
           ReplayError: it was saved with other columns.
         """
         for block in saved["blocks"]:
-            self._blocks.append(Unrolls(**{**block, "source": Source(*block["source"])}))
+            self._blocks.append(UnrollBlock(**{**block, "source": Source(*block["source"])}))
             self._check(self._blocks[-1])
         self._num_taken = saved["num_taken"]
         self._num_items = sum(block.num_items for block in self._blocks) - self._num_taken
         self._sources.load(saved["sources"])
         self._counts = dict(saved["counts"])
 
-    def _check(self, block: Unrolls) -> None:
+    def _check(self, block: UnrollBlock) -> None:
         size = block.num_items
         columns = {
             "observation": block.observation,
@@ -162,7 +172,7 @@ class UnrollQueue:
         for name, array in block.state.items():
             schema.check_array(name, array, size, self._state_specs[name])
 
-    def _batch(self, parts: Sequence[tuple[Unrolls, slice]], size: int) -> Batch:
+    def _batch(self, parts: Sequence[tuple[UnrollBlock, slice]], size: int) -> Batch:
         def join(name: str) -> Array:
             return np.concatenate([getattr(block, name)[part] for block, part in parts])
 
@@ -194,7 +204,7 @@ class UnrollQueue:
         )
 
 
-def _saved_block(block: Unrolls) -> Saved:
+def _saved_block(block: UnrollBlock) -> Saved:
     source = block.source
     saved = {field.name: getattr(block, field.name) for field in fields(block)}
     return {**saved, "source": [source.worker, source.incarnation, source.sequence]}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rlsys.api import SegmentSpec
+from rlsys.api import Cut, Segments
 from rlsys.errors import ConfigError, ReplayError, did_you_mean
 from rlsys.types import Array, ArraySpec, EnvSpec, Segment
 
@@ -14,7 +14,7 @@ _TRANSITION_COLUMNS = ("action", "reward", *_FLAGS)
 """Columns without a value for the bootstrap row."""
 
 
-def column_specs(env: EnvSpec, segments: SegmentSpec) -> dict[str, ArraySpec]:
+def column_specs(env: EnvSpec, cut: Cut) -> dict[str, ArraySpec]:
     """Returns name -> spec of one row of every column.
 
     Raises:
@@ -27,20 +27,20 @@ def column_specs(env: EnvSpec, segments: SegmentSpec) -> dict[str, ArraySpec]:
         "terminated": ArraySpec((), "bool"),
         "truncated": ArraySpec((), "bool"),
     }
-    for name in segments.extras:
+    for name in cut.extras:
         if name in specs:
             raise ConfigError(f"extra '{name}' has the name of a column that every table has. Rename the extra.")
-    return specs | dict(segments.extras)
+    return specs | dict(cut.extras)
 
 
-def context_rows(env: EnvSpec, segments: SegmentSpec) -> int:
+def context_rows(env: EnvSpec) -> int:
     """Returns the rows kept before a segment's first item: what a frame stack reaches back."""
     return env.num_stack - 1
 
 
-def max_segment_rows(env: EnvSpec, segments: SegmentSpec) -> int:
+def max_segment_rows(env: EnvSpec, segments: Segments) -> int:
     """Returns the most transitions that a segment can have."""
-    return context_rows(env, segments) + segments.overlap + segments.length
+    return context_rows(env) + segments.overlap + segments.length
 
 
 def columns_of(segment: Segment) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rlsys.api import ReplayNotReady, Saved, SegmentSpec, TableSpec
+from rlsys.api import ReplayNotReady, Saved, Segments, TableSpec
 from rlsys.errors import ConfigError, ReplayError, did_you_mean
 from rlsys.replay import ring, schema
 from rlsys.replay.counts import TABLE_COUNTS
@@ -26,7 +26,7 @@ _ASSUMED_EPISODE_ROWS = 16
 """An episode takes a slot more than its rows; where they are shorter in the mean, segments leave for want of slots."""
 
 
-def check_budget(spec: TableSpec, env: EnvSpec, segments: SegmentSpec, share: int = 1) -> None:
+def check_budget(spec: TableSpec, env: EnvSpec, segments: Segments, share: int = 1) -> None:
     """Refuses a byte budget that a shard could not work with.
 
     Raises:
@@ -50,7 +50,7 @@ class Table:
     however small the window. Not thread-safe.
     """
 
-    def __init__(self, spec: TableSpec, env: EnvSpec, segments: SegmentSpec, *, share: int = 1, seed: int = 0) -> None:
+    def __init__(self, spec: TableSpec, env: EnvSpec, segments: Segments, *, share: int = 1, seed: int = 0) -> None:
         """Makes an empty table.
 
         Args:
@@ -263,9 +263,9 @@ class Table:
         self._counts = dict(saved["counts"])
         self._rng.bit_generator.state = saved["rng"]
 
-    def _choose_capacity(self, env: EnvSpec, segments: SegmentSpec) -> int:
+    def _choose_capacity(self, env: EnvSpec, segments: Segments) -> int:
         """Returns slots for `max_size` items in segments of the usual shape, fewer where the byte budget ends first."""
-        repeated = schema.context_rows(env, segments) + segments.overlap + 1
+        repeated = schema.context_rows(env) + segments.overlap + 1
         slots_per_item = 1 + repeated / segments.length + 1 / _ASSUMED_EPISODE_ROWS
         two_segments = 2 * (self._max_rows + 1)  # one that is coming, and the gap at the ring's end
         capacity = math.ceil(self._max_size * slots_per_item) + two_segments

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rlsys.api import Saved, SegmentSpec
+from rlsys.api import Saved, Unrolls
 from rlsys.errors import CheckpointError
 from rlsys.replay import schema
-from rlsys.types import Array, EnvSpec, Source, State, Unrolls
+from rlsys.types import Array, EnvSpec, Source, State, UnrollBlock
 
 
 class UnrollWriter:
@@ -22,7 +22,7 @@ class UnrollWriter:
     All unrolls that are completed by one step come in one block, so a worker whose episodes are long ships E at a time.
     """
 
-    def __init__(self, spec: SegmentSpec, env: EnvSpec, worker: int, incarnation: int, num_environments: int) -> None:
+    def __init__(self, spec: Unrolls, env: EnvSpec, worker: int, incarnation: int, num_environments: int) -> None:
         """Makes empty buffers.
 
         Args:
@@ -54,8 +54,12 @@ class UnrollWriter:
         """Frames of the running episode, the next row's not included."""
 
     def rows_that_look_ahead(self, truncated: Array) -> Array:
-        """Returns the environments whose `next_observation` the next `append_batch` will look at."""
+        """See `Writer`."""
         return np.flatnonzero(truncated | (self._num_rows + 1 == self._length))
+
+    def rows_that_bootstrap(self, terminated: Array, truncated: Array) -> Array:
+        """See `Writer`: none, a bootstrap row has no extras."""
+        return self._environments[:0]
 
     def append_batch(
         self,
@@ -66,15 +70,18 @@ class UnrollWriter:
         terminated: Array,
         truncated: Array,
         extras: Mapping[str, Array],
-        state: State,
         weights_version: int,
         next_observation: Array,
-    ) -> list[Unrolls]:
-        """Adds one row per environment, and one more where an episode was truncated; returns what that completed.
+        state: State,
+        priority: Array | None = None,
+        bootstrap_extras: Mapping[str, Array] | None = None,
+        ships_all: bool = False,
+    ) -> list[UnrollBlock]:
+        """See `Writer`: adds a row more where an episode was truncated; returns what that completed.
 
-        Everything is copied. Arguments are those of `SegmentWriter.append_batch`, and `state`: the policy's state from
-        which `action` was chosen, name -> `[E, ...]`; parts that the spec does not name are left out.
-        Of `next_observation` only the rows that `rows_that_look_ahead` names matter.
+        Arguments are those of `SegmentWriter.append_batch`, and `state`: the policy's state from which `action` was
+        chosen, name -> `[E, ...]`; parts that the spec does not name are left out. Unrolls have no priorities and no
+        extras of bootstrap rows, and all have the same length: they ship when they are full.
 
         Raises:
           ReplayError: an array does not fit the specs.
@@ -156,10 +163,10 @@ class UnrollWriter:
             column[rows, at] = 0
         self._num_rows[rows] += 1
 
-    def _cut(self, rows: Array, newest: Array, weights_version: int) -> Unrolls:
+    def _cut(self, rows: Array, newest: Array, weights_version: int) -> UnrollBlock:
         """Returns the full unrolls of some environments and begins their next ones."""
         self._frames[rows, -1] = newest[rows]
-        unrolls = Unrolls(
+        unrolls = UnrollBlock(
             observation=self._frames[rows],
             action=self._columns["action"][rows],
             reward=self._columns["reward"][rows],

@@ -14,16 +14,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rlsys.api import Saved, SegmentSpec
+from rlsys.api import Saved, Segments
 from rlsys.errors import CheckpointError
 from rlsys.replay import schema
-from rlsys.types import Array, EnvSpec, Segment, Source
+from rlsys.types import Array, EnvSpec, Segment, Source, State
 
 
 class SegmentWriter:
     """Buffers of the E environments that a worker steps in lockstep. Segments own their arrays."""
 
-    def __init__(self, spec: SegmentSpec, env: EnvSpec, worker: int, incarnation: int, num_environments: int) -> None:
+    def __init__(self, spec: Segments, env: EnvSpec, worker: int, incarnation: int, num_environments: int) -> None:
         """Makes empty buffers.
 
         Args:
@@ -39,7 +39,7 @@ class SegmentWriter:
         self._incarnation = incarnation
         self._sequence = 0
         self._stack_ndim = 1 + len(env.policy_observation.shape) if env.num_stack > 1 else 0
-        self._context = schema.context_rows(env, spec)
+        self._context = schema.context_rows(env)
         self._specs = schema.column_specs(env, spec)
         size = (num_environments, schema.max_segment_rows(env, spec))
         self._columns = {name: np.zeros(size + column.shape, column.dtype) for name, column in self._specs.items()}
@@ -48,6 +48,14 @@ class SegmentWriter:
         self._num_rows = np.zeros(num_environments, np.int64)
         self._num_new = np.zeros(num_environments, np.int64)
         self._first_item = np.zeros(num_environments, np.int64)
+
+    def rows_that_look_ahead(self, truncated: Array) -> Array:
+        """See `Writer`: all, for any of them may be the last one of its episode."""
+        return self._environments
+
+    def rows_that_bootstrap(self, terminated: Array, truncated: Array) -> Array:
+        """See `Writer`."""
+        return np.flatnonzero(truncated & ~terminated) if self._spec.bootstrap_extras else self._environments[:0]
 
     def append_batch(
         self,
@@ -61,11 +69,11 @@ class SegmentWriter:
         priority: Array | None,
         weights_version: int,
         next_observation: Array,
+        state: State | None = None,
         bootstrap_extras: Mapping[str, Array] | None = None,
+        ships_all: bool = False,
     ) -> list[Segment]:
-        """Adds one row per environment and returns the segments that it completes.
-
-        Everything is copied.
+        """See `Writer`: returns the segments that the step completes.
 
         Args:
           observation: `[E, *frame]`, or `[E, num_stack, *frame]` of which the newest frame is kept: what `action` was
@@ -77,10 +85,12 @@ class SegmentWriter:
           extras: name -> `[E, …]`, with the names of the spec.
           priority: `[E]` initial priorities as items, or None for 1.
           weights_version: version of the weights that chose `action`.
+          state: left out; segments are drawn from any of their rows.
           next_observation: as `observation`, what `action` led to: of an ended episode its last observation, not the
             first of the next one.
-          bootstrap_extras: extras of `next_observation`, needed where an episode is truncated and the spec asks for
-            them; other environments' rows are ignored.
+          bootstrap_extras: extras of `next_observation`, needed in the rows that `rows_that_bootstrap` names; others
+            are ignored.
+          ships_all: completes all segments with this step, but for what their overlap holds back.
 
         Raises:
           ReplayError: an array does not fit the specs.
@@ -102,7 +112,7 @@ class SegmentWriter:
         self._num_rows += 1
         self._num_new += 1
         ended = terminated | truncated
-        due = (ended | (self._num_new >= self._spec.length)).nonzero()[0]
+        due = (ended | (self._num_new >= self._spec.length) | ships_all).nonzero()[0]
         if not len(due):
             return []
         newest = self._newest(next_observation)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from rlsys.api import Algorithm, LearnerContext
+from rlsys.api import Algorithm, LearnerContext, Unrolls
 from rlsys.checkpoints.checkpoint import Opened
 from rlsys.checkpoints.saved import encode
 from rlsys.config import Loaded, override
@@ -92,8 +92,8 @@ def _structure(spec: RunSpec) -> dict[str, Any]:
             env=spec.env_spec,
             seed=0,
             num_ranks=spec.runtime.learners,
-            batch_size=spec.table.batch_size // spec.runtime.learners,
-            unroll_length=spec.segments.length,
+            batch_size=spec.store.batch_size // spec.runtime.learners,
+            unroll_length=spec.cut.length,
             is_resumed=True,
         )
     )
@@ -101,12 +101,12 @@ def _structure(spec: RunSpec) -> dict[str, Any]:
     encode(dict(learner.save()).get("world"), world)
     arrays = {**learner.weights(), **{f"world{name}": array for name, array in world.items()}}
     cut: dict[str, Any] = {}
-    if spec.segments.unroll:  # a table is filled anew where segments have another form (`RunSpec.refill`)
-        cut = {field.name: getattr(spec.segments, field.name) for field in fields(spec.segments)}
+    if isinstance(spec.cut, Unrolls):  # a table is filled anew where segments have another form (`RunSpec.refill`)
+        cut = {field.name: getattr(spec.cut, field.name) for field in fields(spec.cut)}
     return {
         **{name: f"shape {array.shape}" for name, array in arrays.items()},
         **{f"segments.{name}": value for name, value in cut.items()},
-        "items of a turn": spec.table.batch_size if spec.segments.on_policy else None,
+        "items of a turn": spec.store.batch_size if spec.turns is not None else None,
         "updates in all": learner.steps_left(),
     }
 

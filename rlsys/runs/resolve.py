@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsys import registry
-from rlsys.api import Algorithm
+from rlsys.api import Algorithm, QueueSpec, Segments
 from rlsys.config import ENVIRONMENTS_PER_WORKER, Experiment, Loaded, RuntimeConfig
 from rlsys.envs import make
 from rlsys.errors import ConfigError, RlsysError
@@ -62,7 +62,7 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
         env_spec=env_spec,
         folder=Path(),
     )
-    if spec.segments.on_policy:  # a batch comes from one shard
+    if spec.turns is not None and isinstance(spec.store, QueueSpec):  # a batch comes from one shard
         spec = replace(spec, runtime=runtime.model_copy(update={"replay_shards": runtime.learners}))
     check(spec)
     return spec
@@ -108,20 +108,20 @@ def check(spec: RunSpec) -> None:
     Raises:
       ConfigError: a combination that cannot work.
     """
-    runtime, table = spec.runtime, spec.table
-    if runtime.replay_shards > table.max_size:
+    runtime, store = spec.runtime, spec.store
+    if runtime.replay_shards > store.max_size:
         raise ConfigError(
-            f"runtime.replay_shards = {runtime.replay_shards} is more than the replay table's {table.max_size} items. "
+            f"runtime.replay_shards = {runtime.replay_shards} is more than the replay table's {store.max_size} items. "
             "Lower replay_shards or enlarge the table."
         )
-    if spec.segments.unroll:
+    if isinstance(store, QueueSpec):
         _check_queue(spec)
-    else:
+    elif isinstance(spec.cut, Segments):
         from rlsys.replay.table import check_budget  # with numba, which rollout workers do without
 
-        largest_insert = spec.segments.length + spec.segments.overlap
-        RateLimiter(table).check(table.batch_size, largest_insert * runtime.replay_shards)
-        check_budget(table, spec.stored_env, spec.segments, runtime.replay_shards)
+        largest_insert = spec.cut.length + spec.cut.overlap
+        RateLimiter(store).check(store.batch_size, largest_insert * runtime.replay_shards)
+        check_budget(store, spec.stored_env, spec.cut, runtime.replay_shards)
     _check_evaluations(spec)
     spec.algorithm.check(spec.section, spec.env_spec, spec.num_environments, runtime.learners)
 
@@ -171,11 +171,6 @@ def _check_turns(spec: RunSpec) -> None:
             f"{spec.num_rollout_workers} rollout workers; {name} needs one shard for each learner, and the same number "
             "of workers for each. Change runtime.replay_shards or runtime.rollout_workers."
         )
-    if runtime.send_weights_frequency != 1:
-        raise ConfigError(
-            f"runtime.send_weights_frequency = {runtime.send_weights_frequency}; {name} waits for the weights of every "
-            "update. Set runtime.send_weights_frequency=1."
-        )
 
 
 def _check_queue(spec: RunSpec) -> None:
@@ -191,8 +186,8 @@ def _check_queue(spec: RunSpec) -> None:
             f"runtime.replay_shards = {shards} with {ranks} learners and {workers} rollout workers; a queue needs a "
             "multiple of the learners, and a worker for each shard. Change runtime.replay_shards."
         )
-    if spec.segments.on_policy:
+    if spec.turns is not None:
         _check_turns(spec)
-    from rlsys.replay.queue import UnrollQueue  # with numba, which rollout workers do without
+    from rlsys.replay.stores import make_store  # with numba, which rollout workers do without
 
-    UnrollQueue(spec.table, spec.stored_env, spec.segments)
+    make_store(spec.store, spec.stored_env, spec.cut)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsys.api import Algorithm, PolicyContext, SegmentSpec, TableSpec
+from rlsys.api import Algorithm, Cut, PolicyContext, QueueSpec, StoreSpec, TableSpec, Turns
 from rlsys.checkpoints.locations import checkpoints_of
 from rlsys.config import EnvConfig, RunConfig, RuntimeConfig
 from rlsys.runs.grid import Cell, cells, changed_env
@@ -39,7 +39,7 @@ class RunSpec:
       env_spec: of one environment.
       folder: the run's folder, absolute.
       refill: of a resumed run whose replay has another form now; None takes over all.
-      segments, table: the algorithm's choices for this environment.
+      cut, store, turns: the algorithm's choices for this environment and this number of workers.
     """
 
     name: str
@@ -51,19 +51,16 @@ class RunSpec:
     env_spec: EnvSpec
     folder: Path
     refill: Refill | None = None
-    segments: SegmentSpec = field(init=False)
-    table: TableSpec = field(init=False)
+    cut: Cut = field(init=False)
+    store: StoreSpec = field(init=False)
+    turns: Turns | None = field(init=False)
 
     def __post_init__(self) -> None:
-        segments = self.algorithm.segments(self.section, self.env_spec).shared_out(self.num_environments)
-        object.__setattr__(self, "segments", segments)
-        table = self.algorithm.table(self.section, self.env_spec)
-        if self.segments.on_policy:
-            turn = self.segments.on_policy * self.num_environments
-            table = replace(table, max_size=turn, batch_size=turn)
-        if self.runtime.replay_bytes is not None:
-            table = replace(table, max_bytes=self.runtime.replay_bytes)
-        object.__setattr__(self, "table", table)
+        cut, store, turns = self.algorithm.replay(self.section, self.env_spec, self.num_environments)
+        if self.runtime.replay_bytes is not None and isinstance(store, TableSpec):
+            store = replace(store, max_bytes=self.runtime.replay_bytes)
+        for name, choice in {"cut": cut, "store": store, "turns": turns}.items():
+            object.__setattr__(self, name, choice)
 
     @property
     def num_rollout_workers(self) -> int:
@@ -86,7 +83,7 @@ class RunSpec:
     @property
     def replay_size(self) -> int:
         """Items that all shards together hold at most."""
-        return self.table.max_size * (self.runtime.replay_shards if self.segments.unroll else 1)
+        return self.store.max_size * (self.runtime.replay_shards if isinstance(self.store, QueueSpec) else 1)
 
     @property
     def num_environments(self) -> int:
@@ -100,6 +97,11 @@ class RunSpec:
         return self.runtime.environments_per_worker
 
     @property
+    def updates_per_publication(self) -> int:
+        """Updates after which weights are published; where there are turns, at most so many: they decide."""
+        return self.runtime.send_weights_frequency if self.turns is None else 1
+
+    @property
     def checkpoints(self) -> str:
         """Where the run's checkpoints lie: a folder, or a URI."""
         return checkpoints_of(self.run, self.folder)
@@ -107,7 +109,7 @@ class RunSpec:
     @property
     def stored_env(self) -> EnvSpec:
         """The environment as replay knows it."""
-        return self.segments.stored_env(self.env_spec)
+        return self.cut.stored_env(self.env_spec)
 
     @property
     def evaluation_env(self) -> EnvConfig:
@@ -132,9 +134,9 @@ class RunSpec:
 
         That is what segments consist of, and how many rows a table has memory for; a queue takes over whatever waited.
         """
-        table = self.table
-        size = [] if self.segments.unroll else [table.max_size, table.max_bytes]
-        return {"segments": repr(self.segments), "size": size}
+        store = self.store
+        size = [] if isinstance(store, QueueSpec) else [store.max_size, store.max_bytes]
+        return {"segments": repr(self.cut), "size": size}
 
     def refills(self, step: int | None) -> bool:
         """Tells whether the replay of the checkpoint of this step is not taken over."""

@@ -20,7 +20,7 @@ from rlsys.api import (
     PolicyContext,
     Replay,
     Saved,
-    SegmentSpec,
+    Segments,
     TableSpec,
     ValueSpec,
 )
@@ -212,12 +212,12 @@ def check_batch(batch: Batch, length: int) -> None:
         assert not ended[rows:].any(), ended
 
 
-def _segments(config: CheckingConfig, env: EnvSpec) -> SegmentSpec:
+def _cut(config: CheckingConfig, env: EnvSpec) -> Segments:
     extras = {"seen": ArraySpec(env.observation.shape, "float32"), "value": ArraySpec((), "float32")}
-    return SegmentSpec(length=config.segment_length, overlap=config.length, bootstrap_extras=True, extras=extras)
+    return Segments(length=config.segment_length, overlap=config.length, bootstrap_extras=True, extras=extras)
 
 
-def _table(config: CheckingConfig, env: EnvSpec) -> TableSpec:
+def _store(config: CheckingConfig, env: EnvSpec) -> TableSpec:
     return TableSpec(
         max_size=config.window_size,
         sampler="prioritized",
@@ -238,8 +238,8 @@ CHECKING = Algorithm(
     config_type=CheckingConfig,
     make_policy=CheckingPolicy,
     make_learner=CheckingLearner,
-    segments=_segments,
-    table=_table,
+    cut=_cut,
+    store=_store,
     check=_check,
     values=undiscounted,
     example_env={"id": "rlsys/Counting-v0"},

@@ -1,48 +1,42 @@
-"""Replay without limiter or processes: of a table or a queue, of batches that are given out again, and of nothing."""
+"""Replay without limiter or processes: of a store, of batches that are given out again, and of nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from rlsys.api import ReplayNotReady
-from rlsys.replay.queue import UnrollQueue
-from rlsys.replay.table import Table
+from rlsys.replay.stores import Store
 from rlsys.testing.requirement import require
 from rlsys.types import Array, Batch
 
 
-class TableReplay:
-    """A table or a queue.
+class StoreReplay:
+    """A store.
 
     Attributes:
-      table: what it draws from.
+      store: what it draws from.
       batches: what it has given out; whoever looks at it clears it.
       priorities: keys and priorities of each update of them, likewise.
     """
 
-    def __init__(self, table: Table | UnrollQueue, min_size: int = 1) -> None:
-        """Gives out nothing before so many items were inserted."""
-        self.table = table
+    def __init__(self, store: Store, waits: Callable[[], bool] = lambda: False) -> None:
+        """Gives out nothing while it waits."""
+        self.store = store
+        self._waits = waits
         self.batches: list[Batch] = []
         self.priorities: list[tuple[Array, Array]] = []
-        self._min_size = min_size
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch."""
-        if self.table.inserted_items < self._min_size:
-            raise ReplayNotReady(f"{self.table.inserted_items:,} of {self._min_size:,} items")
-        if isinstance(self.table, UnrollQueue):
-            batch = self.table.sample(batch_size)
-        else:
-            batch = self.table.sample(batch_size, length, rows)
+        if self._waits():
+            raise ReplayNotReady("what a turn brings")
+        batch = self.store.sample(batch_size, length, rows)
         self.batches.append(batch)
         return batch
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Sets priorities; the table refuses what is not finite."""
-        require(isinstance(self.table, Table), "a learner from a queue sends no priorities")
-        assert isinstance(self.table, Table)
-        self.table.update_priorities(keys, priorities)
+        """Sets priorities; a table refuses what is not finite, a queue all."""
+        self.store.update_priorities(keys, priorities)
         self.priorities.append((keys.copy(), priorities.copy()))
 
 

@@ -1,7 +1,7 @@
 """A training in one process: an algorithm on its example, collecting and learning in the order of the runtime.
 
-It has no supervisor, no limiter and no checkpoints; what the runtime does with an algorithm is all here: an actor
-decides, environments step, a writer cuts, a table or a queue takes, a learner steps, the actor is given its weights.
+It has no supervisor, holds no ratio and writes no checkpoints; what the runtime does with an algorithm is all here: a
+collector steps, a store takes what that completes, a learner steps, the collector is given its weights.
 
 Shape legend: E environments of a rank.
 """
@@ -12,21 +12,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from rlsys.actor import Actor
-from rlsys.api import Algorithm, Decision, LearnerContext, PolicyContext, ReplayNotReady, Saved, SegmentSpec, TableSpec
+from rlsys.api import Algorithm, LearnerContext, Policy, PolicyContext, ReplayNotReady, Saved, TableSpec
+from rlsys.collector import Collector
 from rlsys.config import EnvConfig, read_env
-from rlsys.envs.step import StepResult
 from rlsys.envs.vector import BatchedEnv
-from rlsys.replay.queue import UnrollQueue
-from rlsys.replay.table import Table
-from rlsys.replay.unrolls import UnrollWriter
-from rlsys.replay.writer import SegmentWriter
+from rlsys.replay.stores import make_store
 from rlsys.testing.processes import Process, RankGroup
-from rlsys.testing.replay import TableReplay
+from rlsys.testing.replay import StoreReplay
 from rlsys.testing.requirement import require
-from rlsys.types import Array, EnvSpec, State, Weights
+from rlsys.types import Array, Weights
 
 _ENVIRONMENTS = 3
 """Of each rank, where the algorithm does not say how many there are in all."""
@@ -39,9 +34,9 @@ class Rank:
 
     Attributes:
       env: its environments.
-      segments, table_spec: as the runtime resolves them.
-      policy, learner: the two halves; made from `policy_context` and `learner_context`.
-      actor: the policy, and what it remembers.
+      cut, store, turns: as the runtime resolves them.
+      policy_context, learner_context: what the two halves are made from.
+      learner: the learning half.
       replay: what was collected.
       decisions: made so far, over all environments.
       actions: a checksum of all actions that were executed.
@@ -57,8 +52,7 @@ class Rank:
         self._size = total // num_ranks
         self.env = BatchedEnv(env_config, [100 * rank + index for index in range(self._size)])
         algorithm.check(section, self.env.spec, total, num_ranks)
-        self.segments = algorithm.segments(section, self.env.spec).shared_out(total)
-        self.table_spec = _table_spec(algorithm.table(section, self.env.spec), self.segments, total)
+        self.cut, self.store, self.turns = algorithm.replay(section, self.env.spec, total)
         self.policy_context = PolicyContext(section, self.env.spec, 1 + rank, rank * self._size, self._size)
         self.learner_context = LearnerContext(
             config=section,
@@ -66,51 +60,61 @@ class Rank:
             seed=2,
             rank=rank,
             num_ranks=num_ranks,
-            batch_size=self.table_spec.batch_size // num_ranks,
-            unroll_length=self.segments.length,
+            batch_size=self.store.batch_size // num_ranks,
+            unroll_length=self.cut.length,
             average=lambda tensors: group.average(rank, tensors),
         )
         self._process = Process(1_000 + rank)
         with self._process:
-            self.policy = algorithm.make_policy(self.policy_context)
-        self.actor = Actor(self.policy, self._size)
+            policy = algorithm.make_policy(self.policy_context)
+        stored = self.cut.stored_env(self.env.spec)
+        self._collector = collector = Collector(
+            self.env, policy, stored, self.cut, self.turns, worker=rank, incarnation=0, num_environments=total
+        )
         self.learner = algorithm.make_learner(self.learner_context)
-        stored = self.segments.stored_env(self.env.spec)
-        make_writer = UnrollWriter if self.segments.unroll else SegmentWriter
-        self._writer: UnrollWriter | SegmentWriter = make_writer(self.segments, stored, rank, 0, self._size)
-        self.replay = TableReplay(_make_table(self.table_spec, stored, self.segments, rank), self._min_size)
+        free = replace(self.store, samples_per_insert=None) if isinstance(self.store, TableSpec) else self.store
+        waits = self.turns is not None and isinstance(self.store, TableSpec)
+        self.replay = StoreReplay(make_store(free, stored, self.cut, seed=rank), lambda: waits and not collector.rests)
         self.decisions = 0
         self.actions = 0
         self.learner_step = 0
-        self._completed = np.zeros(self._size, np.int64)
-        self._version = -1
-        self._asked_turn = 0
-        self._collected_turn = -1
+
+    @property
+    def policy(self) -> Policy:
+        """The acting half."""
+        return self._collector.policy
+
+    @property
+    def actor(self) -> Actor:
+        """The same, and what it remembers."""
+        return self._collector.actor
+
+    def watch(self, policy: Policy) -> None:
+        """Plays with another policy from here on, which remembers nothing yet."""
+        self._collector.policy, self._collector.actor = policy, Actor(policy, self._size)
 
     def publish(self) -> None:
         """Acts with the learner's weights from here on, which lie in memory that cannot be written."""
-        self._version += 1
-        self._asked_turn = self._turn()
-        weights = Weights(self._version, self.learner_step, read_only(self.learner.weights()), self._asked_turn)
-        self.policy.set_weights(weights)
+        arrays = read_only(self.learner.weights())
+        self._collector.act_with(Weights(self._collector.version + 1, self.learner_step, arrays, self._turn()))
 
     def update(self) -> Mapping[str, float]:
         """Collects for as long as it may and must, and learns once."""
         for _ in range(_MOST_DECISIONS):
-            is_turn_over = bool(self.segments.on_policy) and self._collected_turn == self._asked_turn
-            if not is_turn_over:
+            rests = self._collector.rests
+            if not rests:
                 self.collect()
             try:
                 metrics = self.learner.step(self.replay)
             except ReplayNotReady as waiting:
                 require(
-                    not is_turn_over,
+                    not rests,
                     f"a learner samples what it has asked for; it waits ({waiting}), and turns() is {self._turn()} as "
                     "before",
                 )
                 continue
             self.learner_step += 1
-            if not self.segments.on_policy or self._turn() != self._asked_turn:
+            if self.turns is None or self._turn() != self._collector.asked_turn:
                 self.publish()
             return metrics
         require(False, f"a learner can sample some day; after {self.decisions:,} decisions it cannot yet")
@@ -118,63 +122,16 @@ class Rank:
 
     def collect(self) -> None:
         """Makes one decision in every environment, and stores what that completes."""
-        before = self.actor.state
         with self._process:
-            decision = self.actor.decide(self.env.observation, explore=True)
-            observation = self.env.observation.copy()
-            result = self.env.step(decision.action)
-            after = self.actor.observe(result.action, result.reward, result.first)
-            completed = self._write(observation, decision, result, before, after)
-        for block in completed:
-            self.replay.table.insert(block)
-            if self.segments.on_policy:
-                np.add.at(self._completed, block.environment % self._size, 1)
-        if self.segments.on_policy and (self._completed >= self.segments.on_policy).all():
-            self._completed -= self.segments.on_policy
-            self._collected_turn = self._asked_turn
+            collected = self._collector.step()
+        for item in collected.completed:
+            self.replay.store.insert(item)
         self.decisions += self._size
-        self.actions = zlib.crc32(result.action.tobytes(), self.actions)
-
-    @property
-    def _min_size(self) -> int:
-        return 1 if self.segments.unroll else self.table_spec.min_size_to_sample
+        self.actions = zlib.crc32(collected.result.action.tobytes(), self.actions)
 
     def _turn(self) -> int:
         turns = self.learner.turns()
         return self.learner_step if turns is None else turns
-
-    def _write(
-        self, observation: Array, decision: Decision, result: StepResult, before: State, after: State
-    ) -> list[Any]:
-        step: dict[str, Any] = {
-            "observation": observation,
-            "action": result.action,
-            "reward": result.reward,
-            "terminated": result.terminated,
-            "truncated": result.truncated,
-            "extras": {name: decision.extras[name] for name in self.segments.extras},
-            "weights_version": self._version,
-            "next_observation": result.observation,
-        }
-        if isinstance(self._writer, UnrollWriter):
-            if self.segments.encoded is not None:
-                step |= {"observation": decision.encoded, "next_observation": self.policy.encode(result.observation)}
-            return list(self._writer.append_batch(**step, state=before))
-        extras = self._bootstrap_extras(result, after)
-        return list(self._writer.append_batch(**step, priority=decision.priority, bootstrap_extras=extras))
-
-    def _bootstrap_extras(self, result: StepResult, state: State) -> dict[str, Array] | None:
-        """Asks the policy about the last observations of truncated episodes, where the algorithm wants that."""
-        rows = np.flatnonzero(result.truncated & ~result.terminated)
-        if not self.segments.bootstrap_extras or not rows.size:
-            return None
-        part = {name: value[rows] for name, value in state.items()}
-        extras = self.policy.act(result.observation[rows], part, explore=False).extras
-        filled = {}
-        for name in self.segments.extras:
-            filled[name] = np.zeros((self._size, *extras[name].shape[1:]), extras[name].dtype)
-            filled[name][rows] = extras[name]
-        return filled
 
 
 class Training:
@@ -234,14 +191,3 @@ def read_only(weights: Mapping[str, Array]) -> dict[str, Array]:
     for array in arrays.values():
         array.flags.writeable = False
     return arrays
-
-
-def _table_spec(spec: TableSpec, segments: SegmentSpec, num_environments: int) -> TableSpec:
-    if not segments.on_policy:
-        return spec
-    turn = segments.on_policy * num_environments
-    return replace(spec, max_size=turn, batch_size=turn)
-
-
-def _make_table(spec: TableSpec, env: EnvSpec, segments: SegmentSpec, rank: int) -> Table | UnrollQueue:
-    return UnrollQueue(spec, env, segments) if segments.unroll else Table(spec, env, segments, seed=rank)

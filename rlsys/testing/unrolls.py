@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rlsys.api import Algorithm, Learner, LearnerContext, Replay, Saved, SegmentSpec, TableSpec
+from rlsys.api import Algorithm, Learner, LearnerContext, QueueSpec, Replay, Saved, Turns, Unrolls
 from rlsys.errors import ConfigError
 from rlsys.testing.algorithm import CheckingConfig, CheckingPolicy, undiscounted
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec
@@ -106,19 +106,17 @@ def check_rows(batch: Batch, index: int) -> tuple[int, int]:
     return (episode + 1, 0) if is_bootstrap else (episode, step)
 
 
-def _segments(config: CheckingConfig, env: EnvSpec) -> SegmentSpec:
+def _cut(config: CheckingConfig, env: EnvSpec) -> Unrolls:
     extras = {"seen": ArraySpec(env.observation.shape, "float32"), "value": ArraySpec((), "float32")}
-    return SegmentSpec(
-        length=config.length,
-        extras=extras,
-        unroll=True,
-        on_policy=config.on_policy,
-        state={"steps": ArraySpec((), "int64")},
-    )
+    return Unrolls(length=config.length, extras=extras, state={"steps": ArraySpec((), "int64")})
 
 
-def _table(config: CheckingConfig, env: EnvSpec) -> TableSpec:
-    return TableSpec(max_size=4 * config.batch_size, sampler="fifo", batch_size=config.batch_size)
+def _store(config: CheckingConfig, env: EnvSpec) -> QueueSpec:
+    return QueueSpec(max_size=4 * config.batch_size, batch_size=config.batch_size)
+
+
+def _turns(config: CheckingConfig, env: EnvSpec) -> Turns | None:
+    return Turns(unrolls=config.on_policy) if config.on_policy else None
 
 
 def _check(config: CheckingConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:
@@ -131,8 +129,9 @@ CHECKING_UNROLLS = Algorithm(
     config_type=CheckingConfig,
     make_policy=CheckingPolicy,
     make_learner=UnrollCheckingLearner,
-    segments=_segments,
-    table=_table,
+    cut=_cut,
+    store=_store,
+    turns=_turns,
     check=_check,
     values=undiscounted,
     example_env={"id": "rlsys/Counting-v0"},

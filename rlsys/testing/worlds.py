@@ -26,7 +26,7 @@ from rlsys.api import (
     PolicyContext,
     Replay,
     Saved,
-    SegmentSpec,
+    Segments,
     TableSpec,
     WorldContext,
     WorldState,
@@ -309,11 +309,11 @@ def make_dot_world(context: WorldContext) -> DotWorld:
     return DotWorld(error_after=int(context.saved["error_after"]))
 
 
-def _segments(config: DotsConfig, env: EnvSpec) -> SegmentSpec:
-    return SegmentSpec(length=20)
+def _cut(config: DotsConfig, env: EnvSpec) -> Segments:
+    return Segments(length=20)
 
 
-def _table(config: DotsConfig, env: EnvSpec) -> TableSpec:
+def _store(config: DotsConfig, env: EnvSpec) -> TableSpec:
     return TableSpec(max_size=1_000, sampler="uniform", min_size_to_sample=20, batch_size=_BATCH_SIZE)
 
 
@@ -326,8 +326,8 @@ DOTS = Algorithm(
     config_type=DotsConfig,
     make_policy=RightPolicy,
     make_learner=DotsLearner,
-    segments=_segments,
-    table=_table,
+    cut=_cut,
+    store=_store,
     check=_check,
     values=undiscounted,
     example_env={"id": "rlsys/Dot-v0"},

@@ -66,8 +66,8 @@ def test_what_is_learned_from_does_not_depend_on_the_number_of_cores(
     loaded = config.load(experiment)
     algorithm = registry.get_algorithm(loaded.experiment.algorithm, "this test")
     plans = [resolve(loaded, algorithm, num_cpus=cores, num_gpus=0) for cores in (1, 2, 3, 4, 48)]
-    assert len({(repr(spec.table), repr(spec.segments)) for spec in plans}) == 1
-    if plans[0].segments.on_policy:
+    assert len({(repr(spec.store), repr(spec.cut)) for spec in plans}) == 1
+    if plans[0].turns is not None:
         assert len({spec.num_environments for spec in plans}) == 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.runs import MakeSpec
 
-from rlsys.api import Decision, Policy, PolicyContext, SegmentSpec
+from rlsys.api import Decision, Policy, PolicyContext, Segments
 from rlsys.config import EnvConfig
 from rlsys.envs.families.atari import AtariConfig
 from rlsys.envs.make import env_spec
@@ -62,7 +62,7 @@ class Listener(Policy):
 
 
 LISTENING = dataclasses.replace(
-    CHECKING, make_policy=Listener, segments=lambda config, env: SegmentSpec(length=20), make_learner=None
+    CHECKING, make_policy=Listener, cut=lambda config, env: Segments(length=20), make_learner=None
 )
 
 

@@ -85,13 +85,13 @@ def test_what_the_machines_cannot_hold_is_refused_with_what_and_where(make_spec:
 
 def test_a_table_that_its_budget_never_fills_is_not_refused(make_spec: MakeSpec) -> None:
     spec = make_spec({"window_size": 10**9, "samples_per_insert": 4.0}, run={"training_steps": 1_000})
-    assert most_items(spec) == 200 + (1_000 * 16 + spec.table.error_buffer) / 4
+    assert most_items(spec) == 200 + (1_000 * 16 + spec.store.error_buffer) / 4
     check_memory(spec, [LAPTOP])
 
 
 def test_a_budget_of_bytes_bounds_what_replay_takes(make_spec: MakeSpec) -> None:
     spec = make_spec({"window_size": 10**9}, run={"training_steps": 10**9}, runtime={"replay_bytes": 2 * GIB})
-    assert spec.table.max_bytes == 2 * GIB
+    assert spec.store.max_bytes == 2 * GIB
     check_memory(spec, [LAPTOP])
 
 

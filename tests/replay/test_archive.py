@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlsys.api import SegmentSpec, TableSpec
+from rlsys.api import QueueSpec, Unrolls
 from rlsys.config import EnvConfig
 from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import ReplayError
@@ -22,10 +22,10 @@ def collect(epochs: int, stack: int = 1, max_episode_steps: int = 11) -> list[Ba
     """Returns a batch per epoch of the environment whose observation is (environment, episode, step)."""
     config = EnvConfig(id="rlsys/Counting-v0", stack_states=stack, max_episode_steps=max_episode_steps)
     env = BatchedEnv(config, range(ENVIRONMENTS))
-    segments = SegmentSpec(length=LENGTH, unroll=True, on_policy=UNROLLS)
+    segments = Unrolls(length=LENGTH)
     writer = UnrollWriter(segments, env.spec, 0, 0, ENVIRONMENTS)
     size = ENVIRONMENTS * UNROLLS
-    queue = UnrollQueue(TableSpec(max_size=10 * size, sampler="fifo", batch_size=size), env.spec, segments)
+    queue = UnrollQueue(QueueSpec(max_size=10 * size, batch_size=size), env.spec, segments)
     batches = []
     rng = np.random.default_rng(0)
     while len(batches) < epochs:

@@ -5,16 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from rlsys.api import ReplayNotReady, SegmentSpec, TableSpec
+from rlsys.api import QueueSpec, ReplayNotReady, Unrolls
 from rlsys.checkpoints.saved import decode, encode
 from rlsys.errors import CheckpointError, ConfigError, ReplayError
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
 from rlsys.types import ArraySpec, EnvSpec
 
-SPEC = SegmentSpec(
-    length=5, unroll=True, extras={"logits": ArraySpec((2,), "float32")}, state={"core": ArraySpec((3,), "float32")}
-)
+SPEC = Unrolls(length=5, extras={"logits": ArraySpec((2,), "float32")}, state={"core": ArraySpec((3,), "float32")})
 
 
 def make_env(num_stack: int = 1) -> EnvSpec:
@@ -88,7 +86,7 @@ class Simulation:
 def test_unrolls_hold_every_row_in_order_with_stacks_of_their_own_episode(num_stack: int) -> None:
     env = make_env(num_stack)
     simulation = Simulation(env, num_environments=3, seed=num_stack, worker=2)
-    queue = UnrollQueue(TableSpec(max_size=10_000, sampler="fifo", batch_size=4), env, SPEC)
+    queue = UnrollQueue(QueueSpec(max_size=10_000, batch_size=4), env, SPEC)
     for _ in range(200):
         for block in simulation.step():
             assert queue.insert(block)
@@ -125,14 +123,14 @@ def test_no_row_is_lost_or_repeated_when_every_episode_is_one_step_long() -> Non
 
 def test_a_block_comes_once_and_a_short_queue_gives_nothing() -> None:
     simulation = Simulation(make_env(), 3, seed=1, ends=0.0)
-    queue = UnrollQueue(TableSpec(max_size=3, sampler="fifo", batch_size=2), make_env(), SPEC)
+    queue = UnrollQueue(QueueSpec(max_size=3, batch_size=2), make_env(), SPEC)
     [block] = [block for _ in range(SPEC.length) for block in simulation.step()]
-    assert queue.has_room()
+    assert not queue.waits_for_room(block)
     assert queue.insert(block)
     assert not queue.insert(block)
-    assert not queue.has_room()
+    assert queue.waits_for_room(block)
     queue.sample(2)
-    assert queue.has_room()
+    assert not queue.waits_for_room(block)
     with pytest.raises(ReplayNotReady, match="1 of 2 unrolls in the queue"):
         queue.sample(2)
     assert queue.stats() == {"items": 1, "inserted_items": 3, "duplicate_segments": 1, "sampled_items": 2}
@@ -141,7 +139,7 @@ def test_a_block_comes_once_and_a_short_queue_gives_nothing() -> None:
 def test_queue_and_writer_go_on_exactly_from_what_they_saved() -> None:
     env = make_env(3)
     simulation, again = (Simulation(env, 3, seed=5) for _ in range(2))
-    queue = UnrollQueue(TableSpec(max_size=100, sampler="fifo", batch_size=2), env, SPEC)
+    queue = UnrollQueue(QueueSpec(max_size=100, batch_size=2), env, SPEC)
     for _ in range(33):
         for block in simulation.step():
             queue.insert(block)
@@ -150,7 +148,7 @@ def test_queue_and_writer_go_on_exactly_from_what_they_saved() -> None:
     arrays: dict = {}
     tree = json.loads(json.dumps(encode({"queue": queue.save(), "writer": simulation.writer.save()}, arrays)))
     saved = decode(tree, arrays)
-    other = UnrollQueue(TableSpec(max_size=100, sampler="fifo", batch_size=2), env, SPEC)
+    other = UnrollQueue(QueueSpec(max_size=100, batch_size=2), env, SPEC)
     other.load(saved["queue"])
     again.writer = UnrollWriter(SPEC, env, 0, 0, 3)
     again.writer.load(saved["writer"])
@@ -169,11 +167,11 @@ def test_queue_and_writer_go_on_exactly_from_what_they_saved() -> None:
 
 def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="max_size = 3 of the queue cannot hold a batch of 4 unrolls"):
-        UnrollQueue(TableSpec(max_size=3, sampler="fifo", batch_size=4), make_env(), SPEC)
+        UnrollQueue(QueueSpec(max_size=3, batch_size=4), make_env(), SPEC)
     simulation = Simulation(make_env(), 1, seed=2, ends=0.0)
     [block] = [block for _ in range(SPEC.length) for block in simulation.step()]
-    longer = SegmentSpec(length=6, unroll=True, extras=SPEC.extras, state=SPEC.state)
-    queue = UnrollQueue(TableSpec(max_size=3, sampler="fifo"), make_env(), longer)
+    longer = Unrolls(length=6, extras=SPEC.extras, state=SPEC.state)
+    queue = UnrollQueue(QueueSpec(max_size=3), make_env(), longer)
     with pytest.raises(ReplayError, match=r"observation of 1 unrolls has shape \(1, 6, 2, 3\); it must begin with"):
         queue.insert(block)
     with pytest.raises(CheckpointError, match="Resume with the saved experiment"):

@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from rlsys.api import SegmentSpec, TableSpec
+from rlsys.api import Segments, TableSpec
 from rlsys.replay import ring
 from rlsys.replay import snapshot as snapshots
 from rlsys.replay.table import Table
@@ -13,7 +13,7 @@ from rlsys.types import ArraySpec, EnvSpec, Segment, Source
 
 _RAM = EnvSpec("ram", ArraySpec((7,), "uint8"), ArraySpec((), "int64"), num_actions=4)
 _PIXELS = EnvSpec("pixels", ArraySpec((40, 30), "uint8"), ArraySpec((), "int64"), num_actions=4, num_stack=3)
-_SEGMENTS = SegmentSpec(length=12, overlap=4, extras={"value": ArraySpec((), "float32")})
+_SEGMENTS = Segments(length=12, overlap=4, extras={"value": ArraySpec((), "float32")})
 
 
 class _Life:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.tables import EXTRAS, PIXELS, RAM, SEGMENTS, random_segment
 
-from rlsys.api import ReplayNotReady, SegmentSpec, TableSpec
+from rlsys.api import ReplayNotReady, Segments, TableSpec
 from rlsys.errors import CheckpointError, ConfigError, ReplayError
 from rlsys.replay.table import Table
 from rlsys.types import ArraySpec, Source
@@ -188,7 +188,7 @@ def test_own_draws_take_one_item_from_each_stratum_and_follow_the_priorities():
 
 def test_the_window_grows_as_a_ring_that_lengthens_each_time_it_wraps():
     spec = TableSpec(max_size=26, sampler="uniform", initial_size=5)
-    table = Table(spec, RAM, SegmentSpec(length=30, extras=EXTRAS))
+    table = Table(spec, RAM, Segments(length=30, extras=EXTRAS))
     rng = np.random.default_rng(4)
     position, previous, moving, size = 0, 0, 5, 0
     for step in range(300):
@@ -335,7 +335,7 @@ def test_a_table_of_another_size_or_environment_is_refused_by_load():
     with pytest.raises(CheckpointError, match="slots"):
         Table(TableSpec(max_size=60, sampler="uniform"), RAM, SEGMENTS).load(saved)
     with pytest.raises(CheckpointError, match="policy"):
-        Table(TableSpec(max_size=50, sampler="uniform"), RAM, SegmentSpec(length=12, overlap=4)).load(saved)
+        Table(TableSpec(max_size=50, sampler="uniform"), RAM, Segments(length=12, overlap=4)).load(saved)
 
 
 def test_settings_that_cannot_work_are_refused():
@@ -343,7 +343,7 @@ def test_settings_that_cannot_work_are_refused():
         Table(TableSpec(max_size=50, sampler="uniform", max_bytes=900), RAM, SEGMENTS, share=2)
     with pytest.raises(ConfigError, match="extra 'reward'"):
         extras = {"reward": ArraySpec((), "float32")}
-        Table(TableSpec(max_size=50, sampler="uniform"), RAM, SegmentSpec(length=5, extras=extras))
+        Table(TableSpec(max_size=50, sampler="uniform"), RAM, Segments(length=5, extras=extras))
 
 
 def test_samples_that_cannot_be_given_are_refused_and_count_nothing():

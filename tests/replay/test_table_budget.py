@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.tables import EXTRAS, PIXELS, RAM, SEGMENTS, random_segment
 
-from rlsys.api import SegmentSpec, TableSpec
+from rlsys.api import Segments, TableSpec
 from rlsys.replay import columns
 from rlsys.replay.table import Table
 
@@ -33,7 +33,7 @@ def test_the_newest_segment_stays_however_small_the_window():
 
 def test_many_tiny_episodes_leave_for_want_of_slots_and_are_counted():
     rng = np.random.default_rng(12)
-    table = Table(TableSpec(max_size=1000, sampler="uniform"), RAM, SegmentSpec(length=100, extras=EXTRAS))
+    table = Table(TableSpec(max_size=1000, sampler="uniform"), RAM, Segments(length=100, extras=EXTRAS))
     for step in range(1500):
         table.insert(random_segment(rng, RAM, step, num_rows=1))
     stats = table.stats()

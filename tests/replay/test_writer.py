@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from rlsys.api import SegmentSpec, TableSpec
+from rlsys.api import Segments, TableSpec
 from rlsys.errors import CheckpointError, ReplayError
 from rlsys.replay.table import Table
 from rlsys.replay.writer import SegmentWriter
@@ -87,7 +87,7 @@ def _check_rows(segment, bootstrap_extras):
 def test_every_transition_is_an_item_once_with_its_context_before_and_its_targets_after(
     length, overlap, *, num_stack, bootstrap_extras, mean_length
 ):
-    spec = SegmentSpec(length, overlap, bootstrap_extras, _EXTRAS)
+    spec = Segments(length, overlap, bootstrap_extras, _EXTRAS)
     writer = SegmentWriter(spec, _env(num_stack), worker=4, incarnation=2, num_environments=3)
     stream = _CountingStream(3, num_stack, seed=0, mean_length=mean_length)
     context = num_stack - 1
@@ -117,7 +117,7 @@ def test_every_transition_is_an_item_once_with_its_context_before_and_its_target
 
 
 def test_segments_of_a_writer_fit_the_table_of_the_same_spec():
-    spec = SegmentSpec(6, 4, True, _EXTRAS)
+    spec = Segments(6, 4, True, _EXTRAS)
     writer = SegmentWriter(spec, _env(3), worker=0, incarnation=0, num_environments=2)
     stream = _CountingStream(2, 3, seed=1, mean_length=15)
     table = Table(TableSpec(max_size=200, sampler="prioritized"), _env(3), spec)
@@ -137,7 +137,7 @@ def test_segments_of_a_writer_fit_the_table_of_the_same_spec():
 
 
 def test_without_priorities_segments_have_none():
-    spec = SegmentSpec(length=4, extras=_EXTRAS)
+    spec = Segments(length=4, extras=_EXTRAS)
     writer = SegmentWriter(spec, _env(), worker=0, incarnation=0, num_environments=2)
     stream = _CountingStream(2, 1, seed=2, mean_length=1000)
     segments = [s for _ in range(8) for s in writer.append_batch(**{**stream.step(), "priority": None})]
@@ -146,7 +146,7 @@ def test_without_priorities_segments_have_none():
 
 
 def test_segments_own_their_arrays():
-    spec = SegmentSpec(length=3, overlap=1, extras=_EXTRAS)
+    spec = Segments(length=3, overlap=1, extras=_EXTRAS)
     writer = SegmentWriter(spec, _env(), worker=0, incarnation=0, num_environments=1)
     stream = _CountingStream(1, 1, seed=3, mean_length=1000)
     segments = []
@@ -174,7 +174,7 @@ def _same(one, two):
 
 @pytest.mark.parametrize("num_steps", [0, 1, 7, 33])
 def test_a_loaded_writer_goes_on_exactly_as_the_saved_one(num_steps):
-    spec = SegmentSpec(8, 3, True, _EXTRAS)
+    spec = Segments(8, 3, True, _EXTRAS)
     stream = _CountingStream(3, 1, seed=4, mean_length=12)
     writer, again = (SegmentWriter(spec, _env(), worker=1, incarnation=0, num_environments=3) for _ in range(2))
     for _ in range(num_steps):
@@ -195,7 +195,7 @@ def test_a_loaded_writer_goes_on_exactly_as_the_saved_one(num_steps):
 
 
 def test_a_writer_that_was_saved_in_between_ships_what_one_that_was_not_does():
-    spec = SegmentSpec(8, 3, True, _EXTRAS)
+    spec = Segments(8, 3, True, _EXTRAS)
     whole, first = (SegmentWriter(spec, _env(), worker=1, incarnation=0, num_environments=3) for _ in range(2))
     stream = _CountingStream(3, 1, seed=5, mean_length=12)
     steps = [stream.step() for _ in range(90)]
@@ -209,12 +209,12 @@ def test_a_writer_that_was_saved_in_between_ships_what_one_that_was_not_does():
 
 
 def test_what_another_writer_saved_is_refused():
-    spec = SegmentSpec(length=8, extras=_EXTRAS)
+    spec = Segments(length=8, extras=_EXTRAS)
     saved = SegmentWriter(spec, _env(), worker=0, incarnation=0, num_environments=3).save()
     with pytest.raises(CheckpointError, match="3 environments"):
         SegmentWriter(spec, _env(), worker=0, incarnation=0, num_environments=2).load(saved)
     with pytest.raises(CheckpointError, match="pair"):
-        SegmentWriter(SegmentSpec(length=8), _env(), worker=0, incarnation=0, num_environments=3).load(saved)
+        SegmentWriter(Segments(length=8), _env(), worker=0, incarnation=0, num_environments=3).load(saved)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_what_another_writer_saved_is_refused():
     ],
 )
 def test_steps_that_do_not_fit_are_refused_by_name(change, message):
-    writer = SegmentWriter(SegmentSpec(length=1, extras=_EXTRAS), _env(), worker=0, incarnation=0, num_environments=2)
+    writer = SegmentWriter(Segments(length=1, extras=_EXTRAS), _env(), worker=0, incarnation=0, num_environments=2)
     step = _CountingStream(2, 1, seed=6, mean_length=5).step()
     with pytest.raises(ReplayError, match=message):
         writer.append_batch(**{**step, **change})

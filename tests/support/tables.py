@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from rlsys.api import SegmentSpec
+from rlsys.api import Segments
 from rlsys.types import ArraySpec, EnvSpec, Segment, Source
 
 EXTRAS = {"policy": ArraySpec((4,), "float32"), "value": ArraySpec((), "float32")}
 RAM = EnvSpec("ram", ArraySpec((7,), "uint8"), ArraySpec((), "int64"), num_actions=4)
 PIXELS = EnvSpec("pixels", ArraySpec((40, 30), "uint8"), ArraySpec((2,), "float32"), num_actions=0, num_stack=3)
-SEGMENTS = SegmentSpec(length=12, overlap=4, extras=EXTRAS)
+SEGMENTS = Segments(length=12, overlap=4, extras=EXTRAS)
 
 
 def random_segment(rng, env, sequence, num_rows=None, with_priority=True):

@@ -14,7 +14,7 @@ def test_a_learner_waits_for_as_much_as_the_table_says() -> None:
     training.publish()
     training.update()
     rank = training.ranks[0]
-    assert 300 <= rank.replay.table.inserted_items <= 300 + 3 * 25
+    assert 300 <= rank.replay.store.inserted_items <= 300 + 3 * 25
     assert [len(batch.reward) for batch in rank.replay.batches] == [16]
     training.update()
     assert [len(batch.reward) for batch in rank.replay.batches] == [16], "of the last update alone"

@@ -5,7 +5,7 @@ https://arxiv.org/abs/2305.19044. Importing this does not cost torch; it comes w
 """
 
 from rlsys.algorithms.impala.config import ImpalaConfig
-from rlsys.algorithms.impala.requirements import check, segments, table, values
+from rlsys.algorithms.impala.requirements import check, cut, store, values
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, Spaces
 
 
@@ -26,8 +26,8 @@ ALGORITHM = Algorithm(
     config_type=ImpalaConfig,
     make_policy=_make_policy,
     make_learner=_make_learner,
-    segments=segments,
-    table=table,
+    cut=cut,
+    store=store,
     check=check,
     values=values,
     temperature="eval_temperature",

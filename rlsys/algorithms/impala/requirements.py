@@ -3,7 +3,7 @@
 from math import prod
 
 from rlsys.algorithms.impala.config import ImpalaConfig
-from rlsys.api import SegmentSpec, TableSpec, ValueSpec
+from rlsys.api import QueueSpec, Unrolls, ValueSpec
 from rlsys.api.spaces import action_kind
 from rlsys.errors import ConfigError
 from rlsys.nets.distributions.spaces import check_gaussian, drawn_extras, num_parameters
@@ -94,21 +94,20 @@ def smallest_image(config: ImpalaConfig, env: EnvSpec) -> int | None:
     return _SMALLEST_IMAGE if stem_of(config, env) in ("deep", "nature") else None
 
 
-def segments(config: ImpalaConfig, env: EnvSpec) -> SegmentSpec:
+def cut(config: ImpalaConfig, env: EnvSpec) -> Unrolls:
     """Returns unrolls with the policy's parameters, which begin with its memory and the last reward."""
-    return SegmentSpec(
+    return Unrolls(
         length=config.unroll_length,
         extras={behaviour_name(env): ArraySpec((num_parameters(env),), "float32"), **drawn_extras(env)},
-        unroll=True,
         state=state_specs(config, env),
         encoded=ArraySpec((stem_features(config, env),), "float32") if config.freeze_fc else None,
     )
 
 
-def table(config: ImpalaConfig, env: EnvSpec) -> TableSpec:
+def store(config: ImpalaConfig, env: EnvSpec) -> QueueSpec:
     """Returns a queue."""
     size = config.max_learner_queue_size or config.batch_size
-    return TableSpec(max_size=size, sampler="fifo", batch_size=config.batch_size)
+    return QueueSpec(max_size=size, batch_size=config.batch_size)
 
 
 def values(config: ImpalaConfig) -> ValueSpec:

@@ -4,7 +4,7 @@ Importing this costs neither torch nor numba; they come with the first policy or
 """
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.requirements import check, segments, table, values
+from rlsys.algorithms.muzero.requirements import check, cut, store, values
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
 
 
@@ -25,8 +25,8 @@ ALGORITHM = Algorithm(
     config_type=MuZeroConfig,
     make_policy=_make_policy,
     make_learner=_make_learner,
-    segments=segments,
-    table=table,
+    cut=cut,
+    store=store,
     check=check,
     values=values,
     temperature="eval_temperature",

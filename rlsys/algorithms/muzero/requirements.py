@@ -1,7 +1,7 @@
 """What MuZero asks of the runtime: how episodes are cut, what replay keeps, and which settings cannot work."""
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.api import SegmentSpec, TableSpec, ValueSpec
+from rlsys.api import Segments, TableSpec, ValueSpec
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
 
@@ -17,9 +17,9 @@ _SEGMENTS_OF_SLACK = 2
 _BATCHES_OF_SLACK = 4
 
 
-def segments(config: MuZeroConfig, env: EnvSpec) -> SegmentSpec:
+def cut(config: MuZeroConfig, env: EnvSpec) -> Segments:
     """Returns segments whose items all have complete targets, and that bootstrap after a time limit by a search."""
-    return SegmentSpec(
+    return Segments(
         length=config.max_history_length,
         overlap=config.num_unroll_steps + config.td_steps,
         bootstrap_extras=True,
@@ -27,7 +27,7 @@ def segments(config: MuZeroConfig, env: EnvSpec) -> SegmentSpec:
     )
 
 
-def table(config: MuZeroConfig, env: EnvSpec) -> TableSpec:
+def store(config: MuZeroConfig, env: EnvSpec) -> TableSpec:
     """Returns a prioritized window of the newest decisions.
 
     The ratio may be off by some batches and by some of the largest segments: less would let either side wait for the

@@ -5,7 +5,7 @@ Importing this does not cost torch; it comes with the first policy or learner.
 """
 
 from rlsys.algorithms.ppo.config import PPOConfig
-from rlsys.algorithms.ppo.requirements import check, segments, table, values
+from rlsys.algorithms.ppo.requirements import check, cut, store, turns, values
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, Spaces
 
 
@@ -26,8 +26,9 @@ ALGORITHM = Algorithm(
     config_type=PPOConfig,
     make_policy=_make_policy,
     make_learner=_make_learner,
-    segments=segments,
-    table=table,
+    cut=cut,
+    store=store,
+    turns=turns,
     check=check,
     values=values,
     temperature="eval_temperature",

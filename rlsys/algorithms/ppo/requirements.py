@@ -1,7 +1,7 @@
 """What PPO asks of the runtime: unrolls collected in turns, and which settings cannot work."""
 
 from rlsys.algorithms.ppo.config import PPOConfig
-from rlsys.api import SegmentSpec, TableSpec, ValueSpec
+from rlsys.api import QueueSpec, Turns, Unrolls, ValueSpec
 from rlsys.api.spaces import action_kind
 from rlsys.errors import ConfigError
 from rlsys.nets.distributions.spaces import check_gaussian, drawn_extras
@@ -28,15 +28,20 @@ def smallest_image(config: PPOConfig, env: EnvSpec) -> int | None:
     return None if network_of(config, env) == "mlp" else SMALLEST_IMAGE
 
 
-def segments(config: PPOConfig, env: EnvSpec) -> SegmentSpec:
+def cut(config: PPOConfig, env: EnvSpec) -> Unrolls:
     """Returns unrolls with what the acting policy said."""
     extras = {LOG_PROBABILITY: ArraySpec((), "float32"), VALUE: ArraySpec((), "float32"), **drawn_extras(env)}
-    return SegmentSpec(length=config.epoch_length, extras=extras, unroll=True, on_policy=config.unrolls)
+    return Unrolls(length=config.epoch_length, extras=extras)
 
 
-def table(config: PPOConfig, env: EnvSpec) -> TableSpec:
+def store(config: PPOConfig, env: EnvSpec) -> QueueSpec:
     """Returns a queue, which the runtime gives room for one iteration."""
-    return TableSpec(max_size=1, sampler="fifo")
+    return QueueSpec()
+
+
+def turns(config: PPOConfig, env: EnvSpec) -> Turns:
+    """Returns what each environment collects for an iteration."""
+    return Turns(unrolls=config.unrolls)
 
 
 def values(config: PPOConfig) -> ValueSpec:

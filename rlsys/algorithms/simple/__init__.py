@@ -5,7 +5,7 @@ or learner.
 """
 
 from rlsys.algorithms.simple.config import SimpleConfig
-from rlsys.algorithms.simple.requirements import check, segments, table, values
+from rlsys.algorithms.simple.requirements import check, cut, store, turns, values
 from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, World, WorldContext
 
 
@@ -32,8 +32,9 @@ ALGORITHM = Algorithm(
     config_type=SimpleConfig,
     make_policy=_make_policy,
     make_learner=_make_learner,
-    segments=segments,
-    table=table,
+    cut=cut,
+    store=store,
+    turns=turns,
     check=check,
     values=values,
     temperature="eval_temperature",

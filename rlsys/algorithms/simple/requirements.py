@@ -3,7 +3,7 @@
 from rlsys.algorithms.ppo import requirements as ppo
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.simple.config import SimpleConfig
-from rlsys.api import SegmentSpec, TableSpec, ValueSpec
+from rlsys.api import QueueSpec, Turns, Unrolls, ValueSpec
 from rlsys.errors import ConfigError
 from rlsys.nets.observations.kinds import sees_image
 from rlsys.types import ArraySpec, EnvSpec
@@ -18,16 +18,20 @@ _OF_PPO_ALONE = {
 """Fields of PPO's section that nobody reads here -> those of SimPLe's in their place."""
 
 
-def segments(config: SimpleConfig, env: EnvSpec) -> SegmentSpec:
-    """Returns unrolls with what the acting policy said; workers rest while model and policy learn from them."""
+def cut(config: SimpleConfig, env: EnvSpec) -> Unrolls:
+    """Returns unrolls with what the acting policy said."""
     extras = {ppo.LOG_PROBABILITY: ArraySpec((), "float32"), ppo.VALUE: ArraySpec((), "float32")}
-    rows = config.real_unrolls * config.real_unroll_length
-    return SegmentSpec(length=config.real_unroll_length, extras=extras, unroll=True, turn_rows=rows)
+    return Unrolls(length=config.real_unroll_length, extras=extras)
 
 
-def table(config: SimpleConfig, env: EnvSpec) -> TableSpec:
+def store(config: SimpleConfig, env: EnvSpec) -> QueueSpec:
     """Returns a queue, which the runtime gives room for one turn."""
-    return TableSpec(max_size=1, sampler="fifo")
+    return QueueSpec()
+
+
+def turns(config: SimpleConfig, env: EnvSpec) -> Turns:
+    """Returns the real decisions of an epoch: workers rest while model and policy learn from them."""
+    return Turns(rows=config.real_unrolls * config.real_unroll_length)
 
 
 def values(config: SimpleConfig) -> ValueSpec:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rlsys.api import QueueSpec, TableSpec
 from rlsys.errors import ConfigError
 from rlsys.replay import columns, ring, schema
 from rlsys.runs.spec import RunSpec
@@ -30,7 +31,7 @@ def check_memory(spec: RunSpec, machines: Sequence[MachineType]) -> None:
     Raises:
       ConfigError: what does not fit, how much it is, where, and what to do.
     """
-    if not spec.segments.unroll:
+    if isinstance(spec.store, TableSpec):
         _check_replay(spec, homes(machines, WorkerKind.SHARD))
     where = homes(machines, WorkerKind.ROLLOUT)
     room, needed = _room(where), spec.num_rollout_workers * _PROCESS_BYTES
@@ -65,8 +66,10 @@ def check_reserved(spec: RunSpec, machines: Sequence[MachineType]) -> None:
 
 
 def most_items(spec: RunSpec) -> int:
-    """Returns how many items the table holds at most before the run's budget is spent."""
-    table, run = spec.table, spec.run
+    """Returns how many items the store holds at most before the run's budget is spent."""
+    table, run = spec.store, spec.run
+    if isinstance(table, QueueSpec):
+        return spec.replay_size
     most = [float(table.max_size)]
     if run.env_steps is not None:
         most.append(run.env_steps)
@@ -79,8 +82,8 @@ def most_items(spec: RunSpec) -> int:
 
 
 def _check_replay(spec: RunSpec, where: Sequence[MachineType]) -> None:
-    table, shards = spec.table, spec.runtime.replay_shards
-    specs = schema.column_specs(spec.stored_env, spec.segments)
+    table, shards = spec.store, spec.runtime.replay_shards
+    specs = schema.column_specs(spec.stored_env, spec.cut)
     stored = most_items(spec) * ring.slot_bytes(specs)
     # A column is one piece of memory from the start, and no system gives out one that is larger than all it has.
     column = table.max_size * max(columns.slot_bytes(spec) for spec in specs.values())

@@ -8,17 +8,15 @@ A run that is stopped and resumed goes on exactly as one that was not: everythin
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from rlsys.api import ReplayNotReady, Saved
+from rlsys.api import QueueSpec, ReplayNotReady, Saved, TableSpec
 from rlsys.checkpoints.checkpoint import Checkpoints
-from rlsys.errors import CheckpointError, ConfigError, ReplayError, WorkerError
+from rlsys.errors import CheckpointError, ConfigError, WorkerError
 from rlsys.evaluation.evaluator import EvaluationCut, evaluate
 from rlsys.exports.pretrained import weights_in
 from rlsys.quoting import quoted
-from rlsys.replay.limiter import RateLimiter
-from rlsys.replay.queue import UnrollQueue
-from rlsys.replay.table import Table
+from rlsys.replay.stores import make_store
 from rlsys.runs.control_server import ControlServer
 from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
@@ -26,88 +24,43 @@ from rlsys.runtime.driver.recorder import Recorder
 from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.rollout import RolloutWorker
 from rlsys.signals import INTERRUPTED, INTERRUPTED_S
-from rlsys.types import Array, Batch, Segment, Unrolls, Weights
+from rlsys.types import Array, Batch, Weights
 from rlsys.weights import Packed, pack, unpack
 
 
-class LocalQueue:
-    """One queue, used directly; implements `rlsys.api.Replay`. In one process nobody has to wait for room in it."""
-
-    def __init__(self, spec: RunSpec) -> None:
-        self._queue = UnrollQueue(spec.table, spec.stored_env, spec.segments)
-        self.deadline = float("inf")
-
-    def insert(self, block: Segment | Unrolls) -> None:
-        """Stores a block of unrolls."""
-        assert isinstance(block, Unrolls)
-        self._queue.insert(block)
-
-    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
-        """Gives out whole unrolls, or raises ReplayNotReady at once."""
-        return self._queue.sample(batch_size)
-
-    def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Refuses: a queue has none."""
-        raise ReplayError("priorities were sent to a queue; only 'prioritized' tables use them. Send none.")
-
-    def stats(self) -> dict[str, float]:
-        """Returns the queue's figures."""
-        stats = self._queue.stats()
-        return {**stats, "inserted": stats["inserted_items"], "sampled": stats["sampled_items"]}
-
-    def save(self) -> Saved:
-        """Returns everything."""
-        return self._queue.save()
-
-    def load(self, saved: Saved) -> None:
-        """Goes on from `save`."""
-        self._queue.load(saved)
-
-
 class LocalReplay:
-    """One table and its limiter, used directly; implements `rlsys.api.Replay`."""
+    """One store, used directly; implements `rlsys.api.Replay`. Nobody waits for room: sampling alone holds the ratio.
 
-    def __init__(self, spec: RunSpec) -> None:
-        self.table = Table(spec.table, spec.stored_env, spec.segments, seed=spec.seeds("replay", 0)[0])
-        self.limiter = RateLimiter(spec.table)
+    Attributes:
+      store: what was collected.
+      turn: see `PatientReplay`.
+    """
+
+    def __init__(self, spec: RunSpec, has_come: Callable[[int], bool]) -> None:
+        """Makes an empty store; `has_come` tells whether all workers have collected their share of a turn."""
+        self.store = make_store(spec.store, spec.stored_env, spec.cut, seed=spec.seeds("replay", 0)[0])
         self.deadline = float("inf")
-
-    def insert(self, segment: Segment | Unrolls) -> None:
-        """Stores a segment; in one process the ratio is held by sampling alone."""
-        assert isinstance(segment, Segment)
-        if self.table.insert(segment):
-            self.limiter.inserted += segment.num_items
+        self.turn = -1
+        self._waits_for_turns = spec.turns is not None and isinstance(spec.store, TableSpec)
+        self._holds_ratio = isinstance(spec.store, TableSpec)
+        self._has_come = has_come
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
-        """Draws windows, or raises ReplayNotReady at once."""
-        if not self.limiter.can_sample(batch_size):
-            raise ReplayNotReady(self.limiter.wait_reason())
-        batch = self.table.sample(batch_size, length, rows)
-        self.limiter.sampled += batch_size
-        return batch
+        """Draws a batch, or raises ReplayNotReady at once."""
+        if self._waits_for_turns and not self._has_come(self.turn):
+            raise ReplayNotReady(f"what turn {self.turn:,} brings")
+        return self.store.sample(batch_size, length, rows)
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Sets priorities."""
-        self.table.update_priorities(keys, priorities)
+        self.store.update_priorities(keys, priorities)
 
     def stats(self) -> dict[str, float]:
-        """Returns the table's figures and the ratio."""
-        return {
-            **self.table.stats(),
-            "items": float(self.table.num_items),
-            "inserted": float(self.limiter.inserted),
-            "sampled": float(self.limiter.sampled),
-            "samples_per_insert": self.limiter.sampled / max(1, self.limiter.inserted),
-        }
-
-    def save(self) -> Saved:
-        """Returns everything."""
-        return {"table": self.table.save(), "limiter": self.limiter.save()}
-
-    def load(self, saved: Saved) -> None:
-        """Goes on from `save`."""
-        self.table.load(saved["table"])
-        self.limiter.load(saved["limiter"])
+        """Returns the store's figures and, of a table, the ratio."""
+        stats = self.store.stats()
+        inserted, sampled = stats["inserted_items"], stats["sampled_items"]
+        ratio = {"samples_per_insert": sampled / max(1, inserted)} if self._holds_ratio else {}
+        return {**stats, "inserted": inserted, "sampled": sampled, **ratio}
 
 
 class InlineRun:
@@ -123,7 +76,7 @@ class InlineRun:
         self._progress = progress
         self._recorder = recorder
         self._checkpoints = checkpoints
-        self._replay = LocalQueue(spec) if spec.segments.unroll else LocalReplay(spec)
+        self._replay = LocalReplay(spec, lambda turn: all(worker.has_collected(turn) for worker in self._workers))
         self._workers = [RolloutWorker(spec, index, progress.sessions) for index in range(spec.num_rollout_workers)]
         is_resumed = progress.sessions > 0
         self._learner = LearnerWorker(spec, self._replay, self._take_weights, is_resumed=is_resumed)
@@ -158,8 +111,8 @@ class InlineRun:
             for worker in self._workers:
                 if worker.awaits_weights:
                     continue
-                for segment in worker.step():
-                    self._replay.insert(segment)
+                for item in worker.step():
+                    self._replay.store.insert(item)
                 report = worker.report()
                 self._progress.collected(report.env_steps, self._spec.env_spec.frames_per_step, report.games)
                 self._recorder.rollout(report)
@@ -192,7 +145,8 @@ class InlineRun:
     @property
     def _learns_when_allowed(self) -> bool:
         """Whether replay says when it is enough; otherwise there is one update per decision."""
-        return self._spec.segments.unroll or self._spec.table.samples_per_insert is not None
+        spec = self._spec
+        return spec.turns is not None or isinstance(spec.store, QueueSpec) or spec.store.samples_per_insert is not None
 
     def _is_done(self) -> bool:
         self.stop_reason = self.stop_reason or self._progress.finished()
@@ -321,7 +275,7 @@ class InlineRun:
         for index, worker in enumerate(self._workers):
             self._steps_since_sync[index] += self._spec.environments_per_worker
             due = worker.awaits_weights
-            if not self._spec.segments.on_policy:
+            if self._spec.turns is None:
                 due = self._steps_since_sync[index] >= self._spec.runtime.weight_sync_frequency
             if (force or due) and self._newest is not None and self._newest is not self._acting[index]:
                 self._steps_since_sync[index] = 0
@@ -332,7 +286,7 @@ class InlineRun:
         learner, world = self._learner.save()
         saved = {
             "learner": learner,
-            "replay": self._replay.save(),
+            "replay": self._replay.store.save(),
             "workers": [worker.save() for worker in self._workers],
             "newest": _save_packed(self._newest),
             "acting": [_save_packed(packed) for packed in self._acting],
@@ -344,7 +298,7 @@ class InlineRun:
         self._learner.load(saved["learner"], world)
         refill = self._spec.refill
         if refill is None:
-            self._replay.load(saved["replay"])
+            self._replay.store.load(saved["replay"])
         self._newest = _load_packed(saved["newest"])
         for index, worker in enumerate(self._workers):
             acting = self._newest  # of a worker that is new

@@ -35,6 +35,7 @@ from typing import Any
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from rlsys.api import QueueSpec
 from rlsys.runs.spec import RunSpec
 from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.cluster.cluster_view import ClusterWatch
@@ -70,8 +71,8 @@ class Program:
             max_concurrency=_MOST_WAITING,
             **place.options(WorkerKind.SERVER),
         ).remote()
-        kind = QueueProcess if spec.segments.unroll else ShardProcess
-        table_bytes = spec.table.max_bytes // runtime.replay_shards
+        kind = QueueProcess if isinstance(spec.store, QueueSpec) else ShardProcess
+        table_bytes = spec.store.max_bytes // runtime.replay_shards
         shard = _actor(
             kind,
             num_cpus=0,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rlsys.api import Saved
+from rlsys.api import Saved, TableSpec
 from rlsys.evaluation.evaluator import Evaluation
 from rlsys.files.json_tree import check_tree
 from rlsys.metrics.advice import Advisor, Setup
@@ -331,13 +331,14 @@ class Recorder:
         }
 
     def _status(self, row: dict[str, float]) -> Status:
+        store = self._spec.store
         return replace(
             self._progress.status(row, self._returns),
             losses={name: value for name, value in self._metrics.items() if name.startswith("loss/")},
             replay_items=int(row.get("replay/items", 0)),
             replay_size=self._spec.replay_size,
             samples_per_insert=row.get("replay/samples_per_insert", math.nan),
-            samples_per_insert_target=self._spec.table.samples_per_insert,
+            samples_per_insert_target=store.samples_per_insert if isinstance(store, TableSpec) else None,
             batches_in_flight=int(row.get("replay/batches_in_flight", 0)),
             learner_idle_share=row.get("learner/idle_share", math.nan),
             shares=self._advisor.shares(),

@@ -99,10 +99,10 @@ class RolloutPool:
             raise ConfigError(
                 f"rollout_workers = {count}; a run needs at least 1. {quoted('stop', spec.folder)} ends it."
             )
-        if spec.segments.on_policy:
+        if spec.turns is not None:
             raise ConfigError(
                 f"rollout_workers = {count} of a run that collects and learns in turns; its workers have equal "
-                f"shares of a batch. End it with {quoted('stop', spec.folder)}, and go on with "
+                f"shares of a turn. End it with {quoted('stop', spec.folder)}, and go on with "
                 f"{quoted('launch', '--resume', spec.folder, f'runtime.rollout_workers={count}')}."
             )
         spec = replace(spec, runtime=spec.runtime.model_copy(update={"rollout_workers": count}))

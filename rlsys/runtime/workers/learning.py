@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rlsys.api import LearnerContext, Replay, ReplayNotReady, Saved
+from rlsys.api import LearnerContext, QueueSpec, Replay, ReplayNotReady, Saved
 from rlsys.exports.pretrained import begin_from, read_weights, read_world
 from rlsys.files.json_tree import check_tree
 from rlsys.metrics.process_stats import ProcessStats
@@ -46,9 +46,15 @@ class Alone:
 
 
 class PatientReplay(Replay, Protocol):
-    """Replay whose waits end at a deadline (monotonic seconds) with `ReplayNotReady`."""
+    """Replay whose waits end.
+
+    Attributes:
+      deadline: monotonic seconds, when they end with `ReplayNotReady`.
+      turn: where collecting and learning take turns, the one that samples of a table wait for.
+    """
 
     deadline: float
+    turn: int
 
 
 class AgreedReplay:
@@ -70,6 +76,15 @@ class AgreedReplay:
     @deadline.setter
     def deadline(self, deadline: float) -> None:
         self._replay.deadline = deadline
+
+    @property
+    def turn(self) -> int:
+        """The turn that samples wait for."""
+        return self._replay.turn
+
+    @turn.setter
+    def turn(self, turn: int) -> None:
+        self._replay.turn = turn
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch once every rank has one before its deadline."""
@@ -145,8 +160,9 @@ class LearnerWorker:
         self._ranks = ranks or Alone()
         self._reports_histograms = spec.run.debug_histograms and self._ranks.rank == 0
         self._reports_films = spec.run.video and self._ranks.rank == 0
-        self._every = spec.runtime.send_weights_frequency
-        self._takes_turns = bool(spec.segments.on_policy)
+        self._every = spec.updates_per_publication
+        self._takes_turns = spec.turns is not None
+        self._can_starve = self._takes_turns and isinstance(spec.store, QueueSpec)
         device = spec.runtime.learner_device
         self._watch = Stopwatch()
         context = LearnerContext(
@@ -156,8 +172,8 @@ class LearnerWorker:
             device=device,
             rank=self._ranks.rank,
             num_ranks=self._ranks.num_ranks,
-            batch_size=spec.table.batch_size // self._ranks.num_ranks,
-            unroll_length=spec.segments.length,
+            batch_size=spec.store.batch_size // self._ranks.num_ranks,
+            unroll_length=spec.cut.length,
             average=self._ranks.average,
             read_weights=read_weights,
             read_world=read_world,
@@ -167,8 +183,8 @@ class LearnerWorker:
         self._learner = spec.algorithm.make_learner(context)
         if spec.run.init_from is not None and not is_resumed:
             begin_from(self._learner, spec.run.init_from)
-        agreed = replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks)
-        self._replay = _Watched(agreed, self._watch)
+        self._patient = replay if self._ranks.num_ranks == 1 else AgreedReplay(replay, self._ranks)
+        self._replay = _Watched(self._patient, self._watch)
         self._publish = publish
         self.learner_step = 0
         self.version = -1
@@ -181,6 +197,7 @@ class LearnerWorker:
 
     def step(self) -> Mapping[str, float]:
         """Does one update; publishes when that is due. Raises ReplayNotReady where replay has nothing yet."""
+        self._patient.turn = self._turn
         with self._watch.part("update"):
             metrics = self._learner.step(self._replay)
         self._report.steps += 1
@@ -200,7 +217,7 @@ class LearnerWorker:
         Waits for: replay (minimum size, ratio, a batch on its way). Is unblocked by: inserts of the rollout workers.
         """
         self._report.waits_for = ""
-        self._replay.deadline = deadline
+        self._patient.deadline = deadline
         alone = self._ranks.num_ranks == 1
         try:
             while self.learner_step < until_step and (not alone or time.monotonic() < deadline):
@@ -210,7 +227,7 @@ class LearnerWorker:
         except ReplayNotReady as waiting:
             if self._report.steps == 0:
                 self._report.waits_for = f"replay: {waiting}"
-            if self._takes_turns and time.monotonic() - self._fed_at > _STARVED_S:
+            if self._can_starve and time.monotonic() - self._fed_at > _STARVED_S:
                 self._fed_at = time.monotonic()
                 self._repeated_turns += 1
                 self.publish()
@@ -284,7 +301,7 @@ class LearnerWorker:
 class _Watched:
     """Replay that measures how long its reader waits, and notes with which weights the items were made."""
 
-    def __init__(self, replay: PatientReplay, watch: Stopwatch) -> None:
+    def __init__(self, replay: Replay, watch: Stopwatch) -> None:
         self._replay = replay
         self._watch = watch
         self._versions: list[Array] = []
@@ -293,15 +310,6 @@ class _Watched:
         """Returns the versions of all batches since the last call."""
         versions, self._versions = self._versions, []
         return versions
-
-    @property
-    def deadline(self) -> float:
-        """When waiting ends."""
-        return self._replay.deadline
-
-    @deadline.setter
-    def deadline(self, deadline: float) -> None:
-        self._replay.deadline = deadline
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch."""

@@ -15,7 +15,7 @@ from typing import NoReturn
 import ray
 from ray.exceptions import RayError
 
-from rlsys.api import Decision, Saved
+from rlsys.api import Decision, QueueSpec, Saved
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.checkpoints.part import Part, PartsOnTheirWay
 from rlsys.checkpoints.storage import FileRecord
@@ -27,10 +27,12 @@ from rlsys.runs.spec import RunSpec
 from rlsys.runtime.cluster.placement import Handle
 from rlsys.runtime.workers.inference import InferenceReport, InferenceWorker, Request, next_batch
 from rlsys.runtime.workers.learning import Agreement, LearnerReport, LearnerWorker
-from rlsys.runtime.workers.remote import RemoteOutlet, RemotePolicy, RemoteReplay
-from rlsys.runtime.workers.remote_queue import QueueOutlet, RemoteQueue
+from rlsys.runtime.workers.outlets import make_outlet
+from rlsys.runtime.workers.remote_policy import RemotePolicy
+from rlsys.runtime.workers.remote_queue import RemoteQueue
+from rlsys.runtime.workers.remote_replay import RemoteReplay
 from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
-from rlsys.runtime.workers.rollout import Outlet, RolloutReport, RolloutWorker
+from rlsys.runtime.workers.rollout import RolloutReport, RolloutWorker
 from rlsys.runtime.workers.shard import QueueShard, ReplayShard
 from rlsys.types import Array, Weights
 from rlsys.weights import Echo, Packed, unpack
@@ -59,11 +61,7 @@ class RolloutProcess:
         if inference is not None:
             policy = RemotePolicy(spec.algorithm.make_policy(spec.policy_context(index, incarnation)), inference)
         self._worker = RolloutWorker(spec, index, incarnation, policy)
-        self._outlet: Outlet
-        if spec.segments.unroll:
-            self._outlet = QueueOutlet(shards[index % len(shards)], spec.environments_per_worker)
-        else:
-            self._outlet = RemoteOutlet(shards, spec.runtime.segments_in_flight)
+        self._outlet = make_outlet(spec, index, shards)
         self._weights = policy or RemoteWeights(server)
         self._meter = ProcessMeter()
         self._parts = PartsOnTheirWay()
@@ -331,15 +329,16 @@ def learner_part(rank: int) -> str:
 
 def _make_replay(spec: RunSpec, rank: int, shards: list[Handle]) -> RemoteReplay | RemoteQueue:
     num_ranks = spec.runtime.learners
-    if spec.segments.unroll:
+    if isinstance(spec.store, QueueSpec):
         return RemoteQueue(shards[rank::num_ranks])
     return RemoteReplay(
         shards,
-        spec.table,
+        spec.store,
         rank=rank,
         num_ranks=num_ranks,
         in_flight=spec.runtime.batches_in_flight,
         seed=spec.seeds("sample", rank)[0],
+        takes_turns_with=spec.num_rollout_workers if spec.turns is not None else 0,
     )
 
 

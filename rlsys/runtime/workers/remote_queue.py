@@ -1,4 +1,4 @@
-"""Both ends of a queue of unrolls: workers ship what they completed, in order; learners take whole batches."""
+"""The learner's end of a queue of unrolls: whole batches, in order."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,71 +11,10 @@ from rlsys.errors import ReplayError
 from rlsys.files.json_tree import check_tree
 from rlsys.runtime.cluster.placement import Handle
 from rlsys.runtime.workers.shard import ShardStatus
-from rlsys.types import Array, Batch, Segment, Unrolls
+from rlsys.types import Array, Batch
 
 _PATIENCE_S = 0.5
 _RETRY_S = 0.2
-
-
-class QueueOutlet:
-    """Ships unrolls to one shard; implements `rollout.Outlet`.
-
-    The unrolls of an environment must arrive in order, so there is one call at a time, and the worker goes on
-    meanwhile. Where episodes have put its environments out of step, each step completes a few unrolls: they wait until
-    they are worth a call. What a shard could not take in time, or lost, is sent again; shards recognise what they hold.
-    """
-
-    def __init__(self, shard: Handle, num_environments: int) -> None:
-        """Lets a worker run ahead by one unroll of each of its environments, besides those on their way."""
-        self._shard = shard
-        self._bound = num_environments
-        self._worth_a_call = -(-num_environments // 4)
-        self._waiting: list[Segment | Unrolls] = []
-        self._num_waiting = 0
-        self._sent: list[Segment | Unrolls] = []
-        self._call: ray.ObjectRef | None = None
-        self._reason = ""
-
-    def ready(self, timeout_s: float) -> bool:
-        """Waits until there are fewer unrolls to be sent than the bound."""
-        deadline = time.monotonic() + timeout_s
-        while self._num_waiting >= self._bound:
-            self._settle(max(0.0, deadline - time.monotonic()))
-            if self._num_waiting >= self._bound and time.monotonic() >= deadline:
-                return False
-        return True
-
-    def offer(self, items: Sequence[Segment | Unrolls]) -> None:
-        """Sends blocks of unrolls once they are worth a call and those before them have arrived."""
-        self._waiting += items
-        self._num_waiting += sum(item.num_items for item in items)
-        if self._num_waiting >= self._worth_a_call:
-            self._settle(0.0)
-
-    def flush(self) -> None:
-        """Sends what waits to be worth a call, once those before it have arrived; again what was lost."""
-        if self._waiting or self._call is not None:
-            self._settle(0.0)
-
-    def waits_for(self) -> str:
-        """Says why the last insert was not taken."""
-        return f"replay: {self._reason or 'a shard to take unrolls'}"
-
-    def _settle(self, timeout_s: float) -> None:
-        """Ends the call, if that happens in time, and makes the next: again, or with all that waits."""
-        if self._call is not None:
-            if not ray.wait([self._call], timeout=timeout_s)[0]:
-                return
-            try:
-                self._reason = ray.get(self._call)
-            except ray.exceptions.RayTaskError:
-                raise
-            except RayError:
-                self._reason = "a replay shard to come back"
-                time.sleep(_RETRY_S)
-        if not self._reason:
-            self._sent, self._waiting, self._num_waiting = self._waiting, [], 0
-        self._call = self._shard.insert.remote(self._sent, _PATIENCE_S) if self._sent else None
 
 
 class RemoteQueue:
@@ -94,6 +33,7 @@ class RemoteQueue:
         self.sampled = 0
         """Unrolls received so far."""
         self.deadline = float("inf")
+        self.turn = -1
 
     def save(self) -> Saved:
         """Returns how many unrolls were received; not what is on its way."""

@@ -1,4 +1,4 @@
-"""A replay shard: one table or queue, serving many writers and readers."""
+"""A replay shard: one store, serving many writers and readers."""
 
 import abc
 import asyncio
@@ -12,9 +12,8 @@ from rlsys.checkpoints.storage import FileRecord
 from rlsys.files.json_tree import check_tree
 from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
 from rlsys.metrics.timing import Stopwatch
-from rlsys.replay.limiter import RateLimiter
 from rlsys.runs.spec import RunSpec
-from rlsys.types import Array, Batch, Segment, Unrolls
+from rlsys.types import Array, Batch, Item
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,14 @@ class ShardStatus:
       mass: sum of their priorities.
       inserted_items: items ever inserted.
       stats: figures for the metrics.
+      turns: worker -> the newest turn of which everything that it collected has come to its shards.
     """
 
     num_items: int
     mass: float
     inserted_items: int
     stats: Mapping[str, float]
+    turns: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,8 +59,12 @@ class ShardReport:
 class Shard(abc.ABC):
     """What the shards of tables and of queues share; all methods run on one event loop, so nothing needs a lock."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, spec: RunSpec, index: int) -> None:
+        from rlsys.replay.stores import Store, make_store  # with numba, which who only calls a shard does without
+
+        share, seed = spec.runtime.replay_shards, spec.seeds("replay", index)[0]
         self.name = f"replay-{index}"
+        self.store: Store = make_store(spec.store, spec.stored_env, spec.cut, share=share, seed=seed)
         self._held = ""
         self._index = index
         self._moved = asyncio.Event()
@@ -67,6 +72,7 @@ class Shard(abc.ABC):
         self._meter = ProcessMeter()
         self._inserted_items = 0
         self._batches = 0
+        self._turns: dict[int, int] = {}
 
     async def report(self) -> ShardReport:
         """Returns what happened since the last report and starts a new one."""
@@ -76,13 +82,13 @@ class Shard(abc.ABC):
             self._inserted_items,
             self._batches,
             spent=self._watch.take(),
-            stats=self._status().stats,
+            stats=self.store.stats(),
         )
         self._inserted_items = self._batches = 0
         return report
 
-    async def insert(self, items: Sequence[Segment | Unrolls], patience_s: float) -> str:
-        """Stores segments, or blocks of unrolls, one by one as there is room; what is stored already is passed over.
+    async def insert(self, items: Sequence[Item], patience_s: float) -> str:
+        """Stores items one by one as there is room; what is stored already is passed over.
 
         Returns:
           The empty string when all are stored, or, after `patience_s`, what the rest waits for (send all again).
@@ -90,17 +96,22 @@ class Shard(abc.ABC):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
         for item in items:
-            while reason := self._held or self._insert_waits_for(item):
+            while reason := self._held or self.store.waits_for_room(item):
                 left = deadline - loop.time()
                 if left <= 0:
                     return reason
                 await self._wait(left)
             with self._watch.part("insert"):
-                is_new = self._store(item)
+                is_new = self.store.insert(item)
             if is_new:
                 self._inserted_items += item.num_items
                 self._wake()
         return ""
+
+    async def end_turn(self, worker: int, turn: int) -> None:
+        """Notes that all that a worker collected in a turn has been inserted, here or at other shards."""
+        self._turns[worker] = turn
+        self._wake()
 
     async def hold(self, reason: str) -> None:
         """Lets inserts wait for `reason` until they are let go on by an empty one."""
@@ -120,28 +131,15 @@ class Shard(abc.ABC):
     async def restore(self, checkpoints: str, step: int) -> int:
         """Takes over this shard's part of a committed checkpoint; returns the number of items."""
         self.load(Checkpoints(checkpoints, keep=1).open(step, parts=[self.name]))
-        return self.num_items
-
-    @property
-    @abc.abstractmethod
-    def num_items(self) -> int:
-        """Items that can be sampled."""
+        return self.store.num_items
 
     @abc.abstractmethod
     def load(self, opened: Opened) -> None:
         """Goes on from what `save_to` wrote; the shard must be new."""
 
-    @abc.abstractmethod
-    def _insert_waits_for(self, item: Segment | Unrolls) -> str:
-        """Says what an insert waits for; empty if it may go on."""
-
-    @abc.abstractmethod
-    def _store(self, item: Segment | Unrolls) -> bool:
-        """Stores an item; returns False where it had been stored before."""
-
-    @abc.abstractmethod
     def _status(self) -> ShardStatus:
-        """Returns the shard's numbers."""
+        store = self.store
+        return ShardStatus(store.num_items, store.mass, store.inserted_items, store.stats(), dict(self._turns))
 
     def _wake(self) -> None:
         self._moved.set()
@@ -164,21 +162,14 @@ class ReplayShard(Shard):
 
     def __init__(self, spec: RunSpec, index: int) -> None:
         from rlsys.checkpoints.table_writer import TableWriter
-        from rlsys.replay.table import Table  # with numba, which those who only call a shard do without
+        from rlsys.replay.stores import LimitedTable
 
-        super().__init__(index)
-        shards = spec.runtime.replay_shards
-        seed = spec.seeds("replay", index)[0]
-        self._table = Table(spec.table, spec.stored_env, spec.segments, share=shards, seed=seed)
-        self._limiter = RateLimiter.for_shard(spec.table, shards)
+        super().__init__(spec, index)
+        assert isinstance(self.store, LimitedTable), "queues have shards of their own"
+        self._table, self._limiter = self.store.table, self.store.limiter
         self._writer = TableWriter(self.name, lambda: self._watch.part("save"))
-        self._shards = shards
+        self._shards = spec.runtime.replay_shards
         self._sampled_by_rank: dict[int, int] = {}
-
-    @property
-    def num_items(self) -> int:
-        """Items in the table."""
-        return self._table.num_items
 
     async def sample(
         self, positions: Array, length: int, rows: Mapping[str, int] | None, rank: int, sampled: int
@@ -238,18 +229,6 @@ class ReplayShard(Shard):
             self._limiter.sampled = sum(self._sampled_by_rank.values()) / self._shards
             self._wake()
 
-    def _status(self) -> ShardStatus:
-        return ShardStatus(self._table.num_items, self._table.mass, self._limiter.inserted, self._table.stats())
-
-    def _insert_waits_for(self, item: Segment | Unrolls) -> str:
-        return "" if self._limiter.can_insert(item.num_items) else self._limiter.insert_wait_reason()
-
-    def _store(self, item: Segment | Unrolls) -> bool:
-        assert isinstance(item, Segment)
-        is_new = self._table.insert(item)
-        self._limiter.inserted += item.num_items if is_new else 0
-        return is_new
-
 
 class QueueShard(Shard):
     """Owns one queue of unrolls. Inserts wait while it is full, takers while it holds less than a batch.
@@ -257,46 +236,25 @@ class QueueShard(Shard):
     A block that was inserted stays in Ray's shared memory until its last unroll has been taken; nothing is copied.
     """
 
-    def __init__(self, spec: RunSpec, index: int) -> None:
-        from rlsys.replay.queue import UnrollQueue
-
-        super().__init__(index)
-        self._queue = UnrollQueue(spec.table, spec.stored_env, spec.segments)
-
-    @property
-    def num_items(self) -> int:
-        """Unrolls that wait."""
-        return self._queue.num_items
-
     async def take(self, batch_size: int, patience_s: float) -> tuple[Batch | None, ShardStatus]:
         """Gives out the oldest unrolls; None if so many have not come within `patience_s`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
-        while self._queue.num_items < batch_size and (left := deadline - loop.time()) > 0:
+        while self.store.num_items < batch_size and (left := deadline - loop.time()) > 0:
             await self._wait(left)
-        if self._queue.num_items < batch_size:
+        if self.store.num_items < batch_size:
             return None, self._status()
         with self._watch.part("sample"):
-            batch = self._queue.sample(batch_size)
+            batch = self.store.sample(batch_size, length=0)
         self._batches += 1
         self._wake()
         return batch, self._status()
 
     async def save_to(self, place: str, step: int, committed: int | None) -> list[FileRecord]:
         """See `Shard`; blocks never change, so only references to them are copied."""
-        return await asyncio.to_thread(write_part, place, self.name, {"queue": self._queue.save()})
+        return await asyncio.to_thread(write_part, place, self.name, {"queue": self.store.save()})
 
     def load(self, opened: Opened) -> None:
         """See `Shard`."""
         with opened.loading(self.name) as saved:
-            self._queue.load(saved["queue"])
-
-    def _insert_waits_for(self, item: Segment | Unrolls) -> str:
-        return "" if self._queue.has_room() else f"room in the queue of {self._queue.num_items:,} unrolls"
-
-    def _store(self, item: Segment | Unrolls) -> bool:
-        assert isinstance(item, Unrolls)
-        return self._queue.insert(item)
-
-    def _status(self) -> ShardStatus:
-        return ShardStatus(self.num_items, self._queue.mass, self._queue.inserted_items, self._queue.stats())
+            self.store.load(saved["queue"])

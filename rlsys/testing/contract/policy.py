@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rlsys.actor import Actor
-from rlsys.api import Decision, Policy, Saved, ValueSpec
+from rlsys.api import Decision, Policy, Saved, Unrolls, ValueSpec
 from rlsys.testing.requirement import require
 from rlsys.testing.saved import check_saved, first_difference
 from rlsys.testing.training import Rank, Training, read_only
@@ -36,7 +35,8 @@ class WatchedPolicy(Policy):
                 f"a state has a row per environment; {name} of {batch_size} has shape {value.shape}",
             )
         self._specs = {name: (value.shape[1:], str(value.dtype)) for name, value in state.items()}
-        _check_promised(state, self._rank.segments.state, batch_size, "a state holds what segments promise of it")
+        promised = self._rank.cut.state if isinstance(self._rank.cut, Unrolls) else {}
+        _check_promised(state, promised, batch_size, "a state holds what unrolls promise of it")
         return state
 
     def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
@@ -83,21 +83,21 @@ class WatchedPolicy(Policy):
         self._policy.load(saved)
 
     def _check_decision(self, decision: Decision, size: int) -> None:
-        segments, env = self._rank.segments, self._rank.env.spec
+        cut, env = self._rank.cut, self._rank.env.spec
         expected = (size, *env.action.shape)
         require(
             decision.action.shape == expected, f"actions have shape {expected}; those of `act` {decision.action.shape}"
         )
-        _check_promised(decision.extras, segments.extras, size, "`act` returns the extras that segments promise")
+        _check_promised(decision.extras, cut.extras, size, "`act` returns the extras that are to be stored")
         if decision.priority is not None:
             is_good = decision.priority.shape == (size,) and np.isfinite(decision.priority).all()
             require(
                 bool(is_good and (decision.priority >= 0).all()),
                 f"initial priorities are finite and at least 0, one per row; they are {decision.priority}",
             )
-        if segments.encoded is not None:
+        if isinstance(cut, Unrolls) and cut.encoded is not None:
             encoded = {} if decision.encoded is None else {"encoded": decision.encoded}
-            _check_promised(encoded, {"encoded": segments.encoded}, size, "`act` returns what segments promise")
+            _check_promised(encoded, {"encoded": cut.encoded}, size, "`act` returns what is to be stored")
         self._check_state(decision.state, size)
 
     def _check_state(self, state: State, size: int) -> None:
@@ -120,8 +120,7 @@ def check_new_policy(training: Training) -> None:
             "a policy acts with the weights that it was given, bit by bit; they differ in "
             f"'{first_difference(held, given)}'",
         )
-        rank.policy = WatchedPolicy(rank, values)
-        rank.actor = Actor(rank.policy, rank.env.num_environments)
+        rank.watch(WatchedPolicy(rank, values))
 
 
 def check_restored_policy(training: Training) -> None:

@@ -1,5 +1,6 @@
 """What the record of an algorithm says, without building anything."""
 
+from rlsys.api import Segments, TableSpec
 from rlsys.replay.limiter import RateLimiter
 from rlsys.testing.requirement import require
 from rlsys.testing.training import Rank, Training
@@ -20,17 +21,10 @@ def check_record(training: Training) -> None:
     )
     discount = algorithm.values(training.section).discount
     require(0.0 <= discount <= 1.0, f"values have a discount from 0 to 1; it is {discount}")
-    _check_table(rank)
+    _check_replay(rank)
 
 
-def _check_table(rank: Rank) -> None:
-    segments, table = rank.segments, rank.table_spec
-    is_queue = table.sampler == "fifo"
-    require(
-        segments.unroll == is_queue,
-        f"unrolls go into a queue and segments into a table; unroll = {segments.unroll}, sampler = {table.sampler}",
-    )
-    for name, given in (("on_policy", segments.on_policy), ("state", segments.state), ("encoded", segments.encoded)):
-        require(segments.unroll or not given, f"only unrolls have `{name}`; segments have {given}")
-    if not is_queue:
-        RateLimiter(table).check(table.batch_size, segments.length + segments.overlap)
+def _check_replay(rank: Rank) -> None:
+    cut, store = rank.cut, rank.store
+    if isinstance(store, TableSpec) and isinstance(cut, Segments):
+        RateLimiter(store).check(store.batch_size, cut.length + cut.overlap)

@@ -86,7 +86,7 @@ def _check_update(rank: Rank, before: _Before, metrics: Mapping[str, float]) -> 
         or (before.turns is not None and turns is not None and turns >= before.turns),
         f"`turns` never falls; it was {before.turns} and is {turns}",
     )
-    size, share = rank.table_spec.batch_size, rank.learner_context.num_ranks
+    size, share = rank.store.batch_size, rank.learner_context.num_ranks
     for batch in rank.replay.batches:
         require(
             len(batch.reward) * share <= size,

@@ -16,7 +16,7 @@ from rlsys.api import Learner, LearnerContext, PolicyContext
 from rlsys.nets.elstm import ELSTMCore
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
-from rlsys.testing.replay import TableReplay
+from rlsys.testing.replay import StoreReplay
 from rlsys.types import ArraySpec, Batch, EnvSpec, Weights
 
 INPUTS, UNITS, LENGTH = 3, 4, 5
@@ -140,8 +140,8 @@ def test_rows_are_made_as_environments_appear_and_survive_a_checkpoint() -> None
 def random_batches(config: ImpalaConfig, num_batches: int, seed: int = 0) -> Iterator[Batch]:
     """Batches of a policy with the learner's first weights, which plays random observations with random ends."""
     algorithm = registry.get("impala")
-    segments = algorithm.segments(config, ENV)
-    queue = UnrollQueue(algorithm.table(config, ENV), ENV, segments)
+    segments = algorithm.cut(config, ENV)
+    queue = UnrollQueue(algorithm.store(config, ENV), ENV, segments)
     writer = UnrollWriter(segments, ENV, 0, 0, config.batch_size)
     policy = algorithm.make_policy(PolicyContext(config, ENV, seed=seed))
     policy.set_weights(Weights(0, 0, algorithm.make_learner(LearnerContext(config, ENV, seed=0)).weights()))
@@ -172,7 +172,7 @@ def random_batches(config: ImpalaConfig, num_batches: int, seed: int = 0) -> Ite
             queue.insert(block)
         while queue.num_items >= size and made < num_batches:
             made += 1
-            yield TableReplay(queue).sample(size, config.unroll_length + 1)
+            yield StoreReplay(queue).sample(size, config.unroll_length + 1)
 
 
 class Given:

@@ -15,7 +15,7 @@ from rlsys.errors import ConfigError
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.unrolls import UnrollWriter
 from rlsys.testing.contract import check_algorithm
-from rlsys.testing.replay import TableReplay
+from rlsys.testing.replay import StoreReplay
 from rlsys.types import Weights
 
 
@@ -67,8 +67,8 @@ def test_it_learns_cartpole_in_seconds() -> None:
     options = {"hidden_size": 32, "fc_size": 32, "unroll_length": 20, "batch_size": 16}
     config = ImpalaConfig(**options, reward_clipping="none", learning_rate=2e-3)
     algorithm, env = registry.get("impala"), BatchedEnv(CARTPOLE, range(16))
-    segments = algorithm.segments(config, env.spec)
-    queue = UnrollQueue(algorithm.table(config, env.spec), env.spec, segments)
+    segments = algorithm.cut(config, env.spec)
+    queue = UnrollQueue(algorithm.store(config, env.spec), env.spec, segments)
     writer = UnrollWriter(segments, env.spec, 0, 0, 16)
     learner = algorithm.make_learner(LearnerContext(config, env.spec, seed=0))
     policy = algorithm.make_policy(PolicyContext(config, env.spec, seed=1))
@@ -95,7 +95,7 @@ def test_it_learns_cartpole_in_seconds() -> None:
         for block in blocks:
             queue.insert(block)
         while queue.num_items >= 16:
-            learner.step(TableReplay(queue))
+            learner.step(StoreReplay(queue))
             policy.set_weights(Weights(0, 0, learner.weights()))
     assert np.mean(returns[:30]) < 40
     assert np.mean(returns[-30:]) > 60

@@ -48,17 +48,17 @@ def test_what_fits_is_accepted() -> None:
 
 
 def test_segments_overlap_by_what_a_target_reads_ahead() -> None:
-    spec = ALGORITHM.segments(section(num_unroll_steps=3, td_steps=7, max_history_length=40), ENV)
+    spec = ALGORITHM.cut(section(num_unroll_steps=3, td_steps=7, max_history_length=40), ENV)
     assert (spec.length, spec.overlap, spec.bootstrap_extras) == (40, 10, True)
     assert spec.extras == {VISITS: ArraySpec((3,), "float32"), ROOT_VALUE: ArraySpec((), "float32")}
 
 
 def test_the_table_holds_the_window_and_the_ratio() -> None:
     options = {"window_size": 9_000, "window_step": 3_000, "stored_before_train": 500, "sampling_ratio": 4.0}
-    table = ALGORITHM.table(section(**options), ENV)
+    table = ALGORITHM.store(section(**options), ENV)
     assert (table.max_size, table.initial_size, table.min_size_to_sample) == (9_000, 3_000, 500)
     assert (table.sampler, table.samples_per_insert, table.batch_size) == ("prioritized", 4.0, 256)
-    assert ALGORITHM.table(section(), ENV).samples_per_insert is None
+    assert ALGORITHM.store(section(), ENV).samples_per_insert is None
 
 
 @pytest.mark.parametrize("ratio", [0.01, 1.0, 100.0])
@@ -66,6 +66,6 @@ def test_the_table_holds_the_window_and_the_ratio() -> None:
 @pytest.mark.parametrize("length", [1, 5_000])
 def test_neither_inserts_nor_samples_can_be_blocked_for_ever(ratio: float, batch_size: int, length: int) -> None:
     options = {"sampling_ratio": ratio, "batch_size": batch_size, "max_history_length": length}
-    spec, table = ALGORITHM.segments(section(**options), ENV), ALGORITHM.table(section(**options), ENV)
+    spec, table = ALGORITHM.cut(section(**options), ENV), ALGORITHM.store(section(**options), ENV)
     shards = 4
     RateLimiter(table).check(batch_size, shards * (spec.length + spec.overlap))

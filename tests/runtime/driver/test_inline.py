@@ -41,10 +41,10 @@ def test_every_sampled_window_is_an_unbroken_run_and_the_ratio_is_held(
     assert progress.learner_steps == 300
     rows = rows_by_step(spec)
     last = rows[300]
-    allowed = 4.0 * (last["replay/inserted"] - 200) + spec.table.error_buffer
+    allowed = 4.0 * (last["replay/inserted"] - 200) + spec.store.error_buffer
     assert last["replay/sampled"] == 300 * 16
     assert last["replay/sampled"] <= allowed
-    assert last["replay/sampled"] + 4.0 * 200 >= 4.0 * (last["replay/inserted"] - 200) - spec.table.error_buffer
+    assert last["replay/sampled"] + 4.0 * 200 >= 4.0 * (last["replay/inserted"] - 200) - spec.store.error_buffer
     assert last["episodes/return"] > 0
 
 

@@ -59,7 +59,7 @@ def test_workers_join_and_leave_while_samples_per_insert_hold(make_spec: MakeSpe
         run.recorder.write()
     last = [row for row in read_metrics(spec.folder) if "replay/inserted" in row][-1]
     ahead = 4.0 * (last["replay/inserted"] - 200) - last["replay/sampled"]
-    assert -spec.table.error_buffer <= ahead
+    assert -spec.store.error_buffer <= ahead
     with pytest.raises(ConfigError, match="rollout_workers = 0; a run needs at least 1"):
         supervisor.scale(0)
 

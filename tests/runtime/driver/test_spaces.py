@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.runs import MakeRecorder, MakeSpec
 
-from rlsys.api import Decision, LearnerContext, PolicyContext, Replay, Saved, SegmentSpec, Spaces
+from rlsys.api import Decision, LearnerContext, PolicyContext, Replay, Saved, Segments, Spaces, Unrolls
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
@@ -95,19 +95,19 @@ def _extras(env: EnvSpec) -> dict[str, ArraySpec]:
     return {"seen": env.observation, "done": env.action, "value": ArraySpec((), "float32")}
 
 
-def _segments(config: CheckingConfig, env: EnvSpec) -> SegmentSpec:
-    return dataclasses.replace(CHECKING.segments(config, env), extras=_extras(env))
+def _segments(config: CheckingConfig, env: EnvSpec) -> Segments:
+    return dataclasses.replace(CHECKING.cut(config, env), extras=_extras(env))
 
 
-def _unrolls(config: CheckingConfig, env: EnvSpec) -> SegmentSpec:
-    return dataclasses.replace(CHECKING_UNROLLS.segments(config, env), extras=_extras(env), state={})
+def _unrolls(config: CheckingConfig, env: EnvSpec) -> Unrolls:
+    return dataclasses.replace(CHECKING_UNROLLS.cut(config, env), extras=_extras(env), state={})
 
 
 EVERYTHING = Spaces(("discrete", "choices", "numbers"), ("array", "integers", "parts"))
 SAME: dict[str, Any] = {"make_policy": RememberingPolicy, "make_learner": ComparingLearner, "spaces": EVERYTHING}
 ALGORITHMS = {
-    "table": dataclasses.replace(CHECKING, segments=_segments, **SAME),
-    "queue": dataclasses.replace(CHECKING_UNROLLS, segments=_unrolls, **SAME),
+    "table": dataclasses.replace(CHECKING, cut=_segments, **SAME),
+    "queue": dataclasses.replace(CHECKING_UNROLLS, cut=_unrolls, **SAME),
 }
 
 

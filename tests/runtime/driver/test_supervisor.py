@@ -38,7 +38,7 @@ def test_a_run_reaches_its_budget_and_every_window_is_unbroken(
     last = [row for row in rows if "replay/inserted" in row][-1]
     assert last["replay/inserted"] >= 200
     ahead = 4.0 * (last["replay/inserted"] - 200) - last["replay/sampled"]
-    assert -spec.table.error_buffer <= ahead
+    assert -spec.store.error_buffer <= ahead
 
 
 @pytest.mark.parametrize("victim", ["rollout", "learner", "shard"])

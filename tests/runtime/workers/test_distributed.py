@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rlsys import registry
-from rlsys.api import SegmentSpec
+from rlsys.api import Unrolls
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.checkpoints.part import write_part
 from rlsys.checkpoints.storage import FileRecord
@@ -29,8 +29,9 @@ class NumberedQueue:
     """Gives out batches that are drawn from its index and their number alone."""
 
     deadline = 0.0
+    turn = -1
 
-    def __init__(self, env: EnvSpec, segments: SegmentSpec, index: int, number: int) -> None:
+    def __init__(self, env: EnvSpec, segments: Unrolls, index: int, number: int) -> None:
         """Goes on with batch `number`."""
         self._env = env
         self._segments = segments
@@ -85,7 +86,7 @@ def learn(
     spec = resolve(loaded, registry.get_algorithm(loaded.experiment.algorithm, "a test"), num_cpus=2, num_gpus=0)
     parts = None if step is None else Checkpoints(folder, keep=5).open(step)
     saved = {} if parts is None else parts.read(learner_part(rank))
-    queue = NumberedQueue(spec.env_spec, spec.segments, rank, saved.get("taken", 0))
+    queue = NumberedQueue(spec.env_spec, spec.cut, rank, saved.get("taken", 0))
     ranks = Ranks(rank, 2, meeting)
     worker = LearnerWorker(spec, queue, lambda packed: None, ranks, is_resumed=step is not None)
     if parts is not None:

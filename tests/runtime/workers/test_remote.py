@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import ray
 
+from rlsys.runtime.cluster.placement import Handle
+from rlsys.runtime.workers.outlets import QueueOutlet
 from rlsys.runtime.workers.parameter_server import ParameterServer
-from rlsys.runtime.workers.remote import Handle
-from rlsys.runtime.workers.remote_queue import QueueOutlet
 from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
 from rlsys.weights import pack
 

@@ -28,9 +28,9 @@ def start_shards(spec: RunSpec) -> list[Any]:
 
 
 def connect_replay(spec: RunSpec, shards: list[Any], rank: int = 0, num_ranks: int = 1) -> Any:
-    from rlsys.runtime.workers.remote import RemoteReplay
+    from rlsys.runtime.workers.remote_replay import RemoteReplay
 
-    replay = RemoteReplay(shards, spec.table, rank=rank, num_ranks=num_ranks, in_flight=2, seed=0)
+    replay = RemoteReplay(shards, spec.store, rank=rank, num_ranks=num_ranks, in_flight=2, seed=0)
     replay.deadline = time.monotonic() + 30
     return replay
 
@@ -97,7 +97,7 @@ def test_inserts_wait_while_replay_is_ahead_and_go_on_after_samples(make_spec: M
         reason = ray.get(shards[0].insert.remote([make_segment(spec, stored)], 0.05))
         stored += not reason
     assert "samples per insert" in reason
-    allowed = 20 + spec.table.error_buffer
+    allowed = 20 + spec.store.error_buffer
     assert allowed - 20 <= 20 * stored <= allowed
     waiting = shards[0].insert.remote([make_segment(spec, stored)], 30.0)
     replay = connect_replay(spec, shards)
@@ -147,7 +147,7 @@ def test_a_shard_continues_from_what_it_saved(make_spec: MakeSpec, tmp_path: Pat
 
 def test_one_table_and_its_halves_draw_the_same_items_at_the_same_positions(make_spec: MakeSpec) -> None:
     spec = make_spec({"samples_per_insert": None, "stored_before_train": 40}, {"replay_shards": 2})
-    whole = Table(spec.table, spec.env_spec, spec.segments)
+    whole = Table(spec.store, spec.env_spec, spec.cut)
     for episode in (0, 2, 4, 1, 3, 5):  # the order in which the two halves lie side by side
         whole.insert(make_segment(spec, episode))
     shards = start_shards(spec)

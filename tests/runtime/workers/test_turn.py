@@ -11,17 +11,18 @@ from support.runs import MakeRecorder, MakeSpec, started
 
 from rlsys import config
 from rlsys.algorithms import ppo
-from rlsys.api import SegmentSpec
+from rlsys.api import Segments, Turns, Unrolls
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.errors import ConfigError
 from rlsys.runs.progress import Progress
 from rlsys.runs.resolve import check, resolve
 from rlsys.runs.spec import RunSpec
 from rlsys.runs.workers import Worker, WorkerKind
-from rlsys.runtime.driver.inline import InlineRun, LocalQueue
+from rlsys.runtime.driver.inline import InlineRun, LocalReplay
 from rlsys.runtime.workers import learning
 from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.rollout import RolloutWorker
+from rlsys.testing.algorithm import CHECKING
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 from rlsys.types import Weights
 from rlsys.weights import Packed, unpack
@@ -37,8 +38,15 @@ def make_turn_spec(
     section: dict | None = None,
 ) -> RunSpec:
     section = {"length": LENGTH, "on_policy": unrolls, **(section or {})}
-    settled = {"send_weights_frequency": 1, "rollout_workers": 2, **(runtime or {})}
+    settled = {"rollout_workers": 2, **(runtime or {})}
     return make_spec(section, settled, run, algorithm=CHECKING_UNROLLS, max_episode_steps=12)
+
+
+def make_table_spec(make_spec: MakeSpec, turns: Turns) -> RunSpec:
+    algorithm = replace(CHECKING, turns=lambda config, env: turns)
+    section = {"samples_per_insert": None, "stored_before_train": 1}
+    run = {"training_steps": 20}
+    return make_spec(section, {"rollout_workers": 2}, run, algorithm=algorithm, max_episode_steps=12)
 
 
 def weights(turn: int, version: int = 0) -> Weights:
@@ -71,7 +79,7 @@ def test_a_worker_collects_its_share_and_waits_for_the_next_turn(make_spec: Make
 def test_a_learner_whose_batch_is_lost_asks_for_another(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_turn_spec(make_spec)
     worker, published = RolloutWorker(spec, 0), []
-    learner = LearnerWorker(spec, LocalQueue(spec), published.append)
+    learner = LearnerWorker(spec, LocalReplay(spec, lambda: False), published.append)
     learner.publish()
     worker.set_weights(unpack(published[-1]))
     collect(worker)
@@ -111,10 +119,11 @@ def test_a_learner_with_phases_says_when_it_wants_data_and_when_it_is_done(
     ("num_environments", "shared"), [(1, (200, 16)), (2, (200, 8)), (48, (67, 1)), (3, (200, 6)), (5_000, (1, 1))]
 )
 def test_a_turn_is_as_long_however_many_environments_share_it(num_environments: int, shared: tuple[int, int]) -> None:
-    spec = SegmentSpec(length=200, unroll=True, turn_rows=3_200).shared_out(num_environments)
-    assert (spec.length, spec.on_policy) == shared
-    assert spec.length * spec.on_policy * num_environments >= 3_200
-    assert SegmentSpec(length=7, on_policy=3).shared_out(num_environments).length == 7
+    cut, turns = Turns(rows=3_200).shared_out(Unrolls(length=200), num_environments)
+    assert (cut.length, turns.unrolls) == shared
+    assert cut.length * turns.unrolls * num_environments >= 3_200
+    assert Turns(unrolls=3).shared_out(Unrolls(length=7), num_environments) == (Unrolls(length=7), Turns(unrolls=3))
+    assert Turns(rows=9).shared_out(Segments(length=7), num_environments) == (Segments(length=7), Turns(rows=9))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 9])
@@ -122,7 +131,7 @@ def test_an_iteration_of_ppo_learns_from_the_same_rows_whatever_the_number_of_wo
     overrides = ["debug=true", f"runtime.rollout_workers={workers}"]
     spec = resolve(config.load("ppo-cartpole", overrides=overrides), ppo.ALGORITHM, num_cpus=1, num_gpus=0)
     published: list[Packed] = []
-    queue = LocalQueue(spec)
+    queue = LocalReplay(spec, lambda: False)
     learner = LearnerWorker(spec, queue, published.append)
     learner.publish()
     for index in range(spec.num_rollout_workers):
@@ -130,8 +139,8 @@ def test_an_iteration_of_ppo_learns_from_the_same_rows_whatever_the_number_of_wo
         worker.set_weights(unpack(published[-1]))
         while not worker.awaits_weights:
             for block in worker.step():
-                queue.insert(block)
-    batch = queue.sample(spec.table.batch_size, spec.segments.length)
+                queue.store.insert(block)
+    batch = queue.sample(spec.store.batch_size, spec.cut.length)
     assert batch.reward.shape == (4, 10)
     assert len(np.unique(batch.environment)) == 4
 
@@ -170,12 +179,28 @@ def test_an_inline_run_takes_turns_and_resumes(make_spec: MakeSpec, make_recorde
     assert progress.env_steps <= 122 * 8 * LENGTH
 
 
+@pytest.mark.parametrize(("turns", "decisions"), [(Turns(rows=50), 7), (Turns(episodes=1), 12)])
+def test_turns_work_on_tables_which_are_drawn_from_when_all_have_collected(
+    turns: Turns, decisions: int, make_spec: MakeSpec, make_recorder: MakeRecorder
+) -> None:
+    spec = make_table_spec(make_spec, turns)
+    progress = Progress(spec.run)
+    run = InlineRun(spec, progress, make_recorder(spec, progress), Checkpoints(spec.folder / "checkpoints", keep=2))
+    run.start(None)
+    run.run()
+    environments = spec.num_environments
+    assert 19 * environments <= progress.env_steps <= 20 * decisions * environments
+    if turns.rows:
+        assert progress.env_steps == 20 * decisions * environments, (
+            "each update waits for a turn, and asks for the next"
+        )
+
+
 @pytest.mark.parametrize(
     ("runtime", "message"),
     [
         ({"replay_shards": 2}, "replay_shards = 2 with 1 learners and 2 rollout workers; checking needs one shard for"),
         ({"replay_shards": 2, "learners": 2, "rollout_workers": 3}, "3 rollout workers; checking needs one shard for"),
-        ({"send_weights_frequency": 5}, "send_weights_frequency = 5; checking waits for the weights of every update"),
     ],
 )
 def test_what_would_wait_for_ever_is_refused(runtime: dict, message: str, make_spec: MakeSpec) -> None:
@@ -187,6 +212,14 @@ def test_what_would_wait_for_ever_is_refused(runtime: dict, message: str, make_s
 @pytest.mark.xdist_group("ray")
 class TestOnRay:
     """The same as processes."""
+
+    @pytest.mark.parametrize("turns", [Turns(rows=50), Turns(episodes=1)])
+    def test_turns_of_a_table(self, turns: Turns, make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
+        spec = make_table_spec(make_spec, turns)
+        with started(spec, make_recorder) as run:
+            run.supervisor.run()
+        assert run.progress.learner_steps == 20
+        assert run.progress.env_steps <= 22 * 12 * spec.num_environments, "workers rest meanwhile"
 
     def test_a_run_takes_turns(self, make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
         spec = make_turn_spec(make_spec, run={"training_steps": 60})

@@ -72,8 +72,8 @@ class Negative(CheckingPolicy):
     [
         (Prejudiced, "a policy acts with nothing before it is given weights"),
         (Rounding, "a policy acts with the weights that it was given, bit by bit; they differ in 'steps'"),
-        (Taciturn, "`act` returns the extras that segments promise; there is no seen"),
-        (Mistyped, r"`act` returns the extras that segments promise; value is int64 of shape \(3,\), not float32"),
+        (Taciturn, "`act` returns the extras that are to be stored; there is no seen"),
+        (Mistyped, r"`act` returns the extras that are to be stored; value is int64 of shape \(3,\), not float32"),
         (Growing, "a state keeps names, shapes and types of the initial one"),
         (Clinging, "`act` copies what it keeps of an observation, which is overwritten; seen lies in its memory"),
         (Scribbling, "`act` leaves observations as they are"),

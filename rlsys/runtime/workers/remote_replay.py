@@ -1,157 +1,26 @@
-"""The Ray side of replay and inference: what rollout workers and learners hold instead of the objects themselves.
-
-Every call has a bound on how many of its kind are on the way, and every wait ends: at a deadline, with the reason.
-"""
+"""The learner's end of a sharded table."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from rlsys.api import Decision, Policy, ReplayNotReady, Saved, TableSpec
-from rlsys.errors import ReplayError, WorkerError
+from rlsys.api import ReplayNotReady, Saved, TableSpec
+from rlsys.errors import ReplayError
 from rlsys.files.json_tree import check_tree
 from rlsys.replay.limiter import RateLimiter
 from rlsys.runtime.cluster.placement import Handle
-from rlsys.runtime.workers.inference import Request
 from rlsys.runtime.workers.shard import ShardStatus
-from rlsys.types import Array, Batch, Segment, State, Unrolls, Weights
+from rlsys.types import Array, Batch
 
 _SHARD_SHIFT = 48
 """Keys of a sharded table: the shard's index in the high bits, the shard's own key in the low 48."""
-_INSERT_PATIENCE_S = 0.5
 _RETRY_S = 0.2
-_INFERENCE_PATIENCE_S = 120.0
-
-
-class RemoteOutlet:
-    """Ships segments to the shards in turn, a bounded number of calls at a time.
-
-    A call that a shard could not take in time, or that was lost with the shard, is sent again: shards recognise what
-    they already hold, so nothing is stored twice.
-    """
-
-    def __init__(self, shards: Sequence[Handle], in_flight: int) -> None:
-        self._shards = shards
-        self._bound = in_flight
-        self._turn = 0
-        self._calls: dict[ray.ObjectRef, tuple[Handle, list[Segment | Unrolls]]] = {}
-        self._reason = ""
-
-    def ready(self, timeout_s: float) -> bool:
-        """Waits until fewer calls than the bound are on the way."""
-        deadline = time.monotonic() + timeout_s
-        while len(self._calls) >= self._bound:
-            left = deadline - time.monotonic()
-            done, _ = ray.wait(list(self._calls), num_returns=1, timeout=max(0.0, left))
-            for reference in done:
-                self._settle(reference)
-            if left <= 0 and len(self._calls) >= self._bound:
-                return False
-        return True
-
-    def offer(self, items: Sequence[Segment | Unrolls]) -> None:
-        """Sends segments, or blocks of unrolls, to the next shard."""
-        self._send(self._shards[self._turn % len(self._shards)], list(items))
-        self._turn += 1
-
-    def flush(self) -> None:
-        """Does nothing: what is offered is sent."""
-
-    def waits_for(self) -> str:
-        """Says why the last insert was not taken."""
-        return f"replay: {self._reason or 'a shard to take segments'}"
-
-    def _send(self, shard: Handle, items: list[Segment | Unrolls]) -> None:
-        self._calls[shard.insert.remote(items, _INSERT_PATIENCE_S)] = (shard, items)
-
-    def _settle(self, reference: ray.ObjectRef) -> None:
-        shard, items = self._calls.pop(reference)
-        try:
-            self._reason = ray.get(reference)
-        except ray.exceptions.RayTaskError:
-            raise
-        except RayError:
-            self._reason = "a replay shard to come back"
-            time.sleep(_RETRY_S)
-        if self._reason:
-            self._send(shard, items)
-
-
-class RemotePolicy(Policy):
-    """A policy whose decisions an inference worker makes; also where the version of its weights comes from.
-
-    An inference worker that is away is asked again: Ray starts it under the same handle.
-    """
-
-    def __init__(self, local: Policy, worker: Handle) -> None:
-        """Takes a policy of the same kind, which needs no weights: it knows what states are."""
-        self._local = local
-        self._worker = worker
-
-    def initial_state(self, batch_size: int) -> State:
-        """See `Policy`."""
-        return self._local.initial_state(batch_size)
-
-    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
-        """Waits for: the inference worker. Is unblocked by it, or by a deadline.
-
-        Raises:
-          WorkerError: there was no answer for two minutes.
-        """
-        decision: Decision = self._ask(lambda: self._worker.act.remote(Request(observation, state, explore)))
-        return decision
-
-    def encode(self, observation: Array) -> Array:
-        """See `Policy`."""
-        encoded: Array = self._ask(lambda: self._worker.encode.remote(observation))
-        return encoded
-
-    def after_step(self, state: State, action: Array, reward: Array) -> State:
-        """See `Policy`."""
-        return self._local.after_step(state, action, reward)
-
-    def set_weights(self, weights: Weights) -> None:
-        """Does nothing: the inference worker looks for weights itself."""
-
-    def weights(self) -> Mapping[str, Array]:
-        """Returns none: the inference worker has them."""
-        return {}
-
-    @property
-    def is_asking(self) -> bool:
-        """False: `newer` waits for its answer."""
-        return False
-
-    def newer(self, have_version: int) -> Weights | None:
-        """Tells, as empty weights, that the inference worker has its first; later versions come with decisions."""
-        if have_version >= 0:
-            return None
-        try:
-            version = ray.get(self._worker.version.remote(), timeout=10.0)
-        except RayError:
-            return None
-        return Weights(version, 0, {}) if version > have_version else None
-
-    def _ask(self, call: Callable[[], ray.ObjectRef]) -> Any:
-        deadline = time.monotonic() + _INFERENCE_PATIENCE_S
-        while True:
-            try:
-                return ray.get(call(), timeout=max(1.0, deadline - time.monotonic()))
-            except ray.exceptions.RayTaskError:
-                raise
-            except RayError as error:
-                if time.monotonic() > deadline:
-                    raise WorkerError(
-                        f"the inference worker did not answer for {_INFERENCE_PATIENCE_S:.0f} s "
-                        f"({type(error).__name__}). See its log in Ray's session folder."
-                    ) from None
-                time.sleep(_RETRY_S)
+_TURN_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -181,9 +50,29 @@ class RemoteReplay:
     """
 
     def __init__(
-        self, shards: Sequence[Handle], spec: TableSpec, *, rank: int, num_ranks: int, in_flight: int, seed: int
+        self,
+        shards: Sequence[Handle],
+        spec: TableSpec,
+        *,
+        rank: int,
+        num_ranks: int,
+        in_flight: int,
+        seed: int,
+        takes_turns_with: int = 0,
     ) -> None:
+        """Takes a rank's end of the shards.
+
+        Args:
+          shards: all of them.
+          spec: of the whole table.
+          rank: of this learner.
+          num_ranks: of all.
+          in_flight: batches that are asked for in advance.
+          seed: of this rank's draws.
+          takes_turns_with: rollout workers, all of which must have collected a turn before it is drawn from; 0: none.
+        """
         self._shards = shards
+        self._num_workers = takes_turns_with
         self._limiter = RateLimiter(spec)
         self._rank = rank
         self._num_ranks = num_ranks
@@ -193,7 +82,20 @@ class RemoteReplay:
         self._draws: dict[_Query, deque[_Draw]] = {}
         self._updates: deque[list[ray.ObjectRef]] = deque()
         self._sampled = 0
+        self._turn = -1
         self.deadline = float("inf")
+
+    @property
+    def turn(self) -> int:
+        """Where there are turns: the one that samples wait for; what was asked for before is drawn anew."""
+        return self._turn
+
+    @turn.setter
+    def turn(self, turn: int) -> None:
+        if self._num_workers and turn != self._turn:
+            for query in self._draws:
+                self._forget(query)
+        self._turn = turn
 
     def save(self) -> Saved:
         """Returns how many items this rank has asked for, and its random state; not what is on its way."""
@@ -225,6 +127,7 @@ class RemoteReplay:
             try:
                 if not self._statuses:
                     self._refresh(0.0)
+                self._wait_for_turn()
                 self._fill(query, draws)
                 if not draws:
                     self._wait_for_inserts(batch_size)
@@ -313,6 +216,17 @@ class RemoteReplay:
             raise ReplayNotReady(self._limiter.wait_reason())
         missing = self._limiter.needed_inserts(batch_size * self._num_ranks)
         self._refresh(max(1, -(-missing // len(self._shards))))
+
+    def _wait_for_turn(self) -> None:
+        """Waits until all workers have collected; raises ReplayNotReady at the deadline."""
+        while self._num_workers:
+            known = [turn for status in self._statuses for turn in status.turns.values()]
+            if known.count(self._turn) >= self._num_workers:
+                return
+            if time.monotonic() >= self.deadline:
+                raise ReplayNotReady(f"what turn {self._turn:,} brings")
+            time.sleep(_TURN_PAUSE_S)
+            self._refresh(0.0)
 
     def _refresh(self, missing_per_shard: float) -> None:
         """Asks all shards for their numbers, letting them wait for so many more inserts."""
