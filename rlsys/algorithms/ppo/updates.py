@@ -236,10 +236,10 @@ class PolicyUpdates:
 
     def _value_error(self, value: Tensor, rows: _Rows) -> Tensor:
         """Returns the squared error of each row, in units of the returns' deviation where they are normalised."""
-        error, change = value - rows.target, value - rows.value
         returns, most = self.actor_critic.network.returns, self.config.value_clipping_coef
-        if returns is not None:
-            error, change = error / returns.deviation, change / returns.deviation
+        unit = 1.0 if returns is None else returns.deviation
+        error = (value - rows.target) / unit
         if not most:
             return error.square()
+        change = (value - rows.value) / unit
         return torch.maximum(error.square(), (error - change + change.clamp(-most, most)).square())
