@@ -35,6 +35,15 @@ def test_what_no_algorithm_can_handle_is_said_to_be_so(monkeypatch: pytest.Monke
         registry.check_spaces(CHECKING, env)
 
 
+@pytest.mark.parametrize("name", registry.baseline_names())
+def test_a_baseline_is_refused_spaces_like_an_algorithm(name: str) -> None:
+    registry.check_spaces(registry.get(name), env_spec(EnvConfig(id="CartPole-v1")))
+    with pytest.raises(
+        ConfigError, match=rf"'{name}' reads .*; 'rlsys/Tuple-v0' observes|'{name}' acts in .* These can"
+    ):
+        registry.check_spaces(registry.get(name), env_spec(EnvConfig(id="rlsys/Tuple-v0")))
+
+
 @pytest.mark.parametrize("name", registry.names())
 def test_an_algorithm_can_handle_its_own_example(name: str) -> None:
     algorithm = registry.get_algorithm(name, "a test")

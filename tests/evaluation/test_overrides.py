@@ -59,6 +59,10 @@ def test_settings_of_the_environment_and_of_the_algorithm_differ_and_are_named(l
             "searching.support = 9 is not the 15 of the training; what has been learned would mean",
         ),
         ("env.stack_states=3", "KEY=VALUE of env gives observations 3 × float32 (4,) and actions Discrete(2); the run"),
+        (
+            "env.id=Pendulum-v1",
+            "gives observations float32 (3,) and actions Box(-2, 2, (1,)); the run has float32 (4,) and Discrete(2).",
+        ),
         ("env.id=Acrobot-v1", "KEY=VALUE of env gives observations float32 (6,) and actions Discrete(3); the run has "),
         ("env.clip_rewards=true", "KEY=VALUE of env: clip_rewards = True; evaluations count raw rewards"),
         ("only_prior", "override 'only_prior' is not KEY=VALUE."),

@@ -33,7 +33,7 @@ DRAWN: dict[str, Any] = {
     "raises": lambda count: 1 / 0,
     "later": lambda count: np.zeros((40, 50, 3), np.uint8) if count < 3 else 1 / 0,
 }
-SHOWN = ("alpha", "float", "grey", "list", "sizes", "text")
+SHOWN = ("alpha", "float", "grey", "list", "sizes", "text", "written")
 
 
 class Drawing(CountingEnv):
@@ -57,10 +57,21 @@ class Undrawn(CountingEnv):
         super().__init__()
 
 
+class Written(CountingEnv):
+    """Is never drawn, but writes what happens."""
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 - as gymnasium declares it
+
+    def render(self) -> Any:
+        assert self.render_mode == "ansi"
+        return f"\x1b[43mstep\x1b[0m {self._count}\n"
+
+
 for _name in DRAWN:
     gymnasium.register(f"rlsys-test/Drawing-{_name}-v0", entry_point=Drawing, kwargs={"drawn": _name})
 gymnasium.register("rlsys-test/Drawing-never-v0", entry_point=Undrawn)
-NAMES = [*DRAWN, "never"]
+gymnasium.register("rlsys-test/Drawing-written-v0", entry_point=Written)
+NAMES = [*DRAWN, "never", "written"]
 
 
 @pytest.mark.parametrize("name", NAMES)
