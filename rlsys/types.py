@@ -104,6 +104,7 @@ class EnvSpec:
         observation as `(x - low) / (high - low)`; empty to leave it as it is. Replay always keeps raw values.
       action_meanings: a word per discrete action, where the environment names them.
       clips_rewards: whether what is learned from is the sign of the reward.
+      tasks: names of the environments that one agent plays; empty where there is one environment.
     """
 
     id: str
@@ -120,6 +121,7 @@ class EnvSpec:
     action_choices: tuple[int, ...] = ()
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.parts:

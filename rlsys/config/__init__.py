@@ -3,7 +3,7 @@
 What is named here is for algorithms and for whoever loads an experiment; the rest is imported from its own file.
 """
 
-from rlsys.config.environment import read_env
+from rlsys.config.environment import read_env, tasks_of
 from rlsys.config.experiment import (
     DEFAULT_PROFILE,
     Experiment,
@@ -49,4 +49,5 @@ __all__ = [
     "override",
     "profile_names",
     "read_env",
+    "tasks_of",
 ]

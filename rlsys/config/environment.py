@@ -22,8 +22,42 @@ def read_env(fields: Mapping[str, Any]) -> EnvConfig:
       pydantic.ValidationError: an unknown field, or a value that it cannot have.
       ConfigError: a field that only other families have, or the module that the id names cannot be imported.
     """
+    fields = with_id(fields)
     model = env_type(fields)
     return model.model_validate(without_others(fields, model))
+
+
+def with_id(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns an env section with an id: where none is written, that of the first of its tasks."""
+    tasks = fields.get("tasks")
+    if "id" in fields or not isinstance(tasks, list | tuple) or not tasks:
+        return fields
+    first = tasks[0].get("id") if isinstance(tasks[0], Mapping) else tasks[0]
+    return {**fields, "id": first} if isinstance(first, str) else fields
+
+
+def tasks_of(config: EnvConfig) -> list[EnvConfig]:
+    """Returns the environments of `env.tasks`, each by itself; the one environment where there are none.
+
+    Raises:
+      ConfigError: a field that one of them cannot have; it is named with its number.
+    """
+    if not config.tasks:
+        return [config]
+    shared = config.model_dump(exclude={"tasks", "task", "task_in_observation"})
+    found = []
+    for number, task in enumerate(config.tasks):
+        try:
+            found.append(read_env({**shared, **({"id": task} if isinstance(task, str) else task)}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "fields"
+            raise ConfigError(f"env.tasks[{number}]: {field}: {first['msg']}. Correct it.") from None
+        except ConfigError as error:
+            raise ConfigError(f"env.tasks[{number}]: {error}") from None
+        if found[-1].tasks:
+            raise ConfigError(f"env.tasks[{number}] has tasks of its own; name those in its place.")
+    return found
 
 
 def env_type(fields: Any) -> type[EnvConfig]:

@@ -24,7 +24,7 @@ from pydantic import SerializeAsAny, create_model
 
 from rlsys import registry
 from rlsys.api import Algorithm
-from rlsys.config.environment import env_type, without_others
+from rlsys.config.environment import env_type, tasks_of, with_id, without_others
 from rlsys.config.fields import described_fields, explain, shortened
 from rlsys.config.quantities import Text
 from rlsys.config.sections import EnvConfig, RunConfig, RuntimeConfig, Section
@@ -190,6 +190,8 @@ def build(tree: Mapping[str, Any], where: str, places: Mapping[str, str] | None 
         raise ConfigError(
             f"{where} has no 'algorithm'; it must name one of {', '.join(registry.names())}. Add algorithm: NAME."
         )
+    if isinstance(tree.get("env"), dict):
+        tree = {**tree, "env": with_id(tree["env"])}
     section = env_type(tree.get("env", {}))
     model = experiment_type(algorithm, section)
     typed = read_as(model, dict(tree))
@@ -198,9 +200,11 @@ def build(tree: Mapping[str, Any], where: str, places: Mapping[str, str] | None 
         typed["env"] = env = without_others(env, section)
     context = {"env": lambda changes: env_type({**env, **changes}) if isinstance(env, dict) else section}
     try:
-        return model.model_validate(typed, context=context)
+        experiment = model.model_validate(typed, context=context)
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error, model, typed, f"in {where}", places or {})) from None
+    tasks_of(experiment.env)  # refuses fields that one of them cannot have
+    return experiment
 
 
 def _split(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -224,7 +228,7 @@ def _overriding(written: Mapping[str, str], algorithm: str, *below: Tree) -> Tre
         return _sections(written, Experiment)
     named = _sections({key: text for key, text in written.items() if key in ("env", "env.id")}, model)
     env = functools.reduce(merge, (*below, named)).get("env", {})
-    return _sections(written, experiment_type(algorithm, env_type(env)))
+    return _sections(written, experiment_type(algorithm, env_type(with_id(env) if isinstance(env, dict) else env)))
 
 
 def _sections(written: Mapping[str, str], model: type[Experiment]) -> Tree:

@@ -16,6 +16,7 @@ from rlsys.config.quantities import (
     Cores,
     Count,
     Flag,
+    Index,
     Minutes,
     Number,
     Repeats,
@@ -39,6 +40,7 @@ class Section(BaseModel):
 
 _MOST_FEATURES = 100_000
 _MOST_KWARGS = 100
+_MOST_TASKS = 1_000
 
 
 class EnvConfig(Section):
@@ -67,11 +69,26 @@ class EnvConfig(Section):
     """Learn from the sign of the reward; returns are reported unclipped."""
     avoid_repeat: Flag = False
     """After 500 raw steps without a reward, replace 5 % of the actions by random ones (while exploring)."""
+    tasks: Annotated[tuple[Text | dict[str, Any], ...], Field(max_length=_MOST_TASKS)] = ()
+    """Environments that one agent plays, spread evenly: ids, or mappings of the fields in which they differ from this
+    section. Where they have discrete actions, all have as many as the one that has most."""
+    task: Index | None = None
+    """The only one of tasks that is played, counted from 0; none plays all."""
+    task_in_observation: Flag = False
+    """Show which of tasks it is, as the part "task" of the observation."""
 
     @property
     def name(self) -> str:
         """What the id names in its module; the id itself where it names none."""
         return self.id.partition(":")[2] or self.id
+
+    @pydantic.model_validator(mode="after")
+    def _check_task(self) -> Self:
+        if self.task is not None and self.task >= len(self.tasks):
+            raise ValueError(f"task = {self.task} of {len(self.tasks)} tasks, which are counted from 0. Leave it out")
+        if self.task_in_observation and not self.tasks:
+            raise ValueError("task_in_observation = true without tasks; name them, or leave it out")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _check_range(self) -> Self:

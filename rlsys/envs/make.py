@@ -9,7 +9,10 @@ lives end episodes and FIRE is pressed; rewards are those that it learned from. 
 and whoever evaluates resets and plays on until the game is over.
 """
 
+import functools
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -17,11 +20,12 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from gymnasium.wrappers import TransformReward
 
-from rlsys.config import EnvConfig
+from rlsys.config import EnvConfig, read_env, tasks_of
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Simulator
 from rlsys.envs.spaces import Actions, ArraySpaces, Observations
 from rlsys.envs.table import find, settled
+from rlsys.envs.tasks import PaddedActions, ShownTask, most_actions, names
 from rlsys.envs.wrappers import (
     ActionRepeat,
     AvoidRepeat,
@@ -59,8 +63,15 @@ def make_simulator(config: EnvConfig, seeds: Sequence[int], *, training: bool = 
     """
     if config.sticky_actions > 1 or (training and config.avoid_repeat):
         return None
-    family = find(config.id)
-    return family.make_simulator(settled(config, family), seeds)
+    if config.task_in_observation:
+        return None
+    own, num_actions = _task(config)
+    family = find(own.id)
+    simulator = family.make_simulator(settled(own, family), seeds)
+    if simulator is None or not num_actions or simulator.action_space == Discrete(num_actions):
+        return simulator
+    simulator.close()
+    return None
 
 
 def env_spec(config: EnvConfig) -> EnvSpec:
@@ -71,7 +82,8 @@ def env_spec(config: EnvConfig) -> EnvSpec:
     """
     env, frames_per_step, observations, actions = _make(config, 0, True, None)
     try:
-        return _describe(config, env, frames_per_step, observations, actions)
+        spec = _describe(config, env, frames_per_step, observations, actions)
+        return replace(spec, tasks=names(tasks_of(config)) if config.tasks else ())
     finally:
         env.close()  # type: ignore[no-untyped-call]
 
@@ -79,12 +91,19 @@ def env_spec(config: EnvConfig) -> EnvSpec:
 def _make(
     config: EnvConfig, seed: int, training: bool, render_mode: str | None
 ) -> tuple[Environment, int, Observations, Actions]:
-    family = find(config.id)
-    config = settled(config, family)
-    env, frames_per_step = _simulator(family, config, seed, render_mode)
+    own, num_actions = _task(config)
+    family = find(own.id)
+    own = settled(own, family)
+    env, frames_per_step = _simulator(family, own, seed, render_mode)
+    if config.task_in_observation:
+        env = ShownTask(env, config.task or 0, len(config.tasks))
     observations, actions = Observations(env.observation_space, config.id), Actions(env.action_space, config.id)
     if not (observations.is_array and actions.is_from_zero):
         env = ArraySpaces(env, observations, actions)
+    if num_actions and env.action_space != Discrete(num_actions):
+        env = PaddedActions(env, num_actions)
+        actions = Actions(env.action_space, config.id)
+    config = own
     if config.sticky_actions > 1:
         env = ActionRepeat(env, config.sticky_actions)
         frames_per_step *= config.sticky_actions
@@ -98,6 +117,26 @@ def _make(
     if config.clip_rewards:
         env = TransformReward(env, _sign)
     return Environment(env, record, avoid_repeat), frames_per_step, observations, actions
+
+
+def _task(config: EnvConfig) -> tuple[EnvConfig, int]:
+    """Returns the environment that is made, and how many discrete actions it is given; 0 leaves it its own.
+
+    Of several, it is the first unless one is named.
+    """
+    if not config.tasks:
+        return config, 0
+    return tasks_of(config)[config.task or 0], _most_actions(config.model_dump_json(exclude={"task"}))
+
+
+@functools.lru_cache(maxsize=8)
+def _most_actions(config: str) -> int:
+    """Makes each task once; all environments of a process ask for it.
+
+    Args:
+      config: with tasks, as JSON.
+    """
+    return most_actions([env_spec(own) for own in tasks_of(read_env(json.loads(config)))])
 
 
 def _simulator(family: Family[Any], config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:

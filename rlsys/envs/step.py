@@ -23,12 +23,14 @@ class GameResult:
       episode_return: sum of the raw rewards.
       length_env_steps: steps, those that wrappers took after a reset (NOOP, FIRE) included.
       length_frames: `length_env_steps * EnvSpec.frames_per_step`.
+      task: which of `EnvSpec.tasks` it was of, if there are any.
     """
 
     environment: int
     episode_return: float
     length_env_steps: int
     length_frames: int
+    task: int = 0
 
 
 @dataclass

@@ -9,7 +9,7 @@ Shape legend: E environments.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,27 +19,11 @@ from rlsys.envs.lockstep import Lockstep
 from rlsys.envs.loop import Loop, failure
 from rlsys.envs.make import env_spec, make, make_simulator
 from rlsys.envs.step import GameResult, StepResult
+from rlsys.envs.tasks import Batch, TaskBatch, each_task
 from rlsys.errors import EnvError
 from rlsys.types import Array, EnvSpec
 
 __all__ = ["BatchedEnv", "GameResult", "StepResult"]
-
-
-class _Batch(Protocol):
-    """What `Loop` and `Lockstep` have in common."""
-
-    can_snapshot: bool
-    observation: Array
-
-    def reset(self) -> None: ...
-
-    def step(self, action_E: Array) -> StepResult: ...
-
-    def get_state(self) -> dict[str, Any]: ...
-
-    def set_state(self, state: Mapping[str, Any]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class BatchedEnv:
@@ -56,15 +40,18 @@ class BatchedEnv:
       EnvError: an environment cannot be made, raises, or leaves its contract.
     """
 
-    def __init__(self, config: EnvConfig, seeds: Sequence[int], *, training: bool = True) -> None:
+    def __init__(self, config: EnvConfig, seeds: Sequence[int], *, training: bool = True, first: int = 0) -> None:
+        """Makes the environments.
+
+        Args:
+          config: id, settings and wrappers.
+          seeds: one for each environment.
+          training: False leaves out what replaces a policy's actions for learning.
+          first: number of the first environment among those of all workers: tasks are spread by it.
+        """
         self.spec = env_spec(config)
         self.num_environments = len(seeds)
-        simulator = make_simulator(config, seeds, training=training)
-        self._batch: _Batch = (
-            Loop([make(config, seed, training=training) for seed in seeds], self.spec)
-            if simulator is None
-            else Lockstep(simulator, config, self.spec)
-        )
+        self._batch = self._make(config, seeds, training, first)
         self.can_snapshot = self._batch.can_snapshot
         self.observation = self._batch.observation
         self._takes_numbers = action_kind(self.spec) == "numbers"
@@ -117,6 +104,19 @@ class BatchedEnv:
     def close(self) -> None:
         """Frees the simulators."""
         self._batch.close()
+
+    def _make(self, config: EnvConfig, seeds: Sequence[int], training: bool, first: int) -> Batch:
+        played = each_task(config)
+        if len(played) > 1:
+            task_E = np.arange(first, first + len(seeds)) % len(played)
+            of_task = {int(task): [seeds[row] for row in np.flatnonzero(task_E == task)] for task in np.unique(task_E)}
+            return TaskBatch(
+                {task: self._make(played[task], own, training, 0) for task, own in of_task.items()}, task_E
+            )
+        simulator = make_simulator(config, seeds, training=training)
+        if simulator is None:
+            return Loop([make(config, seed, training=training) for seed in seeds], self.spec)
+        return Lockstep(simulator, config, self.spec)
 
     def _check_action(self, action: Array) -> None:
         expected = (self.num_environments, *self.spec.action.shape)

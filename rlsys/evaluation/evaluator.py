@@ -20,8 +20,9 @@ _MOST_FRAMES = 1_800
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out, of the weights of which learner step; `metrics` hold the grid, `statistics` its first cell.
+    """What came out, of the weights of which learner step.
 
+    `metrics` hold the grid and each task, `statistics` the grid's first cell, over all tasks.
     Without a film of the first game where it cannot be drawn, and without statistics of a process that is not its own.
     """
 
@@ -72,6 +73,11 @@ def evaluate(spec: RunSpec, weights: Weights, on_turn: Callable[[], None] | None
         for cell, (_, found) in zip(grid, played, strict=True):
             metrics |= cell.metrics(found.mean, found.mean_clipped)
     acted_with, statistics = played[0]
+    counted = [cell for cell in grid if (cell.how, cell.max_noops) == (grid[0].how, grid[0].max_noops)]
+    for cell, (_, found) in zip(counted, played, strict=False):  # the grid's first cells
+        if cell.task:
+            metrics[f"evaluation/{cell.task}/return"] = found.mean
+        statistics = statistics if cell is grid[0] else statistics.then(found)
     if film.trouble:
         statistics = statistics.with_troubles([f"the film of an evaluation is left out: {film.trouble}"])
     return Evaluation(weights.learner_step, acted_with, statistics, path if film.num_frames else None, metrics)

@@ -1,5 +1,6 @@
 """The evaluation at the end of a complete run: the sets of games that the experiment names, with the last weights."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from rlsys.exports.pretrained import weights_in
 from rlsys.metrics import report
 from rlsys.metrics.rows import METRICS_FILE, read_metrics
 from rlsys.metrics.tracking import Tracker
-from rlsys.runs.grid import changed_env
+from rlsys.runs.grid import changed_env, played
 from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
 from rlsys.types import Weights
@@ -28,8 +29,8 @@ def unplayed(folder: Path, sets: Sequence[FinalEvaluation], learner_step: int) -
     """Returns the sets that a run's metrics have no result of, with the weights of a step."""
     if not sets or not (folder / METRICS_FILE).exists():
         return list(sets)
-    played = {name for row in read_metrics(folder) if row["learner_step"] == learner_step for name in row}
-    return [final for final in sets if _name(final) not in played]
+    named = {name for row in read_metrics(folder) if row["learner_step"] == learner_step for name in row}
+    return [final for final in sets if _name(final) not in named]
 
 
 def evaluate_finally(
@@ -64,14 +65,19 @@ def evaluate_finally(
         final = waiting[0]
         env = changed_env(spec.env, final.env, f"run.final_evaluation '{final.name}'")
         try:
-            parts = [_play(spec, weights, final, env, repetition, on_turn) for repetition in range(final.repetitions)]
+            tasks = [
+                [_play(spec, weights, final, one, repetition, on_turn) for repetition in range(final.repetitions)]
+                for _, one in played(env)
+            ]
         except EvaluationCut:
             break
         del waiting[0]
+        parts = [functools.reduce(EpisodeStatistics.then, repeated) for repeated in zip(*tasks, strict=True)]
         means = [part.mean for part in parts]
-        statistics = parts[0]
-        for part in parts[1:]:
-            statistics = statistics.then(part)
+        statistics = functools.reduce(EpisodeStatistics.then, parts)
+        for (task, _), repeated in zip(played(env), tasks, strict=True):
+            if task:
+                metrics[f"{_name(final)}/{task}"] = functools.reduce(EpisodeStatistics.then, repeated).mean
         rows.append({**result_row(final.name, env, statistics, values), "repetition_means": means})
         metrics[_name(final)] = statistics.mean
         if len(means) > 1:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from rlsys import registry
 from rlsys.api import Algorithm, Policy, PolicyContext, Saved, ValueSpec, WorldContext
 from rlsys.api.spaces import action_names
-from rlsys.config import EnvConfig, Experiment
+from rlsys.config import EnvConfig, Experiment, tasks_of
 from rlsys.envs.make import env_spec
 from rlsys.envs.scores import normalized_score
 from rlsys.errors import ConfigError
@@ -220,7 +220,8 @@ class _Evaluation:
 
 def result_row(label: str, env: EnvConfig, statistics: EpisodeStatistics, values: ValueSpec) -> dict[str, Any]:
     """Returns one row of eval.json; `normalized` is there where the environment has reference scores."""
-    normalized = normalized_score(env, statistics.mean)
+    all_tasks = bool(env.tasks) and env.task is None
+    normalized = None if all_tasks else normalized_score(tasks_of(env)[env.task or 0], statistics.mean)
     return {
         "label": label,
         "episodes": len(statistics.returns),
@@ -351,4 +352,5 @@ def _label(options: EvaluationOptions, changes: Mapping[str, Any], cell: Cell, l
     words += [] if options.agent == "random" else [f"temperature {cell.temperature:.12g}"]
     words += [f"noops {cell.max_noops:.12g}"] if options.noops else []
     words += [f"max_steps {options.max_steps}"] if options.max_steps else []
+    words += [cell.task] if cell.task else []
     return ", ".join([*words, *words_of(changes)])

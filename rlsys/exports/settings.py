@@ -77,11 +77,15 @@ def without_environments(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _environments(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     run = _section(settings, "run")
-    yield _section(settings, "env")
-    yield _section(run, "evaluation_env")
     final = run.get("final_evaluation")
-    for one in final if isinstance(final, list) else ():
-        yield _section(one, "env")
+    places = [(settings, "env"), (run, "evaluation_env")]
+    places += [(one, "env") for one in final] if isinstance(final, list) else []
+    for tree, name in places:
+        env = _section(tree, name)
+        yield env
+        tasks = env.get("tasks")
+        for task in tasks if isinstance(tasks, list) else ():
+            yield task if isinstance(task, Mapping) else {"id": task}
 
 
 def _section(tree: Any, name: str) -> Mapping[str, Any]:

@@ -8,9 +8,10 @@ import pydantic
 
 from rlsys.api import Algorithm
 from rlsys.api.spaces import actions_of, observations_of
-from rlsys.config import EnvConfig, read_env
+from rlsys.config import EnvConfig, read_env, tasks_of
 from rlsys.envs.make import env_spec
 from rlsys.envs.table import find, settled
+from rlsys.envs.tasks import each_task, names
 from rlsys.errors import ConfigError, EnvError, RlsysError, did_you_mean
 from rlsys.types import EnvSpec
 
@@ -25,6 +26,7 @@ class Cell:
       section: the algorithm's, with the cell's temperature.
       env: the environment, with the cell's no-ops.
       temperature: of the choice of actions; 0 takes the best.
+      task: which of several it is that `env` plays; empty where there is one environment.
     """
 
     how: str
@@ -32,11 +34,12 @@ class Cell:
     section: Any
     env: EnvConfig
     temperature: float
+    task: str = ""
 
     @property
     def name(self) -> str:
         """Names it among all cells."""
-        return f"{self.how}_max_noops_{self.max_noops:g}"
+        return f"{self.how}_max_noops_{self.max_noops:g}{f'_{self.task}' if self.task else ''}"
 
     def metrics(self, mean: float, mean_clipped: float) -> dict[str, float]:
         """Returns mean returns of raw and of clipped rewards by their names in the metrics."""
@@ -47,7 +50,7 @@ class Cell:
 def cells(
     algorithm: Algorithm, section: Any, env: EnvConfig, temperatures: Sequence[float], noops: Sequence[int]
 ) -> list[Cell]:
-    """Returns the grid, row by row: for each temperature all no-ops.
+    """Returns the grid, row by row: for each temperature all no-ops, and with each of those all tasks.
 
     Args:
       algorithm: says whether there is a temperature.
@@ -62,11 +65,12 @@ def cells(
     """
     own = float(getattr(section, algorithm.temperature)) if algorithm.temperature else 0.0
     return [
-        Cell(f"sampling_temp_{float(temperature)}", most, changed, begun, float(temperature))
+        Cell(f"sampling_temp_{float(temperature)}", most, changed, one, float(temperature), task)
         for temperature, changed in [
             (temperature, _with_temperature(algorithm, section, temperature)) for temperature in temperatures or (own,)
         ]
         for most, begun in environments(env, noops)
+        for task, one in played(begun)
     ]
 
 
@@ -85,6 +89,14 @@ def _with_temperature(algorithm: Algorithm, section: Any, temperature: float) ->
     except pydantic.ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{algorithm.name}.{name} = {temperature:g}: {reason}.") from None
+
+
+def played(env: EnvConfig) -> list[tuple[str, EnvConfig]]:
+    """Returns the environment, or each of its tasks with its name."""
+    if not env.tasks:
+        return [("", env)]
+    called = names(tasks_of(env))
+    return [(called[one.task or 0], one) for one in each_task(env)]
 
 
 def environments(env: EnvConfig, noops: Sequence[int]) -> list[tuple[float, EnvConfig]]:

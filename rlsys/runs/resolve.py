@@ -123,7 +123,18 @@ def check(spec: RunSpec) -> None:
         RateLimiter(store).check(store.batch_size, largest_insert * runtime.replay_shards)
         check_budget(store, spec.stored_env, spec.cut, runtime.replay_shards)
     _check_evaluations(spec)
+    _check_tasks(spec)
     spec.algorithm.check(spec.section, spec.env_spec, spec.num_environments, runtime.learners)
+
+
+def _check_tasks(spec: RunSpec) -> None:
+    """Each task has an environment somewhere."""
+    wanted = 1 if spec.env.task is not None else len(spec.env_spec.tasks)
+    if spec.num_environments < wanted:
+        raise ConfigError(
+            f"env.tasks has {wanted}, and the run {spec.num_environments} environments; each task needs one. Raise "
+            "runtime.environments_per_worker or runtime.rollout_workers."
+        )
 
 
 def _check_gpus(runtime: RuntimeConfig, num_gpus: int) -> None:

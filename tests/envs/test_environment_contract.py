@@ -85,6 +85,13 @@ CONFIGS = {
         id="BreakoutNoFrameskip-v4", grayscale=False, frame_size=(48, 64), stack_states=2, **ALL_WRAPPERS
     ),
     "pixel Breakout of v5": AtariConfig(id="ALE/Breakout-v5", frame_skip=1, kwargs={"difficulty": 1}),
+    "tasks": AtariConfig(
+        id="Pong-ramNoFrameskip-v4", tasks=("Pong-ramNoFrameskip-v4", {"id": "Breakout-ramNoFrameskip-v4"})
+    ),
+    "tasks that are shown": EnvConfig(
+        id="tmaze-3", tasks=("tmaze-3", {"max_episode_steps": 9}), task_in_observation=True, stack_states=2
+    ),
+    "one of the tasks": EnvConfig(id="tmaze-3", tasks=("tmaze-3", "tmaze-4"), task=1),
     "DMLab": DMLabConfig(
         id="dmlab-rooms_watermaze", dmlab_size=(6, 8), frame_skip=2, stack_states=2, clip_rewards=True
     ),

@@ -17,16 +17,14 @@ import pytest
 from support.damage import MALFORMED, MALFORMED_TENSORS, replace_file, seal_export
 from support.games import making_runs
 
-from rlsys import config
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.commands.play import PlayOptions, play_run
-from rlsys.errors import CheckpointError, RlsysError
+from rlsys.errors import RlsysError
 from rlsys.evaluation.run import EvaluationOptions, evaluate_run
 from rlsys.exports import archive, cache, transport
 from rlsys.exports.export import export_run
 from rlsys.exports.find import find
 from rlsys.exports.pretrained import read_weights
-from rlsys.exports.settings import check_environments, without_places
 
 STEP = "checkpoints/000000020"
 
@@ -361,23 +359,6 @@ def test_an_export_imports_no_module_unless_it_is_trusted(
     seal_export(export)
     assert evaluate_run(EvaluationOptions("out", episodes=1, trust=True)) == 0
     assert (tmp_path / "imported").exists()
-
-
-def test_no_folder_of_another_machine_comes_along_with_an_environment() -> None:
-    env = {"id": "dmlab-rooms_watermaze", "dmlab_level_cache": "/there", "dmlab_renderer": "hardware"}
-    run = {"evaluation_env": {"dmlab_level_cache": "/there", "frame_skip": 2}}
-    experiment = without_places(config.build({"algorithm": "ppo", "env": env, "run": run}, "a test"))
-    assert (experiment.env.dmlab_level_cache, experiment.env.dmlab_renderer) == (None, "hardware")
-    assert experiment.run.evaluation_env == {"frame_skip": 2}
-
-
-@pytest.mark.parametrize("where", ["env", "evaluation"])
-def test_an_export_does_not_name_files_to_the_constructor_of_its_environment(where: str) -> None:
-    env = {"id": "HalfCheetah-v5", "kwargs": {"xml_file": "/there.xml"}}
-    settings = {"env": env} if where == "env" else {"run": {"final_evaluation": [{"name": "a", "env": env}]}}
-    with pytest.raises(CheckpointError, match=r"env\.kwargs with ./there\.xml., which may name a file .* Give --trust"):
-        check_environments(settings, "out")
-    check_environments({"env": {**env, "kwargs": {"frame_skip": 3, "desc": ["SF", "FG"]}}}, "out")
 
 
 def test_an_export_does_not_say_what_is_read_or_written_here(export: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec, make
 from rlsys.envs.step import GameResult, action_of
+from rlsys.envs.tasks import each_task
 from rlsys.envs.wrappers import Environment
 from rlsys.types import Array, EnvSpec
 
@@ -87,7 +88,8 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
         self._close_all()
 
     def _make_all(self, seeds: list[int]) -> list[Environment]:
-        return [make(self._config, seed) for seed in seeds]
+        played = each_task(self._config)
+        return [make(played[index % len(played)], seed) for index, seed in enumerate(seeds)]
 
     def _close_all(self) -> None:
         for env in self._envs:

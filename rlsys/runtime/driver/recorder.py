@@ -75,6 +75,9 @@ class Recorder:
         self._waits[worker] = report.waits_for
         self._returns += [game.episode_return for game in report.games]
         self._returns = self._returns[-200:]
+        tasks = self._spec.env_spec.tasks
+        for game in report.games if tasks else ():
+            self._averages.add(f"episodes/{tasks[game.task]}/return", [game.episode_return])
         self._worker_table.report(
             worker,
             report.process_stats,

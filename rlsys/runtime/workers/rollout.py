@@ -89,8 +89,9 @@ class RolloutWorker:
         self._size = spec.environments_per_worker
         self._policy = policy or spec.algorithm.make_policy(spec.policy_context(index, incarnation))
         self._watch = Stopwatch()
+        seeds = spec.seeds("environment", index, incarnation, count=self._size)
         self._collector = Collector(
-            BatchedEnv(spec.env, spec.seeds("environment", index, incarnation, count=self._size)),
+            BatchedEnv(spec.env, seeds, first=index * self._size),
             self._policy,
             spec.stored_env,
             spec.cut,

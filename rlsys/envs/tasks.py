@@ -1,0 +1,204 @@
+"""One agent on several environments: what they have in common, and what makes them alike.
+
+They are those of `env.tasks`. All observe the same; where actions are discrete, all have as many as the one that has
+most, and one that a task does not have does there what its first does. Which task it is can be seen only with
+`env.task_in_observation`, as the part "task".
+
+Shape legend: E environments.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Dict, Discrete
+
+from rlsys.config import EnvConfig
+from rlsys.envs.step import StepResult
+from rlsys.envs.wrappers import Layer, Reset, Step
+from rlsys.errors import EnvError
+from rlsys.types import Array, EnvSpec
+
+_PART = "task"
+_OBSERVATION = "observation"
+_ALIKE = ("observation", "parts", "action", "action_choices", "action_low", "action_high", "num_stack")
+_ALIKE_TOO = ("frames_per_step", "observation_low", "observation_high", "clips_rewards")
+
+
+class Batch(Protocol):
+    """What `Loop`, `Lockstep` and `TaskBatch` have in common: E environments that are stepped together."""
+
+    can_snapshot: bool
+    observation: Array
+
+    def reset(self) -> None:
+        """Begins a new game in each environment."""
+
+    def step(self, action_E: Array) -> StepResult:
+        """Steps each environment once."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns where each environment is."""
+        ...
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `get_state` returned."""
+
+    def close(self) -> None:
+        """Frees the simulators."""
+
+
+def names(configs: Sequence[EnvConfig]) -> tuple[str, ...]:
+    """Returns a name for each task, as metrics and films have it: its id, with a number where several have the same."""
+    found: list[str] = []
+    for config in configs:
+        name = config.id.replace("/", "-").replace(":", "-")
+        same = sum(other == name or other.startswith(f"{name}--") for other in found)
+        found.append(f"{name}--{same + 1}" if same else name)
+    return tuple(found)
+
+
+def each_task(config: EnvConfig) -> list[EnvConfig]:
+    """Returns the environment once for each of its tasks that is played, as the only one; else just the environment."""
+    if not config.tasks or config.task is not None:
+        return [config]
+    return [config.model_copy(update={"task": task}) for task in range(len(config.tasks))]
+
+
+def most_actions(specs: Sequence[EnvSpec]) -> int:
+    """Returns how many discrete actions all tasks are given; 0 where actions are others.
+
+    Raises:
+      EnvError: they differ in something that cannot be made alike.
+    """
+    first = specs[0]
+    for spec in specs[1:]:
+        for name in (*_ALIKE, *_ALIKE_TOO):
+            here, there = getattr(first, name), getattr(spec, name)
+            if here != there:
+                raise EnvError(
+                    f"env.tasks: {name.replace('_', ' ')} is {there} in '{spec.id}' and {here} in '{first.id}'; only "
+                    "the number of discrete actions may differ between tasks. Leave one of them out, or set what makes "
+                    "them alike."
+                )
+    return max(spec.num_actions for spec in specs)
+
+
+class PaddedActions(Layer):
+    """Has more actions than the environment: those beyond its own do what its first does."""
+
+    def __init__(self, env: gymnasium.Env, num_actions: int) -> None:
+        super().__init__(env)
+        assert isinstance(env.action_space, Discrete)
+        self._num_own = int(env.action_space.n)
+        self.action_space = Discrete(num_actions)
+
+    def step(self, action: Any) -> Step:
+        """Steps."""
+        return self.env.step(action if action < self._num_own else 0)
+
+
+class ShownTask(Layer):
+    """Observes which task it is beside what the environment observes."""
+
+    def __init__(self, env: gymnasium.Env, task: int, num_tasks: int) -> None:
+        super().__init__(env)
+        self._task = task
+        space = env.observation_space
+        own = dict(space.spaces) if isinstance(space, Dict) else {_OBSERVATION: space}
+        self.observation_space = Dict([(_PART, Discrete(num_tasks)), *own.items()])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Resets."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._with_task(observation), info
+
+    def step(self, action: Any) -> Step:
+        """Steps."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._with_task(observation), reward, terminated, truncated, info
+
+    def _with_task(self, observation: Any) -> dict[str, Any]:
+        own = observation if isinstance(observation, dict) else {_OBSERVATION: observation}
+        return {_PART: self._task, **own}
+
+
+class TaskBatch:
+    """E environments, of which each plays one of the tasks: those of a task are a batch of their own.
+
+    Attributes:
+      can_snapshot: whether `set_state` continues games.
+      observation: `[E, *policy_observation]`, where each environment is now.
+    """
+
+    def __init__(self, batches: Mapping[int, Batch], task_E: Array) -> None:
+        """Puts batches together.
+
+        Args:
+          batches: task -> its environments.
+          task_E: `[E]`, the task of each environment.
+        """
+        self._batches = batches
+        self._task_E = task_E
+        self._rows = {task: np.flatnonzero(task_E == task) for task in batches}
+        first = next(iter(batches.values()))
+        self.can_snapshot = all(batch.can_snapshot for batch in batches.values())
+        self.observation = np.zeros((len(task_E), *first.observation.shape[1:]), first.observation.dtype)
+        self._last_observation = np.zeros_like(self.observation)
+
+    def reset(self) -> None:
+        """Begins a new game in each environment; games that were running leave no result."""
+        for batch in self._batches.values():
+            batch.reset()
+        self._look()
+
+    def step(self, action_E: Array) -> StepResult:
+        """Steps each environment once and begins ended episodes again."""
+        size = len(self._task_E)
+        result = StepResult(
+            observation=self._last_observation,
+            reward=np.zeros(size, np.float32),
+            raw_reward=np.zeros(size, np.float32),
+            terminated=np.zeros(size, np.bool_),
+            truncated=np.zeros(size, np.bool_),
+            action=np.array(action_E),
+        )
+        for task, batch in self._batches.items():
+            rows = self._rows[task]
+            part = batch.step(action_E[rows])
+            for name in ("observation", "reward", "raw_reward", "terminated", "truncated"):
+                getattr(result, name)[rows] = getattr(part, name)
+            result.action = result.action.astype(part.action.dtype, copy=False)
+            result.action[rows] = part.action
+            result.games += [replace(game, environment=int(rows[game.environment]), task=task) for game in part.games]
+        self._look()
+        return result
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns where each environment is."""
+        return {"tasks": {str(task): batch.get_state() for task, batch in self._batches.items()}}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `get_state` returned.
+
+        Raises:
+          EnvError: it was saved by environments of other tasks.
+        """
+        saved = state.get("tasks", {})
+        if saved.keys() != {str(task) for task in self._batches}:
+            raise EnvError("the snapshot is of other tasks. Load it with the env.tasks that it was saved with.")
+        for task, batch in self._batches.items():
+            batch.set_state(saved[str(task)])
+        self._look()
+
+    def close(self) -> None:
+        """Frees the simulators."""
+        for batch in self._batches.values():
+            batch.close()
+
+    def _look(self) -> None:
+        for task, batch in self._batches.items():
+            self.observation[self._rows[task]] = batch.observation
