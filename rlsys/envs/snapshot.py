@@ -52,7 +52,7 @@ def can_snapshot(env: gymnasium.Env) -> bool:
     """Tells whether every layer of the environment can be saved, and has a name of its own."""
     layers = list(_layers(env))
     restorable = all(
-        layer.can_snapshot if isinstance(layer, Restorable) else type(layer) in _GYMNASIUM for layer in layers
+        layer.can_snapshot if isinstance(layer, Restorable) else _access(layer) is not None for layer in layers
     )
     return restorable and len({type(layer).__name__ for layer in layers}) == len(layers)
 
@@ -92,14 +92,27 @@ def _layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
 
 
 def _get_layer(layer: gymnasium.Env) -> State:
-    return layer.get_state() if isinstance(layer, Restorable) else _GYMNASIUM[type(layer)][0](layer)
+    if isinstance(layer, Restorable):
+        return layer.get_state()
+    access = _access(layer)
+    assert access is not None, layer
+    return access[0](layer)
 
 
 def _set_layer(layer: gymnasium.Env, state: Mapping[str, Any]) -> None:
     if isinstance(layer, Restorable):
         layer.set_state(state)
-    else:
-        _GYMNASIUM[type(layer)][1](layer, state)
+        return
+    access = _access(layer)
+    assert access is not None, layer
+    access[1](layer, state)
+
+
+def _access(layer: gymnasium.Env) -> _Access | None:
+    kind = type(layer)
+    if kind.__module__.startswith("gymnasium.envs.mujoco.") and kind.__name__ in _MUJOCO:
+        return _get_mujoco, _set_mujoco
+    return _GYMNASIUM.get(kind)
 
 
 def _get_nothing(layer: gymnasium.Env) -> State:
@@ -128,6 +141,22 @@ def _set_atari_preprocessing(layer: AtariPreprocessing, state: Mapping[str, Any]
     layer.game_over = state["game_over"]
 
 
+def _get_mujoco(env: Any) -> State:
+    import mujoco  # noqa: PLC0415 - whoever has such a game has it loaded
+
+    what = mujoco.mjtState.mjSTATE_INTEGRATION
+    physics = np.zeros(mujoco.mj_stateSize(env.model, what))
+    mujoco.mj_getState(env.model, env.data, physics, what)
+    return {"physics": physics, "np_random": env.np_random.bit_generator.state}
+
+
+def _set_mujoco(env: Any, state: Mapping[str, Any]) -> None:
+    import mujoco  # noqa: PLC0415 - likewise
+
+    mujoco.mj_setState(env.model, env.data, state["physics"], mujoco.mjtState.mjSTATE_INTEGRATION)
+    env.np_random.bit_generator.state = state["np_random"]
+
+
 def _game(*names: str) -> _Access:
     """Returns how a game is read and set whose state are these attributes and its generator."""
 
@@ -152,6 +181,9 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+_MUJOCO = ("HalfCheetahEnv", "HopperEnv", "SwimmerEnv", "Walker2dEnv")
+"""gymnasium's games on MuJoCo whose steps look at positions and velocities alone; others look at what the last step had
+computed on its way, too."""
 _GYMNASIUM: dict[type, _Access] = {
     AtariPreprocessing: (_get_atari_preprocessing, _set_atari_preprocessing),
     BlackjackEnv: _game("player", "dealer", "dealer_top_card_suit", "dealer_top_card_value_str"),

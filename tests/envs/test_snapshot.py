@@ -34,6 +34,7 @@ CONFIGS = {
     "CartPole": EnvConfig(id="CartPole-v1", stack_states=3, sticky_actions=2, max_episode_steps=40, avoid_repeat=True),
     "counting": EnvConfig(id="rlsys/Counting-v0", stack_states=2),
     "Pendulum": EnvConfig(id="Pendulum-v1", max_episode_steps=100),
+    "HalfCheetah": EnvConfig(id="HalfCheetah-v5", max_episode_steps=100),
     "Taxi": EnvConfig(id="Taxi-v3", stack_states=2),
     "Blackjack": EnvConfig(id="Blackjack-v1"),
     "parts": EnvConfig(id="rlsys/Parts-v0", stack_states=3),

@@ -44,7 +44,15 @@ def test_whole_numbers_are_drawn_with_both_bounds() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Pendulum-v1", "LunarLanderContinuous-v3", "Taxi-v3", "Blackjack-v1", "FrozenLake-v1", "rlsys/Choices-v0"]
+    [
+        "Pendulum-v1",
+        "LunarLanderContinuous-v3",
+        "HalfCheetah-v5",
+        "Taxi-v3",
+        "Blackjack-v1",
+        "FrozenLake-v1",
+        "rlsys/Choices-v0",
+    ]
     + [f"rlsys/{name}-v0" for name in ("Parts", "Nested", "Tuple", "Start")],
 )
 def test_an_environment_takes_what_is_drawn(name: str) -> None:
