@@ -19,3 +19,8 @@ def choose() -> bool:
         found = [name.lower() for name in ("EGL", "OSMesa") if ctypes.util.find_library(name)]
         os.environ[VARIABLE] = found[0] if found else _NOTHING
     return os.environ[VARIABLE].strip().lower() not in _MEANING_NOTHING
+
+
+def chosen() -> str:
+    """Returns what was chosen, as it would be given."""
+    return f"{VARIABLE} = {os.environ[VARIABLE]}"

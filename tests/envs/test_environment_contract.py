@@ -85,6 +85,7 @@ CONFIGS = {
         id="BreakoutNoFrameskip-v4", grayscale=False, frame_size=(48, 64), stack_states=2, **ALL_WRAPPERS
     ),
     "pixel Breakout of v5": AtariConfig(id="ALE/Breakout-v5", frame_skip=1, kwargs={"difficulty": 1}),
+    "HalfCheetah": EnvConfig(id="HalfCheetah-v5", max_episode_steps=30, kwargs={"forward_reward_weight": 2.0}),
     "tasks": AtariConfig(
         id="Pong-ramNoFrameskip-v4", tasks=("Pong-ramNoFrameskip-v4", {"id": "Breakout-ramNoFrameskip-v4"})
     ),

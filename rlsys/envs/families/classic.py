@@ -7,6 +7,7 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from rlsys.config import EnvConfig
+from rlsys.envs import offscreen
 from rlsys.envs.families.cartpole import CartPoles
 from rlsys.envs.family import Family
 from rlsys.envs.kwargs import check_kwargs, refused
@@ -38,10 +39,10 @@ def _make(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnas
     """Makes a registered environment; of an id `package:Name-v0` the package, which registers it, has been imported."""
     name = _ALIASES.get(config.name, config.name)
     entry_point = gymnasium.spec(name).entry_point
-    if isinstance(entry_point, str) and entry_point.startswith(_MUJOCO) and importlib.util.find_spec("mujoco") is None:
-        raise EnvError(
-            f"'{config.id}' cannot be made: it needs mujoco, which is not installed. Install rlsys[control]."
-        )
+    if isinstance(entry_point, str) and entry_point.startswith(_MUJOCO):
+        if importlib.util.find_spec("mujoco") is None:
+            raise EnvError(f"'{config.id}' needs mujoco, which is not installed. Install rlsys[control].")
+        offscreen.choose()
     if config.kwargs and entry_point is not None:
         check_kwargs(config, load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point, _OURS)
     try:

@@ -221,11 +221,17 @@ def _load(config: ControlConfig, domain: str, task: str, seed: int) -> Any:
     can_draw = offscreen.choose()
     if config.observation != "state" and not can_draw:
         raise EnvError(
-            f"env.observation = '{config.observation}' with '{config.id}'; pictures need OpenGL without a screen, and "
-            "neither EGL nor OSMesa is here. Install libegl1 or libosmesa6, or set env.observation=state."
+            f"env.observation = '{config.observation}' with '{config.id}'; pictures need OpenGL without a screen, "
+            f"EGL or OSMesa, and {offscreen.chosen()}. Install libegl1 or libosmesa6, or set env.observation=state."
         )
-    from dm_control import suite  # noqa: PLC0415 - optional, and it reads what was chosen
-
+    try:
+        from dm_control import suite  # noqa: PLC0415 - optional, and it reads what was chosen
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+        raise EnvError(
+            f"'{config.id}' cannot be made: dm_control does not start with {offscreen.chosen()}, "
+            f"{reason}. Set it to egl, osmesa, or disable to draw nothing."
+        ) from error
     check_kwargs(config, suite._DOMAINS[domain].SUITE[task], _OURS)
     try:
         loaded = suite.load(domain, task, task_kwargs={**config.kwargs, "random": seed})
@@ -249,7 +255,7 @@ def _make(config: ControlConfig, seed: int, render_mode: str | None) -> tuple[gy
             f"{config.sticky_actions}; only one of them may repeat. Set env.sticky_actions=1."
         )
     if render_mode is not None and not offscreen.choose():
-        raise EnvError(f"'{config.id}' cannot be drawn: neither EGL nor OSMesa is here. Install libegl1 or libosmesa6.")
+        raise EnvError(f"'{config.id}' cannot be drawn with {offscreen.chosen()}. Install libegl1 or libosmesa6.")
     env: gymnasium.Env = ControlTask(config, seed, render_mode)
     if config.max_episode_steps:
         env = TimeLimit(env, max(1, config.max_episode_steps // config.action_repeat))

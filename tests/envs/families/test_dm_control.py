@@ -144,6 +144,25 @@ def test_without_opengl_there_are_numbers_and_no_pictures() -> None:
     assert drawn.startswith("'dm_control/cartpole-swingup' cannot be drawn")
 
 
+def test_where_nothing_can_be_drawn_with_what_was_chosen_it_is_named() -> None:
+    program = """
+from rlsys.envs.families.dm_control import ControlConfig
+from rlsys.envs.make import make
+from rlsys.errors import EnvError
+
+try:
+    make(ControlConfig(id="dm_control/cartpole-swingup"), 0)
+except EnvError as error:
+    print(error)
+"""
+    environment = {**os.environ, offscreen.VARIABLE: "crayons"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith(
+        "'dm_control/cartpole-swingup' cannot be made: dm_control does not start with MUJOCO_GL"
+    )
+    assert done.stdout.endswith("Set it to egl, osmesa, or disable to draw nothing.\n")
+
+
 @pytest.mark.parametrize(
     ("libraries", "chosen"), [({"EGL", "OSMesa"}, "egl"), ({"OSMesa"}, "osmesa"), (set(), "disable")]
 )
