@@ -134,19 +134,21 @@ class TaskBatch:
       observation: `[E, *policy_observation]`, where each environment is now.
     """
 
-    def __init__(self, batches: Mapping[int, Batch], task_E: Array) -> None:
+    def __init__(self, batches: Mapping[int, Batch], task_E: Array, spec: EnvSpec) -> None:
         """Puts batches together.
 
         Args:
           batches: task -> its environments.
           task_E: `[E]`, the task of each environment.
+          spec: of one of them; all are alike.
         """
         self._batches = batches
         self._task_E = task_E
         self._rows = {task: np.flatnonzero(task_E == task) for task in batches}
-        first = next(iter(batches.values()))
         self.can_snapshot = all(batch.can_snapshot for batch in batches.values())
-        self.observation = np.zeros((len(task_E), *first.observation.shape[1:]), first.observation.dtype)
+        self._action_dtype = spec.action.dtype
+        policy_observation = spec.policy_observation
+        self.observation = np.zeros((len(task_E), *policy_observation.shape), policy_observation.dtype)
         self._last_observation = np.zeros_like(self.observation)
 
     def reset(self) -> None:
@@ -164,15 +166,13 @@ class TaskBatch:
             raw_reward=np.zeros(size, np.float32),
             terminated=np.zeros(size, np.bool_),
             truncated=np.zeros(size, np.bool_),
-            action=np.array(action_E),
+            action=np.array(action_E, self._action_dtype),
         )
         for task, batch in self._batches.items():
             rows = self._rows[task]
             part = batch.step(action_E[rows])
-            for name in ("observation", "reward", "raw_reward", "terminated", "truncated"):
+            for name in ("observation", "reward", "raw_reward", "terminated", "truncated", "action"):
                 getattr(result, name)[rows] = getattr(part, name)
-            result.action = result.action.astype(part.action.dtype, copy=False)
-            result.action[rows] = part.action
             result.games += [replace(game, environment=int(rows[game.environment]), task=task) for game in part.games]
         self._look()
         return result

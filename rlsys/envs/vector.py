@@ -110,9 +110,8 @@ class BatchedEnv:
         if len(played) > 1:
             task_E = np.arange(first, first + len(seeds)) % len(played)
             of_task = {int(task): [seeds[row] for row in np.flatnonzero(task_E == task)] for task in np.unique(task_E)}
-            return TaskBatch(
-                {task: self._make(played[task], own, training, 0) for task, own in of_task.items()}, task_E
-            )
+            batches = {task: self._make(played[task], own, training, 0) for task, own in of_task.items()}
+            return TaskBatch(batches, task_E, self.spec)
         simulator = make_simulator(config, seeds, training=training)
         if simulator is None:
             return Loop([make(config, seed, training=training) for seed in seeds], self.spec)

@@ -1,5 +1,6 @@
 """`rlsys list` and `rlsys show`."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def test_list_shows_experiments_profiles_and_algorithms_in_plain_columns(
     assert "counting  checking   rlsys/Counting-v0  Counts steps" in lines
     assert "laptop  One small worker" in lines
     assert "muzero  MuZero: plans in a model" in lines
+
+
+def test_list_shows_families_of_environments_with_their_settings(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "deepmind_lab", None)
+    status, out, _ = invoke("list", "--envs")
+    assert status == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert any(line.startswith("ProcGen games procgen-bigfish, ") and "distribution_mode" in line for line in lines)
+    assert any(line.startswith("DMLab levels ") and "needs deepmind_lab. No package index" in line for line in lines)
+    assert any(line.startswith("dm_control tasks dm_control/acrobot-swingup, ") for line in lines)
 
 
 def test_show_tells_value_layer_default_and_meaning_of_every_field(invoke: Invoke) -> None:

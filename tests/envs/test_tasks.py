@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlsys import config
+from rlsys import config, registry
 from rlsys.config import EnvConfig, read_env
 from rlsys.envs.families.atari import AtariConfig
 from rlsys.envs.make import env_spec, make
@@ -14,6 +14,7 @@ from rlsys.envs.tasks import TaskBatch, each_task, names
 from rlsys.envs.vector import BatchedEnv
 from rlsys.errors import ConfigError, EnvError, RlsysError
 from rlsys.metrics.rows import read_metrics
+from rlsys.runs.resolve import check, resolve
 from rlsys.runtime.launch.launch import launch
 
 RAM = read_env(
@@ -117,6 +118,15 @@ def test_a_wrong_task_is_refused_when_settings_are_read(overrides: list[str], wo
     with pytest.raises(ConfigError) as caught:
         config.load("ppo-cartpole", overrides=overrides)
     assert words in str(caught.value)
+
+
+def test_fewer_environments_than_tasks_are_refused_before_anything_starts() -> None:
+    few = ["env.tasks=[CartPole-v1, CartPole-v1, CartPole-v1]", "runtime.rollout_workers=1"]
+    loaded = config.load("impala-cartpole", overrides=[*few, "runtime.environments_per_worker=2"])
+    impala = registry.get_algorithm("impala", "a test")
+    with pytest.raises(ConfigError, match=r"env\.tasks has 3, and the run 2 environments; each task needs one"):
+        check(resolve(loaded, impala, num_cpus=1, num_gpus=0))
+    check(resolve(config.override(loaded, ["env.task=2"]), impala, num_cpus=1, num_gpus=0))
 
 
 def test_a_snapshot_of_other_tasks_is_refused() -> None:
