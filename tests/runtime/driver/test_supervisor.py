@@ -26,37 +26,47 @@ def test_an_actor_starts_in_the_installed_environment() -> None:
     assert ray.get(server.pull.remote(-1), timeout=PATIENCE_S) is None
 
 
-def test_a_run_reaches_its_budget_and_every_window_is_unbroken(
+def test_a_run_of_two_ranks_and_two_shards_reaches_its_budget_in_step_and_every_window_is_unbroken(
     make_spec: MakeSpec, make_recorder: MakeRecorder
 ) -> None:
-    spec = make_spec(runtime={"rollout_workers": 2, "replay_shards": 2}, run={"training_steps": 100})
+    runtime = {"rollout_workers": 2, "replay_shards": 2, "learners": 2}
+    spec = make_spec(runtime=runtime, run={"training_steps": 60})
     with started(spec, make_recorder) as run:
-        assert run.supervisor.run() == "100 learner steps are done"
-    assert run.progress.learner_steps == 100
-    assert run.checkpoints.latest() == 100
-    rows = read_metrics(spec.folder)
-    last = [row for row in rows if "replay/inserted" in row][-1]
+        assert run.supervisor.run() == "60 learner steps are done"
+        run.recorder.write()
+    assert run.progress.learner_steps == 60
+    assert run.checkpoints.latest() == 60
+    assert {"learner", "learner-1"} <= set(run.checkpoints.open(60).parts)
+    last = [row for row in read_metrics(spec.folder) if "replay/inserted" in row][-1]
     assert last["replay/inserted"] >= 200
+    assert 60 * 16 <= last["replay/sampled"] <= (60 + 3) * 16  # up to three batches are asked for in advance
     ahead = 4.0 * (last["replay/inserted"] - 200) - last["replay/sampled"]
     assert -spec.store.error_buffer <= ahead
 
 
-@pytest.mark.parametrize("victim", ["rollout", "learner", "shard"])
-def test_training_goes_on_when_a_process_is_killed(
-    victim: str, make_spec: MakeSpec, make_recorder: MakeRecorder
+def test_training_goes_on_whatever_process_is_killed_until_one_keeps_failing(
+    make_spec: MakeSpec, make_recorder: MakeRecorder
 ) -> None:
-    spec = make_spec(run={"training_steps": 10_000, "checkpoint_every_learner_steps": 20})
+    spec = make_spec(
+        runtime={"worker_restarts": 1}, run={"training_steps": 10_000, "checkpoint_every_learner_steps": 20}
+    )
     with started(spec, make_recorder) as run:
         run.work_until(lambda: run.checkpoints.latest() is not None)
-        os.kill(run.pid_of(victim), signal.SIGKILL)
-        before = run.progress.learner_steps
-        env_steps = run.progress.env_steps
-        if victim == "learner":
-            run.work_until(lambda: run.supervisor.restarts(Worker(WorkerKind.LEARNER, 0)) == 1)
-        if victim == "rollout":
-            run.work_until(lambda: run.supervisor.restarts(Worker.rollout(0)) == 1)
-        run.work_until(lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100)
+        for victim in ("rollout", "learner", "shard"):
+            os.kill(run.pid_of(victim), signal.SIGKILL)
+            before, env_steps = run.progress.learner_steps, run.progress.env_steps
+            if victim in ("rollout", "learner"):
+                run.work_until(lambda victim=victim: run.supervisor.restarts(Worker(WorkerKind(victim), 0)) == 1)
+                before = min(before, run.progress.learner_steps)
+            run.work_until(
+                lambda before=before, env_steps=env_steps: (
+                    run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100
+                )
+            )
         run.recorder.write()
+        os.kill(run.pid_of("rollout"), signal.SIGKILL)
+        with pytest.raises(WorkerError, match=r"rollout worker 0 failed 2 times within ten minutes"):
+            run.work_until(lambda: run.supervisor.restarts(Worker.rollout(0)) == 2)
     rows = read_metrics(spec.folder)
     for name in (*(f"replay/{count}" for count in COUNTS), "episodes/count", "throughput/frames", "workers/restarts"):
         series = [row[name] for row in rows if name in row]
@@ -91,14 +101,13 @@ def test_a_rollout_worker_that_does_not_answer_holds_no_checkpoint_up(
     ("env_id", "reason"),
     [
         ("rlsys/Raising-v0", "raised OSError in step: the simulator has lost its socket"),
-        ("rlsys/NaN-v0", "returned a reward that is not finite: nan"),
-        ("rlsys/Hanging-v0", "no report for 20 s (runtime.rollout_timeout_s): its environments hang"),
+        ("rlsys/Hanging-v0", "no report for 12 s (runtime.rollout_timeout_s): its environments hang"),
     ],
 )
 def test_an_environment_that_fails_costs_its_worker_and_nothing_else(
     env_id: str, reason: str, make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = {"rollout_timeout_s": 20.0}
+    runtime = {"rollout_timeout_s": 12.0}
     spec = make_spec({"samples_per_insert": None}, runtime, {"training_steps": 100_000}, env_id=env_id)
     with started(spec, make_recorder) as run:
         messages: list[str] = []
@@ -108,18 +117,6 @@ def test_an_environment_that_fails_costs_its_worker_and_nothing_else(
         run.work_until(lambda: run.progress.env_steps >= env_steps + 100)
         run.work_until(lambda: run.progress.learner_steps > learner_steps)
     assert any(text.startswith("rollout worker 0 is restarted: ") and reason in text for text in messages), messages
-
-
-def test_a_worker_that_keeps_failing_stops_the_run_with_its_reason(
-    make_spec: MakeSpec, make_recorder: MakeRecorder
-) -> None:
-    spec = make_spec(runtime={"worker_restarts": 1}, run={"training_steps": 10_000})
-    with started(spec, make_recorder) as run:
-        run.work_until(lambda: run.progress.learner_steps > 5)
-        with pytest.raises(WorkerError, match=r"rollout worker 0 failed 2 times within ten minutes"):
-            for restart in (1, 2):
-                os.kill(run.pid_of("rollout"), signal.SIGKILL)
-                run.work_until(lambda restart=restart: run.supervisor.restarts(Worker.rollout(0)) == restart)
 
 
 def test_a_number_that_is_not_finite_ends_the_run_with_its_name(
@@ -134,31 +131,7 @@ def test_a_number_that_is_not_finite_ends_the_run_with_its_name(
     assert run.checkpoints.latest() == 30
 
 
-def test_a_run_whose_driver_is_gone_resumes_with_its_replay(make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
-    spec = make_spec(run={"training_steps": 10_000, "checkpoint_every_learner_steps": 20})
-    with started(spec, make_recorder) as run:
-        run.work_until(lambda: run.checkpoints.latest() is not None)
-    step = run.checkpoints.latest()
-    assert step is not None
-    saved = run.checkpoints.open(step).read("replay-0")["table"]["counts"]["inserted_items"]
-    with started(spec, make_recorder, step) as resumed:
-        assert resumed.progress.learner_steps == step
-        resumed.work_until(lambda: resumed.progress.learner_steps > step + 20)
-    rows = [row for row in read_metrics(spec.folder) if "replay/inserted" in row]
-    assert rows[-1]["replay/inserted"] >= saved
-
-
-def test_two_ranks_share_the_batch_and_stay_in_step(make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
-    spec = make_spec(runtime={"learners": 2, "replay_shards": 2}, run={"training_steps": 40})
-    with started(spec, make_recorder) as run:
-        assert run.supervisor.run() == "40 learner steps are done"
-        run.recorder.write()
-    assert {"learner", "learner-1"} <= set(run.checkpoints.open(40).parts)
-    last = [row for row in read_metrics(spec.folder) if "replay/sampled" in row][-1]
-    assert 40 * 16 <= last["replay/sampled"] <= (40 + 3) * 16  # up to three batches are asked for in advance
-
-
-def test_every_worker_writes_to_the_object_store_and_a_failure_there_costs_a_checkpoint_only(
+def test_every_worker_writes_to_the_object_store_where_a_failure_costs_a_checkpoint_and_a_run_resumes_with_its_replay(
     make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving() as store:
@@ -177,5 +150,9 @@ def test_every_worker_writes_to_the_object_store_and_a_failure_there_costs_a_che
         parts = {part.partition("/")[0] for part in run.checkpoints.open(step).parts}
         assert parts == {"learner", "progress", "recorder", "replay-0", "rollout-0", "weights"}
         assert not (spec.folder / "checkpoints").exists()
+        saved = run.checkpoints.open(step).read("replay-0")["table"]["counts"]["inserted_items"]
         with started(spec, make_recorder, step) as resumed:
-            resumed.work_until(lambda: resumed.progress.learner_steps > step)
+            assert resumed.progress.learner_steps == step
+            resumed.work_until(lambda: resumed.progress.learner_steps > step + 20)
+    rows = [row for row in read_metrics(spec.folder) if "replay/inserted" in row]
+    assert rows[-1]["replay/inserted"] >= saved

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.command_line import RLSYS
+from support.command_line import RLSYS, rlsys
 
 from rlsys.runtime.cluster.session_folder import session_folder
 
@@ -115,3 +115,11 @@ def _ray_folder(driver: psutil.Process) -> Path:
             if argument.startswith("--session-dir=") or argument.startswith("--session_dir="):
                 return Path(argument.partition("=")[2])
     raise AssertionError("no Ray process names its session's folder")
+
+
+def test_another_terminal_stops_it_with_a_checkpoint(run: tuple[psutil.Process, Path]) -> None:
+    driver, folder = run
+    stopped = rlsys(folder.parents[2], "stop", "impala-cartpole/here")
+    assert "is done: stopped on request; a checkpoint was written" in stopped.stdout, stopped.stderr
+    psutil.wait_procs([driver], timeout=PATIENCE_S)
+    assert not driver.is_running() or driver.status() == psutil.STATUS_ZOMBIE

@@ -61,37 +61,31 @@ class TestOnRay:
             assert run.supervisor.run() == "80 learner steps are done"
         assert lost(spec) == 0
 
-    def test_inference_workers_decide_for_all_rollout_workers(
+    def test_inference_workers_decide_for_all_and_training_goes_on_whatever_process_is_killed(
         self, make_spec: MakeSpec, make_recorder: MakeRecorder
     ) -> None:
         runtime = {"rollout_workers": 3, "inference_workers": 2, "inference_device": "cpu"}
-        spec = make_queue_spec(make_spec, runtime, {"training_steps": 10_000})
+        spec = make_queue_spec(make_spec, runtime, {"training_steps": 10_000, "checkpoint_every_learner_steps": 20})
         with started(spec, make_recorder) as run:
             run.work_until(lambda: any("inference/batch_size" in row for row in read_metrics(spec.folder)))
-            run.work_until(lambda: run.progress.learner_steps > 60)
-        assert lost(spec) == 0
-        rows = read_metrics(spec.folder)
+            run.work_until(lambda: run.progress.learner_steps > 60 and run.checkpoints.latest() is not None)
+            assert lost(spec) == 0
+            rows = read_metrics(spec.folder)
+            for victim in ("rollout", "learner", "shard", "inference"):
+                os.kill(run.pid_of(victim), signal.SIGKILL)
+                before, env_steps = run.progress.learner_steps, run.progress.env_steps
+                if victim in ("rollout", "learner"):
+                    run.work_until(lambda victim=victim: run.supervisor.restarts(Worker(WorkerKind(victim), 0)) == 1)
+                    before = min(before, run.progress.learner_steps)
+                run.work_until(
+                    lambda before=before, env_steps=env_steps: (
+                        run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100
+                    )
+                )
         inference = next(row for row in rows if "inference/batch_size" in row)
         assert 4 <= inference["inference/batch_size"] <= 8, "one or two workers of 4 environments"
         assert inference["inference/decisions_per_s"] > 0
         assert max(row.get("replay/version_lag_max", -1.0) for row in rows) >= 0
-
-    @pytest.mark.parametrize("victim", ["rollout", "learner", "shard", "inference"])
-    def test_training_goes_on_when_a_process_is_killed(
-        self, victim: str, make_spec: MakeSpec, make_recorder: MakeRecorder
-    ) -> None:
-        runtime = {"inference_workers": 1, "inference_device": "cpu"} if victim == "inference" else {}
-        spec = make_queue_spec(make_spec, runtime, {"training_steps": 10_000, "checkpoint_every_learner_steps": 20})
-        with started(spec, make_recorder) as run:
-            run.work_until(lambda: run.checkpoints.latest() is not None)
-            os.kill(run.pid_of(victim), signal.SIGKILL)
-            before, env_steps = run.progress.learner_steps, run.progress.env_steps
-            if victim in ("rollout", "learner"):
-                run.work_until(lambda: run.supervisor.restarts(Worker(WorkerKind(victim), 0)) == 1)
-                before = min(before, run.progress.learner_steps)
-            run.work_until(
-                lambda: run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100
-            )
 
 
 def test_shards_that_cannot_keep_an_environment_in_order_are_refused(make_spec: MakeSpec) -> None:

@@ -248,14 +248,12 @@ class TestOnRay:
             assert run.supervisor.run() == "60 learner steps are done"
             assert run.progress.env_steps <= 62 * 8 * LENGTH
 
-    @pytest.mark.parametrize("victim", ["rollout", "learner"])
-    def test_turns_go_on_when_a_process_is_killed(
-        self, victim: str, make_spec: MakeSpec, make_recorder: MakeRecorder
-    ) -> None:
+    def test_turns_go_on_when_a_process_is_killed(self, make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
         spec = make_turn_spec(make_spec, run={"training_steps": 10_000, "checkpoint_every_learner_steps": 10})
         with started(spec, make_recorder) as run:
             run.work_until(lambda: run.checkpoints.latest() is not None)
-            os.kill(run.pid_of(victim), signal.SIGKILL)
-            run.work_until(lambda: run.supervisor.restarts(Worker(WorkerKind(victim), 0)) == 1)
-            before = run.progress.learner_steps
-            run.work_until(lambda: run.progress.learner_steps > before + 20)
+            for victim in (Worker.rollout(0), Worker(WorkerKind.LEARNER, 0)):
+                os.kill(run.pid_of(victim.kind.value), signal.SIGKILL)
+                run.work_until(lambda victim=victim: run.supervisor.restarts(victim) == 1)
+                before = run.progress.learner_steps
+                run.work_until(lambda before=before: run.progress.learner_steps > before + 20)
