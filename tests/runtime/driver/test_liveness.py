@@ -50,54 +50,45 @@ def trains(run: Run) -> Callable[[], bool]:
 class TestOnRay:
     """Faults of processes and disks."""
 
-    def test_nobody_waits_for_a_rollout_worker_that_stopped_and_it_goes_on(
+    def test_a_run_goes_on_beside_a_worker_and_a_shard_that_stop_and_after_a_full_disk(
         self, lines: list[str], make_spec: MakeSpec, make_recorder: MakeRecorder
     ) -> None:
         run_settings = {"training_steps": 100_000, "checkpoint_every_learner_steps": 50}
-        spec = make_spec(runtime={"rollout_workers": 2}, run=run_settings)
+        spec = make_spec(runtime={"rollout_workers": 2, "replay_shards": 2}, run=run_settings)
         with started(spec, make_recorder) as run:
             run.work_until(lambda: set(run.supervisor._watch_weights._echoes) == {Worker.rollout(0), Worker.rollout(1)})
-            with stopped(run.pid_of("rollout")):
-                run.work_until(lambda: "rollout worker 0 has not reported for 3 s" in lines)
-                run.work_until(trains(run))
-                step = run.progress.learner_steps
-                run.work_until(lambda: (run.checkpoints.latest() or 0) > step)  # without its part
-            before = run.progress.env_steps
-            run.work_until(lambda: not run.supervisor._liveness._silent_since)
-            assert run.progress.env_steps > before
-            assert run.supervisor.restarts(Worker.rollout(0)) == 0
-            run.recorder.write()
-
-    def test_a_shard_that_stopped_holds_the_run_up_and_loses_nothing(
-        self, lines: list[str], make_spec: MakeSpec, make_recorder: MakeRecorder
-    ) -> None:
-        spec = make_spec(runtime={"replay_shards": 2}, run={"training_steps": 100_000})
-        with started(spec, make_recorder) as run:
-            run.work_until(trains(run))
+            self._nobody_waits_for_a_rollout_worker(run, lines)
             with stopped(run.pid_of("shard")):
                 run.work_until(lambda: "replay shard 0 has not reported for 3 s" in lines)
             run.work_until(trains(run))
-            assert run.supervisor.restarts(Worker(WorkerKind.SHARD, 0)) == 0
-            assert not any("goes on from step" in line for line in lines)
+            assert not any("goes on from step" in line for line in lines), "a shard holds the run up, and loses nothing"
+            self._a_full_disk_costs_a_checkpoint(run, lines)
+            for worker in (Worker.rollout(0), Worker(WorkerKind.SHARD, 0)):
+                assert run.supervisor.restarts(worker) == 0
+            run.recorder.write()
 
-    def test_a_full_disk_costs_a_checkpoint_and_the_next_one_succeeds(
-        self, lines: list[str], make_spec: MakeSpec, make_recorder: MakeRecorder
-    ) -> None:
-        spec = make_spec(run={"training_steps": 100_000, "checkpoint_every_learner_steps": 20})
-        with started(spec, make_recorder) as run:
-            run.work_until(lambda: run.checkpoints.latest() is not None)
-            shard = psutil.Process(run.pid_of("shard"))
-            unlimited = shard.rlimit(resource.RLIMIT_FSIZE)
-            shard.rlimit(resource.RLIMIT_FSIZE, (1, unlimited[1]))
-            run.work_until(lambda: any("checkpoint given up: cannot write" in line for line in lines))
-            kept = run.checkpoints.latest()
-            assert kept is not None
-            assert run.checkpoints.open(kept).learner_step == kept
+    def _nobody_waits_for_a_rollout_worker(self, run: Run, lines: list[str]) -> None:
+        with stopped(run.pid_of("rollout")):
+            run.work_until(lambda: "rollout worker 0 has not reported for 3 s" in lines)
             run.work_until(trains(run))
-            assert run.checkpoints.latest() == kept
-            shard.rlimit(resource.RLIMIT_FSIZE, unlimited)
-            run.work_until(lambda: (run.checkpoints.latest() or 0) > kept)
-            assert run.supervisor.restarts(Worker(WorkerKind.SHARD, 0)) == 0
+            step = run.progress.learner_steps
+            run.work_until(lambda: (run.checkpoints.latest() or 0) > step)  # without its part
+        before = run.progress.env_steps
+        run.work_until(lambda: not run.supervisor._liveness._silent_since)
+        assert run.progress.env_steps > before
+
+    def _a_full_disk_costs_a_checkpoint(self, run: Run, lines: list[str]) -> None:
+        shard = psutil.Process(run.pid_of("shard"))
+        unlimited = shard.rlimit(resource.RLIMIT_FSIZE)
+        shard.rlimit(resource.RLIMIT_FSIZE, (1, unlimited[1]))
+        run.work_until(lambda: any("checkpoint given up: cannot write" in line for line in lines))
+        kept = run.checkpoints.latest()
+        assert kept is not None
+        assert run.checkpoints.open(kept).learner_step == kept
+        run.work_until(trains(run))
+        assert run.checkpoints.latest() == kept
+        shard.rlimit(resource.RLIMIT_FSIZE, unlimited)
+        run.work_until(lambda: (run.checkpoints.latest() or 0) > kept)
 
 
 def test_a_checkpoint_cut_short_is_refused_and_the_whole_one_named(tmp_path: Path) -> None:

@@ -12,19 +12,6 @@ from rlsys.testing.unrolls import CHECKING_UNROLLS
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
 
 
-def test_nobody_acts_before_all_are_there(
-    make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rollout_pool, "_GATHERING_PATIENCE_S", 600.0)
-    spec = make_spec(runtime={"rollout_workers": 3}, run={"training_steps": 10_000})
-    with started(spec, make_recorder) as run:
-        there = run.supervisor._rollout_pool._standing_by
-        run.work_until(lambda: len(there) > 0 or not run.supervisor._rollout_pool._coming)
-        assert run.progress.env_steps == 0
-        run.work_until(lambda: run.progress.env_steps > 0)
-        assert not there and not run.supervisor._rollout_pool._coming
-
-
 def test_those_who_are_there_begin_without_one_who_finds_no_machine(
     make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,12 +29,19 @@ def test_those_who_are_there_begin_without_one_who_finds_no_machine(
         run.work_until(lambda: run.progress.env_steps > env_steps + 100)
 
 
-def test_workers_join_and_leave_while_samples_per_insert_hold(make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
-    spec = make_spec(run={"training_steps": 10_000})
+def test_workers_begin_together_and_join_and_leave_while_samples_per_insert_hold(
+    make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout_pool, "_GATHERING_PATIENCE_S", 600.0)
+    spec = make_spec(runtime={"rollout_workers": 3}, run={"training_steps": 10_000})
     with started(spec, make_recorder) as run:
         supervisor = run.supervisor
+        there = supervisor._rollout_pool._standing_by
+        run.work_until(lambda: len(there) > 0 or not supervisor._rollout_pool._coming)
+        assert run.progress.env_steps == 0, "nobody acts before all are there"
+        run.work_until(lambda: run.progress.env_steps > 0)
+        assert not there and not supervisor._rollout_pool._coming
         run.work_until(lambda: run.progress.learner_steps > 10)
-        assert supervisor.scale(3) == "3 rollout workers instead of 1"
         run.work_until(lambda: len(supervisor._watch_weights._echoes) == 3)
         assert supervisor.scale(1) == "1 rollout workers instead of 3"
         run.work_until(lambda: list(run.program.rollouts) == [0])
