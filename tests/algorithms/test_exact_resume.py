@@ -65,22 +65,21 @@ def files(tmp_path: Path) -> list[Path]:
     return sorted(path for path in (tmp_path / "runs").rglob("*") if path.parent.name != "lease")
 
 
-def test_a_stopped_and_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_run_equals_one_that_was_not_stopped_and_has_no_other_environment(tmp_path: Path) -> None:
     (tmp_path / "breakout.yaml").write_text(yaml.safe_dump(EXPERIMENT))
-    assert launch(tmp_path, "breakout.yaml", "run.training_steps=150", "run.run_tag=whole") == (0, "")
-    assert launch(tmp_path, "breakout.yaml", "run.training_steps=80", "run.run_tag=parts") == (0, "")
-    assert launch(tmp_path, "--resume", "breakout/parts", "run.training_steps=150") == (0, "")
+    assert launch(tmp_path, "breakout.yaml", "run.training_steps=100", "run.run_tag=whole") == (0, "")
+    assert launch(tmp_path, "breakout.yaml", "run.training_steps=50", "run.run_tag=parts") == (0, "")
+    assert launch(tmp_path, "--resume", "breakout/parts", "run.training_steps=100") == (0, "")
     whole, parts = rows(tmp_path, "whole"), rows(tmp_path, "parts")
-    assert sorted(whole) == list(range(10, 160, 10))
-    assert whole[150]["env_steps"] > whole[80]["env_steps"] + 100
+    assert sorted(whole) == list(range(10, 110, 10))
+    assert whole[100]["env_steps"] > whole[50]["env_steps"] + 100
     assert parts == whole
+    _another_environment_is_refused(tmp_path)
 
 
-def test_another_environment_than_the_checkpoints_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "breakout.yaml").write_text(yaml.safe_dump(EXPERIMENT))
-    assert launch(tmp_path, "breakout.yaml", "run.training_steps=1", "run.run_tag=here") == (0, "")
+def _another_environment_is_refused(tmp_path: Path) -> None:
     before = files(tmp_path)
-    status, error = launch(tmp_path, "--resume", "breakout/here", "env.id=Pong-ramNoFrameskip-v4")
+    status, error = launch(tmp_path, "--resume", "breakout/parts", "env.id=Pong-ramNoFrameskip-v4")
     assert status == 2
     assert error.startswith("error: env.id = Pong-ramNoFrameskip-v4 is not the Breakout-ramNoFrameskip-v4")
     assert error.count("\n") == 1

@@ -226,7 +226,7 @@ def test_an_error_inside_the_context_discards_the_draft(tmp_path):
 
 def test_the_last_k_the_best_and_those_whose_scores_are_expected_are_kept(tmp_path):
     rng = random.Random(1)
-    for trial in range(20):
+    for trial in range(8):
         keep = rng.randint(1, 3)
         checkpoints = Checkpoints(tmp_path / str(trial), keep)
         scores: dict[int, float] = {}

@@ -118,7 +118,7 @@ READERS: dict[str, Callable[[], object]] = {
 
 
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     database=None,

@@ -165,28 +165,21 @@ class TestInline:
 class TestOnRay:
     """As a program."""
 
-    def test_a_busy_evaluator_gets_the_newest_due_step_and_the_run_waits_for_the_last(
+    def test_a_busy_evaluator_gets_the_newest_due_step_a_killed_one_the_same_and_the_run_waits_for_the_last(
         self, lines: list[str], make_spec: MakeSpec, make_recorder: MakeRecorder, tmp_path: Path
     ) -> None:
         spec = make(make_spec, SLOWLY_RECITING, training_steps=125, keep_checkpoints=1, video=True)
         with started(spec, make_recorder) as run:
+            kill_evaluator(run)
             run.supervisor.run()
+            assert run.supervisor.restarts(Worker(WorkerKind.EVALUATOR, 0)) == 1
         found = check(spec, run.progress, last=125)
+        assert 10 in found, "it evaluates the same weights again"
         films = sorted(path.name for path in (spec.folder / "media").iterdir())
         assert films == [f"evaluation-{step:09d}.mp4" for step in found]
         assert any(
             "evaluations left out" in line and "Raise run.evaluate_every_learner_steps" in line for line in lines
         )
-
-    def test_an_evaluator_that_is_killed_evaluates_the_same_weights_again(
-        self, make_spec: MakeSpec, make_recorder: MakeRecorder
-    ) -> None:
-        spec = make(make_spec, SLOWLY_RECITING, training_steps=35)
-        with started(spec, make_recorder) as run:
-            kill_evaluator(run)
-            run.supervisor.run()
-            assert run.supervisor.restarts(Worker(WorkerKind.EVALUATOR, 0)) == 1
-        assert 10 in check(spec, run.progress, last=35)
 
     def test_what_an_interrupted_run_leaves_is_evaluated_from_its_checkpoint_when_it_goes_on(
         self, lines: list[str], make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch

@@ -213,23 +213,12 @@ def test_what_would_wait_for_ever_is_refused(runtime: dict, message: str, make_s
 class TestOnRay:
     """The same as processes."""
 
-    @pytest.mark.parametrize("turns", [Turns(rows=50), Turns(episodes=1)])
-    def test_turns_of_a_table(self, turns: Turns, make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
-        spec = make_table_spec(make_spec, turns)
+    def test_turns_of_a_table(self, make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
+        spec = make_table_spec(make_spec, Turns(episodes=1))
         with started(spec, make_recorder) as run:
             run.supervisor.run()
         assert run.progress.learner_steps == 20
         assert run.progress.env_steps <= 22 * 12 * spec.num_environments, "workers rest meanwhile"
-
-    def test_a_run_takes_turns(self, make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
-        spec = make_turn_spec(make_spec, run={"training_steps": 60})
-        with started(spec, make_recorder) as run:
-            with pytest.raises(ConfigError, match=r"rollout_workers = 4 of a run that .* End it with"):
-                run.supervisor.scale(4)
-            assert run.supervisor.run() == "60 learner steps are done"
-            assert run.progress.env_steps <= 62 * 8 * LENGTH
-            with pytest.raises(ConfigError, match="it is about to end: 60 learner steps are done"):
-                run.supervisor.scale(4)
 
     def test_workers_rest_while_the_learner_is_in_another_phase(
         self, make_spec: MakeSpec, make_recorder: MakeRecorder
@@ -245,8 +234,12 @@ class TestOnRay:
     ) -> None:
         spec = make_turn_spec(make_spec, {"replay_shards": 2, "learners": 2}, {"training_steps": 60})
         with started(spec, make_recorder) as run:
+            with pytest.raises(ConfigError, match=r"rollout_workers = 4 of a run that .* End it with"):
+                run.supervisor.scale(4)
             assert run.supervisor.run() == "60 learner steps are done"
             assert run.progress.env_steps <= 62 * 8 * LENGTH
+            with pytest.raises(ConfigError, match="it is about to end: 60 learner steps are done"):
+                run.supervisor.scale(4)
 
     def test_turns_go_on_when_a_process_is_killed(self, make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
         spec = make_turn_spec(make_spec, run={"training_steps": 10_000, "checkpoint_every_learner_steps": 10})
