@@ -61,7 +61,7 @@ def test_a_new_run_begins_with_the_networks_of_a_checkpoint_and_is_new_in_all_el
         assert load(run).experiment.run.init_from == Location(f"{first}#{step}")
         assert same(weights_of(run), weights_of(f"{first}#{step}"))
         assert Checkpoints(run / "checkpoints", keep=1).list() == (3,)
-    done = rlsys(trained, "launch", "--resume", "ppo-cartpole/older", "run.training_steps=4")
+    done = rlsys(trained, "launch", "--resume", "ppo-cartpole/older", "--inline", "run.training_steps=4")
     assert done.returncode == 0, done.stderr
     assert "begins with" not in done.stdout
     done = rlsys(trained, "launch", "--resume", "ppo-cartpole/older", "run.init_from=ppo-cartpole/first")
@@ -132,7 +132,7 @@ def test_a_secret_in_a_uri_opens_it_and_is_in_nothing_that_a_run_writes(
     refused = rlsys(tmp_path, "launch", *tracked, f"run.init_from={wrong}", "run.wandb=disabled")
     assert refused.returncode == 2
     assert "cannot be fetched: HTTP Error 403" in refused.stderr
-    resumed = rlsys(tmp_path, "launch", "--resume", "ppo-cartpole/begun", "run.training_steps=22")
+    resumed = rlsys(tmp_path, "launch", "--resume", "ppo-cartpole/begun", "--inline", "run.training_steps=22")
     assert resumed.returncode == 0, resumed.stderr
     shows = [rlsys(tmp_path, command, "ppo-cartpole", f"run.init_from={uri}") for command in ("show",)]
     files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
