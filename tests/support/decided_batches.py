@@ -61,7 +61,7 @@ def decided_batch(
     for t in range(length):
         decisions.append(policy.act(observation[:, t].copy(), state, explore=True))
         state = policy.after_step(decisions[-1].state, decisions[-1].action, reward[:, t])
-    extras = algorithm.segments(config, env).extras
+    extras = algorithm.cut(config, env).extras
     return Batch(
         observation=observation,
         action=np.stack([decision.action for decision in decisions], axis=1),

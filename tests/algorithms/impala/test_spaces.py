@@ -53,7 +53,7 @@ def test_the_learner_of_the_same_weights_finds_a_ratio_of_one_and_learns(env: En
 
 def test_replay_holds_what_the_policy_said_by_a_name_that_tells_what_it_is() -> None:
     for env, name, size in ((PLAIN, "behaviour_logits", 3), (SEVERAL, "behaviour_logits", 5), (NUMBERS, None, 4)):
-        extras = ALGORITHM.segments(ImpalaConfig(), env).extras
+        extras = ALGORITHM.cut(ImpalaConfig(), env).extras
         assert extras[name or "behaviour_parameters"].shape == (size,)
         assert ("drawn_action" in extras) == (env is NUMBERS)
 
