@@ -64,6 +64,11 @@ _LEARNED = {
     "ppo-cartpole": "PPO, CartPole",
     "ppo-breakout": "PPO, Breakout by pixels",
     "ppo-pong": "PPO, Pong by pixels, 40 × 52 in grey",
+    "ppo-pendulum": "PPO, Pendulum",
+    "ppo-lunarlander-continuous": "PPO, LunarLander by throttles",
+    "ppo-taxi": "PPO, Taxi",
+    "ppo-halfcheetah": "PPO, HalfCheetah from its state",
+    "impala-pendulum": "IMPALA, Pendulum",
     "simple-catch": "SimPLe, Catch",
     "simple-catch-without-sampling": "SimPLe, Catch, without scheduled sampling",
 }
