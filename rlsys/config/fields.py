@@ -7,6 +7,8 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel
 
+from rlsys import registry
+from rlsys.config.sections import EnvConfig
 from rlsys.errors import did_you_mean
 from rlsys.files.yaml_tree import at, leaves
 from rlsys.likeness import nearest
@@ -100,6 +102,8 @@ def _allowed(message: str) -> str:
 def _nearest_key(model: type[BaseModel], key: str, value: Any) -> str:
     """Suggests a key of the same section, else one of another section, else lists the section.
 
+    In the env section that is also one that only other families have: who gives it learns next which these are.
+
     Args:
       model: the experiment's type.
       key: the unknown one, dotted.
@@ -120,9 +124,14 @@ def _nearest_key(model: type[BaseModel], key: str, value: Any) -> str:
         return did_you_mean(wanted, paths) or did_you_mean(key, known) or f" Known here: {', '.join(known)}."
     if same_name is not None:
         return f" Did you mean '{same_name}'?"
-    if near := did_you_mean(leaf, known):
+    of_families = _fields_of_families() if issubclass(section, EnvConfig) else []
+    if near := did_you_mean(leaf, [*known, *of_families]):
         return near
     elsewhere = nearest(leaf, in_other_sections)
     if elsewhere:
         return f" Did you mean '{in_other_sections[elsewhere[0]]}'?"
     return f" Known here: {', '.join(known)}."
+
+
+def _fields_of_families() -> list[str]:
+    return [name for family in registry.families() for name in family.config_type.model_fields]

@@ -19,12 +19,12 @@ FAMILIES: tuple[Family[Any], ...] = (
     atari.RAM,
     procgen.PROCGEN,
     dmlab.DMLAB,
-    dm_control.CONTROL,
     memory.TMAZE,
     catch.CATCH,
     classic.CLASSIC,
+    dm_control.CONTROL,
 )
-"""All that come with the system; the first that knows an id makes it."""
+"""All that come with the system; the first that knows an id makes it, and of ids that are as likely meant is told."""
 
 _MOST_SUGGESTED = 3
 _LIKELY = 0.7

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS, segments, table
+from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS, cut, store
 from rlsys.algorithms.muzero.targets import Targets, make_targets, window_length, window_rows
 from rlsys.replay.table import Table
 from rlsys.replay.writer import SegmentWriter
@@ -50,8 +50,8 @@ def make_episodes(seed: int, count: int = 12) -> list[Episode]:
 
 
 def fill(config: MuZeroConfig, episodes: list[Episode]) -> Table:
-    writer = SegmentWriter(segments(config, ENV), ENV, worker=0, incarnation=0, num_environments=1)
-    replay = Table(table(config, ENV), ENV, segments(config, ENV))
+    writer = SegmentWriter(cut(config, ENV), ENV, worker=0, incarnation=0, num_environments=1)
+    replay = Table(store(config, ENV), ENV, cut(config, ENV))
     for number, episode in enumerate(episodes):
         for t in range(episode.length):
             is_last = t == episode.length - 1
