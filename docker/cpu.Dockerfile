@@ -19,15 +19,16 @@
 FROM python:3.11.13-slim-bookworm AS base
 ENV PATH=/opt/rlsys/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # bash, rsync: 'ray up' brings files into a running container with them. wget: KubeRay asks with it whether a pod lives.
-# libgl1, libglib2.0-0: films of classic games. 'ray up' works in login shells, which forget the PATH above.
+# libgl1, libglib2.0-0: films of classic games. libosmesa6: MuJoCo draws on CPUs. 'ray up' works in login shells, which
+# forget the PATH above.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends bash rsync wget libgl1 libglib2.0-0 \
+    && apt-get install --yes --no-install-recommends bash rsync wget libgl1 libglib2.0-0 libosmesa6 \
     && rm -rf /var/lib/apt/lists/* \
     && echo "PATH=/opt/rlsys/bin:\$PATH" > /etc/profile.d/rlsys.sh
 
 FROM base AS build
 ARG TORCH_INDEX=""
-ARG EXTRAS="procgen"
+ARG EXTRAS="procgen control"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/rlsys
 # Dependencies change less often than the code: pyproject.toml alone decides whether this layer is built again.

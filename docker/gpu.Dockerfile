@@ -28,7 +28,7 @@ RUN apt-get update \
 
 FROM base AS build
 ARG TORCH_INDEX=""
-ARG EXTRAS="procgen"
+ARG EXTRAS="procgen control"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/rlsys
 # Dependencies change less often than the code: pyproject.toml alone decides whether this layer is built again.
