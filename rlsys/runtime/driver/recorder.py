@@ -175,6 +175,10 @@ class Recorder:
         self._waits[who] = what
         self._is_held |= who.kind is WorkerKind.LEARNER and bool(what)
 
+    def nobody_waits(self) -> None:
+        """Forgets what anybody waited for: nobody works any more."""
+        self._waits.clear()
+
     def version_lag(self, versions: int) -> None:
         """Notes how far behind the slowest worker's weights are."""
         self._version_lag = versions

@@ -369,7 +369,7 @@ class Supervisor:
         deadline = time.monotonic() + SILENCE_S
         while self._calls.busy("rollout", "learner", "start") and time.monotonic() < deadline:
             self._serve(timeout_s=0.25)
-        self._recorder.waits(LEARNERS, "")
+        self._recorder.nobody_waits()
 
     def _write_last_checkpoint(self) -> None:
         self._checkpointing.finish(_LAST_CHECKPOINT_S)

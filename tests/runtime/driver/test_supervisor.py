@@ -35,6 +35,7 @@ def test_a_run_of_two_ranks_and_two_shards_reaches_its_budget_in_step_and_every_
         assert run.supervisor.run() == "60 learner steps are done"
         run.recorder.write()
     assert run.progress.learner_steps == 60
+    assert not run.recorder._waits, "nobody is said to wait for anything once the run has ended"
     assert run.checkpoints.latest() == 60
     assert {"learner", "learner-1"} <= set(run.checkpoints.open(60).parts)
     last = [row for row in read_metrics(spec.folder) if "replay/inserted" in row][-1]
