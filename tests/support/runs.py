@@ -1,6 +1,8 @@
 """Runs of the checking algorithm on the counting environment, by hand: their spec, their recorder, their supervisor."""
 
 import io
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from rlsys.metrics.tracking import Tracker
 from rlsys.runs.heartbeat import Heartbeat
 from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
+from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.cluster.prometheus import Prometheus
 from rlsys.runtime.driver.recorder import Recorder
 from rlsys.testing.algorithm import CHECKING, CheckingConfig
@@ -106,6 +109,15 @@ class Run:
         self.program = Program(spec)
         self.recorder = make_recorder(spec, self.progress)
         self.supervisor = Supervisor(spec, self.program, self.progress, self.recorder, self.checkpoints)
+
+    def survives(self, victim: str) -> None:
+        """Kills a process of a kind, and waits until both collecting and learning have gone on."""
+        os.kill(self.pid_of(victim), signal.SIGKILL)
+        before, env_steps = self.progress.learner_steps, self.progress.env_steps
+        if victim in ("rollout", "learner"):  # which the supervisor starts again; others Ray does
+            self.work_until(lambda: self.supervisor.restarts(Worker(WorkerKind(victim), 0)) == 1)
+            before = min(before, self.progress.learner_steps)
+        self.work_until(lambda: self.progress.learner_steps > before + 20 and self.progress.env_steps > env_steps + 100)
 
     def pid_of(self, kind: str) -> int:
         import ray

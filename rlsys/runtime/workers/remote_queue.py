@@ -10,7 +10,7 @@ from rlsys.api import ReplayNotReady, Saved
 from rlsys.errors import ReplayError
 from rlsys.files.json_tree import check_tree
 from rlsys.runtime.cluster.placement import Handle
-from rlsys.runtime.workers.shard import ShardStatus
+from rlsys.runtime.workers.shard import ShardStatus, total_stats
 from rlsys.types import Array, Batch
 
 _PATIENCE_S = 0.5
@@ -45,11 +45,7 @@ class RemoteQueue:
 
     def stats(self) -> dict[str, float]:
         """Returns the sums over the shards of their figures."""
-        stats: dict[str, float] = {}
-        for status in self._statuses:
-            for name, value in status.stats.items():
-                stats[name] = stats.get(name, 0.0) + value
-        stats["items"] = float(sum(status.num_items for status in self._statuses))
+        stats = total_stats(self._statuses)
         stats["inserted"] = float(sum(status.inserted_items for status in self._statuses))
         stats["sampled"] = float(self.sampled)
         stats["batches_in_flight"] = float(len(self._calls))

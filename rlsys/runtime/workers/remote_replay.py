@@ -14,7 +14,7 @@ from rlsys.errors import ReplayError
 from rlsys.files.json_tree import check_tree
 from rlsys.replay.limiter import RateLimiter
 from rlsys.runtime.cluster.placement import Handle
-from rlsys.runtime.workers.shard import ShardStatus
+from rlsys.runtime.workers.shard import ShardStatus, total_stats
 from rlsys.types import Array, Batch
 
 _SHARD_SHIFT = 48
@@ -108,11 +108,7 @@ class RemoteReplay:
 
     def stats(self) -> dict[str, float]:
         """Returns the sums over all shards of their figures, the ratio and the depth of the prefetch queue."""
-        stats: dict[str, float] = {}
-        for status in self._statuses:
-            for name, value in status.stats.items():
-                stats[name] = stats.get(name, 0.0) + value
-        stats["items"] = float(sum(status.num_items for status in self._statuses))
+        stats = total_stats(self._statuses)
         stats["inserted"] = float(self._limiter.inserted)
         stats["sampled"] = float(self._limiter.sampled)
         stats["samples_per_insert"] = self._limiter.sampled / max(1, self._limiter.inserted)

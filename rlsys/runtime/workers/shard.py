@@ -35,6 +35,13 @@ class ShardStatus:
     turns: Mapping[int, int] = field(default_factory=dict)
 
 
+def total_stats(statuses: Sequence[ShardStatus]) -> dict[str, float]:
+    """Returns the sums of the shards' figures, for metrics."""
+    names = dict.fromkeys(name for status in statuses for name in status.stats)
+    stats = {name: sum(status.stats.get(name, 0.0) for status in statuses) for name in names}
+    return {**stats, "items": float(sum(status.num_items for status in statuses))}
+
+
 @dataclass
 class ShardReport:
     """What a shard did since its last report.

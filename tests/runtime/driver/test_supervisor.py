@@ -9,7 +9,7 @@ from support.runs import MakeRecorder, MakeSpec, started
 from rlsys.errors import WorkerError
 from rlsys.metrics.averages import COUNTS
 from rlsys.metrics.rows import read_metrics
-from rlsys.runs.workers import Worker, WorkerKind
+from rlsys.runs.workers import Worker
 from rlsys.testing.object_store import serving
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.xdist_group("ray")]
@@ -54,16 +54,7 @@ def test_training_goes_on_whatever_process_is_killed_until_one_keeps_failing(
     with started(spec, make_recorder) as run:
         run.work_until(lambda: run.checkpoints.latest() is not None)
         for victim in ("rollout", "learner", "shard"):
-            os.kill(run.pid_of(victim), signal.SIGKILL)
-            before, env_steps = run.progress.learner_steps, run.progress.env_steps
-            if victim in ("rollout", "learner"):
-                run.work_until(lambda victim=victim: run.supervisor.restarts(Worker(WorkerKind(victim), 0)) == 1)
-                before = min(before, run.progress.learner_steps)
-            run.work_until(
-                lambda before=before, env_steps=env_steps: (
-                    run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100
-                )
-            )
+            run.survives(victim)
         run.recorder.write()
         os.kill(run.pid_of("rollout"), signal.SIGKILL)
         with pytest.raises(WorkerError, match=r"rollout worker 0 failed 2 times within ten minutes"):

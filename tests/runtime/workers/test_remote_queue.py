@@ -1,7 +1,5 @@
 """Unrolls on their way from environments to learners: each row once, in order, whatever is killed on the way."""
 
-import os
-import signal
 from dataclasses import replace
 
 import pytest
@@ -13,7 +11,6 @@ from rlsys.metrics.rows import read_metrics
 from rlsys.runs.progress import Progress
 from rlsys.runs.resolve import check
 from rlsys.runs.spec import RunSpec
-from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.inline import InlineRun
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 
@@ -72,16 +69,7 @@ class TestOnRay:
             assert lost(spec) == 0
             rows = read_metrics(spec.folder)
             for victim in ("rollout", "learner", "shard", "inference"):
-                os.kill(run.pid_of(victim), signal.SIGKILL)
-                before, env_steps = run.progress.learner_steps, run.progress.env_steps
-                if victim in ("rollout", "learner"):
-                    run.work_until(lambda victim=victim: run.supervisor.restarts(Worker(WorkerKind(victim), 0)) == 1)
-                    before = min(before, run.progress.learner_steps)
-                run.work_until(
-                    lambda before=before, env_steps=env_steps: (
-                        run.progress.learner_steps > before + 20 and run.progress.env_steps > env_steps + 100
-                    )
-                )
+                run.survives(victim)
         inference = next(row for row in rows if "inference/batch_size" in row)
         assert 4 <= inference["inference/batch_size"] <= 8, "one or two workers of 4 environments"
         assert inference["inference/decisions_per_s"] > 0
