@@ -125,7 +125,7 @@ def _nearest_key(model: type[BaseModel], key: str, value: Any) -> str:
     if same_name is not None:
         return f" Did you mean '{same_name}'?"
     of_families = _fields_of_families() if issubclass(section, EnvConfig) else []
-    if near := did_you_mean(leaf, [*known, *of_families]):
+    if near := did_you_mean(leaf, known) or did_you_mean(leaf, of_families):
         return near
     elsewhere = nearest(leaf, in_other_sections)
     if elsewhere:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlsys import quoting
 from rlsys.config import Loaded, override
@@ -18,6 +19,9 @@ from rlsys.exports.find import find_run
 from rlsys.process import prepare
 from rlsys.redaction import redact
 from rlsys.runs import folder as run_folder
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
 
 _STOP_PATIENCE_S = 600
 """How long the last checkpoint may take after `ray job stop`; Ray's own patience is 3 s."""
@@ -136,7 +140,10 @@ def _hand_over(command: Sequence[str], address: str, working_dir: str | None, ru
     # The command of the environment that this was typed in, where the head has it too; else the head's own.
     path = f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
     try:
-        client = JobSubmissionClient(_job_server(address))
+        server = _job_server(address)
+        client = JobSubmissionClient(server)
+        if "://" not in server:
+            _check_cluster(client, address)
         job = client.submit_job(
             entrypoint=f"exec env {path} {shlex.join(command)}", runtime_env=runtime_env, metadata={"rlsys_run": run}
         )
@@ -164,3 +171,20 @@ def _job_server(address: str) -> str:
     except requests.RequestException:
         return address
     return f"http://{address}"
+
+
+def _check_cluster(client: "JobSubmissionClient", address: str) -> None:
+    """Refuses the job server of another cluster.
+
+    A cluster without a dashboard names Ray's usual port as its job server's, where that of another may listen.
+
+    Raises:
+      ConnectionError: the server belongs to another cluster than the one at that address.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    gcs = GcsClient(address=canonicalize_bootstrap_address_or_die(address))
+    session = gcs.internal_kv_get(b"session_name", b"session").decode()
+    if client._do_request("GET", "/api/version").json().get("session_name") != session:  # which adds tokens
+        raise ConnectionError(f"the one at {client.get_address()} is another cluster's")

@@ -61,8 +61,10 @@ def test_a_file_is_submitted_followed_stopped_with_a_checkpoint_and_resumed(
     assert command.endswith(f"launch run.training_steps=1 --resume {folder} runtime.address=auto")
 
 
-def test_what_cannot_be_submitted_is_one_line(ray_cluster: None, tmp_path: Path) -> None:
+def test_what_cannot_be_submitted_is_one_line(ray_cluster: None, head: tuple[str, str], tmp_path: Path) -> None:
     import ray
+
+    assert _is_taken(8265)  # by head's; a cluster without a dashboard names this port all the same
 
     without_dashboard = ray.get_runtime_context().gcs_address
     with socket.socket() as probe:
@@ -74,8 +76,13 @@ def test_what_cannot_be_submitted_is_one_line(ray_cluster: None, tmp_path: Path)
         (free, f"nobody listens at runtime.address = {free}"),
     ):
         done = rlsys(tmp_path, "launch", "muzero-cartpole", "--submit", "--address", address)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), (address, done.stdout, done.stderr)
         assert expected in done.stderr
     (tmp_path / "runs" / "muzero-cartpole" / "here").mkdir(parents=True)
     taken = rlsys(tmp_path, "launch", "muzero-cartpole", "--submit", "--address", free, "run.run_tag=here")
     assert "here exists already, and runs are never overwritten" in taken.stderr
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
