@@ -8,7 +8,7 @@ from types import FrameType
 
 INTERRUPTED = "interrupted; a checkpoint was written"
 """Why a run ended that a signal ended."""
-INTERRUPTED_S = 10.0
+INTERRUPTED_S = 3.0
 """Longest that the end of such a run waits for an evaluation on its way."""
 
 

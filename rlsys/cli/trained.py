@@ -38,6 +38,12 @@ _AllCheckpoints = Annotated[
 _Films = Annotated[
     int, typer.Option(min=0, help="Film so many episodes of each row, below a header with their rewards.")
 ]
+_VideoFrames = Annotated[
+    int | None, typer.Option(min=1, help="Pictures after which a film ends.", show_default="the run's")
+]
+_VideoSeconds = Annotated[
+    float | None, typer.Option(min=0.1, help="Seconds of drawing after which a film ends.", show_default="the run's")
+]
 _Trees = Annotated[
     Path | None, typer.Option(help="Folder for a picture of the search tree of each move.", show_default=False)
 ]
@@ -66,6 +72,8 @@ def evaluate(
     video: Annotated[Path | None, typer.Option(help="Write the first episode as an MP4.", show_default=False)] = None,
     films: _Films = 0,
     film_folder: Annotated[Path | None, typer.Option(help="Where --films go.", show_default="<run>/media")] = None,
+    video_frames: _VideoFrames = None,
+    video_seconds: _VideoSeconds = None,
     plot: Annotated[
         Path | None, typer.Option(help="Plot returns, values and search depth over time.", show_default=False)
     ] = None,
@@ -94,6 +102,8 @@ def evaluate(
         video=video,
         films=films,
         film_folder=film_folder,
+        video_frames=video_frames,
+        video_seconds=video_seconds,
         plot=plot,
         save_mcts=save_mcts,
         parallel=parallel,
@@ -124,6 +134,8 @@ def play(
         Path | None,
         typer.Option(help="Watching: where to write it (.mp4 or .gif).", show_default="<run>/media/play.mp4"),
     ] = None,
+    video_frames: _VideoFrames = None,
+    video_seconds: _VideoSeconds = None,
     record: Annotated[
         Path | None, typer.Option(help="Playing: folder for films and arrays.", show_default="<run>/media")
     ] = None,
@@ -152,6 +164,8 @@ def play(
         port=port,
         fps=fps,
         film=film,
+        video_frames=video_frames,
+        video_seconds=video_seconds,
         record=record,
         no_real=no_real,
         zoom=zoom,

@@ -9,7 +9,7 @@ from typing import Any
 
 from rlsys import registry
 from rlsys.api import Algorithm, Policy, PolicyContext, WorldContext
-from rlsys.config import Experiment
+from rlsys.config import Experiment, RunConfig
 from rlsys.envs.make import env_spec
 from rlsys.errors import ConfigError
 from rlsys.evaluation.episodes import play_episodes
@@ -19,7 +19,7 @@ from rlsys.exports.pretrained import weights_in
 from rlsys.files.outputs import check_outputs
 from rlsys.process import fastest_device, prepare, use_threads
 from rlsys.types import Array, EnvSpec, Weights
-from rlsys.viewer.film import Film
+from rlsys.viewer.film import Film, FilmLimits
 from rlsys.viewer.game import Game, ImaginedGame
 from rlsys.viewer.keys import make_keys
 from rlsys.viewer.player import Pilot, Player, check_observation, play
@@ -31,7 +31,12 @@ _WATCH_FPS = 30.0
 _PLAY_FPS = 20.0
 _ZOOM = 4.0
 _QUIT: Legend = (("Q", "quit"),)
-_OPTIONS = {"run.seed": "--seed", "run.directory": "--directory"}
+_OPTIONS = {
+    "run.seed": "--seed",
+    "run.directory": "--directory",
+    "run.video_frames": "--video-frames",
+    "run.video_seconds": "--video-seconds",
+}
 """What stands for a setting that cannot be changed here."""
 
 
@@ -50,6 +55,8 @@ class PlayOptions:
       port: of the page; 0 for a free one.
       fps: pictures per second; None: 20 while playing, 30 while watching.
       film: of the watched episode, an .mp4 or .gif file; None: media/play.mp4 in the run's folder.
+      video_frames, video_seconds: pictures, and seconds of drawing, after which the film of an episode ends that nobody
+        watches meanwhile; None takes the run's own.
       record: folder for played episodes; None: media in the run's folder.
       no_real: play in the model alone.
       zoom: how much frames are enlarged while playing; None: 4.
@@ -67,6 +74,8 @@ class PlayOptions:
     port: int = 0
     fps: float | None = None
     film: Path | None = None
+    video_frames: int | None = None
+    video_seconds: float | None = None
     record: Path | None = None
     no_real: bool = False
     zoom: float | None = None
@@ -117,6 +126,8 @@ def _check(options: PlayOptions, algorithm: Algorithm) -> None:
         for name, value in only_played.items():
             if value is not None:
                 raise ConfigError(f"{name} with {why}; it is for playing in a world model. Leave it out.")
+    elif options.video_frames is not None or options.video_seconds is not None:
+        raise ConfigError("--video-frames or --video-seconds without --watch; they end the film of that. Add --watch.")
     elif options.film is not None:
         raise ConfigError(
             f"--film {options.film} without --watch; played episodes are recorded in a folder. "
@@ -145,12 +156,19 @@ def _watch(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
                 if screen is not None:
                     screen.show(frame)
 
-            statistics = play_episodes(policy, experiment.env, 1, seed, on_frame=on_frame)
+            limits = None if screen is not None else _limits(options, experiment.run)
+            statistics = play_episodes(policy, experiment.env, 1, seed, on_frame=on_frame, limits=limits)
     except WindowClosed:
         return f"{played}: the window was closed. The film so far: {path}"
     troubles = statistics.with_troubles([film.trouble]).troubles
     shown = f"No film: {'; '.join(troubles)}." if troubles else f"Film: {path}"
+    for text in statistics.shortened:
+        shown += f"\n{text}. Raise --video-frames or --video-seconds to see more."
     return f"{played}: return {statistics.mean:,g} in {statistics.lengths[0]:,} decisions. {shown}"
+
+
+def _limits(options: PlayOptions, run: RunConfig) -> FilmLimits:
+    return FilmLimits(options.video_frames or run.video_frames, options.video_seconds or run.video_seconds)
 
 
 def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:

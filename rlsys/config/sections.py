@@ -244,6 +244,10 @@ class RunConfig(Section):
     """Write TensorBoard files."""
     video: Flag = True
     """Film one episode of each evaluation where the environment can be drawn, and what a world model foretells."""
+    video_frames: Annotated[Steps, Field(ge=1)] = 1_800
+    """Pictures after which a film ends, however long the game: at 30 a second, a minute."""
+    video_seconds: Seconds = Field(20.0, gt=0.0)
+    """Seconds of drawing after which a film ends: MuJoCo without a GPU needs a tenth of one or more for a picture."""
     debug_histograms: Flag = False
     """Log distributions of weights and gradients (upstream: --debug)."""
 

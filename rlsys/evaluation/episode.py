@@ -10,6 +10,7 @@ from rlsys.envs.make import make
 from rlsys.envs.step import action_of
 from rlsys.envs.wrappers import Environment
 from rlsys.types import Array
+from rlsys.viewer.film import FilmLimits, Footage
 from rlsys.viewer.picture import to_picture
 from rlsys.viewer.trace import Trace
 
@@ -30,6 +31,7 @@ class Episode:
       clipped: sum of the signs of its raw rewards so far.
       game: its return and length, once it is over.
       trouble: one sentence about why it is not shown; empty where it is, or was not to be.
+      footage: what has been shown of it.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Episode:
         seed: int,
         index: int,
         on_step: Sequence[OnStep] = (),
+        limits: FilmLimits | None = None,
         *,
         traced: bool = False,
         max_steps: int | None = None,
@@ -49,6 +52,7 @@ class Episode:
           seed: of the first episode; this one has `seed + index`.
           index: its number.
           on_step: is shown each step. What goes wrong with drawing is no reason not to play.
+          limits: of what is shown; it is played on unseen.
           traced: keep what happens.
           max_steps: decisions after which it is cut, with what it has earned; None never cuts it.
         """
@@ -60,6 +64,7 @@ class Episode:
         self.clipped = 0.0
         self.game: tuple[float, int] = (0.0, 0)
         self.trouble = ""
+        self.footage = Footage(limits)
         self._name = config.id
         self._on_step = on_step
         self._max_steps = max_steps
@@ -98,6 +103,14 @@ class Episode:
         extras = {name: np.stack(values) for name, values in self._extras.items()}
         return Trace(raw_reward, extras, reward, terminated, truncated)
 
+    @property
+    def shortened(self) -> str:
+        """What was shown, where that was only its beginning; empty otherwise."""
+        footage = self.footage
+        if not footage.cut_by:
+            return ""
+        return f"the film is the first {footage.num_frames:,} of {self.length + 1:,} pictures, {footage.cut_by}"
+
     def _make(self, config: EnvConfig, seed: int) -> Environment:
         """Makes the environment; it is not shown where it can neither draw nor write."""
         errors = list[Exception]()
@@ -113,13 +126,16 @@ class Episode:
     def _show(self, raw_reward: float = 0.0) -> None:
         if not self._on_step:
             return
-        try:
-            picture = to_picture(self._env.render())
-        except Exception as error:  # noqa: BLE001 - an environment may draw with anything, and fail in any way
-            self._hide(error)
+        if not self.footage.wants_more():
+            self._on_step = ()
             return
-        for show in self._on_step:
-            show(picture, raw_reward)
+        with self.footage.picture():
+            try:
+                picture = to_picture(self._env.render())
+            except Exception as error:  # noqa: BLE001 - an environment may draw with anything, and fail in any way
+                self._hide(error)
+            for show in self._on_step:
+                show(picture, raw_reward)
 
     def _hide(self, error: Exception) -> None:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__

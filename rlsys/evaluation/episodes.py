@@ -12,6 +12,7 @@ from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
 from rlsys.evaluation.episode import Episode, OnStep
 from rlsys.types import Array, DType
+from rlsys.viewer.film import FilmLimits
 from rlsys.viewer.trace import Trace
 
 OnFrame = Callable[[Array], None]
@@ -35,6 +36,7 @@ class EpisodeStatistics:
       frames: `[N]` simulator frames.
       traces: one per episode if they were asked for.
       troubles: a sentence for each thing that could not be shown; none where all could.
+      shortened: some words for each episode of which only the beginning was shown.
     """
 
     returns: Array
@@ -43,6 +45,7 @@ class EpisodeStatistics:
     frames: Array
     traces: tuple[Trace, ...] = ()
     troubles: tuple[str, ...] = ()
+    shortened: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -87,6 +90,7 @@ class EpisodeStatistics:
             np.concatenate([self.frames, others.frames]),
             self.traces + others.traces,
             tuple(dict.fromkeys(self.troubles + others.troubles)),
+            self.shortened + others.shortened,
         )
 
 
@@ -128,6 +132,7 @@ def play_episodes(
     traces: bool = False,
     on_frame: OnFrame | None = None,
     on_steps: Mapping[int, OnStep] | None = None,
+    limits: FilmLimits | None = None,
     on_decision: OnDecision | None = None,
     on_turn: Callable[[], None] | None = None,
 ) -> EpisodeStatistics:
@@ -145,6 +150,7 @@ def play_episodes(
       traces: keep rewards and extras of every step.
       on_frame: is shown the first episode. What cannot be drawn is played all the same: `troubles` says why.
       on_steps: index of an episode -> what is shown it, likewise, with its rewards.
+      limits: of what is shown of each; None shows whole games.
       on_decision: is told of each decision in the first episode.
       on_turn: is called before each decision of all; what it raises ends the games.
 
@@ -156,7 +162,7 @@ def play_episodes(
     if on_frame is not None:
         shown.setdefault(0, []).append(lambda picture, reward: on_frame(picture))
     waiting = (
-        Episode(env_config, seed, index, shown.get(index, ()), traced=traces, max_steps=max_steps)
+        Episode(env_config, seed, index, shown.get(index, ()), limits, traced=traces, max_steps=max_steps)
         for index in range(episodes)
     )
     running = list(itertools.islice(waiting, max_environments))
@@ -202,4 +208,5 @@ def _statistics(finished: Sequence[Episode], frames_per_step: int, traces: bool)
         frames=lengths * frames_per_step,
         traces=tuple(episode.trace() for episode in finished) if traces else (),
         troubles=tuple(dict.fromkeys(episode.trouble for episode in finished if episode.trouble)),
+        shortened=tuple(episode.shortened for episode in finished if episode.shortened),
     )

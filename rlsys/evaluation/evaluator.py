@@ -9,13 +9,11 @@ from rlsys.evaluation.episodes import EpisodeStatistics, OnFrame, play_episodes
 from rlsys.metrics.process_stats import ProcessStats
 from rlsys.runs.grid import Cell
 from rlsys.runs.spec import RunSpec
-from rlsys.types import Array, Weights
-from rlsys.viewer.film import Film
+from rlsys.types import Weights
+from rlsys.viewer.film import Film, FilmLimits
 from rlsys.weights import Echo, echo
 
 _DRAFT = ".draft-"
-_MOST_FRAMES = 1_800
-"""A film ends after a minute at 30 frames a second, however long the game."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,12 @@ class EvaluationCut(Exception):  # noqa: N818 - asked for, and no error
     """An evaluation is given up before its end: it has no result, and leaves no film."""
 
 
-def evaluate(spec: RunSpec, weights: Weights, on_turn: Callable[[], None] | None = None) -> Evaluation:
+def evaluate(
+    spec: RunSpec,
+    weights: Weights,
+    on_turn: Callable[[], None] | None = None,
+    is_hurried: Callable[[], bool] | None = None,
+) -> Evaluation:
     """Plays `run.evaluation_episodes` whole games of each cell; the same weights always give the same result.
 
     The film has its name once the evaluation is whole: one that was begun and not ended is a draft.
@@ -47,20 +50,18 @@ def evaluate(spec: RunSpec, weights: Weights, on_turn: Callable[[], None] | None
       spec: says what is played.
       weights: what is played with.
       on_turn: is called before every decision; what it raises ends the evaluation.
+      is_hurried: asked before each picture; True ends the film, and the games are played on unseen.
     """
     path = spec.folder / "media" / f"evaluation-{weights.learner_step:09d}.mp4"
     film = Film(path.with_name(f"{_DRAFT}{path.name}"))
-
-    def show(frame: Array) -> None:
-        if film.num_frames < _MOST_FRAMES:
-            film.append(frame)
-
+    limits = FilmLimits(spec.run.video_frames, spec.run.video_seconds, is_hurried)
     grid = spec.evaluation_grid
     is_filmed = spec.run.video and spec.folder.is_dir()
     try:
         with film:
             played = [
-                _play(spec, cell, weights, show if is_filmed and cell is grid[0] else None, on_turn) for cell in grid
+                _play(spec, cell, weights, film.append if is_filmed and cell is grid[0] else None, limits, on_turn)
+                for cell in grid
             ]
     except BaseException:
         film.path.unlink(missing_ok=True)
@@ -90,7 +91,12 @@ def clear_drafts(folder: Path) -> None:
 
 
 def _play(
-    spec: RunSpec, cell: Cell, weights: Weights, on_frame: OnFrame | None, on_turn: Callable[[], None] | None
+    spec: RunSpec,
+    cell: Cell,
+    weights: Weights,
+    on_frame: OnFrame | None,
+    limits: FilmLimits,
+    on_turn: Callable[[], None] | None,
 ) -> tuple[Echo, EpisodeStatistics]:
     context = replace(spec.policy_context(worker=0, incarnation=0), config=cell.section)
     policy = spec.algorithm.make_policy(context)
@@ -105,6 +111,7 @@ def _play(
         max_environments=min(spec.run.evaluation_episodes, spec.environments_per_worker),
         max_steps=spec.run.evaluation_max_steps,
         on_frame=on_frame,
+        limits=limits,
         on_turn=on_turn,
     )
     return echo(weights.version, policy.weights()), statistics

@@ -20,7 +20,7 @@ from rlsys.evaluation.episode import OnStep
 from rlsys.evaluation.episodes import EpisodeStatistics, OnFrame, play_episodes
 from rlsys.exports.find import give_weights
 from rlsys.types import Array, Weights
-from rlsys.viewer.film import Film
+from rlsys.viewer.film import Film, FilmLimits
 from rlsys.viewer.header import with_header
 from rlsys.viewer.search_tree import SearchTree, draw_search_tree
 
@@ -61,6 +61,7 @@ class Job:
       seed: of the first.
       max_steps: decisions after which one is cut.
       debug_films: index of an episode -> its film, with rewards in a header.
+      limits: of each film.
     """
 
     make_policy: Callable[[PolicyContext], Policy]
@@ -71,6 +72,7 @@ class Job:
     seed: int
     max_steps: int | None = None
     debug_films: Mapping[int, Path] = field(default_factory=dict)
+    limits: FilmLimits | None = None
 
     def divided(self, parts: int) -> list["Job"]:
         """Returns up to `parts` jobs with about as many episodes each, which together play the same seeds.
@@ -129,6 +131,7 @@ def _play(job: Job, watched: Watched) -> EpisodeStatistics:
             traces=True,
             on_frame=_show(writers) if writers else None,
             on_steps={index: _debug(film) for index, film in debugging.items()},
+            limits=job.limits,
             on_decision=trees,
         )
     films = (*writers, *debugging.values())

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from rlsys import registry
 from rlsys.api import Algorithm, Policy, PolicyContext, Saved, ValueSpec, WorldContext
 from rlsys.api.spaces import action_names
-from rlsys.config import EnvConfig, Experiment, tasks_of
+from rlsys.config import EnvConfig, Experiment, RunConfig, tasks_of
 from rlsys.envs.make import env_spec
 from rlsys.envs.scores import normalized_score
 from rlsys.errors import ConfigError
@@ -27,6 +27,7 @@ from rlsys.process import fastest_device, prepare, use_threads
 from rlsys.runs.grid import Cell, cells
 from rlsys.types import Weights
 from rlsys.viewer import plots
+from rlsys.viewer.film import FilmLimits
 from rlsys.viewer.trace import Trace, mean_of_extras
 
 _OPTIONS = {
@@ -37,6 +38,8 @@ _OPTIONS = {
     "run.evaluation_noops": "--noops",
     "run.evaluation_env": "KEY=VALUE of env",
     "run.video": "--video",
+    "run.video_frames": "--video-frames",
+    "run.video_seconds": "--video-seconds",
     "run.directory": "--directory",
     "runtime.rollout_workers": "--parallel",
 }
@@ -65,6 +68,7 @@ class EvaluationOptions:
       gif, video: films of the first episode.
       films: so many episodes of each row are filmed below a header with their rewards.
       film_folder: where those films go; None is the run's media folder.
+      video_frames, video_seconds: pictures, and seconds of drawing, after which a film ends; None takes the run's own.
       plot: figure of what was played above what was predicted.
       save_mcts: folder for a picture of each search tree of the first episode.
       parallel: processes among which the episodes are divided.
@@ -87,6 +91,8 @@ class EvaluationOptions:
     video: Path | None = None
     films: int = 0
     film_folder: Path | None = None
+    video_frames: int | None = None
+    video_seconds: float | None = None
     plot: Path | None = None
     save_mcts: Path | None = None
     parallel: int = 1
@@ -125,6 +131,8 @@ def evaluate_run(options: EvaluationOptions) -> int:
         report.write_report(trained.output)
     for trouble in dict.fromkeys(evaluation.troubles):
         sys.stdout.write(f"{trouble}.\n")
+    for text in evaluation.shortened:
+        sys.stdout.write(f"{text}. Raise --video-frames or --video-seconds to see more.\n")
     return 0
 
 
@@ -147,6 +155,7 @@ class _Evaluation:
     Attributes:
       late_rows: what the grid of each checkpoint came to, for the run's metrics.
       troubles: a sentence for each thing that could not be shown.
+      shortened: some words for each film that shows only the beginning of a game.
     """
 
     def __init__(self, trained: Trained, options: EvaluationOptions) -> None:
@@ -167,6 +176,7 @@ class _Evaluation:
         self._traces: dict[str, Sequence[Trace]] = {}
         self.late_rows: list[LateRow] = []
         self.troubles: list[str] = []
+        self.shortened: list[str] = []
 
     def play(self) -> None:
         """Plays every row of the grid with each checkpoint."""
@@ -201,11 +211,12 @@ class _Evaluation:
     def _play(self, cell: Cell, opened: _Evaluated) -> dict[str, float]:
         """Plays one row; returns what it came to, by the names of metrics."""
         label = _label(self._options, self._changes, cell, opened.learner_step)
-        job = _job(self._algorithm, cell, opened, self._options, self._seed, self._trained.output)
+        job = _job(self._algorithm, self._experiment.run, cell, opened, self._options, self._seed, self._trained.output)
         watched = _watched(self._options) if not self._rows else None
         statistics = play_divided(job, self._options.parallel, watched)
         self._traces[label] = statistics.traces
         self.troubles += statistics.troubles
+        self.shortened += [f"{label}: {text}" for text in statistics.shortened]
         metrics = cell.metrics(statistics.mean, statistics.mean_clipped)
         self._rows.append(
             {
@@ -264,7 +275,13 @@ def _grid(algorithm: Algorithm, experiment: Experiment, options: EvaluationOptio
 
 
 def _job(
-    algorithm: Algorithm, cell: Cell, opened: _Evaluated, options: EvaluationOptions, seed: int, folder: Path
+    algorithm: Algorithm,
+    run: RunConfig,
+    cell: Cell,
+    opened: _Evaluated,
+    options: EvaluationOptions,
+    seed: int,
+    folder: Path,
 ) -> Job:
     batch = min(options.episodes, MOST_ENVIRONMENTS)
     context = PolicyContext(cell.section, env_spec(cell.env), seed, num_environments=batch)
@@ -282,6 +299,7 @@ def _job(
         seed,
         options.max_steps,
         films,
+        FilmLimits(options.video_frames or run.video_frames, options.video_seconds or run.video_seconds),
     )
 
 
@@ -312,6 +330,9 @@ def _check(options: EvaluationOptions) -> None:
     if options.all_checkpoints and options.checkpoint != "latest":
         raise ConfigError(f"checkpoint = {options.checkpoint} with all_checkpoints; give one of the two.")
     _check_agent(options)
+    has_film = options.gif or options.video or options.films
+    if not has_film and (options.video_frames, options.video_seconds) != (None, None):
+        raise ConfigError("video_frames or video_seconds without a film; they end one. Add gif, video or films.")
     endings = {
         "gif": (options.gif, [".gif"]),
         "video": (options.video, [".mp4"]),

@@ -3,8 +3,10 @@
 import contextlib
 import subprocess
 import tempfile
+import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -33,6 +35,58 @@ def encoder_program() -> str:
         warnings.simplefilter("ignore", UserWarning)  # the old version that ProcGen pins warns about its own imports
         import imageio_ffmpeg  # type: ignore[import-untyped]  # noqa: PLC0415 - every process would pay, few need it
     return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+@dataclass(frozen=True)
+class FilmLimits:
+    """After how much a film ends, whatever is still to be seen.
+
+    Attributes:
+      frames: pictures.
+      seconds: of drawing them: without a GPU, one of a simulated body takes a tenth of a second.
+      is_hurried: asked before each picture; True ends the film.
+    """
+
+    frames: int
+    seconds: float
+    is_hurried: Callable[[], bool] | None = None
+
+
+class Footage:
+    """What there is of a film, against its limits.
+
+    Attributes:
+      num_frames: pictures so far.
+      seconds: that they took.
+      cut_by: the limit that ended it, as a setting, or "interrupted"; empty while it goes on, and where it was whole.
+    """
+
+    def __init__(self, limits: FilmLimits | None = None) -> None:
+        """Begins a film; None is one without limits."""
+        self.num_frames = 0
+        self.seconds = 0.0
+        self.cut_by = ""
+        self._limits = limits
+
+    def wants_more(self) -> bool:
+        """Returns whether there may be one more picture; asked while there is more to be seen."""
+        limits = self._limits
+        if limits is not None and not self.cut_by:
+            if limits.is_hurried is not None and limits.is_hurried():
+                self.cut_by = "interrupted"
+            elif self.num_frames >= limits.frames:
+                self.cut_by = f"video_frames = {limits.frames}"
+            elif self.seconds >= limits.seconds:
+                self.cut_by = f"video_seconds = {limits.seconds:g}"
+        return not self.cut_by
+
+    @contextlib.contextmanager
+    def picture(self) -> Iterator[None]:
+        """Counts a picture that is made inside, and its time."""
+        begun = time.perf_counter()
+        yield
+        self.num_frames += 1
+        self.seconds += time.perf_counter() - begun
 
 
 class Film:
@@ -149,15 +203,21 @@ class Film:
         self.num_frames = 0
 
 
-def write_film(path: Path, frames: Iterable[Array], fps: float = 30.0) -> int:
-    """Writes pictures to a .gif or .mp4 file; returns how many there were.
+def write_film(path: Path, frames: Iterable[Array], fps: float = 30.0, limits: FilmLimits | None = None) -> Footage:
+    """Writes pictures to a .gif or .mp4 file, as many as the limits allow; returns what there is.
 
     Raises:
       RuntimeError: there is no film; says why.
     """
+    footage = Footage(limits)
+    begun = time.perf_counter()
     with Film(path, fps) as film:
         for frame in frames:
+            footage.seconds = time.perf_counter() - begun
+            if not footage.wants_more():
+                break
             film.append(frame)
+            footage.num_frames = film.num_frames
     if film.trouble:
         raise RuntimeError(film.trouble)
-    return film.num_frames
+    return footage

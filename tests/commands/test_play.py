@@ -110,6 +110,20 @@ def test_the_policy_is_watched(make_run: MakeRun, window: type[ScriptedWindow], 
     assert window.made[0] == {"title": "rlsys/Dot-v0 at learner step 12, seed 0", "fps": 30.0, "legend": ()}
 
 
+def test_the_film_of_a_policy_ends_early_where_nobody_watches(
+    make_run: MakeRun, window: type[ScriptedWindow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    window.script = ("w",) * 100
+    options = PlayOptions(run, watch=True, video_frames=3)
+    assert "the film is" not in play_run(options), "who watches may close the window"
+    monkeypatch.setattr(play_module, "has_screen", lambda: False)
+    said, line = play_run(options).split("\n")
+    assert said.endswith(f"Film: {run}/media/play.mp4")
+    assert line.startswith("the film is the first 3 of ")
+    assert line.endswith(" pictures, video_frames = 3. Raise --video-frames or --video-seconds to see more.")
+
+
 @pytest.mark.parametrize("watch", [False, True])
 def test_in_the_browser_it_says_where(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], watch: bool
@@ -132,6 +146,11 @@ def test_in_the_browser_it_says_where(
     [
         (DOTS, {}, "no screen: use --web, or --watch to film."),
         (DOTS, {"film": Path("a.mp4"), "web": True}, "--film a.mp4 without --watch; played episodes are recorded in"),
+        (
+            DOTS,
+            {"video_frames": 9, "web": True},
+            "--video-frames or --video-seconds without --watch; they end the film",
+        ),
         (DOTS, {"port": 8_000}, "--port 8000 without --web"),
         (DOTS, {"watch": True, "record": Path("x")}, "--record with --watch; it is for playing in a world model"),
         (

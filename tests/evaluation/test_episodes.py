@@ -10,6 +10,8 @@ from rlsys.api import Decision, Policy
 from rlsys.config import EnvConfig
 from rlsys.envs.families.atari import AtariConfig
 from rlsys.evaluation.episodes import bootstrap_interval, play_episodes
+from rlsys.testing.environments import CountingEnv
+from rlsys.viewer.film import FilmLimits
 
 
 @pytest.mark.parametrize("max_environments", [1, 3, 32])
@@ -77,6 +79,28 @@ def test_the_first_episode_alone_is_shown_from_its_first_to_its_last_frame():
     )
     assert pictures == list(range(statistics.lengths[0] + 1))
     assert decisions == [(decision, 0) for decision in range(statistics.lengths[0])]
+
+
+@pytest.mark.parametrize(
+    ("limits", "shown", "why"),
+    [
+        (FilmLimits(3, 100.0), 3, "video_frames = 3"),
+        (FilmLimits(100, 0.0), 0, "video_seconds = 0"),
+        (FilmLimits(100, 100.0, lambda: True), 0, "interrupted"),
+    ],
+)
+def test_where_a_film_ends_the_game_is_played_on_unseen(limits, shown, why, monkeypatch):
+    drawn, pictures = [], []
+    render = CountingEnv.render
+    monkeypatch.setattr(CountingEnv, "render", lambda env: drawn.append(None) or render(env))
+    statistics = play_episodes(checking_policy(), COUNTING, 4, seed=3, on_frame=pictures.append, limits=limits)
+    assert len(drawn) == len(pictures) == shown
+    unseen = play_episodes(checking_policy(), COUNTING, 4, seed=3)
+    assert statistics.returns.tolist() == unseen.returns.tolist()
+    assert statistics.shortened == (f"the film is the first {shown} of {statistics.lengths[0] + 1} pictures, {why}",)
+    assert unseen.shortened == ()
+    whole = FilmLimits(int(statistics.lengths[0]) + 1, 100.0)
+    assert not play_episodes(checking_policy(), COUNTING, 4, seed=3, on_frame=print, limits=whole).shortened
 
 
 def test_statistics_are_those_of_the_returns():

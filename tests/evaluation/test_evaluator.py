@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import imageio.v3 as iio
+import pytest
+
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.evaluation.evaluator import evaluate
 from rlsys.metrics.rows import read_metrics
@@ -25,6 +28,22 @@ def test_while_training_the_first_cell_is_the_runs_return_and_each_is_a_metric(
     name = "mean_reward/eval/sampling_temp_0.0_max_noops_0"
     assert row[f"{name}_unclipped"] == row["evaluation/return"]
     assert row[f"{name}_clipped"] == row["evaluation/length"]
+
+
+def test_the_line_of_an_evaluation_says_where_its_film_is_only_the_beginning(
+    make_spec: Callable[..., Any], make_recorder: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(run={"evaluation_episodes": 2, "video_frames": 3})
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    found = evaluate(spec, Weights(1, 10, {}))
+    assert found.film is not None and len(iio.imread(found.film, plugin="FFMPEG")) == 3
+    recorder = make_recorder(spec, Progress(spec.run))
+    said: list[str] = []
+    monkeypatch.setattr(recorder, "message", said.append)
+    recorder.evaluation(found, 100)
+    (line,) = said
+    length = int(found.statistics.lengths[0]) + 1
+    assert line.endswith(f"2 episodes; the film is the first 3 of {length} pictures, video_frames = 3")
 
 
 def test_without_a_grid_evaluations_report_what_they_did(make_spec: Callable[..., Any]) -> None:

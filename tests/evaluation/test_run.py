@@ -99,6 +99,19 @@ def test_films_plots_and_search_trees_are_made_of_the_first_episode(run, tmp_pat
     assert [path.name for path in sorted(trees.iterdir())] == [f"{decision:06d}.png" for decision in range(length)]
 
 
+def test_films_end_where_asked_or_where_the_runs_own_would_and_a_line_each_says_so(run, tmp_path, capsys):
+    folder = run("checking")
+    film, length = tmp_path / "a.mp4", played_alone(COUNTING, 5)[1]
+    evaluate_run(EvaluationOptions(str(folder), episodes=3, video=film, films=2, video_frames=4))
+    assert len(iio.imread(film, plugin="FFMPEG")) == 4
+    told = [line for line in capsys.readouterr().out.splitlines() if "the film" in line]
+    first = f"temperature 0: the film is the first 4 of {length + 1} pictures, video_frames = 4. Raise --video-frames"
+    assert len(told) == 2 and told[0].startswith(first)
+    evaluate_run(EvaluationOptions(str(folder), episodes=1, video=film))
+    assert len(iio.imread(film, plugin="FFMPEG")) == length + 1
+    assert "the film" not in capsys.readouterr().out
+
+
 def test_episodes_divided_among_processes_are_those_of_one_process(run):
     folder = run("checking")
     evaluate_run(EvaluationOptions(str(folder), episodes=5, seed=2))
@@ -119,6 +132,10 @@ def test_episodes_divided_among_processes_are_those_of_one_process(run):
         ({"agent": "random", "temperatures": (0.5,)}, r"agent = random with temperatures; random actions have no such"),
         ({"all_checkpoints": True, "checkpoint": "best"}, r"checkpoint = best with all_checkpoints; give one"),
         ({"gif": "a.mp4"}, r"gif = a\.mp4; its name must end in \.gif\."),
+        (
+            {"video_frames": 5},
+            r"video_frames or video_seconds without a film; they end one\. Add gif, video or films\.",
+        ),
         ({"plot": "a.jpeg"}, r"plot = a\.jpeg; its name must end in \.png or \.svg or \.pdf\."),
         ({"save_mcts": "trees"}, r"save_mcts = trees, but CheckingPolicy does not search"),
     ],

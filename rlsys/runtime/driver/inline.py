@@ -229,7 +229,7 @@ class InlineRun:
         step = weights.learner_step
         self._checkpoints.expect_score(step)
         try:
-            evaluation = evaluate(self._spec, weights, self._on_turn)
+            evaluation = evaluate(self._spec, weights, self._on_turn, lambda: self._interrupted_at is not None)
         except EvaluationCut:
             self._recorder.message(f"left to the session that goes on with the run: the evaluation of step {step:,}")
             return

@@ -28,7 +28,7 @@ from rlsys.runtime.workers.rollout import RolloutReport
 from rlsys.runtime.workers.shard import ShardReport
 from rlsys.types import Array, ModelComparison
 from rlsys.viewer.comparison import film_of
-from rlsys.viewer.film import write_film
+from rlsys.viewer.film import FilmLimits, write_film
 
 _FPS = 10.0
 """Of films of a world model, as upstream's."""
@@ -168,6 +168,7 @@ class Recorder:
         self.message(
             f"evaluation at step {learner_step:,}: return {statistics.mean:,.1f} "
             f"[{statistics.interval[0]:,.1f}, {statistics.interval[1]:,.1f}], {len(statistics.returns)} episodes"
+            + "".join(f"; {text}" for text in statistics.shortened)
         )
 
     def waits(self, who: Worker, what: str) -> None:
@@ -271,13 +272,16 @@ class Recorder:
     def _film(self, name: str, stretches: Sequence[ModelComparison], learner_step: int) -> None:
         if not self._spec.folder.is_dir():  # moved
             return
+        run = self._spec.run
         path = self._spec.folder / "media" / f"{name.replace('/', '-')}-{learner_step:09d}.mp4"
         try:
-            write_film(path, film_of(stretches), _FPS)
+            footage = write_film(path, film_of(stretches), _FPS, FilmLimits(run.video_frames, run.video_seconds))
         except Exception as error:  # noqa: BLE001 - a picture must not end what it is of
             self._without(f"the film {name} is left out: {error or type(error).__name__}")
         else:
             self._tracker.film(name, path)
+            if footage.cut_by:
+                self._without(f"the film {name} shows only the beginning, {footage.cut_by}")
 
     def _without(self, trouble: str) -> None:
         """Says once what will not be seen."""

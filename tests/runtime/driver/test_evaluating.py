@@ -145,6 +145,18 @@ class TestInline:
         runner.run()
         assert list(check(spec, progress, last=60)) == [10, 20, 30, 40, 50, 60]
 
+    def test_an_interrupt_ends_a_film_at_once_and_the_games_may_end(
+        self, lines: list[str], make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(inline, "INTERRUPTED_S", 1e6)
+        spec = make(make_spec, training_steps=60, video=True)
+        runner, _ = self.run(spec, make_recorder)
+        monkeypatch.setattr(runner, "_on_turn", runner.interrupt)
+        assert runner.run() == "interrupted; a checkpoint was written"
+        assert list(evaluated(spec)) == [10]
+        (line,) = [line for line in lines if line.startswith("evaluation at step 10: ")]
+        assert "; the film is the first 1 of " in line and line.endswith(" pictures, interrupted")
+
     def test_scores_of_a_future_that_was_given_up_count_no_more(
         self, make_spec: MakeSpec, make_recorder: MakeRecorder
     ) -> None:

@@ -74,6 +74,20 @@ def test_what_a_world_model_foretold_becomes_a_film(make_spec: MakeSpec, make_re
     assert frames[0, -1, 100].min() > 150 and frames[0, -1, frames.shape[2] // 2].max() < 60, "the model, then the game"
 
 
+def test_a_long_film_of_a_world_model_ends_and_one_line_says_so(
+    make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(run={"video_frames": 4})
+    recorder = make_recorder(spec, Progress(spec.run))
+    said: list[str] = []
+    monkeypatch.setattr(recorder, "message", said.append)
+    for step in (7, 8):
+        recorder.learner(LearnerReport(step, steps=1, films={"world/comparison": [FORETOLD]}))
+        film = spec.folder / "media" / f"world-comparison-{step:09d}.mp4"
+        assert len(iio.imread(film, plugin="FFMPEG")) == 4
+    assert said == ["the film world/comparison shows only the beginning, video_frames = 4. Training goes on."]
+
+
 def test_a_film_that_cannot_be_written_ends_nothing(
     make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
