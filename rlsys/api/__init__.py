@@ -13,7 +13,18 @@ Another system's algorithm is a `rlsys.baseline.Baseline`.
 from rlsys.api.algorithm import Algorithm, ValueSpec
 from rlsys.api.learner import Learner, LearnerContext
 from rlsys.api.policy import Decision, Policy, PolicyContext
-from rlsys.api.replay import Cut, QueueSpec, Replay, ReplayNotReady, Segments, StoreSpec, TableSpec, Turns, Unrolls
+from rlsys.api.replay import (
+    Cut,
+    QueueSpec,
+    Replay,
+    ReplayNotReady,
+    Segments,
+    StoreSpec,
+    TableSpec,
+    Turns,
+    TurnTooSmall,
+    Unrolls,
+)
 from rlsys.api.saved import Saved
 from rlsys.api.spaces import Spaces
 from rlsys.api.world import World, WorldContext, WorldState, WorldStep
@@ -34,6 +45,7 @@ __all__ = [
     "Spaces",
     "StoreSpec",
     "TableSpec",
+    "TurnTooSmall",
     "Turns",
     "Unrolls",
     "ValueSpec",

@@ -1,7 +1,7 @@
 """An algorithm as a record of functions."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -90,10 +90,11 @@ class Algorithm:
     def replay(self, config: Any, env: EnvSpec, num_environments: int) -> tuple[Cut, StoreSpec, Turns | None]:
         """Returns how so many environments collect for a section: how it is cut, where it is kept, and in which turns.
 
-        Rows of a turn that are cut into unrolls are shared out, and a queue has room for what a turn brings.
+        Rows of a turn that are cut into unrolls are shared out, a queue has room for what a turn brings, and no ratio
+        holds back a table that is filled in turns.
 
         Raises:
-          ConfigError: what is cut cannot be kept there.
+          ConfigError: what is cut cannot be kept there, or cannot be counted as a turn.
         """
         cut, store, turns = self.cut(config, env), self.store(config, env), self.turns(config, env)
         if isinstance(cut, Unrolls) != isinstance(store, QueueSpec):
@@ -106,4 +107,6 @@ class Algorithm:
             if isinstance(store, QueueSpec):
                 size = turns.unrolls * num_environments
                 store = QueueSpec(max_size=size, batch_size=size)
+            else:
+                store = replace(store, samples_per_insert=None)
         return cut, store, turns

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol
 
+from rlsys.errors import ConfigError
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec
 
 
@@ -63,8 +64,9 @@ class TableSpec:
     Attributes:
       max_size: items kept; the oldest segment leaves first.
       sampler: "prioritized" (proportional to priority, stratified) or "uniform".
-      min_size_to_sample: items that must have been inserted before the first sample.
-      samples_per_insert: items sampled per item inserted after the minimum, held from both sides; None: no ratio.
+      min_size_to_sample: items that must have been inserted before the first sample; as many turns as that takes.
+      samples_per_insert: items sampled per item inserted after the minimum, held from both sides; None: no ratio. Where
+        collecting and learning take turns these hold it, and the runtime sets None.
       error_buffer: items by which samples may run ahead of, or behind, the ratio.
       initial_size: items kept at first; 0 for `max_size`. The window then grows by `initial_size` each time that it has
         been filled once over, up to `max_size`.
@@ -113,9 +115,10 @@ class Turns:
     Learners ask with `Learner.turns`. One of these says how much a turn is:
 
     Attributes:
-      unrolls: of each environment.
+      unrolls: of each environment, where it is cut into unrolls.
       rows: of all environments together, or as few more as possible: each collects the same number.
-      episodes: whole ones, of each environment; what comes before the first one's end counts as one.
+      episodes: whole ones, of each environment, where it is cut into segments; what comes before the first one's end
+        counts as one. A turn takes as long as the longest: `env.max_episode_steps` ends what does not end by itself.
     """
 
     unrolls: int = 0
@@ -127,7 +130,18 @@ class Turns:
         assert sum(map(bool, given.values())) == 1, f"one of {', '.join(given)} says how much a turn is: {given}"
 
     def shared_out(self, cut: Cut, num_environments: int) -> tuple[Cut, "Turns"]:
-        """Returns both as so many environments take turns: rows that are cut into unrolls are given in unrolls."""
+        """Returns both as so many environments take turns: rows that are cut into unrolls are given in unrolls.
+
+        Raises:
+          ConfigError: what is cut cannot be counted so.
+        """
+        given = "unrolls" if self.unrolls else "episodes" if self.episodes else "rows"
+        if given == ("episodes" if isinstance(cut, Unrolls) else "unrolls"):
+            raise ConfigError(
+                f"a turn of {given} = {getattr(self, given)} that is cut into {type(cut).__name__}; Segments are "
+                "counted in rows or episodes, and Unrolls, which run on across episodes, in rows or unrolls. Change "
+                "the algorithm's turns or its cut."
+            )
         if not self.rows or not isinstance(cut, Unrolls):
             return cut, self
         share = -(-self.rows // num_environments)
@@ -157,3 +171,7 @@ class Replay(Protocol):
 
 class ReplayNotReady(Exception):  # noqa: N818 - it is an answer, not an error
     """Replay cannot serve a sample yet; the message says what it waits for. Not an error: try again."""
+
+
+class TurnTooSmall(ReplayNotReady):
+    """All of a turn has come to a table, and it is not enough to draw from. The runtime then asks for another turn."""

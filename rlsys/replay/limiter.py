@@ -81,6 +81,8 @@ class RateLimiter:
         """Says what samples wait for, as in "1,240 of 50,000 items (min_size_to_sample)"."""
         if self.inserted < self._spec.min_size_to_sample:
             return f"{self.inserted:,} of {self._spec.min_size_to_sample:,} items (min_size_to_sample)"
+        if self._spec.samples_per_insert is None:
+            return "an item that can be drawn"
         return f"{self._ratio_reason()} (+ {self._spec.error_buffer:,.0f})"
 
     def insert_wait_reason(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from rlsys.api import ReplayNotReady
+from rlsys.api import ReplayNotReady, TurnTooSmall
 from rlsys.replay.stores import Store
 from rlsys.testing.requirement import require
 from rlsys.types import Array, Batch
@@ -19,18 +19,23 @@ class StoreReplay:
       priorities: keys and priorities of each update of them, likewise.
     """
 
-    def __init__(self, store: Store, waits: Callable[[], bool] = lambda: False) -> None:
-        """Gives out nothing while it waits."""
+    def __init__(self, store: Store, has_come: Callable[[], bool] | None = None) -> None:
+        """Takes a store, and, where it is filled in turns, whether all of the one that was asked for has come."""
         self.store = store
-        self._waits = waits
+        self._has_come = has_come
         self.batches: list[Batch] = []
         self.priorities: list[tuple[Array, Array]] = []
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch."""
-        if self._waits():
+        if self._has_come is not None and not self._has_come():
             raise ReplayNotReady("what a turn brings")
-        batch = self.store.sample(batch_size, length, rows)
+        try:
+            batch = self.store.sample(batch_size, length, rows)
+        except ReplayNotReady as waiting:
+            if self._has_come is None:
+                raise
+            raise TurnTooSmall(str(waiting)) from waiting
         self.batches.append(batch)
         return batch
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from rlsys.actor import Actor
-from rlsys.api import Algorithm, LearnerContext, Policy, PolicyContext, ReplayNotReady, Saved, TableSpec
+from rlsys.api import Algorithm, LearnerContext, Policy, PolicyContext, ReplayNotReady, Saved, TableSpec, TurnTooSmall
 from rlsys.collector import Collector
 from rlsys.config import EnvConfig, read_env
 from rlsys.envs.vector import BatchedEnv
@@ -73,8 +73,10 @@ class Rank:
         )
         self.learner = algorithm.make_learner(self.learner_context)
         free = replace(self.store, samples_per_insert=None) if isinstance(self.store, TableSpec) else self.store
-        waits = self.turns is not None and isinstance(self.store, TableSpec)
-        self.replay = StoreReplay(make_store(free, stored, self.cut, seed=rank), lambda: waits and not collector.rests)
+        is_filled_in_turns = self.turns is not None and isinstance(self.store, TableSpec)
+        has_come = (lambda: collector.rests) if is_filled_in_turns else None
+        self.replay = StoreReplay(make_store(free, stored, self.cut, seed=rank), has_come)
+        self._repeated_turns = 0
         self.decisions = 0
         self.actions = 0
         self.learner_step = 0
@@ -106,11 +108,15 @@ class Rank:
                 self.collect()
             try:
                 metrics = self.learner.step(self.replay)
+            except TurnTooSmall:
+                self._repeated_turns += 1
+                self.publish()
+                continue
             except ReplayNotReady as waiting:
                 require(
                     not rests,
-                    f"a learner samples what it has asked for; it waits ({waiting}), and turns() is {self._turn()} as "
-                    "before",
+                    "a learner samples what it has asked for, of a queue LearnerContext.batch_size unrolls; it waits "
+                    f"({waiting}), and turns() is {self._turn()} as before",
                 )
                 continue
             self.learner_step += 1
@@ -131,7 +137,7 @@ class Rank:
 
     def _turn(self) -> int:
         turns = self.learner.turns()
-        return self.learner_step if turns is None else turns
+        return (self.learner_step if turns is None else turns) + self._repeated_turns
 
 
 class Training:

@@ -10,7 +10,7 @@ A run that is stopped and resumed goes on exactly as one that was not: everythin
 import time
 from collections.abc import Callable, Mapping
 
-from rlsys.api import QueueSpec, ReplayNotReady, Saved, TableSpec
+from rlsys.api import QueueSpec, ReplayNotReady, Saved, TableSpec, TurnTooSmall
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.errors import CheckpointError, ConfigError, WorkerError
 from rlsys.evaluation.evaluator import EvaluationCut, evaluate
@@ -49,7 +49,12 @@ class LocalReplay:
         """Draws a batch, or raises ReplayNotReady at once."""
         if self._waits_for_turns and not self._has_come(self.turn):
             raise ReplayNotReady(f"what turn {self.turn:,} brings")
-        return self.store.sample(batch_size, length, rows)
+        try:
+            return self.store.sample(batch_size, length, rows)
+        except ReplayNotReady as waiting:
+            if not self._waits_for_turns:
+                raise
+            raise TurnTooSmall(str(waiting)) from waiting
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Sets priorities."""

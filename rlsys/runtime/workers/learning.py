@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rlsys.api import LearnerContext, QueueSpec, Replay, ReplayNotReady, Saved
+from rlsys.api import LearnerContext, QueueSpec, Replay, ReplayNotReady, Saved, TurnTooSmall
 from rlsys.exports.pretrained import begin_from, read_weights, read_world
 from rlsys.files.json_tree import check_tree
 from rlsys.metrics.process_stats import ProcessStats
@@ -88,14 +88,15 @@ class AgreedReplay:
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch once every rank has one before its deadline."""
-        reason = "the other learner ranks"
+        waiting = ReplayNotReady("the other learner ranks")
         if self._kept is None:
             try:
                 self._kept = self._replay.sample(batch_size, length, rows)
-            except ReplayNotReady as waiting:
-                reason = str(waiting)
+            except ReplayNotReady as reason:
+                waiting = reason
         if not self._ranks.all(self._kept is not None and time.monotonic() < self.deadline):
-            raise ReplayNotReady(reason)
+            is_too_small = self._ranks.all(isinstance(waiting, TurnTooSmall))
+            raise waiting if is_too_small else ReplayNotReady(str(waiting))
         batch, self._kept = self._kept, None
         assert batch is not None
         return batch
@@ -198,8 +199,12 @@ class LearnerWorker:
     def step(self) -> Mapping[str, float]:
         """Does one update; publishes when that is due. Raises ReplayNotReady where replay has nothing yet."""
         self._patient.turn = self._turn
-        with self._watch.part("update"):
-            metrics = self._learner.step(self._replay)
+        try:
+            with self._watch.part("update"):
+                metrics = self._learner.step(self._replay)
+        except TurnTooSmall:
+            self._repeat_turn()
+            raise
         self._report.steps += 1
         self.learner_step += 1
         self._fed_at = time.monotonic()
@@ -228,9 +233,7 @@ class LearnerWorker:
             if self._report.steps == 0:
                 self._report.waits_for = f"replay: {waiting}"
             if self._can_starve and time.monotonic() - self._fed_at > _STARVED_S:
-                self._fed_at = time.monotonic()
-                self._repeated_turns += 1
-                self.publish()
+                self._repeat_turn()
 
     @property
     def steps_left(self) -> int | None:
@@ -291,6 +294,13 @@ class LearnerWorker:
         self._repeated_turns = check_tree(saved["repeated_turns"], int)
         self.learner_step = check_tree(saved["learner_step"], int)
         self.version = check_tree(saved["version"], int)
+        self._turn = self._asked_turn()
+
+    def _repeat_turn(self) -> None:
+        """Asks for another turn before the next step."""
+        self._fed_at = time.monotonic()
+        self._repeated_turns += 1
+        self.publish()
 
     def _asked_turn(self) -> int:
         """Returns the newest turn that the learner asked for; one that is asked for again counts as another."""

@@ -9,7 +9,7 @@ import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from rlsys.api import ReplayNotReady, Saved, TableSpec
+from rlsys.api import ReplayNotReady, Saved, TableSpec, TurnTooSmall
 from rlsys.errors import ReplayError
 from rlsys.files.json_tree import check_tree
 from rlsys.replay.limiter import RateLimiter
@@ -126,7 +126,8 @@ class RemoteReplay:
                 self._wait_for_turn()
                 self._fill(query, draws)
                 if not draws:
-                    self._wait_for_inserts(batch_size)
+                    wait = self._look_at_turn if self._num_workers else self._wait_for_inserts
+                    wait(batch_size)
                     continue
                 batch = self._receive(draws)
             except ray.exceptions.RayTaskError:
@@ -213,14 +214,25 @@ class RemoteReplay:
         missing = self._limiter.needed_inserts(batch_size * self._num_ranks)
         self._refresh(max(1, -(-missing // len(self._shards))))
 
+    def _look_at_turn(self, batch_size: int) -> None:
+        """Asks for the numbers of all that has come of a turn; raises TurnTooSmall where that is not enough."""
+        self._refresh(0.0)
+        is_enough = self._limiter.can_sample(batch_size * self._num_ranks)
+        if not is_enough or not any(status.mass > 0 for status in self._statuses):
+            raise TurnTooSmall(self._limiter.wait_reason())
+
     def _wait_for_turn(self) -> None:
         """Waits until all workers have collected; raises ReplayNotReady at the deadline."""
         while self._num_workers:
             known = [turn for status in self._statuses for turn in status.turns.values()]
-            if known.count(self._turn) >= self._num_workers:
+            num_ready = known.count(self._turn)
+            if num_ready >= self._num_workers:
                 return
             if time.monotonic() >= self.deadline:
-                raise ReplayNotReady(f"what turn {self._turn:,} brings")
+                raise ReplayNotReady(
+                    f"turn {self._turn:,}, of which {num_ready} of {self._num_workers} rollout workers have collected "
+                    "their share"
+                )
             time.sleep(_TURN_PAUSE_S)
             self._refresh(0.0)
 

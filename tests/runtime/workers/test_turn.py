@@ -4,6 +4,8 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from support.runs import MakeRecorder, MakeSpec, started
 
 from rlsys import config
 from rlsys.algorithms import ppo
-from rlsys.api import Segments, Turns, Unrolls
+from rlsys.api import Algorithm, Cut, Segments, Turns, Unrolls
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.errors import ConfigError
 from rlsys.runs.progress import Progress
@@ -42,11 +44,13 @@ def make_turn_spec(
     return make_spec(section, settled, run, algorithm=CHECKING_UNROLLS, max_episode_steps=12)
 
 
-def make_table_spec(make_spec: MakeSpec, turns: Turns) -> RunSpec:
+def make_table_spec(
+    make_spec: MakeSpec, turns: Turns, runtime: dict | None = None, stored_before_train: int = 1
+) -> RunSpec:
     algorithm = replace(CHECKING, turns=lambda config, env: turns)
-    section = {"samples_per_insert": None, "stored_before_train": 1}
-    run = {"training_steps": 20}
-    return make_spec(section, {"rollout_workers": 2}, run, algorithm=algorithm, max_episode_steps=12)
+    section = {"stored_before_train": stored_before_train}
+    settled = {"rollout_workers": 2, **(runtime or {})}
+    return make_spec(section, settled, {"training_steps": 20}, algorithm=algorithm, max_episode_steps=12)
 
 
 def weights(turn: int, version: int = 0) -> Weights:
@@ -126,6 +130,18 @@ def test_a_turn_is_as_long_however_many_environments_share_it(num_environments: 
     assert Turns(rows=9).shared_out(Segments(length=7), num_environments) == (Segments(length=7), Turns(rows=9))
 
 
+@pytest.mark.parametrize(
+    ("turns", "cut", "message"),
+    [
+        (Turns(unrolls=2), Segments(length=7), "a turn of unrolls = 2 that is cut into Segments; Segments are counted"),
+        (Turns(episodes=1), Unrolls(length=7), "a turn of episodes = 1 that is cut into Unrolls; Segments are counted"),
+    ],
+)
+def test_turns_that_cannot_be_counted_are_refused(turns: Turns, cut: Cut, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        turns.shared_out(cut, 4)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 9])
 def test_an_iteration_of_ppo_learns_from_the_same_rows_whatever_the_number_of_workers(workers: int) -> None:
     overrides = ["debug=true", f"runtime.rollout_workers={workers}"]
@@ -164,19 +180,47 @@ def test_environments_that_cannot_be_shared_as_asked_are_refused(overrides: list
         resolve(config.load("ppo-cartpole", overrides=overrides), ppo.ALGORITHM, num_cpus=1, num_gpus=0)
 
 
-def test_an_inline_run_takes_turns_and_resumes(make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
-    spec = make_turn_spec(make_spec)
-    for training_steps in (60, 120):
-        spec = replace(spec, run=spec.run.model_copy(update={"training_steps": training_steps}))
-        progress, checkpoints = Progress(spec.run), Checkpoints(spec.folder / "checkpoints", keep=2)
-        step = checkpoints.latest() if training_steps > 60 else None
+@pytest.mark.parametrize(
+    ("algorithm", "turns", "stored_before_train"),
+    [
+        (CHECKING_UNROLLS, Turns(unrolls=1), 1),
+        (CHECKING_UNROLLS, Turns(rows=50), 1),
+        (CHECKING, Turns(rows=50), 1),
+        (CHECKING, Turns(rows=50), 200),
+        (CHECKING, Turns(episodes=1), 200),
+    ],
+)
+def test_an_inline_run_that_takes_turns_equals_itself_when_it_is_stopped_and_resumed(
+    algorithm: Algorithm,
+    turns: Turns,
+    stored_before_train: int,
+    make_spec: MakeSpec,
+    make_recorder: MakeRecorder,
+    tmp_path: Path,
+) -> None:
+    if algorithm is CHECKING:
+        spec = make_table_spec(make_spec, turns, stored_before_train=stored_before_train)
+    else:
+        spec = replace(make_turn_spec(make_spec), algorithm=replace(algorithm, turns=lambda config, env: turns))
+
+    def learn(name: str, until: int) -> tuple[int, list[Any]]:
+        settings = {"training_steps": until, "checkpoint_every_learner_steps": 0}
+        mine = replace(spec, folder=tmp_path / name, run=spec.run.model_copy(update=settings))
+        progress, checkpoints = Progress(mine.run), Checkpoints(mine.folder / "checkpoints", keep=2)
+        step = checkpoints.latest()
         if step is not None:
             progress.load(checkpoints.open(step).read("progress"))
-        run = InlineRun(spec, progress, make_recorder(spec, progress), checkpoints)
+        run = InlineRun(mine, progress, make_recorder(mine, progress), checkpoints)
         run.start(step)
         run.run()
-    assert progress.learner_steps == 120
-    assert progress.env_steps <= 122 * 8 * LENGTH
+        saved, own = checkpoints.open(until).read("inline"), ("env", "policy", "state", "turn")
+        workers = [{part: worker[part] for part in own} for worker in saved["workers"]]
+        return progress.env_steps, [saved["learner"], saved["acting"], workers]
+
+    learn("parts", 7)
+    whole, parts = learn("whole", 20), learn("parts", 20)
+    np.testing.assert_equal(parts, whole)
+    assert whole[0] <= (20 + 5) * 12 * spec.num_environments, "nobody collects while it is the learner's turn"
 
 
 @pytest.mark.parametrize(("turns", "decisions"), [(Turns(rows=50), 7), (Turns(episodes=1), 12)])
@@ -213,12 +257,15 @@ def test_what_would_wait_for_ever_is_refused(runtime: dict, message: str, make_s
 class TestOnRay:
     """The same as processes."""
 
-    def test_turns_of_a_table(self, make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
-        spec = make_table_spec(make_spec, Turns(episodes=1))
+    def test_ranks_take_turns_on_a_table_and_ask_for_more_of_them_until_it_holds_enough(
+        self, make_spec: MakeSpec, make_recorder: MakeRecorder
+    ) -> None:
+        runtime = {"learners": 2, "replay_shards": 2}
+        spec = make_table_spec(make_spec, Turns(episodes=1), runtime, stored_before_train=200)
         with started(spec, make_recorder) as run:
             run.supervisor.run()
         assert run.progress.learner_steps == 20
-        assert run.progress.env_steps <= 22 * 12 * spec.num_environments, "workers rest meanwhile"
+        assert run.progress.env_steps <= (3 + 21) * 12 * spec.num_environments, "workers rest meanwhile"
 
     def test_workers_rest_while_the_learner_is_in_another_phase(
         self, make_spec: MakeSpec, make_recorder: MakeRecorder
