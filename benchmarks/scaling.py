@@ -279,7 +279,7 @@ def calls(seconds: float) -> Iterator[dict[str, object]]:
         for row_bytes in (12, 5_000, 50_000):
             observation = ArraySpec((row_bytes // 4,), "float32")
             section = CheckingConfig(samples_per_insert=None, window_size=2_000)
-            spec = replace(small, section=section, env_spec=replace(small.env_spec, observation=observation))
+            spec = replace(small, section=section, env_spec=small.env_spec.with_observation(observation))
             shard = ray.remote(ShardProcess).options(num_cpus=0, max_concurrency=1000).remote(spec, 0)
             segment = random_segment(np.random.default_rng(0), spec.stored_env, spec.cut, Source(0, 0, 0))
             size = f"{len(pickle.dumps(segment)) / 1e3:,.0f} kB"

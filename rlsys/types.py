@@ -29,7 +29,7 @@ Shape legend: T rows of a segment or unroll, n unrolls, B batch, L rows of a sam
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,15 @@ class EnvSpec:
     def __post_init__(self) -> None:
         if not self.parts:
             object.__setattr__(self, "parts", (Part("", self.observation),))
+        names = tuple(part.name for part in self.parts)
+        is_whole = names == np.dtype(self.observation.dtype).names or self.parts[0].spec == self.observation
+        assert is_whole, f"{names} are not the parts of {self.observation}; `with_observation` replaces both"
+
+    def with_observation(self, observation: ArraySpec, num_stack: int = 1) -> "EnvSpec":
+        """Returns the environment as one that shows a single array, of which no bounds are known."""
+        return replace(
+            self, observation=observation, parts=(), num_stack=num_stack, observation_low=(), observation_high=()
+        )
 
     @property
     def policy_observation(self) -> ArraySpec:

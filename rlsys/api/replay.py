@@ -48,9 +48,7 @@ class Unrolls:
 
     def stored_env(self, env: EnvSpec) -> EnvSpec:
         """Returns the environment as replay knows it: with what is stored of an observation."""
-        if self.encoded is None:
-            return env
-        return replace(env, observation=self.encoded, parts=(), num_stack=1, observation_low=(), observation_high=())
+        return env if self.encoded is None else env.with_observation(self.encoded)
 
 
 Cut = Segments | Unrolls

@@ -12,7 +12,7 @@ from rlsys.types import ArraySpec
 
 def test_the_small_network_is_upstreams() -> None:
     frames = ArraySpec((3, 105, 80), "uint8")
-    pong = replace(CARTPOLE, id="Pong", observation=frames, parts=(), num_actions=6, num_stack=4)
+    pong = replace(CARTPOLE.with_observation(frames, num_stack=4), id="Pong", num_actions=6)
     network = ActorCritic(PPOConfig(), pong)
     shapes = [tuple(parameter.shape) for parameter in network.parameters() if parameter.dim() > 1]
     assert shapes == [(32, 12, 5, 5), (32, 32, 5, 5), (128, 17280), (6, 128), (1, 128)]
@@ -22,7 +22,7 @@ def test_the_small_network_is_upstreams() -> None:
 
 
 def test_the_nature_network_is_dqns() -> None:
-    atari = replace(CARTPOLE, observation=ArraySpec((84, 84), "uint8"), parts=(), num_stack=4)
+    atari = CARTPOLE.with_observation(ArraySpec((84, 84), "uint8"), num_stack=4)
     network = ActorCritic(PPOConfig(policy_network="cnn_nature", hidden_size=512), atari)
     shapes = [tuple(parameter.shape) for parameter in network.parameters() if parameter.dim() > 1]
     assert shapes == [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 3136), (2, 512), (1, 512)]
