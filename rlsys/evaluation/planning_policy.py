@@ -1,7 +1,8 @@
 """Acting by trying in a world model: each first action is followed by the policy, and the best beginning is done.
 
 Tensor2Tensor's agent `planner`, of Kaiser et al. 2020, https://arxiv.org/abs/1903.00374. Here later rewards are
-discounted more than earlier ones; there it is the other way round.
+discounted more than earlier ones; there it is the other way round. Actions that are not one choice of a few cannot all
+be tried: the policy's own is, and random ones beside it.
 
 Shape legend: B environments, N rollouts of each, R rows of real history, the most that the model begins from.
 """
@@ -13,6 +14,7 @@ import numpy as np
 
 from rlsys.api import Decision, Policy, PolicyContext, World, WorldContext
 from rlsys.errors import ConfigError
+from rlsys.evaluation.random_policy import RandomPolicy
 from rlsys.types import Array, EnvSpec, State, Weights
 
 _FRAMES, _ACTIONS, _KNOWN = _HISTORY = "planner/frames", "planner/actions", "planner/known"
@@ -23,7 +25,7 @@ class Planning:
     """How it is tried.
 
     Attributes:
-      rollouts: N, shared out evenly among the first actions.
+      rollouts: N, shared out evenly among discrete first actions; of others, each rollout tries one.
       horizon: steps of each.
       discount: of rewards a step later.
     """
@@ -68,13 +70,8 @@ class PlanningPolicy(Policy):
         `seed` is of what happens in the model.
 
         Raises:
-          ConfigError: actions cannot be counted, or there are more of them than rollouts.
+          ConfigError: there are more discrete actions than rollouts.
         """
-        if not env.num_actions:
-            raise ConfigError(
-                f"agent = planner with '{env.id}', whose actions are not one choice of a few; it tries each. "
-                "Use agent policy."
-            )
         if planning.rollouts < env.num_actions:
             raise ConfigError(
                 f"rollouts = {planning.rollouts} with '{env.id}', which has {env.num_actions} actions; each must be "
@@ -87,7 +84,10 @@ class PlanningPolicy(Policy):
         self._value = value
         self._seed = seed
         self._imagine(num_environments=1)
-        self._first_N = np.arange(planning.rollouts) * env.num_actions // planning.rollouts
+        self._random = RandomPolicy(PolicyContext(None, env, seed))
+        num_tried = env.num_actions or planning.rollouts
+        self._tried_N = np.arange(planning.rollouts) * num_tried // planning.rollouts
+        """Which of the first actions each rollout tries."""
 
     def initial_state(self, batch_size: int) -> State:
         """Returns the policy's own, and an empty history."""
@@ -95,7 +95,7 @@ class PlanningPolicy(Policy):
         return {
             **self._policy.initial_state(batch_size),
             _FRAMES: np.zeros((batch_size, rows, *env.observation.shape), env.observation.dtype),
-            _ACTIONS: np.zeros((batch_size, rows - 1), np.int64),
+            _ACTIONS: np.zeros((batch_size, rows - 1, *env.action.shape), env.action.dtype),
             _KNOWN: np.zeros(batch_size, np.int64),
         }
 
@@ -107,12 +107,13 @@ class PlanningPolicy(Policy):
         decision = self._policy.act(observation, _own(state), explore=explore)
         frames = self._remembered(observation, state)
         history = {_FRAMES: frames, _ACTIONS: state[_ACTIONS], _KNOWN: state[_KNOWN] + 1}
-        action, value = self._plan(history, decision.state)
+        action, value = self._plan(history, decision)
         return Decision(action, {**decision.state, **history}, {self._value: value})
 
     def after_step(self, state: State, action: Array, reward: Array) -> State:
         """Remembers the action."""
-        actions = np.concatenate([state[_ACTIONS], np.asarray(action, np.int64)[:, None]], axis=1)[:, 1:]
+        newest = np.asarray(action, self._env.action.dtype)[:, None]
+        actions = np.concatenate([state[_ACTIONS], newest], axis=1)[:, 1:]
         return {**state, **self._policy.after_step(_own(state), action, reward), _ACTIONS: actions}
 
     def set_weights(self, weights: Weights) -> None:
@@ -152,14 +153,23 @@ class PlanningPolicy(Policy):
             }
             self._imagined.reset(options=options)
 
-    def _plan(self, history: State, state: State) -> tuple[Array, Array]:
-        """Returns the best first action of each environment, `[B]`, and what it leads to, `[B]`."""
+    def _first_actions(self, own: Array) -> Array:
+        """Returns what rollouts begin with, `[B * N, *action]`, where the policy would do its `own`, `[B, *action]`."""
+        size, rollouts = len(own), self._planning.rollouts
+        if self._env.num_actions:
+            return np.tile(self._tried_N, size)
+        drawn = self._random.act(np.zeros(size * rollouts), {}, explore=True).action
+        drawn[::rollouts] = own
+        return drawn
+
+    def _plan(self, history: State, decided: Decision) -> tuple[Array, Array]:
+        """Returns the best first action of each environment, `[B, *action]`, and what it leads to, `[B]`."""
         size, planning = len(history[_KNOWN]), self._planning
         if size != self._num_environments:
             self._imagine(size)
         self._begin(history)
-        action = np.tile(self._first_N, size)
-        inner = {name: np.repeat(value, planning.rollouts, axis=0) for name, value in state.items()}
+        action = first = self._first_actions(decided.action)
+        inner = {name: np.repeat(value, planning.rollouts, axis=0) for name, value in decided.state.items()}
         total, weight = np.zeros(len(action)), np.ones(len(action))
         for _ in range(planning.horizon):
             observation, reward, terminated, _, _ = self._imagined.step(action)
@@ -171,9 +181,10 @@ class PlanningPolicy(Policy):
             inner, action = decision.state, decision.action
         if weight.any() and self._value in decision.extras:
             total += weight * decision.extras[self._value]
-        sums = np.stack([np.bincount(self._first_N, row) for row in total.reshape(size, -1)])
-        means = sums / np.bincount(self._first_N)
-        return means.argmax(axis=1), means.max(axis=1).astype(np.float32)
+        sums = np.stack([np.bincount(self._tried_N, row) for row in total.reshape(size, -1)])
+        means = sums / np.bincount(self._tried_N)
+        best = np.arange(size) * planning.rollouts + np.searchsorted(self._tried_N, means.argmax(axis=1))
+        return first[best], means.max(axis=1).astype(np.float32)
 
 
 def _own(state: State) -> State:

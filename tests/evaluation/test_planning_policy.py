@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,58 @@ def test_when_episodes_end_fewer_copies_go_on() -> None:
     assert sorted(set(world.sizes)) == [6, 18]
 
 
+BENT = replace(ENV, id="bent", action=ArraySpec((1,), "float32"), num_actions=0, action_low=(-2.0,), action_high=(2.0,))
+
+
+class Slope(Line):
+    """A model in which one moves by any number; best is to be at 1."""
+
+    def step(self, state: WorldState, action: Tensor, generator: Any = None) -> tuple[WorldState, WorldStep]:
+        assert action.dtype == torch.float32
+        self.sizes.append(len(action))
+        moved = state["place"] + action
+        return {"place": moved}, WorldStep(-(moved[:, 0] - 1.0).square(), torch.zeros(len(moved), dtype=torch.bool))
+
+
+class Sitter(Walker):
+    """Does nothing, by a number."""
+
+    def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+        decision = super().act(observation, state, explore=explore)
+        return replace(decision, action=np.zeros((len(observation), 1), np.float32))
+
+
+def test_numbers_are_tried_at_random_beside_what_the_policy_would_do() -> None:
+    world = Slope()
+    policy = PlanningPolicy(Sitter(0), world, BENT, Planning(rollouts=100, horizon=2), "value", seed=3)
+    state = policy.initial_state(3)
+    decision = policy.act(seen(1.0, 0.0, 9.0), state, explore=False)
+    assert set(world.sizes) == {300}
+    assert decision.action.dtype == np.float32
+    assert decision.action[0].tolist() == [0.0], "nothing is better than what the policy does"
+    assert decision.action[1, 0] == pytest.approx(1.0, abs=0.1)
+    assert decision.action[2, 0] == pytest.approx(-2.0, abs=0.1), "within the bounds"
+    state = policy.after_step(decision.state, decision.action, np.zeros(3, np.float32))
+    policy.act(seen(1.0, 1.0, 7.0), state, explore=False)
+    assert np.array_equal(world.began[-1][1][:, -1], decision.action), "the model is told what was done"
+
+
+def test_of_several_choices_at_once_random_ones_are_tried_likewise() -> None:
+    env = replace(ENV, action=ArraySpec((2,), "int64"), num_actions=0, action_choices=(3, 4))
+
+    class Sum(Line):
+        def step(self, state: WorldState, action: Tensor, generator: Any = None) -> tuple[WorldState, WorldStep]:
+            return state, WorldStep(action.sum(dim=1).float(), torch.zeros(len(action), dtype=torch.bool))
+
+    class First(Walker):
+        def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
+            return Decision(np.zeros((len(observation), 2), np.int64), state)
+
+    policy = PlanningPolicy(First(0), Sum(), env, Planning(rollouts=100, horizon=2), "value")
+    decision = policy.act(seen(0.0), policy.initial_state(1), explore=False)
+    assert decision.action.tolist() == [[2, 3]]
+
+
 def make_walker(context: PolicyContext) -> Policy:
     return Walker(2)
 
@@ -149,13 +202,6 @@ def test_it_can_be_sent_to_other_processes() -> None:
     assert chosen(make(PolicyContext(None, ENV, seed=7)), 1.0)[0] == [2]
 
 
-@pytest.mark.parametrize(
-    ("env", "message"),
-    [
-        (ENV, r"rollouts = 2 with 'line', which has 3 actions; each must be tried. Raise it."),
-        (EnvSpec("bent", ENV.observation, ENV.action, num_actions=0), "agent = planner with 'bent', whose actions"),
-    ],
-)
-def test_what_cannot_be_tried_is_refused(env: EnvSpec, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        PlanningPolicy(Walker(1), Line(), env, Planning(rollouts=2), "value")
+def test_more_actions_than_can_be_tried_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"rollouts = 2 with 'line', which has 3 actions; each must be tried\."):
+        PlanningPolicy(Walker(1), Line(), ENV, Planning(rollouts=2), "value")
