@@ -15,6 +15,10 @@ _LINE = 19
 _MARGIN = 7
 _CHARACTER = 8.5
 _BAR = 3
+_BARS = 96
+"""Height and width of a picture of numbers."""
+_HIGHEST_BAR, _LOWEST_BAR = 12, 2
+_FIELD, _FILLED = 30, 220
 _BACKGROUND = (22, 24, 29)
 _TITLE, _TEXT = (150, 158, 172), (235, 238, 243)
 
@@ -43,6 +47,25 @@ def is_picture(spec: ArraySpec) -> bool:
 def picture_part(env: EnvSpec) -> Part | None:
     """Returns the first part of an environment's observations that can be shown; None where none can."""
     return next((part for part in env.parts if is_picture(part.spec)), None)
+
+
+def picture_of(env: EnvSpec, frame: Array) -> Array:
+    """Returns what is shown of a frame: the first of its parts that is a picture, or else its numbers as bars.
+
+    A bar leads from the middle to where a number lies between the left edge and the right: an integer among its
+    choices, a byte among bytes, any other number x at x / (1 + |x|). There is room for 48 numbers.
+    """
+    part = picture_part(env)
+    if part is not None:
+        return part.of(frame)
+    places = np.nan_to_num(np.concatenate([_places(part, part.of(frame)) for part in env.parts]))
+    height = min(_HIGHEST_BAR, max(_LOWEST_BAR, _BARS // len(places)))
+    field = np.full((_BARS, _BARS), _FIELD, np.uint8)
+    middle = _BARS // 2
+    for row, place in enumerate(places[: _BARS // height]):
+        left, right = sorted((middle, middle + round(float(place) * (middle - 1))))
+        field[row * height : (row + 1) * height - 1, left : right + 1] = _FILLED
+    return field
 
 
 def to_rgb(frame: Array) -> Array:
@@ -85,6 +108,17 @@ def with_footer(picture: Array, lines: Sequence[str]) -> Array:
 def characters_in(width: int) -> int:
     """Returns about how many characters of text fit into so many pixels."""
     return max(1, int((width - 2 * _MARGIN) / _CHARACTER))
+
+
+def _places(part: Part, numbers: Array) -> Array:
+    """Returns where numbers lie between -1 and 1."""
+    flat: Array = np.ravel(numbers).astype(np.float64)
+    if part.choices or part.spec.dtype == "uint8":
+        last = np.maximum(np.array(part.choices) - 1, 1) if part.choices else 255
+        flat = flat * 2.0 / last - 1.0
+    else:
+        flat = flat / (1.0 + np.abs(flat))
+    return flat
 
 
 def _draw(column: Column, zoom: float) -> Array:

@@ -1,5 +1,6 @@
 """The two sides of play: a real game with its recent past, and the game as a world model imagines it from there."""
 
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 
@@ -8,10 +9,12 @@ import numpy as np
 from rlsys.api import World
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make
+from rlsys.envs.wrappers import Environment
 from rlsys.planning.imagined import ImaginedEnv, latest
 from rlsys.types import Array, EnvSpec
-from rlsys.viewer.columns import picture_part
+from rlsys.viewer.columns import picture_of, picture_part
 from rlsys.viewer.comparison import Tally
+from rlsys.viewer.picture import fitted, to_picture
 
 Action = int | Array
 """What is done in one game: one of a few, or an array of choices or numbers."""
@@ -70,7 +73,8 @@ class Game:
           EnvError: the environment cannot be made.
         """
         single = config.model_copy(update={"stack_states": 1, "avoid_repeat": False})
-        self._env = make(single, seed)
+        self._draws = picture_part(spec) is None
+        self._env = _make(single, seed, draws=self._draws)
         self._spec = spec
         self._min_context, self._max_context = world.min_context, world.max_context
         self._noop = noop
@@ -86,8 +90,22 @@ class Game:
 
     @property
     def picture(self) -> Array:
-        """What is shown of the frame: all of it, or the first of its parts that is a picture."""
-        return _picture(self._spec, self.frame)
+        """What is shown of the frame, as `picture_of` draws it."""
+        return picture_of(self._spec, self.frame)
+
+    def drawn(self) -> Array | None:
+        """Returns how the environment draws itself, as large as `picture`, `[3, H, W]`.
+
+        None where what is observed is a picture anyway, or where it cannot.
+        """
+        if not self._draws:
+            return None
+        try:
+            picture = to_picture(self._env.render())
+        except Exception:  # noqa: BLE001 - an environment may draw with anything, and fail in any way
+            self._draws = False
+            return None
+        return fitted(picture, *self.picture.shape[-2:]).transpose(2, 0, 1)
 
     def reset(self, *, new_game: bool) -> None:
         """Begins an episode, and passes the time until a model can begin; `new_game` although lives are left."""
@@ -155,8 +173,8 @@ class ImaginedGame:
 
     @property
     def picture(self) -> Array:
-        """What is shown of the frame."""
-        return _picture(self._spec, self.frame)
+        """What is shown of the frame, likewise."""
+        return picture_of(self._spec, self.frame)
 
     def begin(self, game: Game) -> None:
         """Begins anew from the real game's last frames."""
@@ -178,7 +196,9 @@ class ImaginedGame:
         return self._observation
 
 
-def _picture(spec: EnvSpec, frame: Array) -> Array:
-    part = picture_part(spec)
-    assert part is not None, "whoever lets play asks `check_observation` first"
-    return part.of(frame)
+def _make(config: EnvConfig, seed: int, *, draws: bool) -> Environment:
+    """Makes an environment that draws itself, or writes, if it can."""
+    for render_mode in ("rgb_array", "ansi") if draws else ():
+        with contextlib.suppress(Exception):  # what is wrong with more than drawing comes up again below
+            return make(config, seed, render_mode=render_mode)
+    return make(config, seed)

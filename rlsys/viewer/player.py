@@ -4,6 +4,8 @@
     game    what the real environment makes of the same actions; its episode ends for both
     difference   where they differ, and by how much reward
 
+Frames that are no pictures are shown as bars, one for each number, and beside them how the game draws itself.
+
 A `Player` knows neither windows nor browsers: a `Screen` shows its picture and brings the keys.
 """
 
@@ -14,11 +16,9 @@ import numpy as np
 
 from rlsys.actor import Actor
 from rlsys.api import Policy
-from rlsys.api.spaces import observations_of
 from rlsys.envs.step import action_of
-from rlsys.errors import EnvError
-from rlsys.types import Array, EnvSpec
-from rlsys.viewer.columns import compose, picture_part
+from rlsys.types import Array
+from rlsys.viewer.columns import Column, compose
 from rlsys.viewer.comparison import column, difference_column
 from rlsys.viewer.game import Action, Game, GameStep, ImaginedGame, PassedStep
 from rlsys.viewer.keys import Keys
@@ -257,6 +257,8 @@ class Player:
         if self._shows_game:
             columns.append(column("game (over)" if self._is_over else "game", real.tally, real.picture))
             columns.append(difference_column(model.tally, model.picture, real.tally, real.picture))
+            if (drawn := real.drawn()) is not None:
+                columns.append(Column("as it draws itself", ("", ""), drawn))
         self._picture = compose(columns, self._zoom, _WAITING if self._stands_still else _REAL_TIME)
 
 
@@ -271,16 +273,3 @@ def play(player: Player, screen: Screen) -> None:
         pass
     finally:
         player.close()
-
-
-def check_observation(spec: EnvSpec) -> None:
-    """Checks that an environment's frames can be shown.
-
-    Raises:
-      EnvError: no part of them is a picture.
-    """
-    if picture_part(spec) is None:
-        raise EnvError(
-            f"'{spec.id}' observes {observations_of(spec)}; a world model is played where frames, or a part of them, "
-            "are pictures, [H, W] or [3, H, W] uint8. Use --watch."
-        )

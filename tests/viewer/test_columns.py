@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rlsys.types import ArraySpec
-from rlsys.viewer.columns import Column, compose, difference, is_picture, to_rgb, with_footer
+from rlsys.types import Array, ArraySpec, EnvSpec, Part
+from rlsys.viewer.columns import Column, compose, difference, is_picture, picture_of, to_rgb, with_footer
 
 RED = (255, 0, 0)
 
@@ -68,3 +68,33 @@ def test_a_footer_goes_below() -> None:
     longer = with_footer(picture, ["WAIT", "W: up"])
     assert np.array_equal(longer[:50], picture)
     assert longer.shape[0] > 80 and longer[50:].max() > 100
+
+
+def bars_of(env: EnvSpec, frame: Array, count: int) -> list[tuple[int, int]]:
+    """Returns where each of a few bars begins and ends, counted from the middle."""
+    field = picture_of(env, frame)
+    assert field.shape == (96, 96) and field.dtype == np.uint8
+    bars = [np.flatnonzero(row == field.max()) - 48 for row in field[: 12 * count : 12]]
+    return [(int(bar[0]), int(bar[-1])) for bar in bars]
+
+
+def test_numbers_are_bars_from_the_middle_on_a_scale_without_end() -> None:
+    env = EnvSpec("x", ArraySpec((4,), "float32"), ArraySpec((), "int64"), 2)
+    bars = bars_of(env, np.array([0.0, 1.0, -1e30, np.nan], np.float32), 4)
+    assert bars == [(0, 0), (0, 24), (-47, 0), (0, 0)]
+
+
+def test_bytes_are_on_the_scale_of_bytes_and_integers_on_that_of_their_choices() -> None:
+    ram = EnvSpec("ram", ArraySpec((2,), "uint8"), ArraySpec((), "int64"), 2)
+    assert bars_of(ram, np.array([0, 255], np.uint8), 2) == [(-47, 0), (0, 47)]
+    record = np.dtype([("which", "<i8"), ("arm", "<f4", (2,))])
+    parts = (Part("which", ArraySpec((), "int64"), (5,)), Part("arm", ArraySpec((2,), "float32")))
+    env = EnvSpec("x", ArraySpec((), record), ArraySpec((), "int64"), 2, parts=parts)
+    assert bars_of(env, np.array((4, (-1.0, 0.0)), record), 3) == [(0, 47), (-24, 0), (0, 0)]
+
+
+def test_the_first_of_many_numbers_are_shown_and_a_picture_is_shown_as_it_is() -> None:
+    env = EnvSpec("x", ArraySpec((500,), "float32"), ArraySpec((), "int64"), 2)
+    assert (picture_of(env, np.ones(500, np.float32))[::2, 60] == 220).all()
+    frame = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert picture_of(EnvSpec("x", ArraySpec((3, 4), "uint8"), ArraySpec((), "int64"), 2), frame) is frame

@@ -13,12 +13,12 @@ from gymnasium.spaces import MultiDiscrete
 from rlsys.api import PolicyContext, WorldState, WorldStep
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
-from rlsys.errors import EnvError
 from rlsys.evaluation.random_policy import RandomPolicy
-from rlsys.testing.environments import PartsEnv
+from rlsys.testing.environments import NestedEnv, PartsEnv
+from rlsys.testing.worlds import RecurrentWorld
 from rlsys.viewer.game import Game, ImaginedGame
 from rlsys.viewer.keys import make_keys
-from rlsys.viewer.player import Pilot, Player, check_observation
+from rlsys.viewer.player import Pilot, Player
 from rlsys.viewer.screen import KeyEvent
 
 
@@ -31,7 +31,15 @@ class PadEnv(PartsEnv):
         return super()._reward(action[0])
 
 
+class BlankEnv(NestedEnv):
+    """It fails to draw itself."""
+
+    def render(self) -> Any:
+        raise RuntimeError("no screen")
+
+
 gymnasium.register("tests/Pad-v0", entry_point=PadEnv)
+gymnasium.register("tests/Blank-v0", entry_point=BlankEnv)
 CONFIG = EnvConfig(id="tests/Pad-v0", stack_states=2)
 
 
@@ -53,7 +61,6 @@ class StillWorld:
 
 def test_the_picture_among_the_parts_is_shown_and_all_parts_are_recorded(tmp_path: Path) -> None:
     spec = env_spec(CONFIG)
-    check_observation(spec)
     keys, world = make_keys(spec), StillWorld()
     game, imagined = Game(CONFIG, spec, world, 0, noop=keys.noop), ImaginedGame(world, spec, 0)
     player = Player(keys, game, imagined, Pilot(RandomPolicy(PolicyContext(None, spec, 0))), folder=tmp_path)
@@ -73,6 +80,21 @@ def test_the_picture_among_the_parts_is_shown_and_all_parts_are_recorded(tmp_pat
         assert arrays["model_reward"][:2].tolist() == [1.0, 1.0]
 
 
-def test_what_has_no_picture_among_its_parts_is_refused() -> None:
-    with pytest.raises(EnvError, match=r"'rlsys/Nested-v0' observes Dict\(arm/angle: float32 \(2,\).*Use --watch"):
-        check_observation(env_spec(EnvConfig(id="rlsys/Nested-v0")))
+@pytest.mark.parametrize(("env_id", "draws"), [("Pendulum-v1", True), ("Taxi-v3", True), ("tests/Blank-v0", False)])
+def test_what_is_no_picture_is_shown_as_bars_beside_how_the_game_draws_itself(
+    env_id: str, draws: bool, tmp_path: Path
+) -> None:
+    config = EnvConfig(id=env_id)
+    spec = env_spec(config)
+    keys, world = make_keys(spec), RecurrentWorld(spec)
+    game, imagined = Game(config, spec, world, 0, noop=keys.noop), ImaginedGame(world, spec, 0)
+    player = Player(keys, game, imagined, Pilot(RandomPolicy(PolicyContext(None, spec, 0))), folder=tmp_path)
+    player.key(KeyEvent("n", True))
+    player.tick()
+    columns = 3 + draws
+    assert player.picture.shape[1] == columns * 4 * 96 + (columns - 1) * 6
+    if draws:
+        assert len(np.unique(player.picture[-4 * 96 :, -4 * 96 :].reshape(-1, 3), axis=0)) > 3, "it is drawn"
+    player.close()
+    with np.load(f"{player.recorded[0]}.npz", allow_pickle=False) as arrays:
+        assert arrays["observation"].shape == arrays["model_observation"].shape == (2, *spec.observation.shape)
