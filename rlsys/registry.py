@@ -1,7 +1,8 @@
 """Which algorithms and families of environments there are.
 
-Algorithms are the folders under rlsys/algorithms, and under rlsys/baselines those of other systems. Families are the
-rows of the table in rlsys/envs/table.py, and what a module has that an id names. No decorator to remember.
+Algorithms are the folders under rlsys/algorithms, and under rlsys/baselines those of other systems; one of a user's own
+is named MODULE:NAME, where the module, anywhere that Python finds it, has a record of that name. Families are the rows
+of the table in rlsys/envs/table.py, and what a module has that an id names. No decorator to remember.
 """
 
 import importlib
@@ -57,20 +58,27 @@ def baseline_names() -> list[str]:
 
 
 def get(name: str) -> Algorithm | Baseline:
-    """Imports one algorithm or baseline.
+    """Imports one algorithm or baseline, by the name of its folder or as MODULE:NAME.
 
     Raises:
-      ConfigError: there is no such algorithm.
+      ConfigError: there is no such algorithm, or its module cannot be imported.
     """
+    if ":" in name:
+        return _of_module(name)
     if name in baseline_names():
         baseline: Baseline = importlib.import_module(f"rlsys.baselines.{name}").BASELINE
         return baseline
     if name not in names():
         known = [*names(), *baseline_names()]
-        hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
+        hint = did_you_mean(name, known) or f" Known: {', '.join(known)}. One of your own is named MODULE:NAME."
         raise ConfigError(f"no algorithm {name[:80]!r}.{hint}")
     algorithm: Algorithm = importlib.import_module(f"rlsys.algorithms.{name}").ALGORITHM
     return algorithm
+
+
+def section_of(name: str) -> str:
+    """Returns what an algorithm's section of an experiment is called: of MODULE:NAME the latter."""
+    return name.rpartition(":")[2]
 
 
 def get_algorithm(name: str, wanted: str) -> Algorithm:
@@ -103,6 +111,26 @@ def check_spaces(algorithm: Algorithm | Baseline, env: EnvSpec) -> None:
         able = [name for name in names() if not get(name).spaces.refusal(env)]
         advice = f"These can: {', '.join(able)}" if able else "No algorithm here can. Choose another environment"
         raise ConfigError(f"'{algorithm.name}' {refusal}. {advice}.")
+
+
+def _of_module(name: str) -> Algorithm | Baseline:
+    """Imports what a module has that is called so."""
+    module, _, own = name.partition(":")
+    try:
+        found = vars(importlib.import_module(module)).values()
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+        raise ConfigError(
+            f"algorithm = {name[:80]}: module '{module[:80]}' cannot be imported, {reason[:200]}. Add the folder that "
+            "has it to PYTHONPATH, install what is missing, or correct the name."
+        ) from error
+    records = {record.name: record for record in found if isinstance(record, Algorithm | Baseline)}
+    if own not in records:
+        known = f"it has {', '.join(records)}" if records else "it has none"
+        raise ConfigError(
+            f"algorithm = {name[:80]}: module '{module}' has no algorithm of that name; {known}. Correct it."
+        )
+    return records[own]
 
 
 def _folders(kind: str) -> list[str]:

@@ -50,5 +50,6 @@ RUNS = Path("runs")
 
 Checkpoint = Annotated[str, typer.Option(help="A learner step, best or latest.")]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Let an export import the module that its environment comes from.")
+    bool,
+    typer.Option("--trust", help="Let an export import the modules that its algorithm and its environment come from."),
 ]

@@ -22,7 +22,7 @@ from rlsys.types import Array, EnvSpec, Weights
 from rlsys.viewer.film import Film, FilmLimits
 from rlsys.viewer.game import Game, ImaginedGame
 from rlsys.viewer.keys import make_keys
-from rlsys.viewer.player import Pilot, Player, check_observation, play
+from rlsys.viewer.player import Pilot, Player, play
 from rlsys.viewer.screen import Legend, Screen, WindowClosed
 from rlsys.viewer.web import Browser
 from rlsys.viewer.window import Window, has_screen
@@ -61,7 +61,7 @@ class PlayOptions:
       no_real: play in the model alone.
       zoom: how much frames are enlarged while playing; None: 4.
       episode_steps: steps after which a played episode ends at the latest.
-      trust: whether an export may have modules imported, of which its environment comes.
+      trust: whether an export may have modules imported, of which its algorithm or its environment comes.
     """
 
     run: str
@@ -175,7 +175,6 @@ def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     assert algorithm.make_world is not None
     experiment = trained.loaded.experiment
     env = env_spec(experiment.env)
-    check_observation(env)
     keys = make_keys(env)
     opened = trained.open_with_world(options.checkpoint)
     seed = experiment.run.seed if options.seed is None else options.seed

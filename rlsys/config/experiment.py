@@ -9,8 +9,8 @@ Layers, later ones win; `Loaded.origin` remembers which one set each field:
     debug        what `debug=true` shrinks: see `_DEBUG` and `Algorithm.debug`
     override     KEY=VALUE on the command line, dotted: `muzero.num_simulations=50`
 
-An experiment has the sections below and one more, named after its algorithm and typed by it; its env section has the
-type of the environment's family.
+An experiment has the sections below and one more, named after its algorithm and typed by it (of MODULE:NAME, after
+NAME); its env section has the type of the environment's family.
 """
 
 import functools
@@ -38,7 +38,7 @@ class Experiment(Section):
     """One experiment, merged from its layers. `section` is the algorithm's own part."""
 
     algorithm: Text
-    """Name of a folder in rlsys/algorithms, or in rlsys/baselines."""
+    """Name of a folder in rlsys/algorithms, or in rlsys/baselines; one of your own is MODULE:NAME."""
     env: SerializeAsAny[EnvConfig] = EnvConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     run: RunConfig = RunConfig()
@@ -46,7 +46,7 @@ class Experiment(Section):
     @property
     def section(self) -> Any:
         """The algorithm's own configuration, an instance of `Algorithm.config_type`."""
-        return getattr(self, self.algorithm)
+        return getattr(self, registry.section_of(self.algorithm))
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def describe(loaded: Loaded) -> list[FieldDescription]:
     defaults = {
         **Experiment(algorithm="", env=type(loaded.experiment.env)()).model_dump(mode="json"),
         "algorithm": None,
-        algorithm: registry.get(algorithm).config_type().model_dump(mode="json"),
+        registry.section_of(algorithm): registry.get(algorithm).config_type().model_dump(mode="json"),
     }
     return [
         FieldDescription(path, at(values, path), at(defaults, path), _layer(loaded, path), meaning)
@@ -251,9 +251,23 @@ def _sections(written: Mapping[str, str], model: type[Experiment]) -> Tree:
 
 @functools.cache
 def experiment_type(algorithm: str, env: type[EnvConfig]) -> type[Experiment]:
-    """Returns `Experiment` with the algorithm's section added, and the env section of a family."""
-    config_type = registry.get(algorithm).config_type
-    sections = {"env": (env, env()), algorithm: (config_type, config_type())}
+    """Returns `Experiment` with the algorithm's section added, and the env section of a family.
+
+    Raises:
+      ConfigError: there is no such algorithm, or its section cannot have its name.
+    """
+    config_type, section = registry.get(algorithm).config_type, registry.section_of(algorithm)
+    if (
+        not section.isidentifier()
+        or section.startswith("_")
+        or hasattr(Experiment, section)
+        or section in Experiment.model_fields
+    ):
+        raise ConfigError(
+            f"algorithm = {algorithm[:80]}: '{section[:80]}' cannot be the name of a section beside "
+            f"{', '.join(Experiment.model_fields)}. Give the algorithm another name."
+        )
+    sections = {"env": (env, env()), section: (config_type, config_type())}
     return create_model("Experiment", __base__=Experiment, **sections)  # type: ignore[call-overload, no-any-return]
 
 
@@ -284,7 +298,7 @@ _COMMAND_LINE = "on the command line"
 def _debug(algorithm: str, experiment: Tree) -> Tree:
     """Returns what shrinks an experiment with this algorithm to seconds."""
     found = registry.get(algorithm)
-    tree = merge(_DEBUG, {algorithm: dict(found.debug)})
+    tree = merge(_DEBUG, {registry.section_of(algorithm): dict(found.debug)})
     run = experiment.get("run")
     sets = run.get("final_evaluation") if isinstance(run, dict) else None
     if isinstance(sets, list) and all(isinstance(final, dict) for final in sets):

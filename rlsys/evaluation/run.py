@@ -72,7 +72,7 @@ class EvaluationOptions:
       plot: figure of what was played above what was predicted.
       save_mcts: folder for a picture of each search tree of the first episode.
       parallel: processes among which the episodes are divided.
-      trust: whether an export may have modules imported, of which its environment comes.
+      trust: whether an export may have modules imported, of which its algorithm or its environment comes.
     """
 
     run: str

@@ -22,7 +22,7 @@ from rlsys.config import Loaded, build
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.exports import cache, manifest
 from rlsys.exports.archive import ENDING
-from rlsys.exports.settings import check_environments, without_environments, without_places
+from rlsys.exports.settings import check_algorithm, check_environments, without_environments, without_places
 from rlsys.exports.shipped import folders
 from rlsys.files.yaml_tree import read_written
 from rlsys.runs import folder as run_folder
@@ -83,7 +83,8 @@ def find(source: str, directory: str = "runs", *, trust: bool = False, weights_o
     Args:
       source: see the module.
       directory: of all runs.
-      trust: whether an export may have modules imported, of which its environment comes. Runs are one's own.
+      trust: whether an export may have modules imported, of which its algorithm or its environment comes. Runs are
+        one's own.
       weights_only: nothing will be played: of an export, `loaded` comes without its environments.
 
     Raises:
@@ -158,6 +159,8 @@ def _export(folder: Path, name: str, directory: str, trust: bool, weights_only: 
     found = manifest.verify(folder, name)
     try:
         settings = read_written(folder / "config.yaml")
+        if not trust:
+            check_algorithm(settings, name)
         if weights_only:
             settings = without_environments(settings)
         elif not trust:

@@ -1,8 +1,10 @@
 """An export's settings: whoever made it does not decide what is imported, opened or written on another machine."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rlsys import registry
 from rlsys.config import EnvConfig, Experiment
 from rlsys.config.location import OF_A_MACHINE
 from rlsys.errors import CheckpointError
@@ -26,8 +28,9 @@ def without_places(experiment: Experiment) -> Experiment:
     final = [one.model_copy(update={"env": _without(one.env, of_env)}) for one in run.final_evaluation]
     evaluation = {"evaluation_env": _without(run.evaluation_env, of_env), "final_evaluation": tuple(final)}
     changed["run"] = run.model_copy(update=evaluation)
-    changed[experiment.algorithm] = experiment.section
-    for name in ("run", experiment.algorithm):  # another run's weights were read once, where it began
+    own = registry.section_of(experiment.algorithm)
+    changed[own] = experiment.section
+    for name in ("run", own):  # another run's weights were read once, where it began
         begun_from = dict.fromkeys(field for field in type(changed[name]).model_fields if field.endswith("_from"))
         changed[name] = changed[name].model_copy(update=begun_from)
     return experiment.model_copy(update=changed)
@@ -39,6 +42,25 @@ def _places_of(env: EnvConfig) -> tuple[str, ...]:
 
 def _without(env: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in env.items() if name not in names}
+
+
+def check_algorithm(settings: Mapping[str, Any], name: str) -> None:
+    """Refuses an algorithm of a module, unless this process has imported that by itself, as a run of it does.
+
+    Args:
+      settings: of the export, as they are written: reading them as an experiment would import the module.
+      name: of the export.
+
+    Raises:
+      CheckpointError: it is of one that has not been imported.
+    """
+    algorithm = str(settings.get("algorithm", ""))
+    module, colon, _ = algorithm.partition(":")
+    if colon and module not in sys.modules:
+        raise CheckpointError(
+            f"export '{name}' is of '{algorithm}', which would import the module '{module}' on this machine. Give "
+            "--trust if you trust whoever made it; a run begins with it if it is of the same algorithm."
+        )
 
 
 def check_environments(settings: Mapping[str, Any], name: str) -> None:

@@ -361,6 +361,19 @@ def test_an_export_imports_no_module_unless_it_is_trusted(
     assert (tmp_path / "imported").exists()
 
 
+def test_an_export_imports_no_module_for_its_algorithm_either(export: Path, tmp_path: Path) -> None:
+    settings = export / "config.yaml"
+    settings.write_text(settings.read_text().replace("algorithm: searching", "algorithm: never_imported:searching"))
+    seal_export(export)
+    for use in (
+        lambda: evaluate_run(EvaluationOptions("out", episodes=1)),
+        lambda: play_run(PlayOptions("out", watch=True)),
+        lambda: export_run("out", tmp_path / "again"),
+        lambda: read_weights("out"),
+    ):
+        assert "would import the module 'never_imported' on this machine. Give --trust" in refusal(use)
+
+
 def test_an_export_does_not_say_what_is_read_or_written_here(export: Path, tmp_path: Path) -> None:
     tree = (export / "config.yaml").read_text()
     tree = tree.replace("directory: runs", f"directory: {tmp_path}/elsewhere")
