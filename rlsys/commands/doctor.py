@@ -14,7 +14,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from rlsys.compiled_cache import VARIABLE, choose_cache
-from rlsys.config import EnvConfig, RuntimeConfig
+from rlsys.config import EnvConfig, RuntimeConfig, read_env
 from rlsys.errors import RlsysError
 from rlsys.metrics.sinks import has_wandb_login
 
@@ -33,7 +33,9 @@ _MUST_WORK = {
 }
 _MAY_WORK = {
     "ProcGen": EnvConfig(id="procgen-coinrun"),
+    "MuJoCo": EnvConfig(id="HalfCheetah-v5"),
     "dm_control": EnvConfig(id="dm_control/cheetah-run"),
+    "dm_control drawn": read_env({"id": "dm_control/cheetah-run", "observation": "pixels"}),
     "DMLab": EnvConfig(id="dmlab-rooms_watermaze"),
 }
 

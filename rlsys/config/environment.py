@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rlsys import registry
-from rlsys.config.fields import shortened
+from rlsys.config.fields import explain, shortened
 from rlsys.config.sections import EnvConfig
 from rlsys.config.values import field_type
 from rlsys.errors import ConfigError, EnvError
@@ -48,11 +48,10 @@ def tasks_of(config: EnvConfig) -> list[EnvConfig]:
     found = []
     for number, task in enumerate(config.tasks):
         try:
-            found.append(read_env({**shared, **({"id": task} if isinstance(task, str) else task)}))
+            fields = {**shared, **({"id": task} if isinstance(task, str) else task)}
+            found.append(read_env(fields))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "fields"
-            raise ConfigError(f"env.tasks[{number}]: {field}: {first['msg']}. Correct it.") from None
+            raise ConfigError(f"env.tasks[{number}]: {explain(error, env_type(fields), fields, 'there', {})}") from None
         except ConfigError as error:
             raise ConfigError(f"env.tasks[{number}]: {error}") from None
         if found[-1].tasks:

@@ -36,7 +36,7 @@ def check_kwargs(config: EnvConfig, constructor: Callable[..., Any], ours: Colle
 
 def refused(config: EnvConfig, error: Exception) -> EnvError:
     """Returns what to raise where a constructor has refused the arguments in its own words."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+    reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".:")
     return EnvError(
         f"env.kwargs = {shortened(config.kwargs)} with '{config.id}', whose constructor says {reason}. Correct them."
     )

@@ -33,7 +33,7 @@ from rlsys.envs.wrappers import (
     FrameStack,
     GameRecord,
 )
-from rlsys.errors import EnvError
+from rlsys.errors import EnvError, RlsysError
 from rlsys.types import EnvSpec, Part
 
 
@@ -50,7 +50,7 @@ def make(config: EnvConfig, seed: int, *, training: bool = True, render_mode: st
       The environment. Its rewards are those to learn from; its `record` has the raw ones.
 
     Raises:
-      EnvError: an unknown id, a missing package, or settings that the environment cannot have.
+      EnvError: an unknown id, a missing package, settings that the environment cannot have, or whatever it raises.
     """
     return _make(config, seed, training, render_mode)[0]
 
@@ -145,6 +145,11 @@ def _simulator(family: Family[Any], config: EnvConfig, seed: int, render_mode: s
     except (gymnasium.error.Error, ImportError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise EnvError(f"'{config.id}' cannot be made: {reason}. Install what is missing or correct env.id.") from error
+    except RlsysError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".:")
+        raise EnvError(f"'{config.id}' cannot be made: {reason}. Correct it, or choose another environment.") from error
     if render_mode is not None and render_mode not in env.metadata.get("render_modes", ()):
         raise EnvError(
             f"'{config.id}' cannot be made: it is never drawn as '{render_mode}'. Leave out the render mode."

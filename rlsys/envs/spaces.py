@@ -8,7 +8,7 @@
 A simulator that steps many environments at once hands out such arrays by itself, and says so with a space like this.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from rlsys.types import Array, ArraySpec, Part
 
 _SHOWN = 200
 _NUMBERS = "biuf"
+_MOST_CHOICES = 1_000_000
+"""Of an integer, or of several together: each has weights of its own."""
 
 
 class Observations:
@@ -42,6 +44,8 @@ class Observations:
         """
         self._leaves = [_leaf(path, inner, name) for path, inner in _flat(space)]
         self.parts = tuple(leaf.part for leaf in self._leaves)
+        for leaf in self._leaves:
+            _check_choices(leaf.part.choices, f"'{name}' observes", leaf.space)
         self.is_array = isinstance(space, Box)
         names = [part.name for part in self.parts]
         if isinstance(space, Dict | Tuple):
@@ -106,6 +110,7 @@ class Actions:
                     f"'{name}' acts with {_text(space)}; only Discrete, MultiDiscrete, MultiBinary and arrays (Box) "
                     "that are not empty are supported. Choose another environment."
                 )
+        _check_choices(self.choices or (self.num_actions,), f"'{name}' acts with", space)
         self.is_from_zero = isinstance(space, Box) or (not self._start.any() and self._dtype == np.int64)
 
     def told(self, action: Any) -> Any:
@@ -210,6 +215,14 @@ def _choices(space: MultiDiscrete | MultiBinary) -> tuple[Array, Array]:
     if isinstance(space, MultiBinary):
         return np.full(space.shape, 2), np.zeros(space.shape, np.int64)
     return space.nvec.astype(np.int64), space.start.astype(np.int64)
+
+
+def _check_choices(choices: Sequence[int], what: str, space: gymnasium.Space) -> None:
+    if sum(choices) > _MOST_CHOICES:
+        raise EnvError(
+            f"{what} {_text(space)}; each of {sum(choices):,} values would have weights of its own, and up to "
+            f"{_MOST_CHOICES:,} are supported. Choose another environment, or wrap it so that these are numbers."
+        )
 
 
 def _dtype(space: gymnasium.Space) -> np.dtype[Any]:

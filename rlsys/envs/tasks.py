@@ -15,7 +15,9 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Dict, Discrete
 
+from rlsys.api.spaces import actions_of, observations_of
 from rlsys.config import EnvConfig
+from rlsys.config.fields import shortened
 from rlsys.envs.step import StepResult
 from rlsys.envs.wrappers import Layer, Reset, Step
 from rlsys.errors import EnvError
@@ -77,14 +79,24 @@ def most_actions(specs: Sequence[EnvSpec]) -> int:
     first = specs[0]
     for spec in specs[1:]:
         for name in (*_ALIKE, *_ALIKE_TOO):
-            here, there = getattr(first, name), getattr(spec, name)
-            if here != there:
+            if getattr(first, name) != getattr(spec, name):
+                here, there = _told(name, first), _told(name, spec)
                 raise EnvError(
                     f"env.tasks: {name.replace('_', ' ')} is {there} in '{spec.id}' and {here} in '{first.id}'; only "
                     "the number of discrete actions may differ between tasks. Leave one of them out, or set what makes "
                     "them alike."
                 )
     return max(spec.num_actions for spec in specs)
+
+
+def _told(name: str, spec: EnvSpec) -> str:
+    """Returns what a field of a spec is, where that is a space in its words."""
+    match name:
+        case "observation" | "parts":
+            return observations_of(spec)
+        case "action" | "action_choices":
+            return actions_of(spec)
+    return shortened(getattr(spec, name))
 
 
 class PaddedActions(Layer):

@@ -131,9 +131,11 @@ def _check_tasks(spec: RunSpec) -> None:
     """Each task has an environment somewhere."""
     wanted = 1 if spec.env.task is not None else len(spec.env_spec.tasks)
     if spec.num_environments < wanted:
+        name = spec.algorithm.environments
+        more = f"{spec.algorithm.name}.{name}" if name else "runtime.environments_per_worker or runtime.rollout_workers"
         raise ConfigError(
             f"env.tasks has {wanted}, and the run {spec.num_environments} environments; each task needs one. Raise "
-            "runtime.environments_per_worker or runtime.rollout_workers."
+            f"{more}."
         )
 
 

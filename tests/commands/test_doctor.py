@@ -29,7 +29,8 @@ def test_this_installation_is_healthy() -> None:
     assert [finding for finding in findings if finding.verdict == "fail"] == []
     subjects = {finding.subject for finding in findings}
     assert subjects >= {"Python", "packages", "ray", "CPU cores", "memory", "open files", "ROMs", "Weights & Biases"}
-    assert subjects >= {"CartPole", "LunarLander", "Atari by RAM", "Atari by pixels", "ProcGen", "dm_control", "DMLab"}
+    assert subjects >= {"CartPole", "LunarLander", "Atari by RAM", "Atari by pixels", "ProcGen", "DMLab"}
+    assert subjects >= {"MuJoCo", "dm_control", "dm_control drawn"}
     assert all(finding.advice for finding in findings if finding.verdict != "ok")
     assert all("\n" not in finding.found + finding.advice for finding in findings)
 
@@ -120,7 +121,7 @@ def test_an_environment_that_fails_matters_only_if_everybody_needs_it(
 
     monkeypatch.setattr(make_module, "make", fail)
     findings = list(doctor.check_environments())
-    assert [finding.verdict for finding in findings] == ["fail"] * 4 + ["warn"] * 3
+    assert [finding.verdict for finding in findings] == ["fail"] * 4 + ["warn"] * 5
     assert all(part in finding.advice for finding in findings)
 
 

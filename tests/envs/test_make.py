@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, Sequence, Text, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Sequence, Text, Tuple
 
 from rlsys.config import EnvConfig, read_env
 from rlsys.envs.families.atari import AtariConfig
@@ -151,6 +151,8 @@ ODD_SPACES = {
     "observes parts named \\['a/b', 'a/b'\\]": (Dict({"a": Dict({"b": Discrete(2)}), "a/b": Discrete(2)}), Discrete(2)),
     "observes Sequence": (Sequence(Discrete(2)), Discrete(2)),
     "acts with Dict": (Box(0.0, 1.0, (2,)), Dict({"a": Discrete(2)})),
+    "observes Discrete\\(1000000000000\\); each of 1,000,000,000,000 values": (Discrete(10**12), Discrete(2)),
+    "acts with MultiDiscrete\\(\\[1000000000 2\\]\\); each of": (Box(0.0, 1.0, (2,)), MultiDiscrete([10**9, 2])),
     "acts with Text": (Box(0.0, 1.0, (2,)), Text(3)),
     "acts with Box": (Box(0.0, 1.0, (2,)), Box(0.0, 1.0, (0,))),
 }
@@ -172,6 +174,19 @@ def test_spaces_that_are_not_supported_are_refused(words: str) -> None:
     with pytest.raises(EnvError, match=words):
         env_spec(EnvConfig(id="tests/Odd-v0"))
     del gymnasium.registry["tests/Odd-v0"]
+
+
+def test_whatever_a_constructor_raises_is_told_in_one_line() -> None:
+    def broken() -> gymnasium.Env:
+        raise RuntimeError("no licence\nfound.")
+
+    gymnasium.register("tests/Broken-v0", broken, disable_env_checker=True)
+    with pytest.raises(EnvError) as caught:
+        make(EnvConfig(id="tests/Broken-v0"), 0)
+    del gymnasium.registry["tests/Broken-v0"]
+    assert str(caught.value) == (
+        "'tests/Broken-v0' cannot be made: RuntimeError: no licence found. Correct it, or choose another environment."
+    )
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def _load(config: ControlConfig, domain: str, task: str, seed: int) -> Any:
     try:
         from dm_control import suite  # noqa: PLC0415 - optional, and it reads what was chosen
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".:")
         raise EnvError(
             f"'{config.id}' cannot be made: dm_control does not start with {offscreen.chosen()}, "
             f"{reason}. Set it to egl, osmesa, or disable to draw nothing."
