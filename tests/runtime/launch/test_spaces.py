@@ -18,9 +18,11 @@ RUNTIME = {
     "learner_device": "cpu",
     "inference_device": "cpu",
     "tick_s": 0.1,
+    "send_weights_frequency": 1,
+    "weight_sync_frequency": 160,
 }
 RUN = {
-    "training_steps": 100,
+    "training_steps": 200,
     "evaluate_every_learner_steps": 0,
     "wandb": "disabled",
     "tensorboard": False,
@@ -41,7 +43,7 @@ IMPALA = {
     "unroll_length": 20,
     "hidden_size": 32,
     "fc_size": 32,
-    "learning_rate": 0.01,
+    "learning_rate": 0.003,
     "discounting": 0.0,
     "entropy_cost": 0.001,
 }
@@ -71,6 +73,6 @@ def test_an_agent_learns_in_its_space_and_is_evaluated(
     assert launch(load("spaces.yaml"), inline=False, resume=None, overrides=[]) == 0
     assert evaluate_run(EvaluationOptions("spaces/here", episodes=20)) == 0
     folder = tmp_path / "runs" / "spaces" / "here"
-    assert read_metrics(folder)[-1]["learner_step"] == 100
+    assert read_metrics(folder)[-1]["learner_step"] == 200
     (played,) = json.loads((folder / "eval.json").read_text())["results"]
     assert played["mean"] / played["mean_length"] > _BLIND + 0.15, "whoever looks gets more than whoever does not"
