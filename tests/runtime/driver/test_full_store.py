@@ -11,7 +11,13 @@ from support.command_line import RLSYS
 pytestmark = pytest.mark.xdist_group("ray")
 
 LAUNCH = [*RLSYS, "launch", "impala-pong"]
-SETTINGS = ["runtime.rollout_workers=2", "runtime.environments_per_worker=48", "run.wandb=disabled"]
+SETTINGS = [
+    "runtime.rollout_workers=2",
+    "runtime.environments_per_worker=8",  # a few long unrolls of large frames fill it sooner than many small ones
+    "env.frame_size=[210,160]",
+    "impala.unroll_length=80",
+    "run.wandb=disabled",
+]
 SMALL = {
     "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(80 * 2**20),
     "RAY_local_fs_capacity_threshold": "0.0001",  # so that the disk counts as full

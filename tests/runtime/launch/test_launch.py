@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 from support.command_line import PATIENCE_S, rlsys, start, wait_for
+
+from rlsys import cli
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -70,7 +73,11 @@ def test_a_run_is_seen_and_scaled_from_another_terminal_survives_its_driver_and_
     assert (stop.returncode, "nobody is there to stop it" in stop.stderr) == (2, True)
 
 
-def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ["runtime.rollout_workers=1", "runtime.environments_per_worker=4"]
     bad = {
         "muzero.window_size=10": "window_size = 10 is smaller than stored_before_train",
         "muzero.fixed_temperatures=[1,1,1,1,1,1,1,1,1,1]": "fixed_temperatures has 10 entries",
@@ -81,11 +88,14 @@ def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path: Path) -> None:
         "muzero.batch_size=many": "batch_size",
     }
     for setting, expected in bad.items():
-        settings = [setting, "runtime.rollout_workers=1", "runtime.environments_per_worker=4"]
-        process = start(tmp_path, "launch", "muzero-cartpole", *settings)
-        output, _ = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 2, output
-        assert output.startswith("error: "), output
-        assert output.count("\n") == 1, output
-        assert expected in output, output
+        command = ["launch", "muzero-cartpole", setting, *few]
+        monkeypatch.setattr(sys, "argv", ["rlsys", *command])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said, error = capsys.readouterr()
+        assert (ended.value.code, said, error.count("\n")) == (2, "", 1), (said, error)
+        assert error.startswith("error: ") and expected in error, error
+    process = start(tmp_path, *command)  # the last once more, as the command that it is
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, output) == (2, error)
     assert not (tmp_path / "runs").exists()
