@@ -35,15 +35,7 @@ class Loop:
 
     def step(self, action_E: Array) -> StepResult:
         """Steps each environment once and begins ended episodes again."""
-        size = len(self._envs)
-        result = StepResult(
-            observation=self._last_observation,
-            reward=np.zeros(size, np.float32),
-            raw_reward=np.zeros(size, np.float32),
-            terminated=np.zeros(size, np.bool_),
-            truncated=np.zeros(size, np.bool_),
-            action=np.array(action_E, self._spec.action.dtype),
-        )
+        result = StepResult.blank(self._last_observation, np.array(action_E, self._spec.action.dtype))
         for index, env in enumerate(self._envs):
             self._step(index, env, result)
         return result

@@ -56,6 +56,24 @@ class StepResult:
     action: Array
     games: list[GameResult] = field(default_factory=list)
 
+    @classmethod
+    def blank(cls, observation: Array, action_E: Array) -> "StepResult":
+        """Returns the result of a step of which nothing is known yet.
+
+        Args:
+          observation: where the observations will be.
+          action_E: what is to be executed; becomes part of the result.
+        """
+        size = len(action_E)
+        return cls(
+            observation=observation,
+            reward=np.zeros(size, np.float32),
+            raw_reward=np.zeros(size, np.float32),
+            terminated=np.zeros(size, np.bool_),
+            truncated=np.zeros(size, np.bool_),
+            action=action_E,
+        )
+
     @property
     def first(self) -> Array:
         """`[E]` bool: `BatchedEnv.observation` begins a new episode here."""

@@ -171,15 +171,7 @@ class TaskBatch:
 
     def step(self, action_E: Array) -> StepResult:
         """Steps each environment once and begins ended episodes again."""
-        size = len(self._task_E)
-        result = StepResult(
-            observation=self._last_observation,
-            reward=np.zeros(size, np.float32),
-            raw_reward=np.zeros(size, np.float32),
-            terminated=np.zeros(size, np.bool_),
-            truncated=np.zeros(size, np.bool_),
-            action=np.array(action_E, self._action_dtype),
-        )
+        result = StepResult.blank(self._last_observation, np.array(action_E, self._action_dtype))
         for task, batch in self._batches.items():
             rows = self._rows[task]
             part = batch.step(action_E[rows])

@@ -14,8 +14,11 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers import TimeLimit
 
+from rlsys.config import EnvConfig
 from rlsys.envs.snapshot import Restorable
+from rlsys.errors import EnvError
 
 Reset = tuple[Any, dict[str, Any]]
 Step = tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]
@@ -33,6 +36,26 @@ class Layer(gymnasium.Wrapper, Restorable):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what `get_state` returned."""
+
+
+def check_repeats(config: EnvConfig, name: str, repeats: int) -> None:
+    """Refuses an action that a simulator itself repeats (env.<name>) and sticky actions repeat again.
+
+    Raises:
+      EnvError: both do.
+    """
+    if min(repeats, config.sticky_actions) > 1:
+        raise EnvError(
+            f"actions are repeated twice: env.{name} = {repeats} and env.sticky_actions = {config.sticky_actions}; "
+            "only one of them may repeat. Set env.sticky_actions=1."
+        )
+
+
+def limited(env: gymnasium.Env, config: EnvConfig, repeats: int = 1) -> tuple[gymnasium.Env, int]:
+    """Returns an environment with the time limit of its configuration, and the frames that one of its steps takes."""
+    if config.max_episode_steps:
+        env = TimeLimit(env, max(1, config.max_episode_steps // repeats))
+    return env, repeats
 
 
 class NoopReset(Layer):

@@ -21,7 +21,6 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
-from gymnasium.wrappers import TimeLimit
 
 from rlsys.config import EnvConfig
 from rlsys.config.quantities import Index, Pixels, Repeats
@@ -29,7 +28,7 @@ from rlsys.envs import offscreen
 from rlsys.envs.family import Family
 from rlsys.envs.kwargs import check_kwargs, refused
 from rlsys.envs.snapshot import Restorable
-from rlsys.envs.wrappers import Reset, Step
+from rlsys.envs.wrappers import Reset, Step, check_repeats, limited
 from rlsys.errors import EnvError
 from rlsys.types import Array
 
@@ -249,17 +248,10 @@ def _load(config: ControlConfig, domain: str, task: str, seed: int) -> Any:
 
 
 def _make(config: ControlConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
-    if min(config.action_repeat, config.sticky_actions) > 1:
-        raise EnvError(
-            f"actions are repeated twice: env.action_repeat = {config.action_repeat} and env.sticky_actions = "
-            f"{config.sticky_actions}; only one of them may repeat. Set env.sticky_actions=1."
-        )
+    check_repeats(config, "action_repeat", config.action_repeat)
     if render_mode is not None and not offscreen.choose():
         raise EnvError(f"'{config.id}' cannot be drawn with {offscreen.chosen()}. Install libegl1 or libosmesa6.")
-    env: gymnasium.Env = ControlTask(config, seed, render_mode)
-    if config.max_episode_steps:
-        env = TimeLimit(env, max(1, config.max_episode_steps // config.action_repeat))
-    return env, config.action_repeat
+    return limited(ControlTask(config, seed, render_mode), config, config.action_repeat)
 
 
 CONTROL = Family(

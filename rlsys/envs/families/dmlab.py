@@ -22,13 +22,12 @@ from typing import Annotated, Any, Literal
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
-from gymnasium.wrappers import TimeLimit
 
 from rlsys.config import EnvConfig
 from rlsys.config.location import OF_A_MACHINE, Folder
 from rlsys.config.quantities import Pixels, Repeats
 from rlsys.envs.family import Family
-from rlsys.envs.wrappers import Reset, Step
+from rlsys.envs.wrappers import Reset, Step, check_repeats, limited
 from rlsys.errors import EnvError
 from rlsys.types import Array
 
@@ -205,15 +204,8 @@ def _make(config: DMLabConfig, seed: int, render_mode: str | None) -> tuple[gymn
             f"env.dmlab_size = {list(config.dmlab_size)}; height and width must be at least 1. Give for example "
             "[72,96]."
         )
-    if min(config.frame_skip, config.sticky_actions) > 1:
-        raise EnvError(
-            f"frames are skipped twice: env.frame_skip = {config.frame_skip} and env.sticky_actions = "
-            f"{config.sticky_actions}; only one of them may skip. Set env.sticky_actions=1."
-        )
-    env: gymnasium.Env = DMLabLevel(config, seed, render_mode)
-    if config.max_episode_steps:
-        env = TimeLimit(env, max(1, config.max_episode_steps // config.frame_skip))
-    return env, config.frame_skip
+    check_repeats(config, "frame_skip", config.frame_skip)
+    return limited(DMLabLevel(config, seed, render_mode), config, config.frame_skip)
 
 
 DMLAB = Family(

@@ -24,12 +24,12 @@ import cv2
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
-from gymnasium.wrappers import TimeLimit
 
 from rlsys.config import EnvConfig
 from rlsys.config.quantities import Level
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Ends, Simulator, SimulatorEnv, check_id
+from rlsys.envs.wrappers import limited
 from rlsys.errors import EnvError
 from rlsys.types import Array
 
@@ -247,8 +247,8 @@ def _ids() -> list[str]:
 
 
 def _make(config: ProcGenConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
-    env: gymnasium.Env = SimulatorEnv(ProcGenGames(config, [seed], draw=render_mode is not None), seed, render_mode)
-    return (TimeLimit(env, config.max_episode_steps) if config.max_episode_steps else env), 1
+    games = ProcGenGames(config, [seed], draw=render_mode is not None)
+    return limited(SimulatorEnv(games, seed, render_mode), config)
 
 
 def _make_simulator(config: ProcGenConfig, seeds: Sequence[int]) -> Simulator | None:

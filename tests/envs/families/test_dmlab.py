@@ -150,7 +150,7 @@ def test_a_cache_tells_keys_apart_and_knows_what_it_lacks(tmp_path: Any) -> None
     ("settings", "words"),
     [
         ({"id": "dmlab-rooms_watermase"}, "Did you mean 'dmlab-rooms_watermaze'"),
-        ({"sticky_actions": 4}, "frames are skipped twice: env.frame_skip = 4 and env.sticky_actions = 4"),
+        ({"sticky_actions": 4}, "actions are repeated twice: env.frame_skip = 4 and env.sticky_actions = 4"),
         ({"dmlab_size": (0, 96)}, "env.dmlab_size = [0, 96]"),
         ({"id": "CartPole-v1"}, "env.dmlab_size = (6, 8) with 'CartPole-v1'; only DMLab levels"),
     ],

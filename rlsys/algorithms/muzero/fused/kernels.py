@@ -1,5 +1,8 @@
 """What lies between the matrix products of inference, compiled: each kernel is one pass over memory.
 
+What is compiled into them is all in this file, `_exp` as it is in `rlsys.planning.kernels`, because the cache of the
+compiler on disk notices changes of a function's own file alone.
+
 Shape legend: B batch, D state features, A actions, I inputs of a product with bfloat16, U hidden units, V atoms of a
 support, P outputs, padded with zeros.
 """
