@@ -17,12 +17,14 @@ from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.config import EnvConfig, Experiment, Loaded, RunConfig, RuntimeConfig
 from rlsys.envs.make import env_spec
 from rlsys.metrics.console import Console
+from rlsys.metrics.rows import read_metrics
 from rlsys.metrics.tracking import Tracker
 from rlsys.runs.heartbeat import Heartbeat
 from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
 from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.cluster.prometheus import Prometheus
+from rlsys.runtime.driver.inline import InlineRun
 from rlsys.runtime.driver.recorder import Recorder
 from rlsys.testing.algorithm import CHECKING, CheckingConfig
 
@@ -148,3 +150,24 @@ def started(spec: RunSpec, make_recorder: MakeRecorder, step: int | None = None)
         yield run
     finally:
         run.program.close()
+
+
+def run_inline(spec: RunSpec, make_recorder: MakeRecorder, step: int | None = None) -> Progress:
+    """Runs in this process to the end, from a checkpoint if a step is given."""
+    progress = Progress(spec.run)
+    checkpoints = Checkpoints(spec.checkpoints, keep=spec.run.keep_checkpoints)
+    if step is not None:
+        progress.load(checkpoints.open(step).read("progress"))
+    runner = InlineRun(spec, progress, make_recorder(spec, progress), checkpoints)
+    runner.start(step)
+    runner.run()
+    return progress
+
+
+def rows_by_step(spec: RunSpec) -> dict[int, dict[str, Any]]:
+    """The rows of metrics.jsonl by learner step, without what depends on the clock."""
+    timed = ("throughput/", "workers/", "system/", "learner/idle_share", "time_s")
+    return {
+        int(row["learner_step"]): {name: value for name, value in row.items() if not name.startswith(timed)}
+        for row in read_metrics(spec.folder)
+    }

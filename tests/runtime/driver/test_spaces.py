@@ -7,17 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.runs import MakeRecorder, MakeSpec
+from support.runs import MakeRecorder, MakeSpec, rows_by_step, run_inline
 
 from rlsys.api import Decision, LearnerContext, PolicyContext, Replay, Saved, Segments, Spaces, Unrolls
-from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
 from rlsys.evaluation.random_policy import RandomPolicy
-from rlsys.metrics.rows import read_metrics
-from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
-from rlsys.runtime.driver.inline import InlineRun
 from rlsys.testing.algorithm import CHECKING, CheckingConfig, CheckingLearner
 from rlsys.testing.unrolls import CHECKING_UNROLLS
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec, State
@@ -120,18 +116,12 @@ def spec_of(make_spec: MakeSpec, kind: str, env: EnvConfig, folder: Path, steps:
 
 
 def trained(spec: RunSpec, make_recorder: MakeRecorder, step: int | None = None) -> dict[int, dict[str, Any]]:
-    """Runs, and returns the rows of metrics that do not depend on the clock."""
-    progress = Progress(spec.run)
-    checkpoints = Checkpoints(spec.folder / "checkpoints", keep=spec.run.keep_checkpoints)
-    if step is not None:
-        progress.load(checkpoints.open(step).read("progress"))
-    runner = InlineRun(spec, progress, make_recorder(spec, progress), checkpoints)
-    runner.start(step)
-    runner.run()
+    """Runs, and returns of the rows of metrics what shows where a run went."""
+    run_inline(spec, make_recorder, step)
     kept = ("loss/", "episodes/", "replay/", "evaluation/return")
     return {
-        int(row["learner_step"]): {name: value for name, value in row.items() if name.startswith(kept)}
-        for row in read_metrics(spec.folder)
+        number: {name: value for name, value in row.items() if name.startswith(kept)}
+        for number, row in rows_by_step(spec).items()
     }
 
 

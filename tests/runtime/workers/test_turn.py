@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.runs import MakeRecorder, MakeSpec, started
+from support.runs import MakeRecorder, MakeSpec, run_inline, started
 
 from rlsys import config
 from rlsys.algorithms import ppo
@@ -206,13 +206,8 @@ def test_an_inline_run_that_takes_turns_equals_itself_when_it_is_stopped_and_res
     def learn(name: str, until: int) -> tuple[int, list[Any]]:
         settings = {"training_steps": until, "checkpoint_every_learner_steps": 0}
         mine = replace(spec, folder=tmp_path / name, run=spec.run.model_copy(update=settings))
-        progress, checkpoints = Progress(mine.run), Checkpoints(mine.folder / "checkpoints", keep=2)
-        step = checkpoints.latest()
-        if step is not None:
-            progress.load(checkpoints.open(step).read("progress"))
-        run = InlineRun(mine, progress, make_recorder(mine, progress), checkpoints)
-        run.start(step)
-        run.run()
+        checkpoints = Checkpoints(mine.checkpoints, keep=2)
+        progress = run_inline(mine, make_recorder, checkpoints.latest())
         saved, own = checkpoints.open(until).read("inline"), ("env", "policy", "state", "turn")
         workers = [{part: worker[part] for part in own} for worker in saved["workers"]]
         return progress.env_steps, [saved["learner"], saved["acting"], workers]
@@ -228,10 +223,7 @@ def test_turns_work_on_tables_which_are_drawn_from_when_all_have_collected(
     turns: Turns, decisions: int, make_spec: MakeSpec, make_recorder: MakeRecorder
 ) -> None:
     spec = make_table_spec(make_spec, turns)
-    progress = Progress(spec.run)
-    run = InlineRun(spec, progress, make_recorder(spec, progress), Checkpoints(spec.folder / "checkpoints", keep=2))
-    run.start(None)
-    run.run()
+    progress = run_inline(spec, make_recorder)
     environments = spec.num_environments
     assert 19 * environments <= progress.env_steps <= 20 * decisions * environments
     if turns.rows:
