@@ -1,5 +1,6 @@
 """One whole game that is being played for its score, and perhaps shown."""
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -116,7 +117,9 @@ class Episode:
         errors = list[Exception]()
         for render_mode in ("rgb_array", "ansi") if self._on_step else ():
             try:
-                return make(config, seed, training=False, render_mode=render_mode)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", ".*render_mode")  # `trouble` says it
+                    return make(config, seed, training=False, render_mode=render_mode)
             except Exception as error:  # noqa: BLE001 - what is wrong with more than drawing comes up again below
                 errors.append(error)
         if errors:

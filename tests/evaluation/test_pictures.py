@@ -104,7 +104,11 @@ def test_no_picture_ends_a_run_and_one_line_says_which_are_left_out(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_row_is_printed_and_one_line_says_why_there_is_no_film(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     monkeypatch.setattr(registry, "get", lambda algorithm: CHECKING)
     env = {"id": f"rlsys-test/Drawing-{name}-v0"}
@@ -120,6 +124,9 @@ def test_the_row_is_printed_and_one_line_says_why_there_is_no_film(
     assert "temperature 0" in output
     told = [line for line in output.splitlines() if "cannot be shown" in line]
     assert len(told) == (name not in SHOWN)
+    assert not [warned for warned in recwarn if "initialised with render_mode" in str(warned.message)], (
+        "one line is enough"
+    )
     assert paths["plot"].exists()
     assert paths["gif"].exists() == paths["video"].exists() == (name in (*SHOWN, "later"))
     assert env_spec(experiment.env).num_actions == 3
