@@ -224,7 +224,8 @@ class RunConfig(Section):
     log_every_s: Seconds = Field(5.0, gt=0.0)
     """Seconds between rows of metrics."""
     log_every_learner_steps: Steps = 0
-    """Learner steps between rows of metrics; 0: by the clock. Rows at fixed steps make --inline runs comparable."""
+    """Learner steps between rows of metrics; 0: by the clock. With --inline they come at just these steps, so that runs
+    can be compared; else as soon as such a step is past."""
     directory: Annotated[Text, AfterValidator(expanded)] = "runs"
     """Folder of all runs; a run lives in <directory>/<experiment>/<run-id>."""
     init_from: Location | None = None

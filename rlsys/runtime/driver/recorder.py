@@ -213,16 +213,16 @@ class Recorder:
         self._console.message(text)
 
     def tick(self) -> None:
-        """Writes a row if one is due by the clock, and gives a sign of life."""
+        """Writes a row if one is due, and gives a sign of life."""
         if self._heartbeat is not None:
             self._heartbeat.beat()
-        by_clock = not self._spec.run.log_every_learner_steps
-        if by_clock and time.monotonic() - self._interval_started >= self._spec.run.log_every_s:
+        elapsed_s = time.monotonic() - self._interval_started
+        if self._is_step_due() or (self._goes_by_clock and elapsed_s >= self._spec.run.log_every_s):
             self.write()
 
     def finish(self) -> None:
         """Writes what has not been written yet."""
-        if not self._spec.run.log_every_learner_steps:
+        if self._is_step_due() or self._goes_by_clock:
             self.write()
 
     def write(self) -> None:
@@ -268,6 +268,15 @@ class Recorder:
         self._returns = check_tree(saved["returns"], list[float])
         self._restarts = check_tree(saved["restarts"], int)
         self._wrong_weights = check_tree(saved["wrong_weights"], int)
+
+    @property
+    def _goes_by_clock(self) -> bool:
+        return not self._spec.run.log_every_learner_steps
+
+    def _is_step_due(self) -> bool:
+        """Tells whether a learner step that has a row is past since the last one; inline each is written at once."""
+        every = self._spec.run.log_every_learner_steps
+        return every > 0 and self._progress.learner_steps // every != self._learner_steps_before // every
 
     def _film(self, name: str, stretches: Sequence[ModelComparison], learner_step: int) -> None:
         if not self._spec.folder.is_dir():  # moved

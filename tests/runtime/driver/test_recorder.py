@@ -56,6 +56,26 @@ def test_time_between_calls_is_held_time_when_the_learner_waited_for_newer_weigh
     assert (row["workers/learner_other_share"], "workers/learner_held_share" in row) == (0.75, False)
 
 
+def test_rows_by_steps_come_as_soon_as_such_a_step_is_past_and_again_after_a_learner_went_back(
+    make_spec: MakeSpec, make_recorder: MakeRecorder
+) -> None:
+    spec = make_spec(run={"log_every_learner_steps": 10, "log_every_s": 1e-3})
+    progress = Progress(spec.run)
+    recorder = make_recorder(spec, progress)
+    for progress.learner_steps in (3, 9, 12, 19, 20, 20, 47):
+        recorder.tick()
+    assert [row["learner_step"] for row in read_metrics(spec.folder)] == [12, 20, 47]
+    recorder.rewind(30)
+    for progress.learner_steps in (30, 38, 40):
+        recorder.tick()
+    assert [row["learner_step"] for row in read_metrics(spec.folder)] == [12, 20, 30, 40]
+    progress.learner_steps = 49
+    recorder.finish()
+    progress.learner_steps = 50
+    recorder.finish()
+    assert [row["learner_step"] for row in read_metrics(spec.folder)][4:] == [50]
+
+
 FORETOLD = ModelComparison(
     observation=np.zeros((5, 20, 16), np.uint8),
     model_observation=np.full((5, 20, 16), 200, np.uint8),
