@@ -164,6 +164,7 @@ class Collector:
             priority=decision.priority,
             bootstrap_extras=self._bootstrap_extras(result, after),
             ships_all=self.turn.ends_with(result.first),
+            turn=self.asked_turn,
         )
 
     def _bootstrap_extras(self, result: StepResult, state: State) -> dict[str, Array] | None:

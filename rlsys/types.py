@@ -1,4 +1,4 @@
-"""The nouns that travel between processes: EnvSpec, Segment, UnrollBlock, Batch, Weights, ModelComparison. numpy only.
+"""The nouns that travel between processes: EnvSpec, Segment, UnrollBlock, Batch, Sequences, Weights. numpy only.
 
 Row t holds what happened at, and because of, observation[t]:
 
@@ -173,6 +173,10 @@ class Segment:
       priority: `[num_items]` float64, each ≥ 0, final (exponent applied); None gives every item the priority 1.
       weights_version: version of the weights that chose the last action.
       source: who made it.
+      environment: global index of the environment.
+      episode: number of the episode among those of its environment, from 0 in each incarnation.
+      row: of the episode, from 0, that is the first item.
+      turn: the newest turn that its worker had been asked for; see `rlsys.api.Turns`.
     """
 
     observation: Array
@@ -186,11 +190,20 @@ class Segment:
     priority: Array | None
     weights_version: int
     source: Source
+    environment: int = 0
+    episode: int = 0
+    row: int = 0
+    turn: int = 0
 
     @property
     def num_rows(self) -> int:
         """T, the number of transitions."""
         return len(self.reward)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a time limit has ended the episode with its last row."""
+        return bool(self.truncated[-1] and not self.terminated[-1])
 
 
 @dataclass
@@ -254,6 +267,7 @@ class Batch:
       weights_version: `[B]` int64, version of the behaviour policy.
       state: of unrolls: name -> `[B, ...]`, the policy's state before row 0.
       environment, position: of unrolls: `[B]` int64, whose they are and their number there; see `UnrollBlock`.
+      turn: of what was collected in one turn (`rlsys.api.Replay.collected`): its number.
     """
 
     observation: Array
@@ -270,6 +284,41 @@ class Batch:
     state: dict[str, Array] = field(default_factory=dict)
     environment: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     position: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    turn: int = -1
+
+
+@dataclass
+class Sequences:
+    """B windows of L consecutive rows of episodes, however these were cut on their way to replay.
+
+    A window may reach over the beginning or the end of what is stored of its episode: such rows are zero, and masked.
+
+    Attributes:
+      observation: `[B, L + 1, *frame]` single frames, never stacked: of each row, and the one after the last row, also
+        where that is the last of its episode.
+      action: `[B, L, *action]`.
+      reward, terminated, truncated: `[B, L]`.
+      extras: name -> `[B, L, ...]`.
+      mask: `[B, L]` bool, False for rows that there are not.
+      row: `[B]` int64, row of the episode at which the window begins; negative where it begins before that.
+      key: `[B]` int64, names the first row that there is for `Replay.update_priorities`.
+      probability: `[B]` float64, with which this window was drawn.
+      num_items: items in the whole table then.
+      weights_version: `[B]` int64, version of the behaviour policy of the first row that there is.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    extras: dict[str, Array]
+    mask: Array
+    row: Array
+    key: Array
+    probability: Array
+    num_items: int
+    weights_version: Array
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ from rlsys.api.learner import Learner, LearnerContext
 from rlsys.api.policy import Decision, Policy, PolicyContext
 from rlsys.api.replay import (
     Cut,
+    NothingToDraw,
     QueueSpec,
     Replay,
     ReplayNotReady,
     Segments,
+    SequenceQuery,
     StoreSpec,
     TableSpec,
     Turns,
@@ -35,6 +37,7 @@ __all__ = [
     "Decision",
     "Learner",
     "LearnerContext",
+    "NothingToDraw",
     "Policy",
     "PolicyContext",
     "QueueSpec",
@@ -42,6 +45,7 @@ __all__ = [
     "ReplayNotReady",
     "Saved",
     "Segments",
+    "SequenceQuery",
     "Spaces",
     "StoreSpec",
     "TableSpec",

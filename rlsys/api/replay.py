@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol
 
-from rlsys.errors import ConfigError
-from rlsys.types import Array, ArraySpec, Batch, EnvSpec
+from rlsys.errors import ConfigError, ReplayError
+from rlsys.types import Array, ArraySpec, Batch, EnvSpec, Sequences
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class TableSpec:
       batch_size: items of the largest sample over all learner ranks; with it a ratio that would deadlock is refused.
       max_bytes: bytes that all rows may take in memory, 0 for no limit; the oldest segments leave earlier then. A run
         sets it, by `runtime.replay_bytes`.
+      keeps_episodes: all segments of an environment come to one shard, so that windows run on from one to the next:
+        `Replay.sequences` draws them, and `Replay.collected` puts a turn together.
     """
 
     max_size: int
@@ -81,6 +83,7 @@ class TableSpec:
     initial_size: int = 0
     batch_size: int = 1
     max_bytes: int = 0
+    keeps_episodes: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,53 @@ class Turns:
         return replace(cut, length=length), Turns(unrolls=-(-share // length))
 
 
+@dataclass(frozen=True)
+class SequenceQuery:
+    """Which windows of episodes are drawn.
+
+    Windows are drawn from *runs*: rows of one episode that follow one another and are asked for. All of an episode is
+    one run where nothing is left out.
+
+    Attributes:
+      batch_size: windows B.
+      length: rows L of a window.
+      by: what is equally likely: each "row" at which a window can begin, or each "episode" (each run), and then each
+        row of it; or "priority": rows are as likely as their priorities say, and windows end where their run ends.
+      reach: a window lies "inside" its run; or it may begin "before" it, or end "after" it, or "both", by all but one
+        row. To begin before it means that each row is equally likely to be the last one.
+      begins: only windows at the beginning of their run.
+      age_weights: how likely equal shares of the runs are, the oldest first; empty for no difference. Each shard has
+        shares of its own.
+      turns: first turn that is drawn from, and the first after it that is not; None for all.
+      epochs: first turns of the epochs of which a share is held out.
+      held_out: that share, the last of each epoch's rows in each shard, environment by environment.
+      part: what is drawn from: "all", what is not held out ("learned"), or what is ("held_out").
+    """
+
+    batch_size: int
+    length: int
+    by: Literal["row", "episode", "priority"] = "row"
+    reach: Literal["inside", "before", "after", "both"] = "inside"
+    begins: bool = False
+    age_weights: tuple[float, ...] = ()
+    turns: tuple[int, int] | None = None
+    epochs: tuple[int, ...] = (0,)
+    held_out: float = 0.0
+    part: Literal["all", "learned", "held_out"] = "all"
+
+    def __post_init__(self) -> None:
+        if self.by == "priority":
+            is_whole = self.turns is None and self.part == "all" and not self.age_weights and not self.begins
+            assert is_whole and self.reach == "after", (
+                "by priority windows begin at any row, and may end after their run"
+            )
+
+    def __str__(self) -> str:
+        turns = "" if self.turns is None else f" of turns {self.turns[0]:,} to {self.turns[1] - 1:,}"
+        part = {"all": "", "learned": ", in what is not held out", "held_out": ", in what is held out"}[self.part]
+        return f"{self.length:,} rows in a row of an episode{turns}{part}"
+
+
 class Replay(Protocol):
     """What a learner sees of replay: shards, queues and processes stay hidden."""
 
@@ -163,6 +213,33 @@ class Replay(Protocol):
           ReplayNotReady: nothing could be drawn within the caller's patience; nothing has changed.
         """
 
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Draws windows of episodes from a table that keeps them; waits as `sample` does.
+
+        Where there is a ratio, all rows of the windows count as samples.
+
+        Raises:
+          ReplayNotReady: see `sample`.
+          NothingToDraw: there is no such window, and none will come in this turn.
+        """
+
+    def collected(self, unrolls: int, length: int) -> Batch:
+        """Returns what environments did in the newest turn, as unrolls; waits until all have ended it.
+
+        With several ranks each is given those of an equal share of the environments.
+
+        Args:
+          unrolls: of each environment, its newest.
+          length: rows T of each.
+
+        Returns:
+          A batch as that of a queue: B = unrolls of all environments, side by side, `[B, T + 1]` observations and T
+          rows of all else.
+
+        Raises:
+          ReplayNotReady: see `sample`.
+        """
+
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Sets priorities (`[B]`, exponent applied) of sampled items; evicted items are skipped and counted."""
 
@@ -172,4 +249,14 @@ class ReplayNotReady(Exception):  # noqa: N818 - it is an answer, not an error
 
 
 class TurnTooSmall(ReplayNotReady):
-    """All of a turn has come to a table, and it is not enough to draw from. The runtime then asks for another turn."""
+    """All of a turn has come to a table, and it is not enough to draw from, or a part of it was lost with a shard.
+
+    The runtime then asks for another turn.
+    """
+
+
+class NothingToDraw(ReplayError):  # noqa: N818 - it is an answer
+    """There is no such window."""
+
+    def __init__(self, query: SequenceQuery) -> None:
+        super().__init__(f"replay has no {query}. Collect more, keep more, or ask for shorter windows.")

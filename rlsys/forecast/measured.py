@@ -16,7 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from rlsys.api import Decision, LearnerContext, Policy, QueueSpec, Segments, TableSpec, Unrolls
+from rlsys.api import (
+    Decision,
+    LearnerContext,
+    NothingToDraw,
+    Policy,
+    QueueSpec,
+    Segments,
+    SequenceQuery,
+    TableSpec,
+    TurnTooSmall,
+    Unrolls,
+)
 from rlsys.errors import RlsysError, WorkerError
 from rlsys.forecast.costs import Acting, Footprint, Learning, Storing
 from rlsys.process import use_threads
@@ -24,7 +35,7 @@ from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.runs.spec import RunSpec
 from rlsys.runtime.workers.rollout import RolloutWorker
-from rlsys.types import Array, Batch, Item, Segment, Source, State, UnrollBlock, Weights
+from rlsys.types import Array, Batch, Item, Segment, Sequences, Source, State, UnrollBlock, Weights
 from rlsys.weights import Packed, pack, unpack
 
 PATIENCE_S = 180.0
@@ -95,7 +106,7 @@ def _clocks() -> Array:
 def store(spec: RunSpec, parent: Connection, actor: Connection, learner: Connection) -> Storing:
     """Stores what the actor sends and gives the learner batches as soon as there is anything to draw."""
     store = _Queue(spec) if isinstance(spec.store, QueueSpec) else _Table(spec)
-    queries: list[tuple[int, int, dict[str, int] | None]] = []
+    queries: deque[tuple[str, tuple[Any, ...]]] = deque()
     while True:
         for connection in wait([parent, actor, learner]):
             if connection is parent:
@@ -105,8 +116,9 @@ def store(spec: RunSpec, parent: Connection, actor: Connection, learner: Connect
                 store.insert(actor.recv())
             else:
                 queries.append(learner.recv())
-        while queries and store.holds_any:
-            learner.send(store.sample(*queries.pop(0)))
+        while queries and store.holds_any and (answer := store.answer(*queries[0])) is not None:
+            queries.popleft()
+            learner.send(answer)
 
 
 class _Store(abc.ABC):
@@ -126,11 +138,14 @@ class _Store(abc.ABC):
             self._insert_s.append((time.process_time() - began) / item.num_items)
         self.holds_any = True
 
-    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None) -> Batch:
-        """Draws a batch."""
-        batch, spent_s = self._draw(batch_size, length, rows)
+    def answer(self, name: str, arguments: tuple[Any, ...]) -> Batch | Sequences | None:
+        """Draws what a method of `rlsys.api.Replay` is asked for; None where that has not come yet."""
+        try:
+            batch, spent_s = self._draw(name, arguments)
+        except (NothingToDraw, TurnTooSmall):
+            return None
         self._sample_s.append(spent_s)
-        self._batch = (batch_size, len(pickle.dumps(batch, 5)))
+        self._batch = (batch.reward.size if name == "sequences" else len(batch.reward), len(pickle.dumps(batch, 5)))
         return batch
 
     def report(self) -> Storing:
@@ -149,7 +164,7 @@ class _Store(abc.ABC):
         """Stores an item."""
 
     @abc.abstractmethod
-    def _draw(self, batch_size: int, length: int, rows: Mapping[str, int] | None) -> tuple[Batch, float]:
+    def _draw(self, name: str, arguments: tuple[Any, ...]) -> tuple[Batch | Sequences, float]:
         """Returns a batch and the CPU seconds that a shard spends on one."""
 
     @abc.abstractmethod
@@ -167,16 +182,20 @@ class _Table(_Store):
         small = replace(spec.store, max_size=min(spec.store.max_size, _SMALL_TABLE), initial_size=0, max_bytes=0)
         self._has_priorities = small.sampler == "prioritized"
         self._table = Table(small, spec.stored_env, spec.cut, seed=spec.seeds("replay", 0)[0])
+        self._environments = range(spec.environments_per_worker)
 
     def _put(self, item: Item) -> None:
         assert isinstance(item, Segment)
         self._table.insert(item)
 
-    def _draw(self, batch_size: int, length: int, rows: Mapping[str, int] | None) -> tuple[Batch, float]:
+    def _draw(self, name: str, arguments: tuple[Any, ...]) -> tuple[Batch | Sequences, float]:
         began = time.process_time()
-        batch = self._table.sample(batch_size, length, rows)
-        if self._has_priorities:
-            self._table.update_priorities(batch.key, np.ones(batch_size))
+        if name == "collected":
+            batch = self._table.collected(0, arguments[0], arguments[1], self._environments)
+        else:
+            batch = getattr(self._table, name)(*arguments)
+            if self._has_priorities:
+                self._table.update_priorities(batch.key, np.ones(len(batch.key)))
         return batch, time.process_time() - began
 
     def _item_bytes(self) -> float:
@@ -200,7 +219,8 @@ class _Queue(_Store):
         if not self._queue.waits_for_room(item):
             self._queue.insert(replace(item, source=Source(0, 0, next(self._names))))
 
-    def _draw(self, batch_size: int, length: int, rows: Mapping[str, int] | None) -> tuple[Batch, float]:
+    def _draw(self, name: str, arguments: tuple[Any, ...]) -> tuple[Batch, float]:
+        batch_size = arguments[0]
         while self._queue.num_items < batch_size:
             self._queue.insert(replace(self._blocks[0], source=Source(0, 0, next(self._names))))
             self._blocks.rotate(-1)
@@ -249,19 +269,33 @@ class _Batches:
 
     def __init__(self, shard: Connection) -> None:
         self._shard = shard
-        self._batches: dict[str, deque[Batch]] = {}
+        self._batches: dict[str, deque[Any]] = {}
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Returns a batch; waits for it at first."""
-        batches = self._batches.setdefault(f"{batch_size} {length} {rows}", deque())
-        if len(batches) < _NUM_BATCHES:
-            self._shard.send((batch_size, length, rows))
-            batches.append(received(self._shard, "a batch"))
-        batches.rotate(-1)
-        return batches[-1]
+        batch: Batch = self._asked("sample", batch_size, length, rows)
+        return batch
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Returns windows of episodes, likewise."""
+        windows: Sequences = self._asked("sequences", query)
+        return windows
+
+    def collected(self, unrolls: int, length: int) -> Batch:
+        """Returns what a turn brought, likewise."""
+        batch: Batch = self._asked("collected", unrolls, length)
+        return batch
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Leaves them alone: the shard has timed its own."""
+
+    def _asked(self, name: str, *arguments: Any) -> Any:
+        batches = self._batches.setdefault(f"{name} {arguments}", deque())
+        if len(batches) < _NUM_BATCHES:
+            self._shard.send((name, arguments))
+            batches.append(received(self._shard, "a batch"))
+        batches.rotate(-1)
+        return batches[-1]
 
 
 class _Timed(Policy):

@@ -93,6 +93,10 @@ class Column(abc.ABC):
         """
 
     @abc.abstractmethod
+    def take(self, slots: Array) -> Array:
+        """Copies single rows out, wherever they lie: `[*slots.shape, *row]`."""
+
+    @abc.abstractmethod
     def save(self, slots: slice) -> Saved:
         """Returns a copy of the rows in these slots."""
 
@@ -136,6 +140,11 @@ class RingColumn(Column):
     def gather(self, slots_B: Array, num_valid_B: Array, origin_B: Array, length: int) -> Array:
         """See `Column`."""
         return self._windows(self._flat, slots_B, num_valid_B, origin_B, length)
+
+    def take(self, slots: Array) -> Array:
+        """See `Column`."""
+        rows: Array = self._rows[slots]
+        return rows
 
     def save(self, slots: slice) -> Saved:
         """See `Column`."""
@@ -181,6 +190,11 @@ class CompressedColumn(Column):
         offset_B = np.cumsum(count_B) - count_B
         flat = np.frombuffer(bytearray().join(rows), np.uint8)
         return self._windows(flat, offset_B + reach_B, num_valid_B, offset_B, length)
+
+    def take(self, slots: Array) -> Array:
+        """See `Column`."""
+        rows = bytearray().join(map(self._unpack, map(self._packed.__getitem__, slots.ravel().tolist())))
+        return np.frombuffer(rows, np.uint8).view(self._spec.dtype).reshape(*slots.shape, *self._spec.shape)
 
     def save(self, slots: slice) -> Saved:
         """See `Column`."""

@@ -12,13 +12,13 @@ from dataclasses import fields
 
 import numpy as np
 
-from rlsys.api import QueueSpec, ReplayNotReady, Saved, Unrolls
+from rlsys.api import QueueSpec, ReplayNotReady, Saved, SequenceQuery, Unrolls
 from rlsys.compiled import njit
 from rlsys.errors import ConfigError, ReplayError
 from rlsys.replay import schema
 from rlsys.replay.counts import QUEUE_COUNTS
 from rlsys.replay.sources import SeenSources
-from rlsys.types import Array, Batch, EnvSpec, Item, Source, UnrollBlock
+from rlsys.types import Array, Batch, EnvSpec, Item, Sequences, Source, UnrollBlock
 
 
 class UnrollQueue:
@@ -117,6 +117,14 @@ class UnrollQueue:
         self._num_items -= batch_size
         self._counts["sampled_items"] += batch_size
         return self._batch(parts, batch_size)
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Refuses: a queue keeps nothing."""
+        raise ReplayError("episodes were asked for, of a queue, which gives each unroll out once. Choose a table.")
+
+    def collected(self, turn: int, unrolls: int, length: int, environments: Sequence[int]) -> Batch:
+        """Refuses: what a turn brings are the queue's batches."""
+        raise ReplayError("a turn was asked for, of a queue, whose batches are what a turn brings. Use sample().")
 
     def update_priorities(self, keys: Array, priorities: Array) -> int:
         """Refuses: a queue has none.

@@ -13,7 +13,7 @@ Shape legend: B windows, L rows of a window.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -40,6 +40,7 @@ class Entry(NamedTuple):
       first_item: row of its first item.
       num_items: number of items, consecutive.
       weights_version: version of the weights that chose its last action.
+      worker, incarnation, environment, episode, row, turn, is_cut_short: see `Segment` and `Source`.
     """
 
     key: int
@@ -48,6 +49,18 @@ class Entry(NamedTuple):
     first_item: int
     num_items: int
     weights_version: int
+    worker: int
+    incarnation: int
+    environment: int
+    episode: int
+    row: int
+    turn: int
+    is_cut_short: int
+
+    @property
+    def stream(self) -> tuple[int, int, int, int]:
+        """What it has in common with other segments of its episode."""
+        return self.worker, self.incarnation, self.environment, self.episode
 
     @property
     def slots(self) -> slice:
@@ -134,7 +147,19 @@ class SegmentRing:
         num_slots = segment.num_rows + 1
         key = self._key_for(num_slots)
         entry = Entry(
-            key, key % self.capacity, num_slots, segment.first_item, segment.num_items, segment.weights_version
+            key=key,
+            slot=key % self.capacity,
+            num_slots=num_slots,
+            first_item=segment.first_item,
+            num_items=segment.num_items,
+            weights_version=segment.weights_version,
+            worker=segment.source.worker,
+            incarnation=segment.source.incarnation,
+            environment=segment.environment,
+            episode=segment.episode,
+            row=segment.row,
+            turn=segment.turn,
+            is_cut_short=segment.is_cut_short,
         )
         num_bytes = self.num_bytes
         for name, rows in schema.columns_of(segment).items():
@@ -187,6 +212,20 @@ class SegmentRing:
         return {
             name: column.gather(slots_B, num_valid_B, origin_B, lengths[name]) for name, column in self._columns.items()
         }
+
+    @property
+    def columns(self) -> Collection[str]:
+        """Names of the columns."""
+        return self._columns.keys()
+
+    def take(self, name: str, slots: Array) -> Array:
+        """Returns single rows of a column from slots that are in use, `[*slots.shape, …]`."""
+        return self._columns[name].take(slots)
+
+    def stacks(self, slots_N: Array) -> Array:
+        """Returns the observations in slots as a policy sees them: with the frames before them."""
+        one_N = np.ones(len(slots_N), np.int64)
+        return self._columns["observation"].gather(slots_N, one_N, self._first_slot[slots_N], 1)[:, 0]
 
     def span(self) -> list[slice]:
         """Returns the slots from the oldest row to the newest, the gap included: one run, or two at the ring's end."""

@@ -8,14 +8,14 @@ Another way to keep them is a class and a line in `make_store`. It comes with nu
 another process does without.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from rlsys.api import Cut, QueueSpec, ReplayNotReady, Saved, Segments, StoreSpec, TableSpec, Unrolls
+from rlsys.api import Cut, QueueSpec, ReplayNotReady, Saved, Segments, SequenceQuery, StoreSpec, TableSpec, Unrolls
 from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
-from rlsys.types import Array, Batch, EnvSpec, Item, Segment
+from rlsys.types import Array, Batch, EnvSpec, Item, Segment, Sequences
 
 
 class Store(Protocol):
@@ -49,6 +49,23 @@ class Store(Protocol):
         Raises:
           ReplayNotReady: it cannot yet; nothing has changed.
           ReplayError: there is no such window.
+        """
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Draws windows of episodes at once; see `rlsys.api.Replay.sequences`.
+
+        Raises:
+          ReplayNotReady: it cannot yet; nothing has changed.
+          NothingToDraw: there is no such window.
+          ReplayError: it keeps no episodes.
+        """
+
+    def collected(self, turn: int, unrolls: int, length: int, environments: Sequence[int]) -> Batch:
+        """Returns what environments did in a turn, as unrolls; see `rlsys.api.Replay.collected`.
+
+        Raises:
+          TurnTooSmall: an environment did less.
+          ReplayError: it keeps no episodes.
         """
 
     def update_priorities(self, keys: Array, priorities: Array) -> int:
@@ -118,6 +135,19 @@ class LimitedTable:
         batch = self.table.sample(batch_size, length, rows)
         self.limiter.sampled += batch_size
         return batch
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """See `Store`."""
+        num_rows = query.batch_size * query.length
+        if not self.limiter.can_sample(num_rows):
+            raise ReplayNotReady(self.limiter.wait_reason())
+        windows = self.table.sequences(query)
+        self.limiter.sampled += num_rows
+        return windows
+
+    def collected(self, turn: int, unrolls: int, length: int, environments: Sequence[int]) -> Batch:
+        """See `Store`."""
+        return self.table.collected(turn, unrolls, length, environments)
 
     def update_priorities(self, keys: Array, priorities: Array) -> int:
         """See `Store`."""

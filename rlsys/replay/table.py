@@ -8,19 +8,20 @@ Shape legend: B windows, L rows of a window.
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rlsys.api import ReplayNotReady, Saved, Segments, TableSpec
+from rlsys.api import NothingToDraw, ReplayNotReady, Saved, Segments, SequenceQuery, TableSpec
 from rlsys.errors import ConfigError, ReplayError, did_you_mean
 from rlsys.replay import ring, schema
 from rlsys.replay.counts import TABLE_COUNTS
+from rlsys.replay.episodes import Episodes, read_unrolls
 from rlsys.replay.ring import SegmentRing
 from rlsys.replay.snapshot import Frozen, Snapshot
 from rlsys.replay.sources import SeenSources
 from rlsys.replay.sum_tree import SumTree
-from rlsys.types import Array, Batch, EnvSpec, Segment
+from rlsys.types import Array, Batch, EnvSpec, Segment, Sequences
 
 _ASSUMED_EPISODE_ROWS = 16
 """An episode takes a slot more than its rows; where they are shorter in the mean, segments leave for want of slots."""
@@ -74,6 +75,7 @@ class Table:
         self._tree = SumTree(self._ring.capacity)
         self._is_item = np.zeros(self._ring.capacity, np.bool_)
         self._num_items = 0
+        self._episodes = Episodes() if spec.keeps_episodes else None
         self._sources = SeenSources()
         self._rng = np.random.default_rng(seed)
         self._counts = dict.fromkeys(TABLE_COUNTS, 0)
@@ -152,6 +154,8 @@ class Table:
         else:
             self._tree.set_range(entry.items.start, np.ones(entry.num_items))
         self._num_items += entry.num_items
+        if self._episodes is not None:
+            self._episodes.add(entry)
         self._counts["inserted_items"] += entry.num_items
         self._counts["inserted_segments"] += 1
         while self._max_bytes and self.num_bytes > self._max_bytes:
@@ -194,6 +198,59 @@ class Table:
         )
         self._counts["sampled_items"] += batch_size
         return batch
+
+    def mass_of(self, query: SequenceQuery) -> float:
+        """Returns how much of what a query asks for there is, in rows, runs or priorities; 0 where it is nothing.
+
+        Raises:
+          ReplayError: the table does not keep episodes.
+        """
+        return self.mass if query.by == "priority" else self._kept().runs(query).mass
+
+    def sequences(self, query: SequenceQuery, positions: Array | None = None) -> Sequences:
+        """Draws windows of episodes, all or none.
+
+        Args:
+          query: what is asked for.
+          positions: `[B]` in [0, 1), fractions of `mass_of`, to draw at those instead of at one of each stratum.
+
+        Raises:
+          NothingToDraw: there is no such window.
+          ReplayError: the table does not keep episodes.
+        """
+        if not self.mass_of(query):
+            raise NothingToDraw(query)
+        positions = self._strata(query.batch_size) if positions is None else positions
+        runs = self._kept().runs(query)
+        if query.by == "priority":
+            slots = self._tree.find(np.multiply(positions, self._tree.total))
+            windows = runs.at(slots, self._tree.priorities[slots] / self._tree.total)
+        else:
+            windows = runs.draw(positions)
+        self._counts["sampled_items"] += windows.mask.size
+        return windows.read(self._ring, self._num_items)
+
+    def collected(
+        self, turn: int, unrolls: int, length: int, environments: Sequence[int], rank: int = 0, num_ranks: int = 1
+    ) -> Batch:
+        """Returns what environments did in a turn, as unrolls: see `rlsys.api.Replay.collected`.
+
+        Args:
+          turn: its number.
+          unrolls: of each environment.
+          length: rows of each.
+          environments: all that must have done as much.
+          rank: whose share of these is given.
+          num_ranks: ranks that share them.
+
+        Raises:
+          TurnTooSmall: an environment did less.
+          ReplayError: the table does not keep episodes.
+        """
+        slots = self._kept().turn(turn, unrolls, length, environments)
+        environment = np.repeat(environments, unrolls)
+        own = environment % num_ranks == rank
+        return read_unrolls(self._ring, slots[own], turn, environment[own])
 
     def update_priorities(self, keys: Array, priorities: Array) -> int:
         """Sets the priorities of drawn items; of a key that comes twice the last priority stays.
@@ -256,6 +313,8 @@ class Table:
         self._ring.load(saved["ring"], saved["chunks"])
         for entry in self._ring.entries:
             self._is_item[entry.items] = True
+            if self._episodes is not None:
+                self._episodes.add(entry)
         for part, run in enumerate(self._ring.span()):
             self._tree.set_range(run.start, saved["priorities"][part])
         self._num_items = sum(entry.num_items for entry in self._ring.entries)
@@ -290,10 +349,22 @@ class Table:
     def _draw(self, batch_size: int, positions: Array | None) -> Array:
         if self._tree.total <= 0.0:
             raise ReplayNotReady(f"{self._num_items:,} items, none with a priority above 0")
-        if positions is None:
-            positions = (np.arange(batch_size) + self._rng.random(batch_size)) / batch_size
+        positions = self._strata(batch_size) if positions is None else positions
         assert len(positions) == batch_size, (len(positions), batch_size)
         return self._tree.find(np.multiply(positions, self._tree.total))
+
+    def _strata(self, batch_size: int) -> Array:
+        """Returns a random position in each of B strata of [0, 1)."""
+        positions_B: Array = (np.arange(batch_size) + self._rng.random(batch_size)) / batch_size
+        return positions_B
+
+    def _kept(self) -> Episodes:
+        if self._episodes is None:
+            raise ReplayError(
+                "episodes were asked for, of a table that keeps none; it gives its items to different shards. Set "
+                "keeps_episodes in the algorithm's TableSpec."
+            )
+        return self._episodes
 
     def _announce(self, slots: Array | slice) -> None:
         """Says that priorities of these slots are about to change."""
@@ -305,6 +376,8 @@ class Table:
         entry = self._ring.remove_oldest()
         self._announce(entry.items)
         self._num_items -= entry.num_items
+        if self._episodes is not None:
+            self._episodes.remove_oldest()
         self._is_item[entry.items] = False
         self._tree.clear_range(entry.items.start, entry.items.stop)
         self._counts[f"evicted_by_{reason}"] += 1

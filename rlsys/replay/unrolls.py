@@ -76,6 +76,7 @@ class UnrollWriter:
         priority: Array | None = None,
         bootstrap_extras: Mapping[str, Array] | None = None,
         ships_all: bool = False,
+        turn: int = 0,
     ) -> list[UnrollBlock]:
         """See `Writer`: adds a row more where an episode was truncated; returns what that completed.
 

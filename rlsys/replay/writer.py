@@ -48,6 +48,9 @@ class SegmentWriter:
         self._num_rows = np.zeros(num_environments, np.int64)
         self._num_new = np.zeros(num_environments, np.int64)
         self._first_item = np.zeros(num_environments, np.int64)
+        self._episode = np.zeros(num_environments, np.int64)
+        self._row = np.zeros(num_environments, np.int64)
+        """Of the episode, that the next segment's first item is."""
 
     def rows_that_look_ahead(self, truncated: Array) -> Array:
         """See `Writer`: all, for any of them may be the last one of its episode."""
@@ -72,6 +75,7 @@ class SegmentWriter:
         state: State | None = None,
         bootstrap_extras: Mapping[str, Array] | None = None,
         ships_all: bool = False,
+        turn: int = 0,
     ) -> list[Segment]:
         """See `Writer`: returns the segments that the step completes.
 
@@ -91,6 +95,7 @@ class SegmentWriter:
           bootstrap_extras: extras of `next_observation`, needed in the rows that `rows_that_bootstrap` names; others
             are ignored.
           ships_all: completes all segments with this step, but for what their overlap holds back.
+          turn: the newest that the worker was asked for.
 
         Raises:
           ReplayError: an array does not fit the specs.
@@ -125,6 +130,7 @@ class SegmentWriter:
                 last_row |= {name: bootstrap_extras[name][e] for name in self._spec.extras}
             segment = self._cut(e, bool(ended[e]), last_row, priority is not None, weights_version)
             if segment is not None:
+                segment.turn = turn
                 segments.append(segment)
         return segments
 
@@ -135,6 +141,8 @@ class SegmentWriter:
             "num_rows": self._num_rows.copy(),
             "num_new": self._num_new.copy(),
             "first_item": self._first_item.copy(),
+            "episode": self._episode.copy(),
+            "row": self._row.copy(),
             "columns": {name: self._waiting(column) for name, column in self._columns.items()},
             "priority": self._waiting(self._priority),
         }
@@ -156,6 +164,8 @@ class SegmentWriter:
         self._num_rows[:] = saved["num_rows"]
         self._num_new[:] = saved["num_new"]
         self._first_item[:] = saved["first_item"]
+        self._episode[:] = saved["episode"]
+        self._row[:] = saved["row"]
         for name, column in self._columns.items():
             self._restore(column, saved["columns"][name])
         self._restore(self._priority, saved["priority"])
@@ -184,8 +194,13 @@ class SegmentWriter:
             priority=self._priority[e, first:stop].copy() if has_priority else None,
             weights_version=weights_version,
             source=Source(self._worker, self._incarnation, self._sequence),
+            environment=self._worker * len(self._environments) + e,
+            episode=int(self._episode[e]),
+            row=int(self._row[e]),
         )
         self._sequence += 1
+        self._row[e] = 0 if ended else self._row[e] + stop - first
+        self._episode[e] += ended
         self._drop(e, num_rows if ended else max(0, stop - self._context), stop)
         return segment
 

@@ -40,6 +40,7 @@ class Writer(Protocol):
         priority: Array | None,
         bootstrap_extras: Mapping[str, Array] | None = None,
         ships_all: bool = False,
+        turn: int = 0,
     ) -> Sequence[Item]:
         """Adds one step and returns what that completed; everything is copied. See `SegmentWriter` for arguments.
 

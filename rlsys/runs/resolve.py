@@ -117,6 +117,12 @@ def check(spec: RunSpec) -> None:
     if isinstance(store, QueueSpec):
         _check_queue(spec)
     elif isinstance(spec.cut, Segments):
+        if store.keeps_episodes and runtime.replay_shards > spec.num_rollout_workers:
+            raise ConfigError(
+                f"runtime.replay_shards = {runtime.replay_shards} with {spec.num_rollout_workers} rollout workers; "
+                f"{spec.algorithm.name} keeps the episodes of each worker in one shard. Lower replay_shards, or raise "
+                "runtime.rollout_workers."
+            )
         from rlsys.replay.table import check_budget  # with numba, which rollout workers do without
 
         largest_insert = spec.cut.length + spec.cut.overlap

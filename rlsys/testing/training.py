@@ -74,8 +74,11 @@ class Rank:
         self.learner = algorithm.make_learner(self.learner_context)
         free = replace(self.store, samples_per_insert=None) if isinstance(self.store, TableSpec) else self.store
         is_filled_in_turns = self.turns is not None and isinstance(self.store, TableSpec)
-        has_come = (lambda: collector.rests) if is_filled_in_turns else None
-        self.replay = StoreReplay(make_store(free, stored, self.cut, seed=rank), has_come)
+        self.replay = StoreReplay(
+            make_store(free, stored, self.cut, seed=rank),
+            (lambda: collector.rests) if is_filled_in_turns else None,
+            range(rank * self._size, (rank + 1) * self._size),
+        )
         self._repeated_turns = 0
         self.decisions = 0
         self.actions = 0
@@ -106,6 +109,7 @@ class Rank:
             rests = self._collector.rests
             if not rests:
                 self.collect()
+            self.replay.turn = self._collector.asked_turn
             try:
                 metrics = self.learner.step(self.replay)
             except TurnTooSmall:

@@ -21,7 +21,7 @@ def compare(
 
     Args:
       world: the model.
-      batches: frames `[B, 4 + T, *frame]`, actions and rewards `[B, 4 + T]` of real episodes.
+      batches: frames `[B, 4 + T, *frame]`, actions and rewards `[B, 3 + T]` of real episodes.
       ratios: shares of the T steps after which rewards are compared.
       num_shown: rollouts of the first batch that are returned.
 
@@ -34,8 +34,8 @@ def compare(
     shown: list[ModelComparison] = []
     count = 0
     for frame, action, reward in batches:
-        real, happened = frame[:, INPUT_FRAMES:], reward[:, INPUT_FRAMES - 1 : -1]
-        seen, foretold = _repeat(world, frame[:, :INPUT_FRAMES], action[:, :-1])
+        real, happened = frame[:, INPUT_FRAMES:], reward[:, INPUT_FRAMES - 1 :]
+        seen, foretold = _repeat(world, frame[:, :INPUT_FRAMES], action)
         known = frame[:, INPUT_FRAMES - 1].float()
         length = real.shape[1]
         for step in sorted({1, *(max(1, int(ratio * length)) for ratio in ratios)}):

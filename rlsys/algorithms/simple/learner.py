@@ -6,8 +6,9 @@ Shape legend: B rollouts.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,38 +17,40 @@ from rlsys.algorithms.ppo.updates import PolicyUpdates
 from rlsys.algorithms.simple.comparison import compare
 from rlsys.algorithms.simple.config import SimpleConfig
 from rlsys.algorithms.simple.networks import INPUT_FRAMES
-from rlsys.algorithms.simple.phases import Phase, make_phases
+from rlsys.algorithms.simple.phases import Phase, make_phases, unrolls_of_turn
 from rlsys.algorithms.simple.simulated_experience import simulate
 from rlsys.algorithms.simple.world import SimpleWorld
 from rlsys.algorithms.simple.world_model_updates import WorldModelUpdates
-from rlsys.api import Learner, LearnerContext, Replay, Saved, WorldState
+from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, Saved, SequenceQuery, WorldState
 from rlsys.nets.transfer import to_device
-from rlsys.replay.archive import EpisodeArchive, Windows
-from rlsys.types import Array, ModelComparison
+from rlsys.types import Array, ModelComparison, Sequences
 
+_HELD_OUT = 1 / 11
+"""Share of each epoch's rows that the model does not learn from."""
+_FAR = 2**62
+"""A turn that never comes."""
 _FILMED = 4
 """Stretches of held-out episodes that a film of a comparison shows."""
 
 
 class SimpleLearner(Learner):
-    """One rank's archive, world model and policy; each rank has the data of its own workers."""
+    """One rank's world model and policy; what was collected is in replay."""
 
     def __init__(self, context: LearnerContext) -> None:
         self._config: SimpleConfig = context.config
         self._context = context
         self._device = torch.device(context.device)
-        self._archive = EpisodeArchive(context.env.observation, context.env.action)
         self._world_updates = WorldModelUpdates(self._config.world_model, context)
         self._policy_updates = PolicyUpdates(self._config.ppo, context, "simple.ppo")
         model = self._world_updates.model
         self._world = SimpleWorld(
             model.network, model.forward, model.precision, context.env, self._config.intrinsic_reward_scale
         )
-        self._unroll_length = context.unroll_length or self._config.real_unroll_length
-        self._phases = make_phases(self._config, context.batch_size * context.num_ranks * self._unroll_length)
+        self._phases = make_phases(self._config)
         self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
+        self._epochs: list[int] = []
+        """First turns of what was collected in each epoch."""
         self._films: dict[str, Sequence[ModelComparison]] = {}
-        self._rng = np.random.default_rng(context.draw_seed)
         torch.manual_seed(context.draw_seed)  # dropout, bits and actions in the simulated environment
         source = self._config.load_world_from
         if source is not None and not context.is_resumed:
@@ -64,11 +67,11 @@ class SimpleLearner(Learner):
             case "collect":
                 metrics = self._collect(replay)
             case "model":
-                metrics = self._train_model()
+                metrics = self._train_model(replay)
             case "policy":
-                metrics = self._train_policy(phase.epoch)
+                metrics = self._train_policy(replay, phase.epoch)
             case "compare":
-                metrics = self._compare()
+                metrics = self._compare(replay)
         self._steps += 1
         self._advance(phase)
         return {**metrics, "simple/epoch": float(phase.epoch), "simple/phase": float(self._phase)}
@@ -106,15 +109,14 @@ class SimpleLearner(Learner):
         return films
 
     def save(self) -> Saved:
-        """Returns everything, the archive too; the world model's weights apart."""
+        """Returns everything; the world model's weights apart."""
         world, training = self._world_updates.save()
         return {
             "world": world,
             "training": training,
             "policy": self._policy_updates.save(),
-            "archive": self._archive.save(),
             "progress": {"phase": self._phase, "done": self._done, "turns": self._turns, "steps": self._steps},
-            "rng": self._rng.bit_generator.state,
+            "epochs": list(self._epochs),
             "torch_rng": torch.random.get_rng_state().numpy(),
             "cuda_rng": self._cuda_state(),
         }
@@ -123,10 +125,9 @@ class SimpleLearner(Learner):
         """Goes on exactly from `save`: in the phase, and at the unit of it, where that was."""
         self._world_updates.load(saved["world"], saved["training"])
         self._policy_updates.load(saved["policy"])
-        self._archive.load(saved["archive"])
         for name, value in saved["progress"].items():
             setattr(self, f"_{name}", value)
-        self._rng.bit_generator.state = saved["rng"]
+        self._epochs = list(saved["epochs"])
         torch.random.set_rng_state(torch.from_numpy(saved["torch_rng"].copy()))
         if self._device.type == "cuda" and saved["cuda_rng"] is not None:
             torch.cuda.set_rng_state(torch.from_numpy(saved["cuda_rng"].copy()), self._device)
@@ -134,39 +135,37 @@ class SimpleLearner(Learner):
     def _advance(self, phase: Phase) -> None:
         self._done += 1
         if self._done == phase.units:
-            if phase.kind == "collect":
-                self._archive.close_epoch()
             self._phase, self._done = self._phase + 1, 0
         if self._phase < len(self._phases) and self._phases[self._phase].kind == "collect":
             self._turns += 1
 
     def _collect(self, replay: Replay) -> dict[str, float]:
-        """Takes in a turn's unrolls, and learns a little from them, if it may."""
-        batch = replay.sample(self._context.batch_size, self._unroll_length + 1)
+        """Waits for a turn, and learns a little from it, if it may."""
+        batch = replay.collected(*unrolls_of_turn(self._config))
+        if not self._done:
+            self._epochs.append(batch.turn)
         metrics: dict[str, float] = {}
         if self._config.learn_from_real:
             metrics = self._policy_updates.learn(
                 self._policy_updates.experience(batch, self._to_device), self._config.ppo.learning_rate
             )
             self._policy_updates.actor_critic.check_finite(metrics, learned_from(batch, self._context.env), self._steps)
-        self._archive.add(batch)
         return {f"real/{name.replace('/', '_')}": value for name, value in metrics.items()} | {
-            "real/mean_reward": float(batch.reward.mean()),
-            "archive/rows": float(len(self._archive)),
+            "real/mean_reward": float(batch.reward.mean())
         }
 
-    def _train_model(self) -> dict[str, float]:
+    def _train_model(self, replay: Replay) -> dict[str, float]:
         model = self._config.world_model
-        size = model.batch_size // self._context.num_ranks
-        frame, action, reward = self._on_device(self._archive.draw(self._rng, size, INPUT_FRAMES + model.target_frames))
+        query = self._query(model.batch_size, INPUT_FRAMES + model.target_frames, part="learned")
+        frame, action, reward = self._on_device(replay.sequences(query))
         *_, height, width = frame.shape
-        metrics = self._world_updates.step(frame.reshape(*action.shape, -1, height, width), action, reward)
+        metrics = self._world_updates.step(frame.reshape(*frame.shape[:2], -1, height, width), action, reward)
         self._world_updates.model.check_finite(metrics, {}, self._steps)
         return metrics
 
-    def _train_policy(self, epoch: int) -> dict[str, float]:
+    def _train_policy(self, replay: Replay, epoch: int) -> dict[str, float]:
         config = self._config
-        history = self._starts(config.simulated_batch_size // self._context.num_ranks)
+        history = self._starts(replay)
         experience = simulate(
             self._world, self._policy_updates, history, config.simulated_rollout_length, epoch + 1, self._seen
         )
@@ -174,34 +173,44 @@ class SimpleLearner(Learner):
         self._policy_updates.actor_critic.check_finite(metrics, {}, self._steps)
         return metrics | {"simulation/mean_reward": float(experience.reward.mean())}
 
-    def _starts(self, size: int) -> tuple[Tensor, Tensor]:
+    def _starts(self, replay: Replay) -> tuple[Tensor, Tensor]:
         """Returns history of the newest epoch for each rollout: frames `[B, 4, *frame]`, actions `[B, 3]`."""
-        config, archive, newest = self._config, self._archive, self._archive.newest_epoch
-        first = archive.first(INPUT_FRAMES, epoch=newest)
-        frame, action = (np.repeat(column, size, axis=0) for column in (first.frame, first.action))
-        if config.simulation_random_starts:
-            drawn = archive.draw(self._rng, size, INPUT_FRAMES, by_episode=True, epoch=newest)
-            kept = 1 if config.simulation_flip_first_random_for_beginning else 0
-            frame[kept:], action[kept:] = drawn.frame[kept:], drawn.action[kept:]
-        return self._to_device(frame), self._to_device(action[:, :-1])
+        config, size = self._config, self._config.simulated_batch_size
+        beginning = self._query(size, INPUT_FRAMES, newest=True, begins=True)
+        if not config.simulation_random_starts:
+            drawn = replay.sequences(beginning)
+        else:
+            drawn = replay.sequences(self._query(size, INPUT_FRAMES, newest=True, by="episode", part="learned"))
+            if config.simulation_flip_first_random_for_beginning:
+                first = replay.sequences(replace(beginning, batch_size=1))
+                drawn.observation[0], drawn.action[0] = first.observation[0], first.action[0]
+        return self._to_device(drawn.observation), self._to_device(drawn.action)
 
-    def _compare(self) -> dict[str, float]:
-        config, archive = self._config, self._archive
+    def _compare(self, replay: Replay) -> dict[str, float]:
+        config = self._config
         length = INPUT_FRAMES + config.simulated_rollout_length
-        newest = archive.newest_epoch
-        has_held_out = len(archive.starts(length, held_out=True, epoch=newest)) > 0
-        if not has_held_out:
+        query = self._query(config.wm_eval_batch_size, length, newest=True, part="held_out")
+        try:
+            batches = [self._on_device(replay.sequences(query)) for _ in range(config.wm_eval_num_batches)]
+        except NothingToDraw:
             return {"world/held_out_windows": 0.0}
-        batches = [
-            self._on_device(archive.draw(self._rng, config.wm_eval_batch_size, length, held_out=True, epoch=newest))
-            for _ in range(config.wm_eval_num_batches)
-        ]
         metrics, stretches = compare(self._world, batches, config.wm_eval_rollout_ratios, _FILMED)
         self._films = {"world/comparison": stretches}
         return metrics
 
-    def _on_device(self, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
-        return self._to_device(windows.frame), self._to_device(windows.action), self._to_device(windows.reward)
+    def _query(self, batch_size: int, num_frames: int, *, newest: bool = False, **choices: Any) -> SequenceQuery:
+        """Returns what asks for this rank's share of windows of so many frames, of all epochs or the newest one."""
+        return SequenceQuery(
+            batch_size=batch_size // self._context.num_ranks,
+            length=num_frames - 1,
+            turns=(self._epochs[-1], _FAR) if newest else None,
+            epochs=tuple(self._epochs),
+            held_out=_HELD_OUT,
+            **choices,
+        )
+
+    def _on_device(self, windows: Sequences) -> tuple[Tensor, Tensor, Tensor]:
+        return self._to_device(windows.observation), self._to_device(windows.action), self._to_device(windows.reward)
 
     def _seen(self, state: WorldState) -> Tensor:
         """Returns what the policy sees of a state of the world: the last four frames, or one."""

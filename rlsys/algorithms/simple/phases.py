@@ -24,14 +24,9 @@ class Phase:
     units: int
 
 
-def make_phases(config: SimpleConfig, rows_per_turn: int) -> tuple[Phase, ...]:
-    """Returns all phases of a run; the first collection is epoch -1's.
-
-    Args:
-      config: the section.
-      rows_per_turn: decisions that all environments make in one turn of collecting.
-    """
-    turns = math.ceil(math.ceil(config.num_real_env_frames / config.epochs) / rows_per_turn)
+def make_phases(config: SimpleConfig) -> tuple[Phase, ...]:
+    """Returns all phases of a run; the first collection is epoch -1's."""
+    turns = turns_of_epoch(config)
     phases = [Phase("collect", -1, turns)]
     for epoch in range(config.epochs):
         is_last = epoch == config.epochs - 1
@@ -42,6 +37,23 @@ def make_phases(config: SimpleConfig, rows_per_turn: int) -> tuple[Phase, ...]:
             Phase("compare", epoch, int(config.eval_world_model)),
         ]
     return tuple(phase for phase in phases if phase.units)
+
+
+def turns_of_epoch(config: SimpleConfig) -> int:
+    """Returns how many turns of collecting an epoch has."""
+    return math.ceil(math.ceil(config.num_real_env_frames / config.epochs) / rows_per_turn(config))
+
+
+def unrolls_of_turn(config: SimpleConfig) -> tuple[int, int]:
+    """Returns how many unrolls each environment makes in a turn, and how long they are: shorter where one is enough."""
+    share = math.ceil(config.real_unrolls * config.real_unroll_length / config.real_batch_size)
+    length = min(config.real_unroll_length, share)
+    return math.ceil(share / length), length
+
+
+def rows_per_turn(config: SimpleConfig) -> int:
+    """Returns the decisions that all environments make in a turn."""
+    return math.prod(unrolls_of_turn(config)) * config.real_batch_size
 
 
 def model_multiplier(config: SimpleConfig, epoch: int) -> int:

@@ -3,12 +3,15 @@
 from rlsys.algorithms.ppo import requirements as ppo
 from rlsys.algorithms.ppo.config import PPOConfig
 from rlsys.algorithms.simple.config import SimpleConfig
-from rlsys.api import QueueSpec, Turns, Unrolls, ValueSpec
+from rlsys.algorithms.simple.phases import rows_per_turn, turns_of_epoch, unrolls_of_turn
+from rlsys.api import Segments, TableSpec, Turns, ValueSpec
 from rlsys.errors import ConfigError
 from rlsys.nets.observations.kinds import sees_image
 from rlsys.types import ArraySpec, EnvSpec
 
 _INPUT_FRAMES = 4
+_SEGMENT_ROWS = 50
+"""Each segment has a frame more than rows, and those before it that its first row is stacked with."""
 _OF_PPO_ALONE = {
     "num_environments": "real_batch_size and simulated_batch_size",
     "unrolls": "real_unrolls",
@@ -18,20 +21,21 @@ _OF_PPO_ALONE = {
 """Fields of PPO's section that nobody reads here -> those of SimPLe's in their place."""
 
 
-def cut(config: SimpleConfig, env: EnvSpec) -> Unrolls:
-    """Returns unrolls with what the acting policy said."""
+def cut(config: SimpleConfig, env: EnvSpec) -> Segments:
+    """Returns segments with what the acting policy said."""
     extras = {ppo.LOG_PROBABILITY: ArraySpec((), "float32"), ppo.VALUE: ArraySpec((), "float32")}
-    return Unrolls(length=config.real_unroll_length, extras=extras)
+    return Segments(length=min(unrolls_of_turn(config)[1], _SEGMENT_ROWS), extras=extras)
 
 
-def store(config: SimpleConfig, env: EnvSpec) -> QueueSpec:
-    """Returns a queue, which the runtime gives room for one turn."""
-    return QueueSpec()
+def store(config: SimpleConfig, env: EnvSpec) -> TableSpec:
+    """Returns a table that keeps whatever is collected, in whole episodes."""
+    rows = (config.epochs + 1) * turns_of_epoch(config) * rows_per_turn(config)
+    return TableSpec(max_size=rows, sampler="uniform", keeps_episodes=True)
 
 
 def turns(config: SimpleConfig, env: EnvSpec) -> Turns:
-    """Returns the real decisions of an epoch: workers rest while model and policy learn from them."""
-    return Turns(rows=config.real_unrolls * config.real_unroll_length)
+    """Returns the real decisions of a turn: workers rest while model and policy learn from them."""
+    return Turns(rows=rows_per_turn(config))
 
 
 def values(config: SimpleConfig) -> ValueSpec:

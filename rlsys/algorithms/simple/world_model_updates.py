@@ -51,8 +51,8 @@ class WorldModelUpdates:
 
         Args:
           frame: `[B, L, C, H, W]` uint8 of clips of 4 + target_frames frames, on the device.
-          action: `[B, L]` int64; the last one does not matter.
-          reward: `[B, L]` of -1, 0 and 1, caused by the actions; the last one does not matter.
+          action: `[B, L - 1]` int64.
+          reward: `[B, L - 1]` of -1, 0 and 1, caused by the actions.
 
         Returns:
           Metrics; where one is not finite, the weights are those before.

@@ -9,8 +9,9 @@ A run that is stopped and resumed goes on exactly as one that was not: everythin
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-from rlsys.api import QueueSpec, ReplayNotReady, Saved, TableSpec, TurnTooSmall
+from rlsys.api import NothingToDraw, QueueSpec, ReplayNotReady, Saved, SequenceQuery, TableSpec, TurnTooSmall
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.errors import CheckpointError, ConfigError, WorkerError
 from rlsys.evaluation.evaluator import EvaluationCut, evaluate
@@ -24,8 +25,10 @@ from rlsys.runtime.driver.recorder import Recorder
 from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.rollout import RolloutWorker
 from rlsys.signals import INTERRUPTED, INTERRUPTED_S
-from rlsys.types import Array, Batch, Weights
+from rlsys.types import Array, Batch, Sequences, Weights
 from rlsys.weights import Packed, pack, unpack
+
+_Drawn = TypeVar("_Drawn", Batch, Sequences)
 
 
 class LocalReplay:
@@ -43,18 +46,25 @@ class LocalReplay:
         self.turn = -1
         self._waits_for_turns = spec.turns is not None and isinstance(spec.store, TableSpec)
         self._holds_ratio = isinstance(spec.store, TableSpec)
+        self._environments = range(spec.num_environments)
         self._has_come = has_come
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch, or raises ReplayNotReady at once."""
-        if self._waits_for_turns and not self._has_come(self.turn):
-            raise ReplayNotReady(f"what turn {self.turn:,} brings")
+        return self._drawn(lambda: self.store.sample(batch_size, length, rows))
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Draws windows of episodes, or raises ReplayNotReady at once."""
         try:
-            return self.store.sample(batch_size, length, rows)
-        except ReplayNotReady as waiting:
-            if not self._waits_for_turns:
+            return self._drawn(lambda: self.store.sequences(query))
+        except NothingToDraw:
+            if self._waits_for_turns:  # nothing comes while it is the learner's turn
                 raise
-            raise TurnTooSmall(str(waiting)) from waiting
+            raise ReplayNotReady(str(query)) from None
+
+    def collected(self, unrolls: int, length: int) -> Batch:
+        """Returns what the newest turn brought, or raises ReplayNotReady at once."""
+        return self._drawn(lambda: self.store.collected(self.turn, unrolls, length, self._environments))
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Sets priorities."""
@@ -66,6 +76,16 @@ class LocalReplay:
         inserted, sampled = stats["inserted_items"], stats["sampled_items"]
         ratio = {"samples_per_insert": sampled / max(1, inserted)} if self._holds_ratio else {}
         return {**stats, "inserted": inserted, "sampled": sampled, **ratio}
+
+    def _drawn(self, draw: Callable[[], _Drawn]) -> _Drawn:
+        if not self._waits_for_turns:
+            return draw()
+        if not self._has_come(self.turn):
+            raise ReplayNotReady(f"what turn {self.turn:,} brings")
+        try:
+            return draw()
+        except ReplayNotReady as waiting:
+            raise TurnTooSmall(str(waiting)) from waiting
 
 
 class InlineRun:

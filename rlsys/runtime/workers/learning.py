@@ -4,18 +4,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
-from rlsys.api import LearnerContext, QueueSpec, Replay, ReplayNotReady, Saved, TurnTooSmall
+from rlsys.api import LearnerContext, QueueSpec, Replay, ReplayNotReady, Saved, SequenceQuery, TurnTooSmall
 from rlsys.exports.pretrained import begin_from, read_weights, read_world
 from rlsys.files.json_tree import check_tree
 from rlsys.metrics.process_stats import ProcessStats
 from rlsys.metrics.timing import Stopwatch
 from rlsys.runs.spec import RunSpec
-from rlsys.types import Array, Batch, ModelComparison
+from rlsys.types import Array, Batch, ModelComparison, Sequences
 from rlsys.weights import Packed, pack
+
+_Drawn = TypeVar("_Drawn", Batch, Sequences)
 
 
 class Agreement(Protocol):
@@ -50,7 +52,7 @@ class PatientReplay(Replay, Protocol):
 
     Attributes:
       deadline: monotonic seconds, when they end with `ReplayNotReady`.
-      turn: where collecting and learning take turns, the one that samples of a table wait for.
+      turn: where collecting and learning take turns, the one that what is drawn from a table waits for.
     """
 
     deadline: float
@@ -66,7 +68,7 @@ class AgreedReplay:
     def __init__(self, replay: PatientReplay, ranks: Agreement) -> None:
         self._replay = replay
         self._ranks = ranks
-        self._kept: Batch | None = None
+        self._kept: Batch | Sequences | None = None
 
     @property
     def deadline(self) -> float:
@@ -88,22 +90,32 @@ class AgreedReplay:
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch once every rank has one before its deadline."""
+        return self._agreed(lambda: self._replay.sample(batch_size, length, rows))
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Draws windows, likewise."""
+        return self._agreed(lambda: self._replay.sequences(query))
+
+    def collected(self, unrolls: int, length: int) -> Batch:
+        """Returns what a turn brought, likewise."""
+        return self._agreed(lambda: self._replay.collected(unrolls, length))
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Passes them on."""
+        self._replay.update_priorities(keys, priorities)
+
+    def _agreed(self, draw: Callable[[], _Drawn]) -> _Drawn:
         waiting = ReplayNotReady("the other learner ranks")
         if self._kept is None:
             try:
-                self._kept = self._replay.sample(batch_size, length, rows)
+                self._kept = draw()
             except ReplayNotReady as reason:
                 waiting = reason
         if not self._ranks.all(self._kept is not None and time.monotonic() < self.deadline):
             is_too_small = self._ranks.all(isinstance(waiting, TurnTooSmall))
             raise waiting if is_too_small else ReplayNotReady(str(waiting))
-        batch, self._kept = self._kept, None
-        assert batch is not None
-        return batch
-
-    def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Passes them on."""
-        self._replay.update_priorities(keys, priorities)
+        drawn, self._kept = self._kept, None
+        return cast("_Drawn", drawn)
 
 
 _STARVED_S = 30.0
@@ -323,12 +335,23 @@ class _Watched:
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch."""
-        with self._watch.part("wait_replay"):
-            batch = self._replay.sample(batch_size, length, rows)
-        self._versions.append(batch.weights_version)
-        return batch
+        return self._watched(lambda: self._replay.sample(batch_size, length, rows))
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Draws windows of episodes."""
+        return self._watched(lambda: self._replay.sequences(query))
+
+    def collected(self, unrolls: int, length: int) -> Batch:
+        """Returns what a turn brought."""
+        return self._watched(lambda: self._replay.collected(unrolls, length))
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Passes them on."""
         with self._watch.part("priorities"):
             self._replay.update_priorities(keys, priorities)
+
+    def _watched(self, draw: Callable[[], _Drawn]) -> _Drawn:
+        with self._watch.part("wait_replay"):
+            drawn = draw()
+        self._versions.append(drawn.weights_version)
+        return drawn

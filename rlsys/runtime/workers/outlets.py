@@ -21,14 +21,15 @@ _TELL_AGAIN_S = 1.0
 
 
 def make_outlet(spec: RunSpec, worker: int, shards: Sequence[Handle]) -> Outlet:
-    """Returns the outlet of a worker: to all shards of a table, to one of a queue's."""
+    """Returns the outlet of a worker: to all shards of a table, or to one, of a queue or where episodes are kept."""
+    own = shards[worker % len(shards)]
     if isinstance(spec.store, QueueSpec):
-        return QueueOutlet(shards[worker % len(shards)], spec.environments_per_worker)
-    return TableOutlet(shards, spec.runtime.segments_in_flight)
+        return QueueOutlet(own, spec.environments_per_worker)
+    return TableOutlet([own] if spec.store.keeps_episodes else shards, spec.runtime.segments_in_flight)
 
 
 class TableOutlet:
-    """Ships segments to the shards in turn, a bounded number of calls at a time.
+    """Ships segments to its shards in turn, a bounded number of calls at a time.
 
     A call that a shard could not take in time, or that was lost with the shard, is sent again: shards recognise what
     they already hold, so nothing is stored twice.

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 import ray
 from ray.exceptions import RayError
 
-from rlsys.api import ReplayNotReady, Saved
+from rlsys.api import ReplayNotReady, Saved, SequenceQuery
 from rlsys.errors import ReplayError
 from rlsys.files.json_tree import check_tree
 from rlsys.runtime.cluster.placement import Handle
 from rlsys.runtime.workers.shard import ShardStatus, total_stats
-from rlsys.types import Array, Batch
+from rlsys.types import Array, Batch, Sequences
 
 _PATIENCE_S = 0.5
 _RETRY_S = 0.2
@@ -71,6 +71,14 @@ class RemoteQueue:
             if time.monotonic() >= self.deadline:
                 waiting = sum(status.num_items for status in self._statuses)
                 raise ReplayNotReady(f"{waiting:,} of {batch_size:,} unrolls in the queue")
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Refuses: a queue keeps nothing."""
+        raise ReplayError("episodes were asked for, of a queue, which gives each unroll out once. Choose a table.")
+
+    def collected(self, unrolls: int, length: int) -> Batch:
+        """Refuses: what a turn brings are the queue's batches."""
+        raise ReplayError("a turn was asked for, of a queue, whose batches are what a turn brings. Use sample().")
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Refuses: a queue has none."""

@@ -4,30 +4,29 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 import ray
 from ray.exceptions import RayError
 
-from rlsys.api import ReplayNotReady, Saved, TableSpec, TurnTooSmall
+from rlsys.api import NothingToDraw, ReplayNotReady, Saved, SequenceQuery, TableSpec, TurnTooSmall
 from rlsys.errors import ReplayError
 from rlsys.files.json_tree import check_tree
 from rlsys.replay.limiter import RateLimiter
 from rlsys.runtime.cluster.placement import Handle
+from rlsys.runtime.workers.queries import ItemQuery, Query, WindowQuery, joined
 from rlsys.runtime.workers.shard import ShardStatus, total_stats
-from rlsys.types import Array, Batch
+from rlsys.types import Array, Batch, Sequences
 
 _SHARD_SHIFT = 48
 """Keys of a sharded table: the shard's index in the high bits, the shard's own key in the low 48."""
 _RETRY_S = 0.2
 _TURN_PAUSE_S = 0.02
-
-
-@dataclass(frozen=True)
-class _Query:
-    batch_size: int
-    length: int
-    rows: tuple[tuple[str, int], ...] | None
+_PATIENCE_S = 60.0
+_LOOK_AGAIN_S = 1.0
+_MOST_QUERIES = 8
+"""Kinds of batches that are asked for in advance."""
 
 
 @dataclass
@@ -79,7 +78,9 @@ class RemoteReplay:
         self._bound = in_flight
         self._rng = np.random.default_rng(seed)
         self._statuses: list[ShardStatus] = []
-        self._draws: dict[_Query, deque[_Draw]] = {}
+        self._asked_mass: dict[WindowQuery, list[float]] = {}
+        self._look_again_at = 0.0
+        self._draws: dict[Query, deque[_Draw]] = {}
         self._updates: deque[list[ray.ObjectRef]] = deque()
         self._sampled = 0
         self._turn = -1
@@ -117,8 +118,60 @@ class RemoteReplay:
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws windows from all shards; see `rlsys.api.Replay.sample`."""
-        query = _Query(batch_size, length, tuple(sorted(rows.items())) if rows is not None else None)
-        draws = self._draws.setdefault(query, deque())
+        wanted = tuple(sorted(rows.items())) if rows is not None else None
+        batch = self._next(ItemQuery(batch_size, length, wanted))
+        assert isinstance(batch, Batch), "items were asked for"
+        return batch
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Draws windows of episodes from all shards; see `rlsys.api.Replay.sequences`."""
+        windows = self._next(WindowQuery(query))
+        assert isinstance(windows, Sequences), "windows were asked for"
+        return windows
+
+    def collected(self, unrolls: int, length: int) -> Batch:
+        """Returns what all shards have of the newest turn; see `rlsys.api.Replay.collected`."""
+        while True:
+            try:
+                if not self._statuses:
+                    self._refresh(0.0)
+                self._wait_for_turn()
+                asked = (unrolls, length, self._turn, self._rank, self._num_ranks)
+                answers = ray.get([shard.collected.remote(*asked) for shard in self._shards], timeout=_PATIENCE_S)
+            except ray.exceptions.RayTaskError:
+                raise
+            except RayError:
+                self._statuses = []
+                if time.monotonic() >= self.deadline:
+                    raise ReplayNotReady(f"what turn {self._turn:,} brings") from None
+                time.sleep(_RETRY_S)
+                continue
+            for _, lost in answers:
+                if lost:
+                    raise TurnTooSmall(lost)
+            batches: list[Batch] = [batch for batch, _ in answers if batch is not None]
+            whole: Batch = joined(batches, sum(batch.num_items for batch in batches))
+            return whole
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sends priorities to the shards; at most four updates are on the way."""
+        calls = []
+        for index, rows in _split_key(keys, len(self._shards)):
+            local = keys[rows] & ((1 << _SHARD_SHIFT) - 1)
+            calls.append(self._shards[index].update_priorities.remote(local, priorities[rows]))
+        self._updates.append(calls)
+        if len(self._updates) > 4:
+            for call in self._updates.popleft():
+                try:
+                    ray.get(call, timeout=_PATIENCE_S)
+                except ray.exceptions.RayTaskError:
+                    raise
+                except RayError:  # the shard is being restarted; it comes back with older priorities
+                    continue
+
+    def _next(self, query: Query) -> Batch | Sequences:
+        """Returns the next batch of a kind, and asks for those after it."""
+        draws = self._draws_of(query)
         while True:
             try:
                 if not self._statuses:
@@ -127,9 +180,9 @@ class RemoteReplay:
                 self._fill(query, draws)
                 if not draws:
                     wait = self._look_at_turn if self._num_workers else self._wait_for_inserts
-                    wait(batch_size)
+                    wait(query)
                     continue
-                batch = self._receive(draws)
+                batch = self._receive(query, draws)
             except ray.exceptions.RayTaskError:
                 raise
             except RayError:
@@ -142,54 +195,63 @@ class RemoteReplay:
             if time.monotonic() >= self.deadline:
                 raise ReplayNotReady("a batch on its way")
 
-    def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Sends priorities to the shards; at most four updates are on the way."""
-        calls = []
-        for index, rows in _split_key(keys, len(self._shards)):
-            local = keys[rows] & ((1 << _SHARD_SHIFT) - 1)
-            calls.append(self._shards[index].update_priorities.remote(local, priorities[rows]))
-        self._updates.append(calls)
-        if len(self._updates) > 4:
-            for call in self._updates.popleft():
-                try:
-                    ray.get(call, timeout=60.0)
-                except ray.exceptions.RayTaskError:
-                    raise
-                except RayError:  # the shard is being restarted; it comes back with older priorities
-                    continue
+    def _draws_of(self, query: Query) -> deque[_Draw]:
+        """Returns what is on its way of a kind of batches; what has not been asked for for long is forgotten."""
+        draws = self._draws.pop(query, deque())
+        self._draws[query] = draws
+        if len(self._draws) > _MOST_QUERIES:
+            oldest = next(iter(self._draws))
+            self._count(-oldest.num_items * len(self._draws.pop(oldest)))
+            if isinstance(oldest, WindowQuery):
+                self._asked_mass.pop(oldest, None)
+        return draws
 
-    def _fill(self, query: _Query, draws: deque[_Draw]) -> None:
+    def _fill(self, query: Query, draws: deque[_Draw]) -> None:
         """Asks for batches up to the bound, as far as the limiter allows."""
         while len(draws) < self._bound:
-            if not self._limiter.can_sample(query.batch_size * self._num_ranks) or not self._draw(query, draws):
+            if not self._limiter.can_sample(query.num_items * self._num_ranks) or not self._draw(query, draws):
                 return
 
-    def _draw(self, query: _Query, draws: deque[_Draw]) -> bool:
-        mass = np.array([status.mass for status in self._statuses])
+    def _mass(self, query: Query) -> Array:
+        """Returns how much each shard has of what is asked for; those that had nothing are looked at again."""
+        is_new = isinstance(query, WindowQuery) and query not in self._asked_mass
+        if isinstance(query, WindowQuery):
+            known = self._asked_mass.setdefault(query, [0.0] * len(self._shards))
+        else:
+            known = [status.mass for status in self._statuses]
+        missing = [index for index, mass in enumerate(known) if not mass]
+        if missing and (is_new or time.monotonic() >= self._look_again_at):
+            self._look_again_at = time.monotonic() + _LOOK_AGAIN_S
+            calls = [query.look(self._shards[index], self._rank, self._sampled) for index in missing]
+            for index, status in zip(missing, ray.get(calls, timeout=_PATIENCE_S), strict=True):
+                self._statuses[index] = status
+                known[index] = status.mass if isinstance(query, ItemQuery) else status.asked_mass
+        return np.array(known)
+
+    def _draw(self, query: Query, draws: deque[_Draw]) -> bool:
+        mass = self._mass(query)
         total = mass.sum()
         if total <= 0:
             return False
         size = query.batch_size
-        self._count(size)
+        self._count(query.num_items)
         bounds = np.concatenate([[0.0], np.cumsum(mass / total)])
         strata = (np.arange(size) + self._rng.random(size)) / size
         owner = np.clip(np.searchsorted(bounds, strata, side="right") - 1, 0, len(mass) - 1)
-        rows = dict(query.rows) if query.rows is not None else None
         draw = _Draw(size, [], [], [])
         for index in np.unique(owner):
             width = bounds[index + 1] - bounds[index]
             positions = np.clip((strata[owner == index] - bounds[index]) / width, 0.0, np.nextafter(1.0, 0.0))
-            call = self._shards[index].sample.remote(positions, query.length, rows, self._rank, self._sampled)
             draw.shards.append(int(index))
             draw.share.append(float(width))
-            draw.answers.append(call)
+            draw.answers.append(query.ask(self._shards[index], positions, self._rank, self._sampled))
         draws.append(draw)
         return True
 
-    def _receive(self, draws: deque[_Draw]) -> Batch | None:
+    def _receive(self, query: Query, draws: deque[_Draw]) -> Batch | Sequences | None:
         """Returns the oldest batch; None if it does not arrive before the deadline, or a shard could not serve it."""
         draw = draws[0]
-        left = max(0.0, min(60.0, self.deadline - time.monotonic()))
+        left = max(0.0, min(_PATIENCE_S, self.deadline - time.monotonic()))
         _, missing = ray.wait(draw.answers, num_returns=len(draw.answers), timeout=left)
         if missing:
             return None
@@ -197,29 +259,42 @@ class RemoteReplay:
         parts = []
         for index, share, call in zip(draw.shards, draw.share, draw.answers, strict=True):
             part, self._statuses[index] = ray.get(call)
+            if isinstance(query, WindowQuery):
+                self._asked_mass[query][index] = self._statuses[index].asked_mass
             if part is not None:
                 part.key = part.key | (index << _SHARD_SHIFT)
                 part.probability = part.probability * share
                 parts.append(part)
         self._note_inserted()
         if len(parts) < len(draw.shards):
-            self._count(-draw.size)
+            self._count(-query.num_items)
             return None
-        return _concatenate(parts, sum(status.num_items for status in self._statuses))
+        whole: Batch | Sequences = joined(parts, sum(status.num_items for status in self._statuses))
+        return whole
 
-    def _wait_for_inserts(self, batch_size: int) -> None:
+    def _wait_for_inserts(self, query: Query) -> None:
         """Waits at the shards until enough was inserted; raises ReplayNotReady at the deadline."""
         if time.monotonic() >= self.deadline:
-            raise ReplayNotReady(self._limiter.wait_reason())
-        missing = self._limiter.needed_inserts(batch_size * self._num_ranks)
+            raise ReplayNotReady(str(query.query) if self._has_nothing(query) else self._limiter.wait_reason())
+        missing = self._limiter.needed_inserts(query.num_items * self._num_ranks)
         self._refresh(max(1, -(-missing // len(self._shards))))
 
-    def _look_at_turn(self, batch_size: int) -> None:
-        """Asks for the numbers of all that has come of a turn; raises TurnTooSmall where that is not enough."""
+    def _look_at_turn(self, query: Query) -> None:
+        """Asks for the numbers of all that has come of a turn.
+
+        Raises:
+          TurnTooSmall: that is not enough to draw from.
+          NothingToDraw: there is enough, but nothing of what is asked for.
+        """
         self._refresh(0.0)
-        is_enough = self._limiter.can_sample(batch_size * self._num_ranks)
+        is_enough = self._limiter.can_sample(query.num_items * self._num_ranks)
         if not is_enough or not any(status.mass > 0 for status in self._statuses):
             raise TurnTooSmall(self._limiter.wait_reason())
+        if self._has_nothing(query):
+            raise NothingToDraw(query.query)
+
+    def _has_nothing(self, query: Query) -> TypeGuard[WindowQuery]:
+        return isinstance(query, WindowQuery) and not any(self._asked_mass.get(query, [1.0]))
 
     def _wait_for_turn(self) -> None:
         """Waits until all workers have collected; raises ReplayNotReady at the deadline."""
@@ -244,7 +319,7 @@ class RemoteReplay:
             known = self._statuses[index].inserted_items if self._statuses else 0
             patience = left if missing_per_shard else 0.0
             calls.append(shard.status.remote(self._rank, self._sampled, known + int(missing_per_shard), patience))
-        self._statuses = ray.get(calls, timeout=60.0)
+        self._statuses = ray.get(calls, timeout=_PATIENCE_S)
         self._note_inserted()
 
     def _note_inserted(self) -> None:
@@ -255,35 +330,13 @@ class RemoteReplay:
         self._sampled += size
         self._limiter.sampled = self._sampled * self._num_ranks
 
-    def _forget(self, query: _Query) -> None:
+    def _forget(self, query: Query) -> None:
         """Drops what was on its way when a shard was lost; it does not count as sampled."""
-        self._count(-query.batch_size * len(self._draws[query]))
+        self._count(-query.num_items * len(self._draws[query]))
         self._draws[query].clear()
         self._statuses = []
-
-
-def _concatenate(parts: list[Batch], num_items: int) -> Batch:
-    """Joins the shards' parts of a batch."""
-    if len(parts) == 1:
-        parts[0].num_items = num_items
-        return parts[0]
-
-    def join(name: str) -> Array:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    return Batch(
-        observation=join("observation"),
-        action=join("action"),
-        reward=join("reward"),
-        terminated=join("terminated"),
-        truncated=join("truncated"),
-        extras={name: np.concatenate([part.extras[name] for part in parts]) for name in parts[0].extras},
-        num_rows=join("num_rows"),
-        key=join("key"),
-        probability=join("probability"),
-        num_items=num_items,
-        weights_version=join("weights_version"),
-    )
+        self._asked_mass.clear()
+        self._look_again_at = 0.0
 
 
 def _split_key(key: Array, num_shards: int) -> list[tuple[int, Array]]:

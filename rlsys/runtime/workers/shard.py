@@ -3,9 +3,9 @@
 import abc
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from rlsys.api import ReplayNotReady
+from rlsys.api import ReplayNotReady, SequenceQuery, TurnTooSmall
 from rlsys.checkpoints.checkpoint import Checkpoints, Opened
 from rlsys.checkpoints.part import write_part
 from rlsys.checkpoints.storage import FileRecord
@@ -13,7 +13,7 @@ from rlsys.files.json_tree import check_tree
 from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
 from rlsys.metrics.timing import Stopwatch
 from rlsys.runs.spec import RunSpec
-from rlsys.types import Array, Batch, Item
+from rlsys.types import Array, Batch, Item, Sequences
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class ShardStatus:
     Attributes:
       num_items: items now in the table.
       mass: sum of their priorities.
+      asked_mass: how much there is of what a query of sequences asks for, where that is what was answered.
       inserted_items: items ever inserted.
       stats: figures for the metrics.
       turns: worker -> the newest turn of which everything that it collected has come to its shards.
@@ -33,6 +34,7 @@ class ShardStatus:
     inserted_items: int
     stats: Mapping[str, float]
     turns: Mapping[int, int] = field(default_factory=dict)
+    asked_mass: float = 0.0
 
 
 def total_stats(statuses: Sequence[ShardStatus]) -> dict[str, float]:
@@ -176,6 +178,7 @@ class ReplayShard(Shard):
         self._table, self._limiter = self.store.table, self.store.limiter
         self._writer = TableWriter(self.name, lambda: self._watch.part("save"))
         self._shards = spec.runtime.replay_shards
+        self._environments_per_worker = spec.environments_per_worker
         self._sampled_by_rank: dict[int, int] = {}
 
     async def sample(
@@ -201,6 +204,43 @@ class ReplayShard(Shard):
             return None, self._status()
         self._batches += 1
         return batch, self._status()
+
+    async def sequences(
+        self, query: SequenceQuery, positions: Array, rank: int, sampled: int
+    ) -> tuple[Sequences | None, ShardStatus]:
+        """Draws the windows at `positions`, fractions of what this shard has of what is asked for; see `sample`."""
+        self._note_sampled(rank, sampled)
+        with self._watch.part("sample"):
+            mass = self._table.mass_of(query)
+            windows = self._table.sequences(query, positions) if mass else None
+        self._batches += windows is not None
+        return windows, replace(self._status(), asked_mass=mass)
+
+    async def look(self, query: SequenceQuery, rank: int, sampled: int) -> ShardStatus:
+        """Returns the shard's numbers, and how much it has of what is asked for."""
+        self._note_sampled(rank, sampled)
+        return replace(self._status(), asked_mass=self._table.mass_of(query))
+
+    async def collected(
+        self, unrolls: int, length: int, turn: int, rank: int, num_ranks: int
+    ) -> tuple[Batch | None, str]:
+        """Returns what a rank's share of the environments of this shard did in a turn; see `rlsys.api.Replay`.
+
+        Returns:
+          The unrolls, and the empty string; or what is lost, of any environment, so that all ranks hear of it.
+        """
+        size = self._environments_per_worker
+        ended = sorted(worker for worker, newest in self._turns.items() if newest == turn)
+        environments = [worker * size + index for worker in ended for index in range(size)]
+        if not any(environment % num_ranks == rank for environment in environments):
+            return None, ""
+        try:
+            with self._watch.part("sample"):
+                batch = self._table.collected(turn, unrolls, length, environments, rank, num_ranks)
+        except TurnTooSmall as lost:
+            return None, str(lost)
+        self._batches += 1
+        return batch, ""
 
     async def status(self, rank: int, sampled: int, inserted_at_least: int = 0, patience_s: float = 0.0) -> ShardStatus:
         """Returns the shard's numbers when so many items were inserted, at the latest after `patience_s`."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlsys.api import Saved
+from rlsys.api import NothingToDraw, Saved, TableSpec
 from rlsys.testing.requirement import require
 from rlsys.testing.saved import first_difference
 from rlsys.testing.training import Rank, Training
-from rlsys.types import Array, ModelComparison
+from rlsys.types import Array, ModelComparison, Sequences
 
 _MOST_UPDATES = 1_000
 """Updates after which the weights must have changed."""
@@ -87,14 +87,22 @@ def _check_update(rank: Rank, before: _Before, metrics: Mapping[str, float]) -> 
         f"`turns` never falls; it was {before.turns} and is {turns}",
     )
     size, share = rank.store.batch_size, rank.learner_context.num_ranks
-    for batch in rank.replay.batches:
+    for sampled in _counted(rank):
         require(
-            len(batch.reward) * share <= size,
-            f"all ranks together sample at most what TableSpec.batch_size says, {size}; each of {share} samples "
-            f"{len(batch.reward)}",
+            sampled * share <= size,
+            f"all ranks together sample at most what the store's batch_size says, {size}; each of {share} samples "
+            f"{sampled}",
         )
     _check_histograms(learner.histograms())
     _check_films(rank)
+
+
+def _counted(rank: Rank) -> list[int]:
+    """Returns how many items each batch counts, where that may be held against inserts."""
+    if isinstance(rank.store, TableSpec) and rank.store.samples_per_insert is None:
+        return []
+    batches = [batch for batch in rank.replay.batches if not isinstance(batch, NothingToDraw)]
+    return [batch.mask.size if isinstance(batch, Sequences) else len(batch.reward) for batch in batches]
 
 
 def _check_metrics(metrics: Mapping[str, float]) -> None:

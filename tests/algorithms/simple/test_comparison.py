@@ -36,8 +36,8 @@ def episodes() -> tuple[Tensor, Tensor, Tensor]:
     """Frames grow by 5 a step; row b's first b rewards after the context are 1, its others 0."""
     steps = torch.arange(4 + LENGTH)
     frame = (5 * steps).to(torch.uint8).view(1, -1, 1, 1).expand(NUM, -1, 3, 2)
-    action = 10 * torch.arange(NUM).view(-1, 1) + steps
-    reward = ((steps - 3 >= 0) & (steps - 3 < torch.arange(NUM).view(-1, 1))).float()
+    action = 10 * torch.arange(NUM).view(-1, 1) + steps[:-1]
+    reward = ((steps[:-1] - 3 >= 0) & (steps[:-1] - 3 < torch.arange(NUM).view(-1, 1))).float()
     return frame, action, reward
 
 
@@ -61,7 +61,7 @@ def test_errors_and_sums_of_rewards_are_compared_after_each_share() -> None:
 def test_the_model_repeats_what_was_really_done_after_its_four_frames() -> None:
     world = Foresight()
     compare(world, [episodes()], (1.0,), num_shown=0)
-    assert torch.equal(torch.stack(world.actions, dim=1), episodes()[1][:, 3:-1])
+    assert torch.equal(torch.stack(world.actions, dim=1), episodes()[1][:, 3:])
 
 
 def test_what_is_shown_are_rollouts_of_the_first_batch() -> None:
