@@ -72,6 +72,9 @@ class StoreReplay:
             if self._has_come is None:
                 raise
             raise TurnTooSmall(str(waiting)) from waiting
+        for array in (*vars(batch).values(), *batch.extras.values()):
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False  # as what comes from another process is
         self.batches.append(batch)
         return batch
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rlsys.algorithms.muzero.targets import make_targets
+from rlsys.algorithms.simple.phases import unrolls_of_turn
 from rlsys.algorithms.simple.simulated_experience import simulate
 from rlsys.testing.training import Rank
 from rlsys.types import Batch
@@ -108,23 +109,23 @@ def of_ppo(rank: Rank, batch: Batch) -> Tensors:
 def of_simple(rank: Rank, batch: Batch) -> Tensors:
     learner = rank.learner
     config, model = learner._config, learner._world_updates.model.network
-    rng, length = np.random.default_rng(0), 4 + config.world_model.target_frames
-    clips = learner._archive.draw(rng, config.world_model.batch_size, length)
+    query = learner._query(config.world_model.batch_size, 4 + config.world_model.target_frames)
+    clips = rank.replay.sequences(query)
     frame, action, _ = learner._on_device(clips)
     frame = frame.reshape(*frame.shape[:2], -1, *frame.shape[-2:])
     memory, step = model.no_memory(len(frame)), torch.tensor(0.0)
     prediction = model(frame[:, 0], action[:, 0], memory, frame[:, 1], step)
-    history = learner._starts(config.simulated_batch_size)
+    history = learner._starts(rank.replay)
     experience = simulate(
         learner._world, learner._policy_updates, history, config.simulated_rollout_length, 1, learner._seen
     )
     standard = frame[:, 0].float()
     read = model.latents.posterior(standard, standard, model.action(action[:, 0]), step)
     return {
-        **of_batch(batch),
-        "archive: frame": clips.frame,
-        "archive: action": clips.action,
-        "archive: reward": clips.reward,
+        **of_batch(rank.replay.collected(*unrolls_of_turn(config))),
+        "clip: observation": clips.observation,
+        "clip: action": clips.action,
+        "clip: reward": clips.reward,
         "world model: frame": frame[:, 0],
         "world model: memory": prediction.memory,
         "world model: bits": read.bits,

@@ -178,13 +178,15 @@ class SimpleLearner(Learner):
         config, size = self._config, self._config.simulated_batch_size
         beginning = self._query(size, INPUT_FRAMES, newest=True, begins=True)
         if not config.simulation_random_starts:
-            drawn = replay.sequences(beginning)
-        else:
-            drawn = replay.sequences(self._query(size, INPUT_FRAMES, newest=True, by="episode", part="learned"))
-            if config.simulation_flip_first_random_for_beginning:
-                first = replay.sequences(replace(beginning, batch_size=1))
-                drawn.observation[0], drawn.action[0] = first.observation[0], first.action[0]
-        return self._to_device(drawn.observation), self._to_device(drawn.action)
+            windows = replay.sequences(beginning)
+            return self._to_device(windows.observation), self._to_device(windows.action)
+        windows = replay.sequences(self._query(size, INPUT_FRAMES, newest=True, by="episode", part="learned"))
+        frame, action = self._to_device(windows.observation), self._to_device(windows.action)
+        if config.simulation_flip_first_random_for_beginning:
+            first = replay.sequences(replace(beginning, batch_size=1))
+            frame = torch.cat([self._to_device(first.observation), frame[1:]])
+            action = torch.cat([self._to_device(first.action), action[1:]])
+        return frame, action
 
     def _compare(self, replay: Replay) -> dict[str, float]:
         config = self._config

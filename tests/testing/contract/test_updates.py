@@ -85,7 +85,7 @@ class Wanting(CheckingLearner):
         (Endless, "`steps_left` falls by one with every step; it was 7 and is 7"),
         (Filming, "a film is given once"),
         (FilmingFlat, "a film has a uint8 frame per reward"),
-        (Wanting, "all ranks together sample at most what TableSpec.batch_size says, 16; each of 2 samples 16"),
+        (Wanting, "all ranks together sample at most what the store's batch_size says, 16; each of 2 samples 16"),
     ],
 )
 def test_a_learner_whose_updates_break_a_promise_is_told_which(learner: type[Learner], sentence: str) -> None:
