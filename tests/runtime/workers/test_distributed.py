@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rlsys import registry
-from rlsys.api import Unrolls
+from rlsys.api import SequenceQuery, Unrolls
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.checkpoints.part import write_part
 from rlsys.config import load
@@ -24,7 +24,7 @@ from rlsys.runs.spec import RunSpec
 from rlsys.runtime.workers.distributed import Ranks, meet_here
 from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.processes import learner_part
-from rlsys.types import Array, ArraySpec, Batch
+from rlsys.types import Array, ArraySpec, Batch, Sequences
 
 _PATIENCE_S = 300.0
 
@@ -49,10 +49,38 @@ class NumberedReplay:
 
     def sample(self, size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Returns the next one: of unrolls of `size` environments, or of so many windows."""
+        cut = self._spec.cut
+        is_whole = isinstance(cut, Unrolls)
+        return self._batch(size, cut.length if is_whole else length, is_whole=is_whole, rows=rows)
+
+    def collected(self, unrolls: int, length: int) -> Batch:
+        """Returns the next one, of unrolls of this rank's environments."""
+        size = unrolls * self._spec.num_environments // self._spec.runtime.learners
+        return replace(self._batch(size, length, is_whole=True), turn=self.number)
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Returns the next one, of windows without an end."""
+        batch = self._batch(query.batch_size, query.length, is_whole=True)
+        of_frames = (slice(None), slice(None), -1) if self._spec.env_spec.num_stack > 1 else ()
+        return Sequences(
+            observation=batch.observation[of_frames],
+            action=batch.action,
+            reward=batch.reward,
+            terminated=batch.terminated,
+            truncated=batch.truncated,
+            extras=batch.extras,
+            mask=np.ones(batch.reward.shape, np.bool_),
+            row=batch.position,
+            key=batch.key,
+            probability=batch.probability,
+            num_items=batch.num_items,
+            weights_version=batch.weights_version,
+        )
+
+    def _batch(self, size: int, num_rows: int, *, is_whole: bool, rows: Mapping[str, int] | None = None) -> Batch:
         env, cut, number = self._spec.env_spec, self._spec.cut, self.number
         self.number += 1
-        rng, is_whole = np.random.default_rng([self._index, number]), isinstance(cut, Unrolls)
-        num_rows = cut.length if is_whole else length
+        rng = np.random.default_rng([self._index, number])
 
         def shape(name: str) -> tuple[int, int]:
             longest = num_rows + (is_whole and name == "observation")
@@ -74,7 +102,7 @@ class NumberedReplay:
             probability=np.full(size, 0.5 / size),
             num_items=size,
             weights_version=np.zeros(size, np.int64),
-            state={name: drawn(spec, size) for name, spec in (cut.state if is_whole else {}).items()},
+            state={name: drawn(spec, size) for name, spec in (cut.state if isinstance(cut, Unrolls) else {}).items()},
             environment=np.arange(size) + self._index * size,
             position=np.full(size, number),
         )
@@ -178,7 +206,7 @@ def test_two_ranks_that_are_killed_and_resumed_equal_two_that_were_not(
         np.testing.assert_equal(other, one)
         learners.append(one["worker"]["learner"])
     first, second = learners
-    own = {"archive", "history", "own_rng", "rng", "torch_rng"} & first.keys()
+    own = {"history", "own_rng", "rng", "torch_rng"} & first.keys()
     if "own_rng" in own:
         own.remove("rng")  # draws the minibatches that all ranks share
     for name in own:
