@@ -44,9 +44,8 @@ def play(spec: RunSpec, shards: list[Any], turn: int) -> None:
 
     size = spec.environments_per_worker
     for worker, shard in enumerate(shards):
-        for environment in range(worker * size, (worker + 1) * size):
-            first = turn * ROWS
-            for count in range(first, first + ROWS):
+        for count in range(turn * ROWS, (turn + 1) * ROWS):
+            for environment in range(worker * size, (worker + 1) * size):
                 episode, row = divmod(count, EPISODE)
                 frames = np.zeros((2, *spec.env_spec.observation.shape), np.uint8)
                 frames.reshape(2, -1)[:, :3] = [(environment, episode, row), (environment, episode, row + 1)]
@@ -61,7 +60,7 @@ def play(spec: RunSpec, shards: list[Any], turn: int) -> None:
                     num_items=1,
                     priority=None,
                     weights_version=turn,
-                    source=Source(worker, 0, environment * 10_000 + count),
+                    source=Source(worker, 0, count * size + environment % size),
                     environment=environment,
                     episode=episode,
                     row=row,
@@ -122,6 +121,7 @@ def test_a_turn_is_put_together_for_each_rank_and_asked_for_again_where_a_part_i
     waiting.turn, waiting.deadline = 1, time.monotonic() + 0.2
     with pytest.raises(ReplayNotReady, match="turn 1, of which 0 of 2 rollout workers have collected"):
         waiting.collected(2, ROWS // 2)
+    waiting.deadline = time.monotonic() + 30
     for worker, shard in enumerate(shards):  # as if the shards had been begun again without what came
         ray.get(shard.end_turn.remote(worker, 1))
     with pytest.raises(TurnTooSmall, match=r"turn 1 once more, of which 0 of 8 rows of environment 0 are there"):
