@@ -7,13 +7,14 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from rlsys.checkpoints.checkpoint import Checkpoints
-from rlsys.errors import CheckpointError, RlsysError, WorkerError
+from rlsys.errors import RlsysError, WorkerError
 from rlsys.evaluation.evaluator import Evaluation
 from rlsys.runs.control_server import ControlServer, ending
 from rlsys.runs.progress import Due, Progress
 from rlsys.runs.spec import RunSpec
 from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.checkpointing import Checkpointing
+from rlsys.runtime.driver.due_checkpoints import DueCheckpoints
 from rlsys.runtime.driver.evaluating import Evaluating
 from rlsys.runtime.driver.learner_group import LEARNERS, LearnerGroup
 from rlsys.runtime.driver.liveness import Liveness
@@ -33,8 +34,6 @@ from rlsys.weights import Echo
 _EVALUATOR = Worker(WorkerKind.EVALUATOR, 0)
 _START_PATIENCE_S = 300.0
 _HEAD_SILENCE_S = 3.0
-_LAST_CHECKPOINT_S = 1_800.0
-"""Longest that the end of a run waits for its last checkpoint, whose first writing may be gigabytes."""
 
 
 class Supervisor:
@@ -57,10 +56,11 @@ class Supervisor:
         for worker, _ in program.workers():
             self._restarts.join(worker)
         self._restarts.join(_EVALUATOR)
-        self._in_a_hurry = False
-        self._owed: Due | None = None
         self._interrupted_at: float | None = None
         self._watch_weights = WeightWatch(spec.runtime.max_version_lag)
+        self._due_checkpoints = DueCheckpoints(
+            program, self._calls, checkpoints, self._checkpointing, self._preemption, self._watch_weights, progress
+        )
         watched = (program, self._calls, self._restarts, self._watch_weights, progress, recorder)
         self._rollout_pool, self._learner_group = RolloutPool(*watched), LearnerGroup(*watched)
         self.stop_reason = ""
@@ -96,7 +96,7 @@ class Supervisor:
         self._drain()
         if self._interrupted_at is None and self._progress.take_last():
             self._evaluating.take()
-        self._write_last_checkpoint()
+        self._due_checkpoints.write_last()
         self._end_evaluations(control_server)
         return self.stop_reason
 
@@ -105,7 +105,8 @@ class Supervisor:
         self._serve(timeout_s=0.25)
         if outcome := self._checkpointing.work():
             self._checkpoint_ended(committed=outcome == "committed")
-        self._write_owed()
+        if self._due_checkpoints.work():
+            self._tick_learners()
         self._evaluating.work()
         if self._program.machines.silent_s < _HEAD_SILENCE_S:  # who starts something waits for the head
             self._start_due()
@@ -192,12 +193,7 @@ class Supervisor:
             due = self._progress.take_due() if advanced else Due()
             if due.evaluation:
                 self._evaluating.take()
-            is_urgent = self._in_a_hurry or self._preemption.wants_checkpoint
-            if due.evaluation or due.extra:
-                self._owed = due
-                self._write_owed()
-            elif not self._is_read() and (due.checkpoint or (is_urgent and not self._checkpointing.is_writing)):
-                self._begin_checkpoint()
+            self._due_checkpoints.take(due)
         self._tick_learners()
 
     def _tick_learners(self) -> None:
@@ -208,7 +204,7 @@ class Supervisor:
         """
         if self._preemption.holds_learners or self.stop_reason:
             return
-        if self._owed is None:
+        if not self._due_checkpoints.is_owed:
             self._learner_group.tick()
         elif self._learner_group.is_idle:
             self._recorder.waits(LEARNERS, "the checkpoint before to be written: this step must have one, too")
@@ -232,32 +228,6 @@ class Supervisor:
         except WorkerError as wrong:
             self._recorder.wrong_weights(f"evaluator {wrong}")
             self._restart(_EVALUATOR, wrong)
-
-    def _is_read(self) -> bool:
-        """Whether one who begins may be reading the last checkpoint; who waits for a machine is not."""
-        return any(call.kind == "start" and call.age_s < SILENCE_S for call in self._calls)
-
-    def _write_owed(self) -> None:
-        """Begins a checkpoint that must not be left out, as soon as that can be: learners wait for that."""
-        if self._owed is None:
-            return
-        if self._checkpointing.is_writing or self._is_read():
-            self._checkpointing.put_off(self._progress.learner_steps)
-            return
-        owed, self._owed = self._owed, None
-        self._begin_checkpoint(extra=owed.extra)
-        self._tick_learners()
-
-    def _begin_checkpoint(self, *, extra: bool = False) -> None:
-        """Asks every worker that is there to write its part; an extra one stays for good."""
-        progress = self._progress
-        hosts = self._program.writers(lambda index: self._watch_weights.knows(Worker.rollout(index)))
-        metrics = {"learner_steps": progress.learner_steps, "env_steps": progress.env_steps}
-        if self._checkpointing.begin(progress.learner_steps, progress.save(), metrics, hosts, extra=extra):
-            self._in_a_hurry = False
-            self._preemption.checkpoint_begins()
-        elif not self._checkpointing.is_writing:
-            self._checkpoint_ended(committed=False)
 
     def _checkpoint_ended(self, *, committed: bool) -> None:
         """Lets those go on who move with a checkpoint."""
@@ -330,9 +300,8 @@ class Supervisor:
     def _begin_learners(self) -> None:
         """Starts the learners from the last checkpoint; they go on when they are there."""
         step = self._checkpoints.latest()
-        self._owed = None
         self._progress.rewind(step or 0)
-        self._checkpointing.rewind(step or 0)
+        self._due_checkpoints.rewind(step or 0)
         self._evaluating.rewind(step or 0)
         self._learner_group.begin(step)
 
@@ -359,7 +328,8 @@ class Supervisor:
     def _watch_head(self) -> None:
         """Has a checkpoint written when the cluster's head is away, and ends the run before Ray ends this process."""
         try:
-            self._in_a_hurry |= self._liveness.head_has_gone()
+            if self._liveness.head_has_gone():
+                self._due_checkpoints.hurry()
         except WorkerError as lost:
             self._abort(lost)
 
@@ -370,16 +340,6 @@ class Supervisor:
         while self._calls.busy("rollout", "learner", "start") and time.monotonic() < deadline:
             self._serve(timeout_s=0.25)
         self._recorder.nobody_waits()
-
-    def _write_last_checkpoint(self) -> None:
-        self._checkpointing.finish(_LAST_CHECKPOINT_S)
-        owed, self._owed = self._owed, None
-        if owed is not None or self._progress.learner_steps != self._checkpoints.latest():
-            self._begin_checkpoint(extra=owed is not None and owed.extra)
-            self._checkpointing.finish(_LAST_CHECKPOINT_S)
-        step, last = self._progress.learner_steps, self._checkpoints.latest()
-        if step != last:
-            raise CheckpointError(f"the last checkpoint, of step {step}, could not be written; the newest is of {last}")
 
     def _end_evaluations(self, control_server: ControlServer | None) -> None:
         """Waits for the evaluations on their way; where the run was interrupted, not for long."""
