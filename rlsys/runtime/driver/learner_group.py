@@ -1,11 +1,11 @@
 """The learner ranks of a run: they work, and are started again, together."""
 
 from rlsys.runs.progress import Progress
+from rlsys.runs.restarts import Restarts
 from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.pending_calls import PendingCalls
 from rlsys.runtime.driver.program import Program
 from rlsys.runtime.driver.recorder import Recorder
-from rlsys.runtime.driver.restarts import Restarts
 from rlsys.runtime.driver.weight_watch import WeightWatch
 from rlsys.runtime.workers.learning import LearnerReport
 

@@ -11,6 +11,7 @@ from rlsys.errors import RlsysError, WorkerError
 from rlsys.evaluation.evaluator import Evaluation
 from rlsys.runs.control_server import ControlServer, ending
 from rlsys.runs.progress import Due, Progress
+from rlsys.runs.restarts import Restarts
 from rlsys.runs.spec import RunSpec
 from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.checkpointing import Checkpointing
@@ -22,7 +23,6 @@ from rlsys.runtime.driver.pending_calls import Call, PendingCalls, brief
 from rlsys.runtime.driver.preemption import Preemption
 from rlsys.runtime.driver.program import Program
 from rlsys.runtime.driver.recorder import Recorder
-from rlsys.runtime.driver.restarts import Restarts
 from rlsys.runtime.driver.rollout_pool import RolloutPool
 from rlsys.runtime.driver.waiting import SILENCE_S, get
 from rlsys.runtime.driver.weight_watch import WeightWatch

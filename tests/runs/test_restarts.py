@@ -3,9 +3,9 @@
 import pytest
 
 from rlsys.errors import WorkerError
+from rlsys.runs import restarts
+from rlsys.runs.restarts import Restarts
 from rlsys.runs.workers import Worker
-from rlsys.runtime.driver import restarts
-from rlsys.runtime.driver.restarts import Restarts
 
 
 class Clock:
