@@ -6,7 +6,7 @@
 
 Keys number the rows for ever, so a key that is held somewhere never comes to mean another row.
 
-Segments that lie side by side form chunks of some megabytes, which are saved together. Nothing that lies in a closed
+Segments that lie side by side form chunks of up to some megabytes, which are saved together. Nothing that lies in a closed
 chunk changes, so what was saved of it once is true for as long as a segment of it is stored.
 
 Shape legend: B windows, L rows of a window.
@@ -28,6 +28,9 @@ _BOOKKEEPING_BYTES = 40
 """Per slot: first and last slot of its segment, weights version, and what a table keeps about it as an item."""
 _CHUNK_BYTES = 8 << 20
 """Large enough that files are few, small enough that copying one is not felt by those who are served meanwhile."""
+_LEAST_CHUNK_BYTES = 64 << 10
+_CHUNKS = 32
+"""Those of a smaller table are smaller: the one that is open is written into every checkpoint."""
 
 
 class Entry(NamedTuple):
@@ -168,7 +171,7 @@ class SegmentRing:
         self._append(entry, chunk)
         self._next_key = key + num_slots
         chunk.num_bytes += self.num_bytes - num_bytes
-        chunk.is_closed = chunk.num_bytes >= _CHUNK_BYTES
+        chunk.is_closed = chunk.num_bytes >= min(max(self.num_bytes // _CHUNKS, _LEAST_CHUNK_BYTES), _CHUNK_BYTES)
         return entry
 
     def remove_oldest(self) -> Entry:
