@@ -6,8 +6,8 @@
 
 Keys number the rows for ever, so a key that is held somewhere never comes to mean another row.
 
-Segments that lie side by side form chunks of up to some megabytes, which are saved together. Nothing that lies in a closed
-chunk changes, so what was saved of it once is true for as long as a segment of it is stored.
+Segments that lie side by side form chunks of up to some megabytes, which are saved together. Nothing that lies in a
+closed chunk changes, so what was saved of it once is true for as long as a segment of it is stored.
 
 Shape legend: B windows, L rows of a window.
 """
