@@ -162,6 +162,17 @@ TABLES: dict[str, Table] = {
             "cores, sampling": "cores_used.reader",
         },
     ),
+    "episodes": Table(
+        "speed.jsonl",
+        "benchmarks/episodes.py",
+        {"what": "what"},
+        {
+            "draws/s": "draws_per_s",
+            "waited": "waited_share",
+            "first checkpoint, MB": "first_megabytes",
+            "second": "second_megabytes",
+        },
+    ),
     "whole_system": Table(
         "speed.jsonl",
         "benchmarks/whole_system.py",
