@@ -1,7 +1,7 @@
 """The learner worker: draws batches, updates, publishes weights."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, cast
@@ -68,7 +68,8 @@ class AgreedReplay:
     def __init__(self, replay: PatientReplay, ranks: Agreement) -> None:
         self._replay = replay
         self._ranks = ranks
-        self._kept: Batch | Sequences | None = None
+        self._kept: dict[Hashable, Batch | Sequences] = {}
+        """By what was asked for: a step that asks for several things begins again with the first."""
 
     @property
     def deadline(self) -> float:
@@ -90,32 +91,32 @@ class AgreedReplay:
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
         """Draws a batch once every rank has one before its deadline."""
-        return self._agreed(lambda: self._replay.sample(batch_size, length, rows))
+        asked = (batch_size, length, None if rows is None else tuple(rows.items()))
+        return self._agreed(asked, lambda: self._replay.sample(batch_size, length, rows))
 
     def sequences(self, query: SequenceQuery) -> Sequences:
         """Draws windows, likewise."""
-        return self._agreed(lambda: self._replay.sequences(query))
+        return self._agreed(query, lambda: self._replay.sequences(query))
 
     def collected(self, unrolls: int, length: int) -> Batch:
         """Returns what a turn brought, likewise."""
-        return self._agreed(lambda: self._replay.collected(unrolls, length))
+        return self._agreed((unrolls, length), lambda: self._replay.collected(unrolls, length))
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
         """Passes them on."""
         self._replay.update_priorities(keys, priorities)
 
-    def _agreed(self, draw: Callable[[], _Drawn]) -> _Drawn:
+    def _agreed(self, asked: Hashable, draw: Callable[[], _Drawn]) -> _Drawn:
         waiting = ReplayNotReady("the other learner ranks")
-        if self._kept is None:
+        if asked not in self._kept:
             try:
-                self._kept = draw()
+                self._kept[asked] = draw()
             except ReplayNotReady as reason:
                 waiting = reason
-        if not self._ranks.all(self._kept is not None and time.monotonic() < self.deadline):
+        if not self._ranks.all(asked in self._kept and time.monotonic() < self.deadline):
             is_too_small = self._ranks.all(isinstance(waiting, TurnTooSmall))
             raise waiting if is_too_small else ReplayNotReady(str(waiting))
-        drawn, self._kept = self._kept, None
-        return cast("_Drawn", drawn)
+        return cast("_Drawn", self._kept.pop(asked))
 
 
 _STARVED_S = 30.0
