@@ -49,14 +49,19 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, metavar="FILE", help="the module that is measured beside them")
     json_option(parser)
     options = parser.parse_args()
-    sizes = [f"simple.num_real_env_frames={2 * options.rows}", "simple.real_batch_size=2", "runtime.rollout_workers=2"]
+    rows = measure(options.rows, options.archive)
+    publish(options.json, rows, command=f"python benchmarks/episodes.py --rows {options.rows}")
+
+
+def measure(rows: int, archive: Path | None) -> list[dict[str, Any]]:
+    """Plays, and measures tables in this process and shards in others."""
+    sizes = [f"simple.num_real_env_frames={2 * rows}", "simple.real_batch_size=2", "runtime.rollout_workers=2"]
     loaded = config.load("simple-pong", overrides=[*sizes, f"runtime.replay_shards={_SHARDS}"])
     spec = resolve(loaded, registry.get_algorithm("simple", ""), num_cpus=2, num_gpus=0)
-    segments, blocks = _play(spec, options.rows // 2)
+    segments, blocks = _play(spec, rows // _SHARDS)
     prepare()
     connect(loaded.experiment.runtime)
-    rows = [*_measure_here(spec, segments, blocks, options.archive), *_measure_shards(spec, segments)]
-    publish(options.json, rows, command=f"python benchmarks/episodes.py --rows {options.rows}")
+    return [*_measure_here(spec, segments, blocks, archive), *_measure_shards(spec, segments)]
 
 
 def _play(spec: RunSpec, steps: int) -> tuple[list[list[Segment]], list[UnrollBlock]]:

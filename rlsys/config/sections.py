@@ -122,7 +122,7 @@ class RuntimeConfig(Section):
     rollout_threads: Threads = 1
     """torch threads of a rollout worker."""
     replay_shards: Workers = 1
-    """Processes that replay is spread over."""
+    """Processes that replay is spread over; where episodes are kept whole at most one for each rollout worker."""
     replay_bytes: Bytes | None = None
     """Memory that replay may take in all shards; the oldest segments leave earlier then. None: as much as its items."""
     learners: Workers = 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsys import registry
-from rlsys.api import Algorithm, QueueSpec, Segments
+from rlsys.api import Algorithm, QueueSpec, Segments, TableSpec
 from rlsys.config import ENVIRONMENTS_PER_WORKER, Experiment, Loaded, RuntimeConfig
 from rlsys.envs import make
 from rlsys.errors import ConfigError, RlsysError
@@ -62,8 +62,12 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
         env_spec=env_spec,
         folder=Path(),
     )
-    if spec.turns is not None and isinstance(spec.store, QueueSpec):  # a batch comes from one shard
-        spec = replace(spec, runtime=runtime.model_copy(update={"replay_shards": runtime.learners}))
+    shards = runtime.replay_shards
+    if spec.turns is not None and isinstance(spec.store, QueueSpec):
+        shards = runtime.learners  # a batch comes from one shard
+    elif isinstance(spec.store, TableSpec) and spec.store.keeps_episodes:
+        shards = min(shards, spec.num_rollout_workers)  # all that a worker collects goes to one
+    spec = replace(spec, runtime=runtime.model_copy(update={"replay_shards": shards}))
     check(spec)
     return spec
 
@@ -117,12 +121,6 @@ def check(spec: RunSpec) -> None:
     if isinstance(store, QueueSpec):
         _check_queue(spec)
     elif isinstance(spec.cut, Segments):
-        if store.keeps_episodes and runtime.replay_shards > spec.num_rollout_workers:
-            raise ConfigError(
-                f"runtime.replay_shards = {runtime.replay_shards} with {spec.num_rollout_workers} rollout workers; "
-                f"{spec.algorithm.name} keeps the episodes of each worker in one shard. Lower replay_shards, or raise "
-                "runtime.rollout_workers."
-            )
         from rlsys.replay.table import check_budget  # with numba, which rollout workers do without
 
         largest_insert = spec.cut.length + spec.cut.overlap
