@@ -12,7 +12,7 @@ from rlsys.types import ArraySpec, EnvSpec
 
 RAM = EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), num_actions=4)
 PIXELS = EnvSpec("pixels", ArraySpec((96, 96), "uint8"), ArraySpec((), "int64"), num_actions=4, num_stack=4)
-SMALL = dataclasses.replace(PIXELS, observation=ArraySpec((3, 24, 32), "uint8"), num_actions=3, num_stack=2)
+SMALL = dataclasses.replace(PIXELS.with_observation(ArraySpec((3, 24, 32), "uint8")), num_actions=3, num_stack=2)
 
 
 @pytest.fixture(autouse=True)

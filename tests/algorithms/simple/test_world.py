@@ -82,7 +82,7 @@ def test_the_world_is_what_the_learner_has_learned() -> None:
 
 def test_a_world_model_for_another_size_is_refused() -> None:
     saved = make_learner().save()["world"]
-    other = replace(CATCH, id="other", observation=ArraySpec((3, 20, 16), "uint8"))
+    other = replace(CATCH.with_observation(ArraySpec((3, 20, 16), "uint8")), id="other")
     with pytest.raises(CheckpointError, match=r"made for another game, frame size or model than 'other'"):
         ALGORITHM.make_world(WorldContext(SMALL, other, saved))
 
