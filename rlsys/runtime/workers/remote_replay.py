@@ -31,9 +31,8 @@ _MOST_QUERIES = 8
 
 @dataclass
 class _Draw:
-    """One batch on its way: its size, the shards' answers, and what fraction of the mass each shard was given."""
+    """One batch on its way: the shards' answers, and what fraction of the mass each shard was given."""
 
-    size: int
     shards: list[int]
     share: list[float]
     answers: list[ray.ObjectRef]
@@ -238,7 +237,7 @@ class RemoteReplay:
         bounds = np.concatenate([[0.0], np.cumsum(mass / total)])
         strata = (np.arange(size) + self._rng.random(size)) / size
         owner = np.clip(np.searchsorted(bounds, strata, side="right") - 1, 0, len(mass) - 1)
-        draw = _Draw(size, [], [], [])
+        draw = _Draw([], [], [])
         for index in np.unique(owner):
             width = bounds[index + 1] - bounds[index]
             positions = np.clip((strata[owner == index] - bounds[index]) / width, 0.0, np.nextafter(1.0, 0.0))
@@ -335,7 +334,8 @@ class RemoteReplay:
         self._count(-query.num_items * len(self._draws[query]))
         self._draws[query].clear()
         self._statuses = []
-        self._asked_mass.clear()
+        if isinstance(query, WindowQuery):
+            self._asked_mass.pop(query, None)  # others' are corrected by what is on its way
         self._look_again_at = 0.0
 
 

@@ -232,15 +232,13 @@ class ReplayShard(Shard):
         size = self._environments_per_worker
         ended = sorted(worker for worker, newest in self._turns.items() if newest == turn)
         environments = [worker * size + index for worker in ended for index in range(size)]
-        if not any(environment % num_ranks == rank for environment in environments):
-            return None, ""
         try:
             with self._watch.part("sample"):
                 batch = self._table.collected(turn, unrolls, length, environments, rank, num_ranks)
         except TurnTooSmall as lost:
             return None, str(lost)
         self._batches += 1
-        return batch, ""
+        return (batch if len(batch.reward) else None), ""
 
     async def status(self, rank: int, sampled: int, inserted_at_least: int = 0, patience_s: float = 0.0) -> ShardStatus:
         """Returns the shard's numbers when so many items were inserted, at the latest after `patience_s`."""

@@ -117,6 +117,7 @@ def test_a_turn_is_put_together_for_each_rank_and_asked_for_again_where_a_part_i
         assert batch.terminated.sum() == spec.num_environments // 2
         seen.append(set(batch.environment.tolist()))
     assert seen[0] | seen[1] == set(range(spec.num_environments)) and not seen[0] & seen[1]
+    assert ray.get(shards[0].collected.remote(2, ROWS // 2, 0, 3, 4)) == (None, ""), "none of its environments are here"
     waiting = ranks[0]
     waiting.turn, waiting.deadline = 1, time.monotonic() + 0.2
     with pytest.raises(ReplayNotReady, match="turn 1, of which 0 of 2 rollout workers have collected"):
@@ -126,6 +127,13 @@ def test_a_turn_is_put_together_for_each_rank_and_asked_for_again_where_a_part_i
         ray.get(shard.end_turn.remote(worker, 1))
     with pytest.raises(TurnTooSmall, match=r"turn 1 once more, of which 0 of 8 rows of environment 0 are there"):
         waiting.collected(2, ROWS // 2)
+    for rank in range(4):  # of which each shard's environments are those of two
+        with pytest.raises(TurnTooSmall):
+            other = connect(spec, shards, rank, 4)
+            other.turn = 1
+            other.collected(2, ROWS // 2)
+    shares = [ray.get(shards[0].collected.remote(2, ROWS // 2, 1, rank, 4)) for rank in range(4)]
+    assert all(batch is None and lost for batch, lost in shares), "whoever asks hears of a loss"
 
 
 def test_what_no_shard_has_is_said_within_a_turn_and_waited_for_without_turns(spec: RunSpec, shards: list[Any]) -> None:
@@ -140,3 +148,17 @@ def test_what_no_shard_has_is_said_within_a_turn_and_waited_for_without_turns(sp
     patient.deadline = time.monotonic() + 0.5
     with pytest.raises(ReplayNotReady, match="50 rows in a row of an episode"):
         patient.sequences(query)
+
+
+def test_what_is_on_its_way_of_one_question_survives_that_a_shard_was_lost_while_another_was_asked(
+    spec: RunSpec, shards: list[Any]
+) -> None:
+    play(spec, shards, 0)
+    replay = connect(spec, shards)
+    replay.turn = 0
+    first, second = SequenceQuery(8, 2), SequenceQuery(8, 3)
+    for query in (first, second):
+        replay.sequences(query)
+    replay._forget(next(iter(replay._draws)))  # as where a call to a shard fails
+    for query in (second, first):
+        assert replay.sequences(query).mask.all()
