@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from rlsys import __version__
-from rlsys.cli import experiments, installation, launching, runs, trained
+from rlsys.cli import experiments, installation, launching, results, runs, trained
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.redaction import redact
 
@@ -28,6 +28,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": trained.evaluate,
     "play": trained.play,
     "export": trained.export,
+    "scores": results.scores,
+    "histograms": results.histograms,
+    "latents": results.latents,
     "dashboard": runs.dashboard,
     "doctor": installation.doctor,
 }

@@ -1,7 +1,7 @@
-"""Plots of a run: how it learned, and what the policy thought in evaluated episodes.
+"""Plots: how runs learned, what the policy thought in evaluated episodes, what latents know of the state.
 
 Figures are made without pyplot, so nothing is shared between them and no screen is needed.
-Shape legend: T decisions of an episode, A actions.
+Shape legend: T decisions of an episode, A actions, K components of a state, D of latents.
 """
 
 import io
@@ -87,6 +87,60 @@ def plot_episodes(
         if len(panel.lines) <= _MOST_NAMED:
             columns = math.ceil(len(panel.lines) / _NAMES_PER_COLUMN)
             axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=columns)
+    return figure
+
+
+def plot_scores(runs: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[float]]]]) -> Figure:
+    """Draws a panel for each key, and in it a line for each run that has it.
+
+    Args:
+      runs: name -> key -> steps and values; a run has one colour in all panels.
+    """
+    keys = list(dict.fromkeys(key for series in runs.values() for key in series))
+    columns = min(2, max(1, len(keys)))
+    rows = max(1, math.ceil(len(keys) / columns))
+    figure = Figure(figsize=(6 * columns, 3.5 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, key in zip(panels, keys, strict=False):
+        for index, (name, series) in enumerate(runs.items()):
+            if key in series:
+                steps, values = series[key]
+                axes.plot(
+                    steps, values, label=name, color=f"C{index}", linewidth=1, marker="." if len(steps) < 30 else ""
+                )
+        axes.set(xlabel="step", ylabel=_words(key))
+        axes.grid(alpha=0.3)
+        if len(axes.get_lines()) <= _MOST_NAMED:
+            axes.legend(fontsize="x-small")
+    for axes in panels[len(keys) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def plot_latents(
+    correlations: Mapping[str, Array], explained: Mapping[str, Array], components: Sequence[str]
+) -> Figure:
+    """Draws how latents go with what is known of the state, a row for each component of it.
+
+    Args:
+      correlations: kind of latents -> absolute correlations, `[K, D]`; each is a map.
+      explained: label -> share of each component's variance that is explained, `[K]`; bars beside them.
+      components: names of the K components.
+    """
+    widths = [max(1.0, found.shape[1] ** 0.5) for found in correlations.values()]
+    figure = Figure(figsize=(13, 1.8 + 0.32 * len(components)), layout="constrained")
+    *maps, bars = figure.subplots(1, len(widths) + 1, width_ratios=[*widths, 0.45 * sum(widths)], squeeze=False)[0]
+    for axes, (name, found) in zip(maps, correlations.items(), strict=True):
+        image = axes.imshow(found, vmin=0, vmax=1, aspect="auto", cmap="viridis", interpolation="nearest")
+        axes.set(xlabel=f"{name}, {found.shape[1]} numbers", yticks=[])
+    maps[0].set_yticks(range(len(components)), components, fontsize="small")
+    figure.colorbar(image, ax=maps, label="|correlation|")
+    height = 0.8 / len(explained)
+    for index, (name, shares) in enumerate(explained.items()):
+        bars.barh(np.arange(len(components)) - 0.4 + height * (index + 0.5), np.clip(shares, 0, 1), height, label=name)
+    bars.set(xlim=(0, 1), ylim=(len(components) - 0.5, -0.5), xlabel="R²", yticks=[])
+    bars.grid(alpha=0.3, axis="x")
+    bars.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
 

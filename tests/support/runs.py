@@ -1,15 +1,20 @@
-"""Runs of the checking algorithm on the counting environment, by hand: their spec, their recorder, their supervisor."""
+"""Runs of the checking algorithm on the counting environment, by hand: their spec, their recorder, their supervisor.
+
+And folders of runs as whoever wrote them leaves them.
+"""
 
 import io
+import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import rich.console
+from tensorboardX import SummaryWriter
 
 import rlsys.testing.environments  # noqa: F401 (registers rlsys/Counting-v0)
 from rlsys.api import Algorithm
@@ -31,6 +36,7 @@ from rlsys.testing.algorithm import CHECKING, CheckingConfig
 MakeSpec = Callable[..., RunSpec]
 MakeRecorder = Callable[[RunSpec, Progress], Recorder]
 PATIENCE_S = 60.0
+ROW = {"learner_step": 1, "env_steps": 1, "time_s": 1.0, "episodes/return": 1.0}
 
 
 def untrained_run(directory: Path) -> Path:
@@ -39,6 +45,26 @@ def untrained_run(directory: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("# rlsys launch checking\n")
     return folder
+
+
+def run_with_metrics(folder: Path, rows: Sequence[Mapping[str, Any]] = (ROW,)) -> None:
+    """Writes the metrics.jsonl of a run of ours."""
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def planet_run(folder: Path, scores: Sequence[float] = (1.0, 2.0, 3.0)) -> None:
+    """Writes what PlaNet's trainer does, here every 50 steps: losses of both parts, and scores of evaluations."""
+    losses = "graph/summaries/general/zero_step_losses"
+    with SummaryWriter(str(folder / "train")) as train, SummaryWriter(str(folder / "test")) as test:
+        for index, score in enumerate(scores):
+            step = 50 * (index + 1)
+            for writer, image, reward in ((train, 11.0, 1.0), (test, 21.0, 5.0)):
+                writer.add_scalar(f"{losses}/image", image + index, step)
+                writer.add_scalar(f"{losses}/reward", reward + index, step)
+            train.add_scalar("graph/summaries/optimizer/gradient_norm", 0.5, step)
+            test.add_scalar("trainer/graph/phase_test/cond_2/trainer/test/score", score, step)
+    (folder / "config.yaml").write_text("cem_amount: 1000\n")
 
 
 def checking_spec(
