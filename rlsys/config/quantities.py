@@ -39,6 +39,15 @@ def _text(value: Any) -> Any:
     return value
 
 
+def _vector(value: Any) -> Any:
+    """Takes a number for a vector of one."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return (value,)
+    if isinstance(value, list | tuple):
+        return value
+    raise PydanticCustomError("numbers", "Input should be a number or a list of numbers")
+
+
 Flag = Annotated[bool, Strict()]
 """true or false, and nothing that may count as one of them."""
 Text = Annotated[str, Field(max_length=4_096), BeforeValidator(_text)]
@@ -80,6 +89,8 @@ Atom = Annotated[_Integer, Field(ge=-10_000, le=10_000)]
 
 Number = Annotated[_Number, Field(ge=-1e30, le=1e30)]
 """Any number that fits in 32 bits with room to compute."""
+Numbers = Annotated[tuple[Number, ...], Field(min_length=1, max_length=1_000), BeforeValidator(_vector)]
+"""A vector; a number by itself is one of length 1."""
 Probability = Annotated[_Number, Field(ge=0.0, le=1.0)]
 """A share, a chance or a discount."""
 Rate = Annotated[_Number, Field(ge=0.0, le=100.0)]

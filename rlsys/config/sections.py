@@ -19,6 +19,7 @@ from rlsys.config.quantities import (
     Index,
     Minutes,
     Number,
+    Numbers,
     Repeats,
     Seconds,
     Seed,
@@ -40,6 +41,7 @@ class Section(BaseModel):
 
 _MOST_FEATURES = 100_000
 _MOST_KWARGS = 100
+_MOST_ACTIONS = 10_000
 _MOST_TASKS = 1_000
 
 
@@ -69,9 +71,12 @@ class EnvConfig(Section):
     """Learn from the sign of the reward; returns are reported unclipped."""
     avoid_repeat: Flag = False
     """After 500 raw steps without a reward, replace 5 % of the actions by random ones (while exploring)."""
+    action_set: Annotated[tuple[Numbers, ...], Field(max_length=_MOST_ACTIONS)] | None = None
+    """Where actions are numbers: the vectors to choose from, as discrete actions, such as [[-1, 0], [1, 0]]; numbers,
+    such as [-1, 0, 1], where an action is one. None acts with numbers."""
     tasks: Annotated[tuple[Text | dict[str, Any], ...], Field(max_length=_MOST_TASKS)] = ()
     """Environments that one agent plays, spread evenly: ids, or mappings of the fields in which they differ from this
-    section. Where they have discrete actions, all have as many as the one that has most."""
+    section. All have as many discrete actions, or numbers to act with, as the one that has most."""
     task: Index | None = None
     """The only one of tasks that is played, counted from 0; none plays all."""
     task_in_observation: Flag = False
@@ -88,6 +93,12 @@ class EnvConfig(Section):
             raise ValueError(f"task = {self.task} of {len(self.tasks)} tasks, which are counted from 0. Leave it out")
         if self.task_in_observation and not self.tasks:
             raise ValueError("task_in_observation = true without tasks; name them, or leave it out")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_actions(self) -> Self:
+        if self.action_set == ():
+            raise ValueError("action_set = []; it must have at least one action. Leave it out to act with numbers")
         return self
 
     @pydantic.model_validator(mode="after")

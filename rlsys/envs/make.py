@@ -2,7 +2,8 @@
 
 A simulator comes from the first family in the table (table.py) that knows the id; around it, from the inside out:
 
-    ArraySpaces → ActionRepeat → GameRecord → the family's wrappers → AvoidRepeat* → FrameStack → sign of the reward
+    ArraySpaces → ActionSet → PaddedActions → ActionRepeat → GameRecord → the family's wrappers → AvoidRepeat* →
+    FrameStack → sign of the reward
 
 What is marked * is there while training only. All else a policy is told in evaluations as it was in training: of Atari,
 lives end episodes and FIRE is pressed; rewards are those that it learned from. Scores count raw rewards (`GameRecord`),
@@ -21,11 +22,12 @@ from gymnasium.spaces import Discrete
 from gymnasium.wrappers import TransformReward
 
 from rlsys.config import EnvConfig, read_env, tasks_of
+from rlsys.envs.actions import ActionSet, PaddedActions
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Simulator
 from rlsys.envs.spaces import Actions, ArraySpaces, Observations
 from rlsys.envs.table import find, settled
-from rlsys.envs.tasks import PaddedActions, ShownTask, most_actions, names
+from rlsys.envs.tasks import ShownTask, action_width, names, widest
 from rlsys.envs.wrappers import (
     ActionRepeat,
     AvoidRepeat,
@@ -65,10 +67,12 @@ def make_simulator(config: EnvConfig, seeds: Sequence[int], *, training: bool = 
         return None
     if config.task_in_observation:
         return None
-    own, num_actions = _task(config)
+    own, most = _task(config)
     family = find(own.id)
+    if own.action_set is not None:
+        return None
     simulator = family.make_simulator(settled(own, family), seeds)
-    if simulator is None or not num_actions or simulator.action_space == Discrete(num_actions):
+    if simulator is None or not _is_padded(Actions(simulator.action_space, own.id), most):
         return simulator
     simulator.close()
     return None
@@ -91,7 +95,7 @@ def env_spec(config: EnvConfig) -> EnvSpec:
 def _make(
     config: EnvConfig, seed: int, training: bool, render_mode: str | None
 ) -> tuple[Environment, int, Observations, Actions]:
-    own, num_actions = _task(config)
+    own, most = _task(config)
     family = find(own.id)
     own = settled(own, family)
     env, frames_per_step = _simulator(family, own, seed, render_mode)
@@ -100,9 +104,12 @@ def _make(
     observations, actions = Observations(env.observation_space, config.id), Actions(env.action_space, config.id)
     if not (observations.is_array and actions.is_from_zero):
         env = ArraySpaces(env, observations, actions)
-    if num_actions and env.action_space != Discrete(num_actions):
-        env = PaddedActions(env, num_actions)
-        actions = Actions(env.action_space, config.id)
+    if own.action_set is not None:
+        env = ActionSet(env, own.action_set, own.id)
+        actions = Actions(env.action_space, own.id)
+    if most is not None and _is_padded(actions, most):
+        env = PaddedActions(env, most)
+        actions = Actions(env.action_space, own.id)
     config = own
     if config.sticky_actions > 1:
         env = ActionRepeat(env, config.sticky_actions)
@@ -119,24 +126,28 @@ def _make(
     return Environment(env, record, avoid_repeat), frames_per_step, observations, actions
 
 
-def _task(config: EnvConfig) -> tuple[EnvConfig, int]:
-    """Returns the environment that is made, and how many discrete actions it is given; 0 leaves it its own.
+def _task(config: EnvConfig) -> tuple[EnvConfig, EnvSpec | None]:
+    """Returns the environment that is made, and which task has most actions, if there are several.
 
     Of several, it is the first unless one is named.
     """
     if not config.tasks:
-        return config, 0
-    return tasks_of(config)[config.task or 0], _most_actions(config.model_dump_json(exclude={"task"}))
+        return config, None
+    return tasks_of(config)[config.task or 0], _widest(config.model_dump_json(exclude={"task"}))
 
 
 @functools.lru_cache(maxsize=8)
-def _most_actions(config: str) -> int:
+def _widest(config: str) -> EnvSpec:
     """Makes each task once; all environments of a process ask for it.
 
     Args:
       config: with tasks, as JSON.
     """
-    return most_actions([env_spec(own) for own in tasks_of(read_env(json.loads(config)))])
+    return widest([env_spec(own) for own in tasks_of(read_env(json.loads(config)))])
+
+
+def _is_padded(actions: Actions, most: EnvSpec | None) -> bool:
+    return most is not None and (actions.num_actions or len(actions.low)) < action_width(most)
 
 
 def _simulator(family: Family[Any], config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
@@ -194,9 +205,8 @@ def _describe(
 
 def _action_meanings(env: gymnasium.Env, num_actions: int) -> tuple[str, ...]:
     """Returns what ALE's method says; nothing where an environment has none, or one that means something else."""
-    method = getattr(env.unwrapped, "get_action_meanings", None)
     try:
-        names = tuple(method()) if callable(method) else ()
+        names = tuple(env.get_wrapper_attr("get_action_meanings")())
     except Exception:  # noqa: BLE001 - whatever it is, it names no actions
         return ()
     return names if len(names) == num_actions and all(isinstance(name, str) for name in names) else ()

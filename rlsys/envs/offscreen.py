@@ -3,6 +3,8 @@
 import ctypes.util
 import os
 
+from rlsys.errors import EnvError
+
 VARIABLE = "MUJOCO_GL"
 """Read by MuJoCo when it is imported."""
 _NOTHING = "disable"
@@ -24,3 +26,16 @@ def choose() -> bool:
 def chosen() -> str:
     """Returns what was chosen, as it would be given."""
     return f"{VARIABLE} = {os.environ[VARIABLE]}"
+
+
+def check(env_id: str, observation: str) -> None:
+    """Refuses pictures as an observation where nothing can be drawn.
+
+    Raises:
+      EnvError: nothing can.
+    """
+    if not choose():
+        raise EnvError(
+            f"env.observation = '{observation}' with '{env_id}'; pictures need OpenGL without a screen, EGL or OSMesa, "
+            f"and {chosen()}. Install libegl1 or libosmesa6, or set env.observation=state."
+        )

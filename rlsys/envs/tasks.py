@@ -1,12 +1,13 @@
 """One agent on several environments: what they have in common, and what makes them alike.
 
-They are those of `env.tasks`. All observe the same; where actions are discrete, all have as many as the one that has
-most, and one that a task does not have does there what its first does. Which task it is can be seen only with
-`env.task_in_observation`, as the part "task".
+They are those of `env.tasks`. All observe the same, and all have as many discrete actions, or numbers, as the one that
+has most (`rlsys.envs.actions.PaddedActions`). Which task it is can be seen only with `env.task_in_observation`, as the
+part "task".
 
 Shape legend: E environments.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Dict, Discrete
 
-from rlsys.api.spaces import actions_of, observations_of
+from rlsys.api.spaces import action_kind, actions_of, observations_of
 from rlsys.config import EnvConfig
 from rlsys.config.fields import shortened
 from rlsys.envs.step import StepResult
@@ -25,8 +26,15 @@ from rlsys.types import Array, EnvSpec
 
 _PART = "task"
 _OBSERVATION = "observation"
-_ALIKE = ("observation", "parts", "action", "action_choices", "action_low", "action_high", "num_stack")
-_ALIKE_TOO = ("frames_per_step", "observation_low", "observation_high", "clips_rewards")
+_ALIKE = (
+    "observation",
+    "parts",
+    "num_stack",
+    "frames_per_step",
+    "observation_low",
+    "observation_high",
+    "clips_rewards",
+)
 
 
 class Batch(Protocol):
@@ -70,47 +78,55 @@ def each_task(config: EnvConfig) -> list[EnvConfig]:
     return [config.model_copy(update={"task": task}) for task in range(len(config.tasks))]
 
 
-def most_actions(specs: Sequence[EnvSpec]) -> int:
-    """Returns how many discrete actions all tasks are given; 0 where actions are others.
+def widest(specs: Sequence[EnvSpec]) -> EnvSpec:
+    """Returns the task that has most actions, or most numbers to act with: as many all are given.
 
     Raises:
       EnvError: they differ in something that cannot be made alike.
     """
     first = specs[0]
-    for spec in specs[1:]:
-        for name in (*_ALIKE, *_ALIKE_TOO):
-            if getattr(first, name) != getattr(spec, name):
-                here, there = _told(name, first), _told(name, spec)
-                raise EnvError(
-                    f"env.tasks: {name.replace('_', ' ')} is {there} in '{spec.id}' and {here} in '{first.id}'; only "
-                    "the number of discrete actions may differ between tasks. Leave one of them out, or set what makes "
-                    "them alike."
-                )
-    return max(spec.num_actions for spec in specs)
+    for spec, name in itertools.product(specs[1:], _ALIKE):
+        if getattr(first, name) != getattr(spec, name):
+            raise _unlike(name.replace("_", " "), (_told(name, spec), spec), (_told(name, first), first))
+    most = max(specs, key=action_width)
+    for spec in specs:
+        if not _acts_within(most, spec):
+            raise _unlike("action", (actions_of(spec), spec), (actions_of(most), most))
+    return most
+
+
+def action_width(spec: EnvSpec) -> int:
+    """Returns how many discrete actions there are, or numbers in an action."""
+    return spec.num_actions or len(spec.action_low)
+
+
+def _acts_within(most: EnvSpec, spec: EnvSpec) -> bool:
+    """Tells whether the actions of a task are the first of those of another."""
+    kind = action_kind(spec)
+    if kind == "discrete" or action_kind(most) != kind:
+        return action_kind(most) == kind
+    one_by_one = kind == "numbers" and len(most.action.shape) == len(spec.action.shape) == 1
+    if most.action != spec.action and not (one_by_one and most.action.dtype == spec.action.dtype):
+        return False
+    own = len(spec.action_low)
+    return (most.action_choices, most.action_low[:own], most.action_high[:own]) == (
+        spec.action_choices,
+        spec.action_low,
+        spec.action_high,
+    )
+
+
+def _unlike(what: str, there: tuple[str, EnvSpec], here: tuple[str, EnvSpec]) -> EnvError:
+    return EnvError(
+        f"env.tasks: {what} is {there[0]} in '{there[1].id}' and {here[0]} in '{here[1].id}'; only the number of "
+        "discrete actions, or of numbers with the same bounds, may differ between tasks. Leave one of them out, or set "
+        "what makes them alike."
+    )
 
 
 def _told(name: str, spec: EnvSpec) -> str:
-    """Returns what a field of a spec is, where that is a space in its words."""
-    match name:
-        case "observation" | "parts":
-            return observations_of(spec)
-        case "action" | "action_choices":
-            return actions_of(spec)
-    return shortened(getattr(spec, name))
-
-
-class PaddedActions(Layer):
-    """Has more actions than the environment: those beyond its own do what its first does."""
-
-    def __init__(self, env: gymnasium.Env, num_actions: int) -> None:
-        super().__init__(env)
-        assert isinstance(env.action_space, Discrete)
-        self._num_own = int(env.action_space.n)
-        self.action_space = Discrete(num_actions)
-
-    def step(self, action: Any) -> Step:
-        """Steps."""
-        return self.env.step(action if action < self._num_own else 0)
+    """Returns what a field of a spec is, where that is the observation in the words of spaces."""
+    return observations_of(spec) if name in ("observation", "parts") else shortened(getattr(spec, name))
 
 
 class ShownTask(Layer):

@@ -138,7 +138,8 @@ def test_a_familys_own_settings_are_read_and_refused_as_all_others(override: str
 
 
 def test_what_only_others_have_says_nothing_as_long_as_it_is_their_default() -> None:
-    loaded = config.load("checking-cartpole", overrides=["env.frame_size=[96, 96]", "env.dmlab_renderer=software"])
+    overrides = ["env.id=catch", "env.frame_size=[96, 96]", "env.dmlab_renderer=software"]
+    loaded = config.load("checking-cartpole", overrides=overrides)
     assert type(loaded.experiment.env) is config.EnvConfig
 
 

@@ -11,6 +11,7 @@ import pytest
 from rlsys.config import EnvConfig
 from rlsys.envs import offscreen
 from rlsys.envs.families.atari import AtariConfig
+from rlsys.envs.families.classic import GymnasiumConfig
 from rlsys.envs.families.dm_control import ControlConfig
 from rlsys.envs.families.dmlab import DMLabConfig
 from rlsys.envs.families.procgen import ProcGenConfig
@@ -60,6 +61,15 @@ CONFIGS = {
     ),
     "LunarLander": EnvConfig(id="LunarLander-v2"),
     "LunarLander, continuous": EnvConfig(id="LunarLanderContinuous-v2", sticky_actions=2),
+    "CarRacing by pixels": GymnasiumConfig(
+        id="CarRacing-v3", observation="pixels", action_repeat=2, action_set=((0, 1, 0), (-1, 0, 0), (1, 0, 0))
+    ),
+    "CartPole, both": GymnasiumConfig(id="CartPole-v1", observation="both", frame_size=(32, 32), avoid_repeat=True),
+    "HalfCheetah by pixels": GymnasiumConfig(id="HalfCheetah-v5", observation="pixels", frame_size=(32, 48)),
+    "HalfCheetah, both": GymnasiumConfig(id="HalfCheetah-v5", observation="both", action_repeat=3, stack_states=2),
+    "Pendulum, a set": EnvConfig(
+        id="Pendulum-v1", action_set=((-2,), (0,), (2,)), max_episode_steps=30, avoid_repeat=True
+    ),
     "Pendulum": EnvConfig(id="Pendulum-v1", max_episode_steps=30, stack_states=2),
     "Taxi": EnvConfig(id="Taxi-v3", max_episode_steps=30),
     "Blackjack": EnvConfig(id="Blackjack-v1"),
@@ -86,6 +96,17 @@ CONFIGS = {
         id="BreakoutNoFrameskip-v4", grayscale=False, frame_size=(48, 64), stack_states=2, **ALL_WRAPPERS
     ),
     "pixel Breakout of v5": AtariConfig(id="ALE/Breakout-v5", frame_skip=1, kwargs={"difficulty": 1}),
+    "pixel Breakout without its score": AtariConfig(
+        id="BreakoutNoFrameskip-v4", crop=(17, 210, 0, 160), frame_size=(64, 64), max_episode_steps=100
+    ),
+    "Freeway in colour": AtariConfig(
+        id="FreewayNoFrameskip-v4",
+        frame_skip=3,
+        grayscale=False,
+        frame_size=(32, 32),
+        repeat_action_probability=0.25,
+        max_episode_steps=100,
+    ),
     "HalfCheetah": EnvConfig(id="HalfCheetah-v5", max_episode_steps=30, kwargs={"forward_reward_weight": 2.0}),
     "tasks": AtariConfig(
         id="Pong-ramNoFrameskip-v4", tasks=("Pong-ramNoFrameskip-v4", {"id": "Breakout-ramNoFrameskip-v4"})
@@ -101,10 +122,31 @@ CONFIGS = {
     "dm_control, pixels": ControlConfig(
         id="dm_control/cheetah-run", observation="pixels", camera=1, frame_size=(24, 32), stack_states=2
     ),
+    "dm_control, a set": ControlConfig(
+        id="dm_control/cartpole-balance",
+        observation="pixels",
+        action_repeat=4,
+        action_set=((-1,), (0,), (1,)),
+        frame_size=(32, 32),
+    ),
+    "dm_control, tasks": ControlConfig(
+        id="dm_control/cheetah-run",
+        tasks=("dm_control/cheetah-run", "dm_control/cartpole-balance"),
+        observation="pixels",
+        frame_size=(16, 16),
+    ),
     "dm_control, both": ControlConfig(id="dm_control/point_mass-hard", observation="both", frame_size=(16, 16)),
 }
 
-DRAWN = {"dm_control, pixels", "dm_control, both"}
+DRAWN = (
+    "dm_control, pixels",
+    "dm_control, both",
+    "dm_control, a set",
+    "dm_control, tasks",
+    "CarRacing",
+    "HalfCheetah by",
+    "HalfCheetah, both",
+)
 """What draws every step, which takes a while without a GPU."""
 FEW_STEPS = 5
 
@@ -145,4 +187,4 @@ def test_every_setting_is_in_some_configuration() -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_environment_keeps_the_contract(name: str) -> None:
     skip_where_nothing_draws(name)
-    check_environment(CONFIGS[name], num_steps=FEW_STEPS if name in DRAWN else 100)
+    check_environment(CONFIGS[name], num_steps=FEW_STEPS if name.startswith(DRAWN) else 100)

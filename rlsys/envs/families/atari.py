@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ale_py
+import cv2
 import gymnasium
 import numpy as np
 from ale_py import roms
@@ -28,12 +29,13 @@ from gymnasium.wrappers import AtariPreprocessing, TransformObservation
 from pydantic import Field
 
 from rlsys.config import EnvConfig
-from rlsys.config.quantities import Flag, Pixels, Probability, Repeats
+from rlsys.config.quantities import Flag, Index, Pixels, Probability, Repeats
 from rlsys.envs.family import Family, NoOps
 from rlsys.envs.kwargs import check_kwargs, refused
 from rlsys.envs.snapshot import Restorable
 from rlsys.envs.wrappers import NOOP, EpisodeLife, FireReset, NoopReset
 from rlsys.errors import EnvError
+from rlsys.types import Array
 
 _MAX_FRAMES = 108_000
 _TWO_PLAYERS = frozenset({"combat", "joust", "maze_craze", "warlords"})
@@ -58,6 +60,10 @@ class AtariConfig(EnvConfig):
     """Press FIRE after a reset, in games that have it: some wait for it."""
     frame_size: tuple[Pixels, Pixels] = (96, 96)
     """By pixels: height and width to which frames are shrunk (area interpolation)."""
+    crop: tuple[Index, Index, Index, Index] | None = None
+    """By pixels: of the screen only rows from the first of these to before the second, and columns from the third to
+    before the fourth, before they are shrunk; none is all of it, 210 × 160 in most games. (PlaNet's fork shows Breakout
+    without its score: [17, 210, 0, 160].)"""
     grayscale: Flag = True
     """By pixels: one channel rather than three."""
     frame_skip: Repeats = 4
@@ -233,21 +239,47 @@ def _make_pixels(config: AtariConfig, seed: int, render_mode: str | None) -> tup
     skips = {"env.frame_skip": config.frame_skip, "env.sticky_actions": config.sticky_actions}
     _refuse_two_skips(config, variant, skips)
     height, width = config.frame_size
-    if min(height, width) < 1:
-        raise EnvError(
-            f"env.frame_size = {[height, width]}; height and width must be at least 1. Give for example [84,84]."
-        )
+    game = _game(config, seed, variant, "grayscale" if config.grayscale else "rgb", render_mode)
+    rows, columns = _seen(config, game)
     env: gymnasium.Env = AtariPreprocessing(
-        _game(config, seed, variant, "grayscale" if config.grayscale else "rgb", render_mode),
+        game,
         noop_max=0,  # gymnasium draws from {1, …, noop_max}: NoopReset does it
         frame_skip=config.frame_skip,
-        screen_size=(width, height),
+        screen_size=(width, height) if config.crop is None else _screen(game)[::-1],
         grayscale_obs=config.grayscale,
     )
-    if not config.grayscale:
-        space = Box(0, 255, (3, height, width), np.uint8)
-        env = TransformObservation(env, lambda frame: np.ascontiguousarray(frame.transpose(2, 0, 1)), space)
+    if config.crop is not None or not config.grayscale:
+        space = Box(0, 255, (height, width) if config.grayscale else (3, height, width), np.uint8)
+        env = TransformObservation(env, lambda screen: _frame(screen[rows, columns], height, width), space)
     return env, config.frame_skip * variant.mean_skip
+
+
+def _screen(game: gymnasium.Env) -> tuple[int, int]:
+    """Returns height and width of what the emulator draws."""
+    assert game.observation_space.shape is not None
+    height, width, *_ = game.observation_space.shape
+    return height, width
+
+
+def _seen(config: AtariConfig, game: gymnasium.Env) -> tuple[slice, slice]:
+    """Returns the rows and columns of the screen that are seen."""
+    if config.crop is None:
+        return slice(None), slice(None)
+    height, width = _screen(game)
+    top, bottom, left, right = config.crop
+    if not (top < bottom <= height and left < right <= width):
+        raise EnvError(
+            f"env.crop = {list(config.crop)} with '{config.id}', whose screen has {height} rows and {width} "
+            f"columns. Give the first of each, and the last + 1; {[0, height, 0, width]} is all."
+        )
+    return slice(top, bottom), slice(left, right)
+
+
+def _frame(screen: Array, height: int, width: int) -> Array:
+    """Returns what is seen of a screen, `[H, W]` or `[3, H, W]`: shrunk as gymnasium does it, and colours first."""
+    if screen.shape[:2] != (height, width):
+        screen = cv2.resize(screen, (width, height), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(screen if screen.ndim == 2 else screen.transpose(2, 0, 1))
 
 
 def _game(config: AtariConfig, seed: int, variant: Variant, obs_type: str, render_mode: str | None) -> gymnasium.Env:

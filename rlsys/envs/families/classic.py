@@ -1,17 +1,26 @@
-"""Environments from gymnasium's own registry: CartPole, LunarLander and whatever is installed and registered there."""
+"""Environments from gymnasium's own registry: CartPole, LunarLander and whatever is installed and registered there.
+
+env.observation = state     what the environment observes
+                  pixels    `[3, H, W]` uint8, env.frame_size high and wide: what it draws
+                  both      its own parts, or "state", beside "pixels"
+"""
 
 import importlib.util
 from collections.abc import Sequence
+from typing import Literal
 
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from rlsys.config import EnvConfig
+from rlsys.config.quantities import Pixels, Repeats
 from rlsys.envs import offscreen
 from rlsys.envs.families.cartpole import CartPoles
+from rlsys.envs.families.pictures import MujocoPictures, Pictures
 from rlsys.envs.family import Family
 from rlsys.envs.kwargs import check_kwargs, refused
 from rlsys.envs.simulator import Simulator
+from rlsys.envs.wrappers import ActionRepeat, check_repeats
 from rlsys.errors import EnvError
 
 _ALIASES = {"LunarLander-v2": "LunarLander-v3", "LunarLanderContinuous-v2": "LunarLanderContinuous-v3"}
@@ -27,6 +36,17 @@ for _name in ("Paying", "Sleeping", "Raising", "Hanging", "NaN", "Choices", "Par
     gymnasium.register(f"rlsys/{_name}-v0", entry_point=f"rlsys.testing.environments:{_name}Env")
 
 
+class GymnasiumConfig(EnvConfig):
+    """What is seen of an environment of gymnasium's."""
+
+    observation: Literal["state", "pixels", "both"] = "state"
+    """What the policy sees: what the environment observes, what it draws, or both as named parts."""
+    action_repeat: Repeats = 1
+    """Steps per decision with the same action; rewards are summed, and only the last is drawn."""
+    frame_size: tuple[Pixels, Pixels] = (64, 64)
+    """Height and width of pictures."""
+
+
 def _knows(name: str) -> bool:
     return name in gymnasium.registry or name in _ALIASES
 
@@ -35,18 +55,36 @@ def _ids() -> list[str]:
     return [*gymnasium.registry, *_ALIASES]
 
 
-def _make(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
+def _make(config: GymnasiumConfig, seed: int, render_mode: str | None) -> tuple[gymnasium.Env, int]:
     """Makes a registered environment; of an id `package:Name-v0` the package, which registers it, has been imported."""
+    check_repeats(config, "action_repeat", config.action_repeat)
     name = _ALIASES.get(config.name, config.name)
     entry_point = gymnasium.spec(name).entry_point
-    if isinstance(entry_point, str) and entry_point.startswith(_MUJOCO):
+    by_mujoco = isinstance(entry_point, str) and entry_point.startswith(_MUJOCO)
+    if by_mujoco:
         if importlib.util.find_spec("mujoco") is None:
             raise EnvError(f"'{config.id}' needs mujoco, which is not installed. Install rlsys[control].")
         offscreen.choose()
+    shows_pictures = config.observation != "state"
+    if shows_pictures:
+        render_mode = None if by_mujoco else "rgb_array"
     if config.kwargs and entry_point is not None:
         check_kwargs(config, load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point, _OURS)
+    env = _registered(config, name, render_mode)
+    env.reset(seed=seed)
+    if config.action_repeat > 1:
+        env = ActionRepeat(env, config.action_repeat)
+    if shows_pictures:
+        if by_mujoco:
+            offscreen.check(config.id, config.observation)
+        pictures = MujocoPictures if by_mujoco else Pictures
+        env = pictures(env, config.frame_size, alone=config.observation == "pixels")
+    return env, config.action_repeat
+
+
+def _registered(config: GymnasiumConfig, name: str, render_mode: str | None) -> gymnasium.Env:
     try:
-        env = gymnasium.make(
+        return gymnasium.make(
             name,
             max_episode_steps=config.max_episode_steps,
             disable_env_checker=True,
@@ -59,13 +97,13 @@ def _make(config: EnvConfig, seed: int, render_mode: str | None) -> tuple[gymnas
         if not config.kwargs:
             raise
         raise refused(config, error) from error
-    env.reset(seed=seed)
-    return env, 1
 
 
-def _make_simulator(config: EnvConfig, seeds: Sequence[int]) -> Simulator | None:
-    max_steps = None if config.kwargs else _CARTPOLE_STEPS.get(config.id)
+def _make_simulator(config: GymnasiumConfig, seeds: Sequence[int]) -> Simulator | None:
+    if config.kwargs or config.observation != "state" or config.action_repeat > 1:
+        return None
+    max_steps = _CARTPOLE_STEPS.get(config.id)
     return None if max_steps is None else CartPoles(config.id, seeds, config.max_episode_steps or max_steps)
 
 
-CLASSIC = Family("environments of gymnasium", _knows, _ids, _make, EnvConfig, _make_simulator, takes_kwargs=True)
+CLASSIC = Family("environments of gymnasium", _knows, _ids, _make, GymnasiumConfig, _make_simulator, takes_kwargs=True)

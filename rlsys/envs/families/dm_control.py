@@ -217,12 +217,9 @@ def _parts_of(model: Any) -> Iterator[tuple[str, Array]]:
 
 def _load(config: ControlConfig, domain: str, task: str, seed: int) -> Any:
     """Builds one task of the suite."""
-    can_draw = offscreen.choose()
-    if config.observation != "state" and not can_draw:
-        raise EnvError(
-            f"env.observation = '{config.observation}' with '{config.id}'; pictures need OpenGL without a screen, "
-            f"EGL or OSMesa, and {offscreen.chosen()}. Install libegl1 or libosmesa6, or set env.observation=state."
-        )
+    offscreen.choose()
+    if config.observation != "state":
+        offscreen.check(config.id, config.observation)
     try:
         from dm_control import suite  # noqa: PLC0415 - optional, and it reads what was chosen
     except Exception as error:

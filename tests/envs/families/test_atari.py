@@ -146,6 +146,33 @@ def test_colour_has_its_planes_first() -> None:
     assert np.array_equal(observation, np.moveaxis(expected, 2, 0))
 
 
+@pytest.mark.parametrize("grayscale", [True, False])
+def test_a_crop_is_the_part_of_the_screen_that_is_seen(grayscale: bool) -> None:
+    config = AtariConfig(
+        id="BreakoutNoFrameskip-v4", frame_size=(64, 64), grayscale=grayscale, crop=(17, 210, 8, 152), frame_skip=4
+    )
+    env, ale = make(config, SEED), emulator("breakout")
+    observation, _ = env.reset()
+    ale.reset_game()
+    for action in actions(4, 20):
+        screens = []
+        for _ in range(4):
+            ale.act(ale.getMinimalActionSet()[action])
+            screens.append(ale.getScreenGrayscale() if grayscale else ale.getScreenRGB())
+        observation, *_ = env.step(action)
+        seen = np.maximum(screens[-1], screens[-2])[17:210, 8:152]
+        expected = cv2.resize(seen, (64, 64), interpolation=cv2.INTER_AREA)
+        assert np.array_equal(observation, expected if grayscale else np.moveaxis(expected, 2, 0))
+
+
+def test_all_of_the_screen_as_a_crop_is_what_is_seen_without_one() -> None:
+    whole = AtariConfig(id="QbertNoFrameskip-v4", frame_size=(240, 32), grayscale=False, frame_skip=3)
+    ours, theirs = (make(config, SEED) for config in (whole, whole.model_copy(update={"crop": (0, 210, 0, 160)})))
+    assert np.array_equal(ours.reset()[0], theirs.reset()[0])
+    for action in actions(6, 10):
+        assert np.array_equal(ours.step(action)[0], theirs.step(action)[0])
+
+
 def test_losing_a_ball_in_breakout_ends_an_episode_and_the_game_has_five() -> None:
     env = make(AtariConfig(id="Breakout-ramNoFrameskip-v4", sticky_actions=4, episode_life=True, fire_reset=True), SEED)
     env.reset()
@@ -253,6 +280,12 @@ def test_frames_per_step_is_the_one_skip_that_there_is(settings: dict[str, Any],
         ({"id": "PongDeterministic-v4", "frame_skip": 2}, ["PongNoFrameskip-v4"]),
         ({"id": "BreakoutNoFrameskip-v4", "sticky_actions": 4}, ["env.sticky_actions = 4", "env.sticky_actions=1"]),
         ({"id": "Breakout-ram-v0", "sticky_actions": 4}, ["env.sticky_actions = 4", "Breakout-ramNoFrameskip-v4"]),
+        (
+            {"id": "BreakoutNoFrameskip-v4", "crop": [17, 211, 0, 160]},
+            ["env.crop = [17, 211, 0, 160]", "210 rows and 160 columns", "[0, 210, 0, 160] is all"],
+        ),
+        ({"id": "BreakoutNoFrameskip-v4", "crop": [17, 17, 0, 160]}, ["env.crop = [17, 17, 0, 160]"]),
+        ({"id": "BreakoutNoFrameskip-v4", "crop": [0, 210, 9, 8]}, ["env.crop = [0, 210, 9, 8]"]),
     ],
 )
 def test_what_cannot_be_is_an_error_of_one_line(settings: dict[str, Any], words: list[str]) -> None:
