@@ -64,14 +64,13 @@ class WindowQuery:
 Query = ItemQuery | WindowQuery
 
 
-def joined(parts: Sequence[Drawn], num_items: int) -> Drawn:
+def joined(parts: Sequence[Drawn]) -> Drawn:
     """Joins the shards' parts of a batch; what is not an array is that of the first."""
     whole = parts[0]
-    if len(parts) > 1:
-        columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(whole)}
-        whole = type(whole)(**{name: _join(values) for name, values in columns.items()})
-    whole.num_items = num_items
-    return whole
+    if len(parts) == 1:
+        return whole
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(whole)}
+    return type(whole)(**{name: _join(values) for name, values in columns.items()})
 
 
 def _join(values: Sequence[Any]) -> Any:

@@ -3,8 +3,9 @@
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import ray
@@ -31,11 +32,32 @@ _MOST_QUERIES = 8
 
 @dataclass
 class _Draw:
-    """One batch on its way: the shards' answers, and what fraction of the mass each shard was given."""
+    """One batch on its way.
+
+    Attributes:
+      shards: that were asked.
+      share: what fraction of the mass each of them was given.
+      answers: their parts, each with the shard's numbers.
+      received: the whole batch, or None where a shard could not serve it, and the numbers; put together by a thread
+        while the learner computes.
+    """
 
     shards: list[int]
     share: list[float]
     answers: list[ray.ObjectRef]
+    received: Future[tuple[Any, list[ShardStatus]]] | None = None
+
+    def receive(self) -> tuple[Any, list[ShardStatus]]:
+        """Waits for the answers; returns what becomes `received`."""
+        answers = ray.get(self.answers, timeout=_PATIENCE_S)
+        parts = []
+        for index, share, (part, _) in zip(self.shards, self.share, answers, strict=True):
+            if part is not None:
+                part.key = part.key | (index << _SHARD_SHIFT)
+                part.probability = part.probability * share
+                parts.append(part)
+        whole = joined(parts) if len(parts) == len(self.shards) else None
+        return whole, [status for _, status in answers]
 
 
 class RemoteReplay:
@@ -43,8 +65,8 @@ class RemoteReplay:
 
     Strata are cut over the mass of all shards together and sent to the shard they fall into, so an item's probability
     is that of one big table up to the age of the masses; the probability that is reported is the exact one of the draw.
-    Batches are asked for in advance. Waits for: the minimum size, the ratio, a batch on its way; never past `deadline`
-    (monotonic seconds).
+    Batches are asked for in advance, and put together by a thread. Waits for: the minimum size, the ratio, a batch on
+    its way; never past `deadline` (monotonic seconds).
     """
 
     def __init__(
@@ -80,6 +102,7 @@ class RemoteReplay:
         self._asked_mass: dict[WindowQuery, list[float]] = {}
         self._look_again_at = 0.0
         self._draws: dict[Query, deque[_Draw]] = {}
+        self._receiver = ThreadPoolExecutor(1, thread_name_prefix="receives-batches")
         self._updates: deque[list[ray.ObjectRef]] = deque()
         self._sampled = 0
         self._turn = -1
@@ -149,7 +172,8 @@ class RemoteReplay:
                 if lost:
                     raise TurnTooSmall(lost)
             batches: list[Batch] = [batch for batch, _ in answers if batch is not None]
-            whole: Batch = joined(batches, sum(batch.num_items for batch in batches))
+            whole: Batch = joined(batches)
+            whole.num_items = sum(batch.num_items for batch in batches)
             return whole
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
@@ -190,6 +214,7 @@ class RemoteReplay:
                 time.sleep(_RETRY_S)
             if batch is not None:
                 self._fill(query, draws)
+                self._begin_to_receive(draws)
                 return batch
             if time.monotonic() >= self.deadline:
                 raise ReplayNotReady("a batch on its way")
@@ -249,27 +274,29 @@ class RemoteReplay:
 
     def _receive(self, query: Query, draws: deque[_Draw]) -> Batch | Sequences | None:
         """Returns the oldest batch; None if it does not arrive before the deadline, or a shard could not serve it."""
-        draw = draws[0]
+        self._begin_to_receive(draws)
+        received = draws[0].received
+        assert received is not None, "it was begun"
         left = max(0.0, min(_PATIENCE_S, self.deadline - time.monotonic()))
-        _, missing = ray.wait(draw.answers, num_returns=len(draw.answers), timeout=left)
-        if missing:
+        if not wait([received], timeout=left).done:
             return None
-        draws.popleft()
-        parts = []
-        for index, share, call in zip(draw.shards, draw.share, draw.answers, strict=True):
-            part, self._statuses[index] = ray.get(call)
+        draw = draws.popleft()
+        batch, statuses = received.result()
+        for index, status in zip(draw.shards, statuses, strict=True):
+            self._statuses[index] = status
             if isinstance(query, WindowQuery):
-                self._asked_mass[query][index] = self._statuses[index].asked_mass
-            if part is not None:
-                part.key = part.key | (index << _SHARD_SHIFT)
-                part.probability = part.probability * share
-                parts.append(part)
+                self._asked_mass[query][index] = status.asked_mass
         self._note_inserted()
-        if len(parts) < len(draw.shards):
+        if batch is None:
             self._count(-query.num_items)
             return None
-        whole: Batch | Sequences = joined(parts, sum(status.num_items for status in self._statuses))
+        batch.num_items = sum(status.num_items for status in self._statuses)
+        whole: Batch | Sequences = batch
         return whole
+
+    def _begin_to_receive(self, draws: deque[_Draw]) -> None:
+        if draws and draws[0].received is None:
+            draws[0].received = self._receiver.submit(draws[0].receive)
 
     def _wait_for_inserts(self, query: Query) -> None:
         """Waits at the shards until enough was inserted; raises ReplayNotReady at the deadline."""

@@ -1,10 +1,12 @@
 """What a run shows to others: nothing. Secrets stay where they were, files are private, sockets are on loopback."""
 
 import os
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -63,10 +65,9 @@ def test_nothing_listens_beyond_loopback(run: tuple[psutil.Process, Path]) -> No
 
 def test_files_are_private_to_the_user(run: tuple[psutil.Process, Path]) -> None:
     _, folder = run
-    files = [folder, *folder.rglob("*")]
-    assert len(files) > 10
-    shared = [path for path in files if not path.is_symlink() and path.stat().st_mode & 0o077]
-    assert shared == []
+    modes = {folder: folder.stat().st_mode, **_modes(folder)}
+    assert len(modes) > 10
+    assert [path for path, mode in modes.items() if mode & 0o077] == []
 
 
 def test_what_ray_keeps_lies_in_a_folder_that_nobody_else_can_enter(run: tuple[psutil.Process, Path]) -> None:
@@ -77,8 +78,7 @@ def test_what_ray_keeps_lies_in_a_folder_that_nobody_else_can_enter(run: tuple[p
         path for path in session.parents if path.stat().st_mode & 0o077 == 0 and path.stat().st_uid == os.getuid()
     ]
     assert closed, [oct(path.stat().st_mode) for path in session.parents]
-    shared = [path for path in session.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
-    assert shared == []
+    assert [path for path, mode in _modes(session).items() if stat.S_ISREG(mode) and mode & 0o077] == []
 
 
 @pytest.mark.parametrize("variable", ["RAY_TMPDIR", "TMPDIR"])
@@ -99,13 +99,35 @@ def test_rays_folder_lies_where_the_environment_says_if_its_sockets_have_room_th
 
 def test_no_secret_is_in_what_the_run_leaves_behind(run: tuple[psutil.Process, Path]) -> None:
     driver, folder = run
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    files += [path for path in _ray_folder(driver).rglob("*") if path.is_file() and not path.is_symlink()]
+    files = _contents(folder) | _contents(_ray_folder(driver))
     names = {path.name for path in files}
     assert {"config.yaml", "metrics.jsonl", "manifest.json", "raylet.out"} <= names, names
     assert any(name.endswith(".wandb") for name in names), names
-    found = [(path, name) for path in files for name, secret in SECRETS.items() if secret.encode() in path.read_bytes()]
+    found = [
+        (path, name) for path, text in files.items() for name, secret in SECRETS.items() if secret.encode() in text
+    ]
     assert found == []
+
+
+def _modes(folder: Path) -> dict[Path, int]:
+    """Returns the modes of what lies in a folder, but of links and of what vanishes meanwhile: the run goes on."""
+    modes = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            mode = path.lstat().st_mode
+            if not stat.S_ISLNK(mode):
+                modes[path] = mode
+    return modes
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    """Returns what is in each file of a folder, but those that vanish meanwhile."""
+    contents = {}
+    for path, mode in _modes(folder).items():
+        with suppress(FileNotFoundError):
+            if stat.S_ISREG(mode):
+                contents[path] = path.read_bytes()
+    return contents
 
 
 def _ray_folder(driver: psutil.Process) -> Path:
