@@ -8,6 +8,24 @@ import typer
 from rlsys.cli.arguments import RUNS, Directory, OptionalName, Overrides, Profile, ResumedRun
 from rlsys.errors import ConfigError
 
+_NumRuns = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=99_999,
+        help="So many runs of it, 00001 and on, one after the other, beside other terminals and machines.",
+        show_default=False,
+    ),
+]
+_ResumeRuns = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume-runs/--no-resume-runs",
+        help="With --num-runs: go on with those that ended before they were complete.",
+        show_default="go on",
+    ),
+]
+
 
 def launch(
     name: OptionalName = None,
@@ -32,12 +50,15 @@ def launch(
     submit: Annotated[
         bool, typer.Option("--submit", help="Hand it to the cluster as a job, which goes on without this terminal.")
     ] = False,
+    num_runs: _NumRuns = None,
+    resume_runs: _ResumeRuns = None,
 ) -> None:
     """Train an experiment, or go on with a run."""
     from rlsys import config
 
     name, given = _split_name(name, overrides)
     _check(name, resume, profile=profile, checkpoint=checkpoint, submit=submit, inline=inline)
+    _check_several(num_runs, resume_runs, resume=resume, submit=submit)
     given += [f"run.minutes={minutes}"] if minutes is not None else []
     given += [f"runtime.address={address}"] if address is not None else []
     if resume is not None:
@@ -51,6 +72,11 @@ def launch(
 
         typer.echo(hand_over(Order(name, profile, resume, given), loaded))
         raise typer.Exit
+
+    if num_runs is not None and loaded is not None:
+        from rlsys.commands.several import launch_several
+
+        raise typer.Exit(launch_several(loaded, num_runs, inline=inline, resumes=resume_runs is not False))
 
     from rlsys.runtime.launch.launch import launch as run
 
@@ -79,6 +105,23 @@ def _check(
         )
     if submit and inline:
         raise ConfigError("--submit with --inline; a job trains on a cluster. Leave one of them out.")
+
+
+def _check_several(num_runs: int | None, resume_runs: bool | None, *, resume: str | None, submit: bool) -> None:
+    """Refuses what does not belong to several runs, or to one."""
+    if num_runs is None and resume_runs is not None:
+        option = "--resume-runs" if resume_runs else "--no-resume-runs"
+        raise ConfigError(f"{option} without --num-runs; it says what becomes of several runs. Add --num-runs N.")
+    if num_runs is not None and resume is not None:
+        raise ConfigError(
+            f"--num-runs {num_runs} with --resume {resume}; one goes on with a run, the other with all that an "
+            "experiment has. Leave one of them out."
+        )
+    if num_runs is not None and submit:
+        raise ConfigError(
+            f"--num-runs {num_runs} with --submit; a job trains one run. Submit each with run.run_tag and run.seed, or "
+            "leave --submit out."
+        )
 
 
 def _split_name(name: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:

@@ -24,11 +24,16 @@ from rlsys.quoting import quoted, run_name
 _PACKAGES = ("rlsys", "ray", "torch", "numpy", "gymnasium", "ale-py", "numba", "wandb")
 
 
+class RunExistsError(ConfigError):
+    """A run that is there already, and would be overwritten."""
+
+
 def create(loaded: Loaded, *, inline: bool = False) -> Path:
     """Makes `<directory>/<experiment>/<run-id>` with config.yaml and versions.json; private to the user.
 
     Raises:
-      ConfigError: the run id is taken; nothing is overwritten.
+      RunExistsError: the run id is taken; nothing is overwritten.
+      ConfigError: the folder cannot be made.
     """
     folder = path_of(loaded)
     try:
@@ -39,11 +44,18 @@ def create(loaded: Loaded, *, inline: bool = False) -> Path:
         if os.path.lexists(folder):
             folder = folder.with_name(f"{folder.name}-{os.getpid()}")
         folder.mkdir(mode=0o700)
+    except FileExistsError:  # somebody else has made it meanwhile
+        raise taken(folder) from None
     except (OSError, ValueError) as error:
         raise unwritable(folder, "the run's folder (run.directory, run.run_tag)", error) from None
+    fill(folder, loaded, inline=inline)
+    return folder
+
+
+def fill(folder: Path, loaded: Loaded, *, inline: bool) -> None:
+    """Writes what a run's folder holds before its first step."""
     write_config(folder, loaded, inline=inline)
     replace_content(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
-    return folder
 
 
 def path_of(loaded: Loaded) -> Path:
@@ -53,9 +65,9 @@ def path_of(loaded: Loaded) -> Path:
     return (Path(run.directory) / loaded.name / run_id).absolute()
 
 
-def taken(folder: Path) -> ConfigError:
+def taken(folder: Path) -> RunExistsError:
     """Returns what to say of a folder that is there already."""
-    return ConfigError(
+    return RunExistsError(
         f"run.run_tag = {folder.name}: {folder} exists already, and runs are never overwritten. "
         f"Choose another tag, or continue it with {quoted('launch', '--resume', run_name(folder))}."
     )

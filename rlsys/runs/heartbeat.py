@@ -48,6 +48,7 @@ class _Sign:
     started: int = 0
     purpose: Purpose = "train"
     beats: int = 0
+    is_complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Sighting:
       host, pid: of the process that leads it.
       seen: Unix time of its last sign of life.
       status: its figures; None before the first.
+      is_complete: whether it ended because it has done all that it was to do.
     """
 
     folder: Path
@@ -71,6 +73,7 @@ class Sighting:
     pid: int
     seen: float
     status: Status | None
+    is_complete: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -109,6 +112,7 @@ class Heartbeat:
         self._workers: Callable[[], Sequence[WorkerRow]] = tuple
         self._moved: Callable[[Path], None] = lambda folder: None
         self._is_gone = False
+        self._is_complete = False
         self._beats = 0
         self._written = 0.0
         self._writing = threading.Lock()
@@ -190,9 +194,9 @@ class Heartbeat:
             with contextlib.suppress(OSError):
                 self._write()
 
-    def end(self, state: Literal["ending", "done"], reason: str) -> None:
-        """Notes that the run is about to end, or has."""
-        self._state, self._reason = state, reason
+    def end(self, state: Literal["ending", "done"], reason: str, *, is_complete: bool = False) -> None:
+        """Notes that the run is about to end, or has, and then whether that is because nothing is left to do."""
+        self._state, self._reason, self._is_complete = state, reason, is_complete
         with contextlib.suppress(OSError):
             self._write()
 
@@ -232,6 +236,7 @@ class Heartbeat:
                 "reason": self._reason,
                 **asdict(self._lease.holder),
                 "beats": self._beats,
+                "is_complete": self._is_complete,
                 "seen": time.time(),
                 "status": None if self._status is None else asdict(self._status),
             }
@@ -261,7 +266,7 @@ def look(folder: Path, now: Callable[[], float] | None = None) -> Sighting | Non
         holder = Holder.of(asdict(sign))
     except (OSError, CheckpointError, TypeError):
         return None
-    sighting = Sighting(folder, sign.state, sign.reason, sign.host, sign.pid, sign.seen, sign.status)
+    sighting = Sighting(folder, sign.state, sign.reason, sign.host, sign.pid, sign.seen, sign.status, sign.is_complete)
     if not sighting.is_alive:
         return sighting
     is_there = holder.is_there()

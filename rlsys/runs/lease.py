@@ -29,6 +29,11 @@ from rlsys.quoting import quoted, run_name
 BEAT_S = 2.0
 """Between two signs of life."""
 
+
+class RunLedError(CheckpointError):
+    """A run that another process leads."""
+
+
 _FOLDER = "lease"
 _LOCK = "lock"
 _WATCH_S = 10 * BEAT_S
@@ -153,7 +158,8 @@ class Lease:
             a run is left alone.
 
         Raises:
-          CheckpointError: somebody else leads it, or the folder cannot be written.
+          RunLedError: somebody else leads it.
+          CheckpointError: the folder cannot be written.
         """
         name, place = run_name(folder.absolute()), folder / _FOLDER
         deadline = time.monotonic() + _APPENDING_PATIENCE_S
@@ -220,17 +226,15 @@ _RELEASED = b"{}\n"
 _UNKNOWN = Holder("another machine", 0)
 
 
-def taken(name: str, holder: Holder | None) -> CheckpointError:
+def taken(name: str, holder: Holder | None) -> RunLedError:
     """Returns what to say of a run that somebody else leads."""
     if holder is None:
-        return CheckpointError(
+        return RunLedError(
             f"{name} is about to be led by another process. See {quoted('status', name)}, and try again."
         )
     if holder.purpose != "train":
-        return CheckpointError(
-            f"process {holder.pid} on {holder.host} still adds rows to {name}. Try again when it ends."
-        )
-    return CheckpointError(
+        return RunLedError(f"process {holder.pid} on {holder.host} still adds rows to {name}. Try again when it ends.")
+    return RunLedError(
         f"{name} is being trained by process {holder.pid} on {holder.host}. Follow it with {quoted('attach', name)}, "
         f"or end it first with {quoted('stop', name)}."
     )

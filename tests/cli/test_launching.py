@@ -6,6 +6,7 @@ import pytest
 from support.command_line import Invoke
 
 from rlsys import config
+from rlsys.commands import several
 from rlsys.runtime.launch import launch as launch_module
 
 
@@ -39,3 +40,38 @@ def test_ctrl_c_ends_with_status_130_and_no_traceback(invoke: Invoke, monkeypatc
     status, _, err = invoke("launch", "counting")
     assert status == 130
     assert "Traceback" not in err
+
+
+def test_several_runs_are_visited_with_what_one_is_launched_with(
+    invoke: Invoke, launched: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def launch_several(loaded: config.Loaded, num_runs: int, **options: bool) -> int:
+        calls.append((loaded.experiment.run.minutes, num_runs, options))
+        return 130
+
+    monkeypatch.setattr(several, "launch_several", launch_several)
+    assert invoke("launch", "counting", "--num-runs", "5", "--inline", "--minutes", "2")[0] == 130
+    assert invoke("launch", "counting", "--num-runs", "1000", "--no-resume-runs")[0] == 130
+    assert calls == [(2.0, 5, {"inline": True, "resumes": True}), (None, 1000, {"inline": False, "resumes": False})]
+    assert launched == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("counting --no-resume-runs", "--no-resume-runs without --num-runs; it says what becomes of several runs."),
+        ("counting --resume-runs", "--resume-runs without --num-runs; it says what becomes of several runs."),
+        ("--resume counting/a --num-runs 2", "--num-runs 2 with --resume counting/a; one goes on with a run, the"),
+        ("counting --submit --num-runs 2", "--num-runs 2 with --submit; a job trains one run."),
+        ("counting --num-runs 2 run.run_tag=a", "run.run_tag = a with --num-runs; each run has a tag of its own"),
+        ("--num-runs 2", "no experiment; name one"),
+    ],
+)
+def test_what_several_runs_cannot_be_combined_with_is_one_line(invoke: Invoke, arguments: str, message: str) -> None:
+    status, out, err = invoke("launch", *arguments.split())
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"error: {message}")
+    for number in ("0", "100000", "many"):
+        assert invoke("launch", "counting", "--num-runs", number)[0] == 2

@@ -92,7 +92,7 @@ def _train(loaded: Loaded, baseline: Baseline, context: BaselineContext, folder:
             reason = driver.run(run, control_server)
         tracker.close()
         write_report(heartbeat.folder)
-        heartbeat.end("done", reason)
+        heartbeat.end("done", reason, is_complete=bool(progress.finished()) and not signals.received)
         console.finish(f"{reason}. Its metrics and report: {heartbeat.folder}")
     return 130 if signals.received else 0
 

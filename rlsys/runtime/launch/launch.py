@@ -21,7 +21,7 @@ from rlsys.exports.pretrained import settle
 from rlsys.files.yaml_tree import split_override
 from rlsys.metrics.console import Console
 from rlsys.metrics.report import write_report
-from rlsys.metrics.rows import log_warning
+from rlsys.metrics.rows import METRICS_FILE, log_warning
 from rlsys.metrics.tracking import Tracker
 from rlsys.process import prepare, use_threads
 from rlsys.runs import folder as run_folder
@@ -62,7 +62,13 @@ class Runner(Protocol):
 
 
 def launch(
-    loaded: Loaded | None, *, inline: bool, resume: str | None, overrides: Sequence[str], checkpoint: str = "latest"
+    loaded: Loaded | None,
+    *,
+    inline: bool,
+    resume: str | None,
+    overrides: Sequence[str],
+    checkpoint: str = "latest",
+    anew: bool = False,
 ) -> int:
     """Runs an experiment, or goes on with a run.
 
@@ -72,6 +78,7 @@ def launch(
       resume: the run to go on with; it keeps its configuration except for `overrides`.
       overrides: KEY=VALUE, already in `loaded`; applied to the saved configuration when resuming.
       checkpoint: of the run to go on with: a learner step, best or latest; later ones are given up.
+      anew: begin the run to go on with anew, in its folder, if it ended before its first checkpoint.
 
     Returns:
       The exit status: 0 when complete, 130 when interrupted.
@@ -82,7 +89,9 @@ def launch(
     outlast_terminal()
     prepare(exact=inline)
     with contextlib.ExitStack() as led:
-        return _launch(loaded, inline=inline, resume=resume, overrides=overrides, checkpoint=checkpoint, led=led)
+        return _launch(
+            loaded, inline=inline, resume=resume, overrides=overrides, checkpoint=checkpoint, anew=anew, led=led
+        )
 
 
 def _launch(
@@ -92,6 +101,7 @@ def _launch(
     resume: str | None,
     overrides: Sequence[str],
     checkpoint: str,
+    anew: bool,
     led: contextlib.ExitStack,
 ) -> int:
     """Launches; `led` is closed when the run is led no more, however that ends."""
@@ -101,7 +111,10 @@ def _launch(
         # before anything is read that its other leader may be replacing
         heartbeat = led.enter_context(contextlib.closing(Heartbeat(folder, say=log_warning)))
         saved, loaded = _saved(folder, overrides, f"--resume {resume}")
-        step, inline = _checkpoint(saved, loaded, folder, checkpoint, inline=inline)
+        if anew and Checkpoints(checkpoints_of(loaded.experiment.run, folder), keep=1).latest() is None:
+            saved = None
+        else:
+            step, inline = _checkpoint(saved, loaded, folder, checkpoint, inline=inline)
     elif loaded is None:
         raise ConfigError("nothing to launch: give an experiment, or --resume RUN. 'rlsys list' shows all experiments.")
     found = registry.get(loaded.experiment.algorithm)
@@ -136,6 +149,7 @@ def _train(
 ) -> int:
     """Leads a run, from a checkpoint if a step is given, and all that belongs to its end; returns the exit status."""
     progress.replay_form = spec.replay_form
+    has_rows = (spec.folder / METRICS_FILE).exists()  # also of a run that begins anew
     checkpoints = Checkpoints(spec.checkpoints, keep=spec.run.keep_checkpoints)
     checkpoints.check_writable()
     with (
@@ -147,14 +161,14 @@ def _train(
                 spec.folder,
                 loaded,
                 spec.folder.name,
-                resume=step is not None,
+                resume=step is not None or has_rows,
                 exporter=None if inline else lambda: Prometheus(loaded.name, spec.folder.name),
                 warn=console.message,
             )
         ) as tracker,
     ):
-        if step is not None:
-            tracker.rewind(step)
+        if step is not None or has_rows:
+            tracker.rewind(-1 if step is None else step)
         begin(spec, saved, step, checkpoints, console.message)
         recorder = Recorder(spec, progress, tracker, console, heartbeat)
         if step is not None:
@@ -178,6 +192,7 @@ def _train(
             heartbeat.end("ending", reason)
             recorder.finish()
         clear_drafts(heartbeat.folder)
+        missing: Sequence[str] = ()
         if spec.run.final_evaluation and not signals.received and heartbeat.folder == spec.folder:
             console.message(f"{reason}; the final evaluation begins")
             last = _LastGames(heartbeat, signals, control_server)
@@ -185,7 +200,7 @@ def _train(
                 reason = f"{reason}; the final evaluation was interrupted: {', '.join(missing)} missing"
         tracker.close()
         write_report(heartbeat.folder, console.message if step is None else lambda text: None)  # or it was said before
-        heartbeat.end("done", reason)
+        heartbeat.end("done", reason, is_complete=bool(progress.finished()) and not (missing or signals.received))
         console.finish(f"{reason}. Continue with: {quoting.resume(heartbeat.folder)}")
     return 130 if signals.received else 0
 

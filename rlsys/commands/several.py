@@ -1,0 +1,151 @@
+"""Several runs of one experiment, one after the other, beside others who do the same.
+
+The runs are called 00001, 00002, … and visited in random order: what nobody has begun is begun, what was left before it
+was complete goes on, and all else is passed by. Terminals and machines that share the folder divide them so among
+themselves: of several who would begin or go on with the same run, one gets it (`rlsys.runs.lease`).
+"""
+
+import contextlib
+import random
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlsys.config import Loaded, override
+from rlsys.config.location import locations
+from rlsys.errors import ConfigError, RlsysError, WorkerError
+from rlsys.files.yaml_tree import at, leaves
+from rlsys.quoting import quoted, run_name
+from rlsys.runs import folder as run_folder
+from rlsys.runs.folder import RunExistsError
+from rlsys.runs.heartbeat import Heartbeat, look
+from rlsys.runs.lease import RunLedError
+from rlsys.runtime.launch.launch import launch
+from rlsys.terminal import as_text
+
+INTERRUPTED = 130
+"""The exit status of a run that a signal ended."""
+
+
+def launch_several(loaded: Loaded, num_runs: int, *, inline: bool, resumes: bool) -> int:
+    """Trains whichever of an experiment's runs 1 to `num_runs` nobody else trains and is not complete.
+
+    Run i has the seed of the experiment plus i, unless one is given on the command line. A run that is begun keeps the
+    settings that it began with.
+
+    Args:
+      loaded: the merged experiment.
+      num_runs: how many runs there are to be.
+      inline: run each in this one process.
+      resumes: go on with those that are neither complete nor led by anybody, rather than pass them by.
+
+    Returns:
+      The exit status: 0 when all have been visited, 130 when interrupted.
+
+    Raises:
+      WorkerError: some failed; the others have been visited nevertheless.
+      RlsysError: what would end each of them alike, before one is begun.
+    """
+    tag = loaded.experiment.run.run_tag
+    if tag is not None:
+        raise ConfigError(
+            f"run.run_tag = {tag} with --num-runs; each run has a tag of its own, from 00001 on. Leave it out."
+        )
+    ends: Counter[str] = Counter()
+    failed: list[str] = []
+    for index in random.sample(range(1, num_runs + 1), num_runs):
+        run = _run(loaded, index)
+        folder = run_folder.path_of(run)
+        _say_kept(folder, run, [path for path, layer in loaded.origin.items() if layer == "override"])
+        try:
+            end = _visit(run, folder, inline=inline, resumes=resumes)
+        except (RunLedError, RunExistsError):
+            end = "led elsewhere"
+        except Exception as error:
+            if not folder.exists():
+                raise
+            _say_failed(folder, error)
+            failed.append(folder.name)
+            continue
+        if end == "interrupted":
+            _say(f"{loaded.name}: interrupted; the same command goes on with what is left of {num_runs:,} runs")
+            return INTERRUPTED
+        ends[end] += 1
+    counts = [f"{count:,} {end}" for end, count in ends.items()]
+    if failed:
+        raise WorkerError(
+            f"{len(failed):,} of {num_runs:,} runs of {loaded.name} failed: {', '.join(sorted(failed)[:10])}"
+            f"{', …' if len(failed) > 10 else ''}{'; '.join(['', *counts])}. The same command tries them again."
+        )
+    _say(f"{loaded.name}: {num_runs:,} {'run' if num_runs == 1 else 'runs'}: {', '.join(counts)}")
+    return 0
+
+
+def _run(loaded: Loaded, index: int) -> Loaded:
+    """Returns one of the runs: the experiment with a tag, and as a rule a seed, of its own."""
+    own = [f"run.run_tag={index:05d}"]
+    if loaded.origin.get("run.seed") != "override":
+        own.append(f"run.seed={loaded.experiment.run.seed + index}")
+    return override(loaded, own)
+
+
+def _visit(run: Loaded, folder: Path, *, inline: bool, resumes: bool) -> str:
+    """Trains a run if it needs that; returns what became of it, in some words.
+
+    Raises:
+      RunLedError, RunExistsError: somebody else was faster.
+      Exception: whatever ended it.
+    """
+    if not folder.exists():
+        _say(f"next is {run.name}/{folder.name}, a new run with seed {run.experiment.run.seed}")
+        status = launch(run, inline=inline, resume=None, overrides=())
+        return "interrupted" if status == INTERRUPTED else "trained"
+    sighting = look(folder)
+    if sighting is not None and sighting.is_alive:
+        return "led elsewhere"
+    if sighting is not None and sighting.is_complete:
+        return "complete before"
+    if not resumes:
+        return "begun before"
+    if not (folder / "config.yaml").exists():  # whoever made it is about to write that, or has died
+        with contextlib.closing(Heartbeat(folder)):
+            run_folder.fill(folder, run, inline=inline)
+    _say(f"next is {run.name}/{folder.name}, which goes on")
+    status = launch(None, inline=inline, resume=str(folder), overrides=(), anew=True)
+    return "interrupted" if status == INTERRUPTED else "gone on with"
+
+
+def _say_kept(folder: Path, run: Loaded, given: Sequence[str]) -> None:
+    """Says which of the settings that are given do not count, because a run began with others."""
+    if not (folder / "config.yaml").exists():
+        return
+    try:
+        saved = run_folder.load(folder).experiment.model_dump(mode="json")
+    except RlsysError:  # which going on with it will say
+        return
+    now, theirs = run.experiment.model_dump(mode="json"), set(leaves(saved))
+    beginnings = dict(locations(run.experiment))  # which are written down as they were found
+    kept = [
+        f"{path} = {as_text(at(saved, path))}"
+        for path in given
+        if path in theirs and path not in beginnings and at(saved, path) != at(now, path)
+    ]
+    if kept:
+        _say(
+            f"{run.name}/{folder.name} keeps {', '.join(kept)}, with which it began; "
+            f"{quoted('launch', '--resume', run_name(folder), 'KEY=VALUE')} changes what can be"
+        )
+
+
+def _say_failed(folder: Path, error: Exception) -> None:
+    if not isinstance(error, RlsysError):  # a bug
+        traceback.print_exception(error)
+    text = " ".join(str(error).split()) or type(error).__name__
+    sys.stderr.write(f"error: {folder.parent.name}/{folder.name}: {text}\n")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
