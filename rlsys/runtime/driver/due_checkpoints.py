@@ -3,13 +3,13 @@
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.errors import CheckpointError
 from rlsys.runs.progress import Due, Progress
+from rlsys.runs.weight_watch import WeightWatch
 from rlsys.runs.workers import Worker
 from rlsys.runtime.driver.checkpointing import Checkpointing
 from rlsys.runtime.driver.pending_calls import PendingCalls
 from rlsys.runtime.driver.preemption import Preemption
 from rlsys.runtime.driver.program import Program
 from rlsys.runtime.driver.waiting import SILENCE_S
-from rlsys.runtime.driver.weight_watch import WeightWatch
 
 _LAST_CHECKPOINT_S = 1_800.0
 """Longest that the end of a run waits for its last checkpoint, whose first writing may be gigabytes."""

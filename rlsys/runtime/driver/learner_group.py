@@ -2,11 +2,11 @@
 
 from rlsys.runs.progress import Progress
 from rlsys.runs.restarts import Restarts
+from rlsys.runs.weight_watch import WeightWatch
 from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.pending_calls import PendingCalls
 from rlsys.runtime.driver.program import Program
 from rlsys.runtime.driver.recorder import Recorder
-from rlsys.runtime.driver.weight_watch import WeightWatch
 from rlsys.runtime.workers.learning import LearnerReport
 
 LEARNERS = Worker(WorkerKind.LEARNER, 0)

@@ -12,11 +12,11 @@ from rlsys.quoting import quoted
 from rlsys.runs.progress import Progress
 from rlsys.runs.resolve import check
 from rlsys.runs.restarts import Restarts
+from rlsys.runs.weight_watch import WeightWatch
 from rlsys.runs.workers import Worker
 from rlsys.runtime.driver.pending_calls import PendingCalls
 from rlsys.runtime.driver.program import Program
 from rlsys.runtime.driver.recorder import Recorder
-from rlsys.runtime.driver.weight_watch import WeightWatch
 
 _INCARNATIONS_PER_SESSION = 1_000_000
 """Replay remembers who sent what: a worker of a resumed run must not look like one of the session before."""

@@ -13,6 +13,7 @@ from rlsys.runs.control_server import ControlServer, ending
 from rlsys.runs.progress import Due, Progress
 from rlsys.runs.restarts import Restarts
 from rlsys.runs.spec import RunSpec
+from rlsys.runs.weight_watch import WeightWatch
 from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.driver.checkpointing import Checkpointing
 from rlsys.runtime.driver.due_checkpoints import DueCheckpoints
@@ -25,7 +26,6 @@ from rlsys.runtime.driver.program import Program
 from rlsys.runtime.driver.recorder import Recorder
 from rlsys.runtime.driver.rollout_pool import RolloutPool
 from rlsys.runtime.driver.waiting import SILENCE_S, get
-from rlsys.runtime.driver.weight_watch import WeightWatch
 from rlsys.runtime.workers.learning import LearnerReport
 from rlsys.runtime.workers.rollout import RolloutReport
 from rlsys.signals import INTERRUPTED, INTERRUPTED_S

@@ -8,8 +8,8 @@ import pytest
 from support.runs import MakeRecorder, MakeSpec, started
 
 from rlsys.metrics.rows import read_metrics
+from rlsys.runs.weight_watch import WeightWatch
 from rlsys.runs.workers import Worker, WorkerKind
-from rlsys.runtime.driver.weight_watch import WeightWatch
 from rlsys.runtime.workers.remote_weights import RemotePublisher
 from rlsys.weights import NOTHING, Echo, digest, pack
 
