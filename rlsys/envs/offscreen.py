@@ -1,10 +1,19 @@
-"""What MuJoCo draws with where there is no screen: EGL, or OSMesa where that is missing."""
+"""What MuJoCo draws with where there is no screen, EGL, or OSMesa where that is missing; and how much of it.
+
+    full     as the model says
+    flat     without shadows and reflections
+    coarse   flat, and each pixel once: edges are jagged
+
+Without a GPU shadows are most of the work: their map is 32 times as high and wide as a frame of 64 pixels.
+"""
 
 import ctypes.util
 import os
+from typing import Any, Literal
 
 from rlsys.errors import EnvError
 
+Drawing = Literal["full", "flat", "coarse"]
 VARIABLE = "MUJOCO_GL"
 """Read by MuJoCo when it is imported."""
 _NOTHING = "disable"
@@ -39,3 +48,14 @@ def check(env_id: str, observation: str) -> None:
             f"env.observation = '{observation}' with '{env_id}'; pictures need OpenGL without a screen, EGL or OSMesa, "
             f"and {chosen()}. Install libegl1 or libosmesa6, or set env.observation=state."
         )
+
+
+def simplify(model: Any, drawing: Drawing) -> None:
+    """Sets of a MuJoCo model what decides how it is drawn; has to be called before its OpenGL context begins."""
+    if drawing == "coarse":
+        model.vis.quality.offsamples = 0
+
+
+def scene_flags(drawing: Drawing) -> dict[str, bool]:
+    """Returns the flags in which a scene differs, by MuJoCo's names."""
+    return {} if drawing == "full" else {"shadow": False, "reflection": False}

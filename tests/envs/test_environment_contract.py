@@ -67,7 +67,9 @@ CONFIGS = {
     "CartPole, both": GymnasiumConfig(
         id="CartPole-v1", observation="both", frame_size=(32, 32), action_repeat=3, stack_states=2, avoid_repeat=True
     ),
-    "HalfCheetah by pixels": GymnasiumConfig(id="HalfCheetah-v5", observation="pixels", frame_size=(32, 48)),
+    "HalfCheetah by pixels": GymnasiumConfig(
+        id="HalfCheetah-v5", observation="pixels", frame_size=(32, 48), drawing="coarse"
+    ),
     "Pendulum, a set": EnvConfig(
         id="Pendulum-v1", action_set=((-2,), (0,), (2,)), max_episode_steps=30, avoid_repeat=True
     ),
@@ -129,6 +131,7 @@ CONFIGS = {
         action_repeat=4,
         action_set=((-1,), (0,), (1,)),
         frame_size=(32, 32),
+        drawing="flat",
     ),
     "dm_control, both": ControlConfig(id="dm_control/point_mass-hard", observation="both", frame_size=(16, 16)),
 }

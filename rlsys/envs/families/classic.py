@@ -19,6 +19,7 @@ from rlsys.envs.families.cartpole import CartPoles
 from rlsys.envs.families.pictures import MujocoPictures, Pictures
 from rlsys.envs.family import Family
 from rlsys.envs.kwargs import check_kwargs, refused
+from rlsys.envs.offscreen import Drawing
 from rlsys.envs.simulator import Simulator
 from rlsys.envs.wrappers import ActionRepeat, check_repeats
 from rlsys.errors import EnvError
@@ -45,6 +46,8 @@ class GymnasiumConfig(EnvConfig):
     """Steps per decision with the same action; rewards are summed, and only the last is drawn."""
     frame_size: tuple[Pixels, Pixels] = (64, 64)
     """Height and width of pictures."""
+    drawing: Drawing = "full"
+    """How MuJoCo draws pictures: full, flat (without shadows and reflections) or coarse (with jagged edges, too)."""
 
 
 def _knows(name: str) -> bool:
@@ -75,11 +78,20 @@ def _make(config: GymnasiumConfig, seed: int, render_mode: str | None) -> tuple[
     if config.action_repeat > 1:
         env = ActionRepeat(env, config.action_repeat)
     if shows_pictures:
-        if by_mujoco:
-            offscreen.check(config.id, config.observation)
-        pictures = MujocoPictures if by_mujoco else Pictures
-        env = pictures(env, config.frame_size, alone=config.observation == "pixels")
+        env = _pictures(config, env, by_mujoco=by_mujoco)
     return env, config.action_repeat
+
+
+def _pictures(config: GymnasiumConfig, env: gymnasium.Env, *, by_mujoco: bool) -> Pictures:
+    alone = config.observation == "pixels"
+    if by_mujoco:
+        offscreen.check(config.id, config.observation)
+        return MujocoPictures(env, config.frame_size, alone=alone, drawing=config.drawing)
+    if config.drawing != "full":
+        raise EnvError(
+            f"env.drawing = '{config.drawing}' with '{config.id}', which MuJoCo does not draw. Leave it out."
+        )
+    return Pictures(env, config.frame_size, alone=alone)
 
 
 def _registered(config: GymnasiumConfig, name: str, render_mode: str | None) -> gymnasium.Env:

@@ -10,6 +10,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
 
+from rlsys.envs import offscreen
+from rlsys.envs.offscreen import Drawing
 from rlsys.envs.wrappers import Layer, Reset, Step
 from rlsys.errors import EnvError
 from rlsys.types import Array
@@ -75,7 +77,8 @@ class MujocoPictures(Pictures):
     gymnasium's renderers draw with whichever OpenGL context was current last; each of these makes its own so before.
     """
 
-    def __init__(self, env: gymnasium.Env, size: tuple[int, int], *, alone: bool) -> None:
+    def __init__(self, env: gymnasium.Env, size: tuple[int, int], *, alone: bool, drawing: Drawing = "full") -> None:
+        self._drawing = drawing
         self._renderers: dict[tuple[int, int], Any] = {}
         super().__init__(env, size, alone=alone)
 
@@ -97,18 +100,19 @@ class MujocoPictures(Pictures):
         if size not in self._renderers:
             self._renderers[size] = self._renderer(*size)
         renderer = self._renderers[size]
-        if renderer.viewer is not None:
-            renderer.viewer.make_context_current()
+        renderer.viewer.make_context_current()
         return np.ascontiguousarray(renderer.render(_DRAWN))
 
     def _renderer(self, height: int, width: int) -> Any:
-        """Makes a renderer; its OpenGL context begins with the first picture, and is as large as the model says."""
+        """Makes a renderer, whose OpenGL context is as large as the model then says."""
+        import mujoco  # noqa: PLC0415 - optional
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer  # noqa: PLC0415 - optional
 
         game: Any = self.env.unwrapped
         theirs, largest = game.mujoco_renderer, game.model.vis.global_
         largest.offheight, largest.offwidth = height, width
-        return MujocoRenderer(
+        offscreen.simplify(game.model, self._drawing)
+        renderer: Any = MujocoRenderer(
             game.model,
             game.data,
             theirs.default_cam_config,
@@ -118,3 +122,7 @@ class MujocoPictures(Pictures):
             camera_id=theirs.camera_id,
             visual_options=theirs._vopt,
         )
+        renderer._get_viewer(_DRAWN)  # begins the context
+        for flag, value in offscreen.scene_flags(self._drawing).items():
+            renderer.viewer.scn.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag.upper()}")] = value
+        return renderer

@@ -81,6 +81,27 @@ def test_pictures_are_planes_of_a_camera() -> None:
     assert not np.array_equal(observation, other)
 
 
+@pytest.mark.skipif(not CAN_DRAW, reason="MuJoCo has nothing to draw with: neither EGL nor OSMesa")
+def test_a_cheaper_drawing_leaves_out_shadows_and_then_smooth_edges() -> None:
+    theirs = suite.load("cartpole", "swingup", task_kwargs={"random": 3})
+    theirs.reset()
+    flat = {"shadow": False, "reflection": False}
+    expected = [theirs.physics.render(32, 32, camera_id=0, render_flag_overrides=flags) for flags in ({}, dict(flat))]
+    seen = []
+    for drawing in ("full", "flat", "coarse"):
+        env = make(
+            ControlConfig(id="dm_control/cartpole-swingup", observation="pixels", frame_size=(32, 32), drawing=drawing),
+            3,
+            render_mode="rgb_array",
+        )
+        seen.append(env.reset()[0].transpose(1, 2, 0))
+        assert env.render().shape == (240, 320, 3)
+    for ours, same in zip(seen, expected, strict=False):
+        assert np.array_equal(ours, same)
+    colours = [len(np.unique(picture.reshape(-1, 3), axis=0)) for picture in seen]
+    assert colours[2] < colours[1], "pixels at edges are no mixtures"
+
+
 @pytest.mark.parametrize("name", ["reacher-easy", "finger-turn_hard", "walker-walk", "point_mass-hard", "fish-swim"])
 def test_a_snapshot_holds_what_an_episode_has_changed_of_the_model(name: str) -> None:
     config = ControlConfig(id=f"dm_control/{name}", kwargs={"time_limit": 0.5})
