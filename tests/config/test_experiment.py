@@ -7,13 +7,14 @@ import pytest
 from support.refusals import refusal
 
 from rlsys import config
-from rlsys.config import EnvConfig, Experiment, RunConfig, RuntimeConfig
+from rlsys.config import Experiment, RunConfig, RuntimeConfig
+from rlsys.envs.families.classic import GymnasiumConfig
 from rlsys.errors import ConfigError
 from rlsys.files.yaml_tree import format_yaml, leaves, merge, read_written, read_yaml
 from rlsys.testing.algorithm import CHECKING
 
 pytestmark = pytest.mark.usefixtures("folders")
-SECTIONS = {"env": EnvConfig, "runtime": RuntimeConfig, "run": RunConfig, "checking": CHECKING.config_type}
+SECTIONS = {"env": GymnasiumConfig, "runtime": RuntimeConfig, "run": RunConfig, "checking": CHECKING.config_type}
 
 
 def test_later_layers_win_and_the_origin_names_the_winner() -> None:
