@@ -30,7 +30,11 @@ _NoOps = Annotated[
     ),
 ]
 _Agent = Annotated[
-    Agent, typer.Option(help="Random acts uniformly, as a baseline; planner looks ahead in the world model.")
+    Agent,
+    typer.Option(
+        help="Random acts uniformly, as a baseline, and needs no more than an experiment; planner looks ahead in the "
+        "world model."
+    ),
 ]
 _AllCheckpoints = Annotated[
     bool, typer.Option("--all-checkpoints", help="Every checkpoint that the run has kept, each in its own rows.")

@@ -18,7 +18,7 @@ from rlsys.evaluation.job import Job, Watched, play_divided
 from rlsys.evaluation.overrides import check_policy, with_overrides, words_of
 from rlsys.evaluation.planning_policy import MakePlanningPolicy, Planning
 from rlsys.evaluation.random_policy import RandomPolicy
-from rlsys.exports.find import Trained, find
+from rlsys.exports.find import Trained, find, find_or_experiment
 from rlsys.exports.pretrained import weights_in
 from rlsys.files.outputs import check_outputs
 from rlsys.metrics import report
@@ -52,7 +52,7 @@ class EvaluationOptions:
 
     Attributes:
       run: a folder, `<experiment>/<run-id>`, the beginning of a run id, an experiment (its latest run), or an export:
-        see `rlsys.exports.find`.
+        see `rlsys.exports.find`. Of random actions, an experiment without runs will do.
       directory: of all runs.
       overrides: KEY=VALUE, settings of the environment and of the algorithm's section that differ.
       episodes: whole games of each row: one for each seed, so that short games are not favoured.
@@ -104,7 +104,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
 
     It becomes eval.json and a part of report.html. What each row of the grid came to is also added to the run's
     metrics, unless settings were overridden: a metric means the same in every row. Of an export only eval.json is kept,
-    below runs/exports.
+    below runs/exports, and of an experiment in <experiment>/random.
 
     Returns:
       The exit status, 0.
@@ -115,7 +115,8 @@ def evaluate_run(options: EvaluationOptions) -> int:
     prepare()
     use_threads(1)  # small batches gain nothing from more
     _check(options)
-    trained = find(options.run, options.directory, trust=options.trust)
+    search = find_or_experiment if options.agent == "random" else find
+    trained = search(options.run, options.directory, trust=options.trust)
     check_outputs(
         {"--gif": options.gif, "--video": options.video, "--plot": options.plot},
         {"--save-mcts": options.save_mcts, "--film-folder": options.film_folder},

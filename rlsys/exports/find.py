@@ -18,7 +18,7 @@ from rlsys import __version__
 from rlsys.api import Policy
 from rlsys.checkpoints.checkpoint import Checkpoints, Opened
 from rlsys.checkpoints.storage import STEP_NAME, is_uri
-from rlsys.config import Loaded, build
+from rlsys.config import Loaded, build, experiment_names, load
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.exports import cache, manifest
 from rlsys.exports.archive import ENDING
@@ -107,6 +107,30 @@ def find(source: str, directory: str = "runs", *, trust: bool = False, weights_o
         if shipped is None:
             raise
     return _export(shipped, source, directory, trust, weights_only)
+
+
+def find_or_experiment(source: str, directory: str = "runs", *, trust: bool = False) -> Trained:
+    """Finds what was trained, or an experiment of which nothing need be; for whoever does without weights.
+
+    Of an experiment, results are kept in `<directory>/<experiment>/random`, which is no run.
+
+    Args:
+      source: as for `find`, or an experiment, by name or as a YAML file.
+      directory: of all runs.
+      trust: as for `find`.
+
+    Raises:
+      RlsysError: as `find`.
+    """
+    try:
+        return find(source, directory, trust=trust)
+    except CheckpointError:
+        is_file = source.endswith((".yaml", ".yml")) and Path(source).is_file()
+        if not is_file and source not in experiment_names():
+            raise
+    loaded = load(source)
+    output = Path(directory).absolute() / loaded.name / "random"
+    return Trained(loaded.name, loaded, Checkpoints(output / "checkpoints", keep=1), None, output, is_run=False)
 
 
 def find_run(source: str) -> Path:

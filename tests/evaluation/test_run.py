@@ -256,6 +256,23 @@ def test_random_actions_need_no_checkpoint_and_have_names_of_their_own(
     assert "rlsys/Counting-v0, seeds from 5" in capsys.readouterr().out
 
 
+def test_random_actions_need_no_run_but_an_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("algorithm: ppo\nenv: {id: rlsys/Counting-v0}\nrun: {seed: 3}\n")
+    for name, path in {"mine.yaml": "mine", "ppo-cartpole": "ppo-cartpole"}.items():
+        evaluate_run(EvaluationOptions(name, episodes=5, agent="random", parallel=1))
+        found = evaluation_of(tmp_path / "runs" / path / "random")
+        (result,) = found["results"]
+        assert len(result["returns"]) == result["episodes"] == 5 and found["checkpoint"] is None
+    assert "ppo-cartpole/random: CartPole-v1, seeds from " in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match="no run 'ppo-cartpole' under runs"):
+        evaluate_run(EvaluationOptions("ppo-cartpole", episodes=1))
+    with pytest.raises(CheckpointError, match="no run 'nothing' under runs"):
+        evaluate_run(EvaluationOptions("nothing", episodes=1, agent="random"))
+
+
 def test_the_first_episodes_of_each_cell_are_filmed_below_a_header(run: Callable[..., Path], tmp_path: Path) -> None:
     folder = run("searching")
     options = EvaluationOptions(str(folder), episodes=4, temperatures=(0.0, 1.0), films=3, parallel=2)
