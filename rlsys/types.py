@@ -99,7 +99,7 @@ class EnvSpec:
       action_choices: of n choices at once: how many each of them can be, flattened; empty for any other.
       action_low, action_high: of numbers: bounds, one per number of the flattened action, infinite where there is none;
         empty for any other.
-      frames_per_step: simulator frames per decision (action repeat × frame skip).
+      frames_per_step: simulator frames per decision (action repeat × frame skip); of tasks that differ in it, the mean.
       observation_low, observation_high: bounds (one pair, or one per feature) to which the *networks* rescale an
         observation as `(x - low) / (high - low)`; empty to leave it as it is. Replay always keeps raw values.
       action_meanings: a word per discrete action, where the environment names them.
@@ -112,7 +112,7 @@ class EnvSpec:
     action: ArraySpec
     num_actions: int
     num_stack: int = 1
-    frames_per_step: int = 1
+    frames_per_step: float = 1
     observation_low: tuple[float, ...] = ()
     observation_high: tuple[float, ...] = ()
     action_meanings: tuple[str, ...] = ()

@@ -102,7 +102,7 @@ class Lockstep:
 
     def _take_games(self, ended: Array) -> list[GameResult]:
         scores = zip(ended.tolist(), self._return_E[ended].tolist(), self._steps_E[ended].tolist(), strict=True)
-        games = [GameResult(row, total, steps, steps * self._frames_per_step) for row, total, steps in scores]
+        games = [GameResult(row, total, steps, round(steps * self._frames_per_step)) for row, total, steps in scores]
         self._return_E[ended] = 0.0
         self._steps_E[ended] = 0
         return games

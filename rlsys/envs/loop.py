@@ -98,7 +98,7 @@ class Loop:
     def _take_games(self, index: int, env: Environment) -> list[GameResult]:
         finished = env.record.finished_games
         games = [
-            GameResult(index, episode_return, steps, steps * self._spec.frames_per_step)
+            GameResult(index, episode_return, steps, round(steps * self._spec.frames_per_step))
             for episode_return, steps in finished
         ]
         finished.clear()

@@ -87,9 +87,13 @@ def env_spec(config: EnvConfig) -> EnvSpec:
     env, frames_per_step, observations, actions = _make(config, 0, True, None)
     try:
         spec = _describe(config, env, frames_per_step, observations, actions)
-        return replace(spec, tasks=names(tasks_of(config)) if config.tasks else ())
     finally:
         env.close()  # type: ignore[no-untyped-call]
+    if not config.tasks:
+        return spec
+    frames = [other.frames_per_step for other in _specs(config)] if config.task is None else [frames_per_step]
+    mean = frames[0] if len(set(frames)) == 1 else sum(frames) / len(frames)
+    return replace(spec, tasks=names(tasks_of(config)), frames_per_step=mean)
 
 
 def _make(
@@ -133,17 +137,17 @@ def _task(config: EnvConfig) -> tuple[EnvConfig, EnvSpec | None]:
     """
     if not config.tasks:
         return config, None
-    return tasks_of(config)[config.task or 0], _widest(config.model_dump_json(exclude={"task"}))
+    return tasks_of(config)[config.task or 0], widest(_specs(config))
+
+
+def _specs(config: EnvConfig) -> tuple[EnvSpec, ...]:
+    """Describes each of the tasks, which are made for it once: all environments of a process ask for it."""
+    return _specs_of(config.model_dump_json(exclude={"task"}))
 
 
 @functools.lru_cache(maxsize=8)
-def _widest(config: str) -> EnvSpec:
-    """Makes each task once; all environments of a process ask for it.
-
-    Args:
-      config: with tasks, as JSON.
-    """
-    return widest([env_spec(own) for own in tasks_of(read_env(json.loads(config)))])
+def _specs_of(config: str) -> tuple[EnvSpec, ...]:
+    return tuple(env_spec(own) for own in tasks_of(read_env(json.loads(config))))
 
 
 def _is_padded(actions: Actions, most: EnvSpec | None) -> bool:

@@ -22,7 +22,7 @@ class GameResult:
       environment: index of the environment that it was played in.
       episode_return: sum of the raw rewards.
       length_env_steps: steps, those that wrappers took after a reset (NOOP, FIRE) included.
-      length_frames: `length_env_steps * EnvSpec.frames_per_step`.
+      length_frames: `length_env_steps` × the frames per step of its task.
       task: which of `EnvSpec.tasks` it was of, if there are any.
     """
 

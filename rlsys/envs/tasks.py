@@ -30,7 +30,6 @@ _ALIKE = (
     "observation",
     "parts",
     "num_stack",
-    "frames_per_step",
     "observation_low",
     "observation_high",
     "clips_rewards",

@@ -9,6 +9,7 @@ Shape legend: E environments.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,10 +113,11 @@ class BatchedEnv:
             of_task = {int(task): [seeds[row] for row in np.flatnonzero(task_E == task)] for task in np.unique(task_E)}
             batches = {task: self._make(played[task], own, training, 0) for task, own in of_task.items()}
             return TaskBatch(batches, task_E, self.spec)
+        spec = replace(self.spec, frames_per_step=env_spec(config).frames_per_step) if config.tasks else self.spec
         simulator = make_simulator(config, seeds, training=training)
         if simulator is None:
-            return Loop([make(config, seed, training=training) for seed in seeds], self.spec)
-        return Lockstep(simulator, config, self.spec)
+            return Loop([make(config, seed, training=training) for seed in seeds], spec)
+        return Lockstep(simulator, config, spec)
 
     def _check_action(self, action: Array) -> None:
         expected = (self.num_environments, *self.spec.action.shape)

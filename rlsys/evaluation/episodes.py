@@ -198,7 +198,7 @@ def _turn(
     )
 
 
-def _statistics(finished: Sequence[Episode], frames_per_step: int, traces: bool) -> EpisodeStatistics:
+def _statistics(finished: Sequence[Episode], frames_per_step: float, traces: bool) -> EpisodeStatistics:
     """Returns the results of ended episodes, in their order."""
     lengths = np.array([episode.game[1] for episode in finished], np.int64)
     return EpisodeStatistics(

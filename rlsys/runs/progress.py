@@ -118,10 +118,10 @@ class Progress:
         """Starts the session's clock: `minutes` is time to train, not to start processes."""
         self.session_started = time.monotonic()
 
-    def collected(self, env_steps: int, frames_per_step: int, games: Iterable[GameResult]) -> None:
+    def collected(self, env_steps: int, frames_per_step: float, games: Iterable[GameResult]) -> None:
         """Counts what rollout workers did."""
         self.env_steps += env_steps
-        self.frames += env_steps * frames_per_step
+        self.frames += round(env_steps * frames_per_step)
         for game in games:
             self.episodes += 1
             self.returns.append(game.episode_return)
@@ -207,7 +207,7 @@ class Progress:
             left.append((steps if self.steps_left is None else min(steps, self.steps_left)) / updates_per_s)
         return max(0.0, min(left)) if left else None
 
-    def row(self, *, seconds: float, env_steps: int, updates: int, frames_per_step: int) -> dict[str, float]:
+    def row(self, *, seconds: float, env_steps: int, updates: int, frames_per_step: float) -> dict[str, float]:
         """Returns the metrics of the last `seconds`, in which so much was done: rates, and how far the run is."""
         row = {
             "episodes/count": float(self.episodes),

@@ -111,7 +111,7 @@ def _check_step(env: BatchedEnv, before: Array, result: StepResult) -> None:
     for game in result.games:
         require(bool(result.first[game.environment]), f"a game ends with an episode; {game} ended within one")
         require(
-            game.length_frames == game.length_env_steps * spec.frames_per_step,
+            game.length_frames == round(game.length_env_steps * spec.frames_per_step),
             f"a game's frames are its steps × {spec.frames_per_step}; of {game} they are not",
         )
 

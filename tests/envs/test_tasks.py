@@ -84,6 +84,17 @@ def test_which_task_it_is_can_be_a_part_of_the_observation() -> None:
     assert batch.observation["observation"].shape == (3, 128)
 
 
+def test_tasks_may_repeat_actions_more_or_less_often() -> None:
+    tasks = [{"id": "tmaze-3"}, {"id": "tmaze-3", "sticky_actions": 4}, {"id": "tmaze-3", "sticky_actions": 2}]
+    several = read_env({"tasks": tasks, "max_episode_steps": 12})
+    assert env_spec(several).frames_per_step == pytest.approx(7 / 3)
+    assert [env_spec(task).frames_per_step for task in each_task(several)] == [1, 4, 2]
+    batch, games = BatchedEnv(several, (0, 1, 2, 3)), []
+    for _ in range(12):
+        games += batch.step(np.full(4, 2)).games
+    assert {(game.task, game.length_frames // game.length_env_steps) for game in games} == {(0, 1), (1, 4), (2, 2)}
+
+
 @pytest.mark.parametrize(
     ("tasks", "words"),
     [
@@ -96,7 +107,7 @@ def test_which_task_it_is_can_be_a_part_of_the_observation() -> None:
             ["LunarLander-v3", "LunarLanderContinuous-v3"],
             "action is Box(-1, 1, (2,)) in 'LunarLa",
         ),
-        (["CartPole-v1", {"sticky_actions": 2}], "env.tasks: frames per step is 2 in 'CartPole-v1' and 1"),
+        (["CartPole-v1", {"clip_rewards": True}], "env.tasks: clips rewards is True in 'CartPole-v1' and False"),
         (["CartPole-v1", "CartPol-v1"], "Did you mean 'CartPole-v1'"),
         (["CartPole-v1", {"noop_max": 3}], "env.tasks[1]: env.noop_max = 3 with 'CartPole-v1'; only Atari games"),
         (

@@ -37,7 +37,7 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
 
     def __init__(self, config: EnvConfig, num_envs: int) -> None:
         self._config = config
-        self._frames_per_step = 1
+        self._frames_per_step = 1.0
         self.num_envs = num_envs
         described = env_spec(config)
         self._frames_per_step = described.frames_per_step
@@ -103,7 +103,7 @@ class RllibVectorEnv(VectorEnv[Array, Array, Array]):
     def _take_games(self, index: int, env: Environment) -> None:
         finished = env.record.finished_games
         for episode_return, steps in finished:
-            self._games.append(GameResult(index, episode_return, steps, steps * self._frames_per_step))
+            self._games.append(GameResult(index, episode_return, steps, round(steps * self._frames_per_step)))
         finished.clear()
 
 

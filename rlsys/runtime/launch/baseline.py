@@ -191,7 +191,7 @@ class BaselineDriver:
     def _count(self, report: BaselineReport) -> None:
         frames_per_step = self._env_spec.frames_per_step
         games = [
-            GameResult(0, episode_return, length, length * frames_per_step)
+            GameResult(0, episode_return, length, round(length * frames_per_step))
             for episode_return, length in zip(report.returns, report.lengths, strict=True)
         ]
         self._progress.collected(report.env_steps, frames_per_step, games)
