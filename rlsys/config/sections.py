@@ -261,7 +261,8 @@ class RunConfig(Section):
     video_seconds: Seconds = Field(20.0, gt=0.0)
     """Seconds of drawing after which a film ends: MuJoCo without a GPU needs a tenth of one or more for a picture."""
     debug_histograms: Flag = False
-    """Log distributions of weights and gradients (upstream: --debug)."""
+    """Log distributions of weights and gradients (upstream: --debug), and of what a policy tells of each decision of an
+    evaluation, such as what a planner expects (upstream: summarise_plan_returns)."""
 
     @pydantic.field_validator("checkpoints")
     @classmethod

@@ -1,16 +1,20 @@
 """Evaluation while a run trains: frozen weights, the same seeds each time, the first game filmed."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from rlsys.evaluation.episodes import EpisodeStatistics, OnFrame, play_episodes
 from rlsys.metrics.process_stats import ProcessStats
 from rlsys.runs.grid import Cell
 from rlsys.runs.spec import RunSpec
-from rlsys.types import Weights
+from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film, FilmLimits
+from rlsys.viewer.trace import Trace
 from rlsys.weights import Echo, echo
 
 _DRAFT = ".draft-"
@@ -20,7 +24,8 @@ _DRAFT = ".draft-"
 class Evaluation:
     """What came out, of the weights of which learner step.
 
-    `metrics` hold the grid and each task, `statistics` the grid's first cell, over all tasks.
+    `metrics` hold the grid and each task, `statistics` the grid's first cell, over all tasks, and `histograms` its
+    returns and, with `run.debug_histograms`, whatever numbers the policy told of its decisions.
     Without a film of the first game where it cannot be drawn, and without statistics of a process that is not its own.
     """
 
@@ -29,6 +34,7 @@ class Evaluation:
     statistics: EpisodeStatistics
     film: Path | None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    histograms: Mapping[str, Array] = field(default_factory=dict)
     process_stats: ProcessStats | None = None
 
 
@@ -81,7 +87,21 @@ def evaluate(
         statistics = statistics if cell is grid[0] else statistics.then(found)
     if film.trouble:
         statistics = statistics.with_troubles([f"the film of an evaluation is left out: {film.trouble}"])
-    return Evaluation(weights.learner_step, acted_with, statistics, path if film.num_frames else None, metrics)
+    histograms = {"return_hist": statistics.returns, **_told(statistics.traces)}
+    statistics = replace(statistics, traces=())
+    shown = path if film.num_frames else None
+    return Evaluation(weights.learner_step, acted_with, statistics, shown, metrics, histograms)
+
+
+def _told(traces: Sequence[Trace]) -> dict[str, Array]:
+    """Returns what the policy told of all decisions, name -> `[N]`: extras that are one finite number or a few each."""
+    found: dict[str, list[Array]] = {}
+    for name, value in itertools.chain.from_iterable(trace.extras.items() for trace in traces):
+        if value.ndim <= 2 and value.dtype.kind in "fiu":
+            numbers = value.ravel()
+            found.setdefault(name, []).append(numbers[np.isfinite(numbers)])
+    joined = {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: numbers for name, numbers in joined.items() if len(numbers)}
 
 
 def clear_drafts(folder: Path) -> None:
@@ -113,5 +133,6 @@ def _play(
         on_frame=on_frame,
         limits=limits,
         on_turn=on_turn,
+        traces=spec.run.debug_histograms,
     )
     return echo(weights.version, policy.weights()), statistics

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsys.errors import ConfigError, RlsysError
-from rlsys.metrics.event_files import Events, Series, event_files, read_events
+from rlsys.metrics.event_files import EVENTS, Events, Series, read_events
 from rlsys.metrics.rows import METRICS_FILE, read_metrics
 
 SCORES = ("test_score", "image_loss", "reward_loss", "image_loss_te", "reward_loss_te")
@@ -28,10 +28,11 @@ _ALIASES = {"cem_returns": "plan_returns_end"}
 _CONFIG_FILE = "config.yaml"
 _PARTS = ("train", "test", "tensorboard")
 """Folders of event files that are parts of a run."""
-_OUR_LOSS = re.compile(r"loss/(?P<held_out>held_out_)?(?P<name>\w+)")
+_HELD_OUT = "held_out"
+_OUR_GROUPS = ("loss", "world", _HELD_OUT)
 _LOSS = re.compile(r"(?P<part>train|test)/(.*/)?zero_step_losses/(?P<name>\w+)")
 _SCORE = re.compile(r"evaluation/return|test/(.*/)?trainer/test/score")
-_HISTOGRAM = re.compile(rf"(?!train/).*?(?P<name>{'|'.join(name for name in HISTOGRAMS if name not in _ALIASES)})")
+_HISTOGRAM = re.compile(r"(?!train/).*?(?:(?P<hist>return_hist)|plan_returns?_(?P<when>begin|end))")
 
 Name = Callable[[str], str | None]
 """Returns the key that a metric or tag is compiled under; None leaves it out."""
@@ -91,7 +92,7 @@ def find_runs(folder: Path) -> list[FoundRun]:
             found.setdefault(here, {})
         if METRICS_FILE in files:
             inner[:] = [name for name in inner if name == "tensorboard"]
-        if event_files(here):
+        if any(EVENTS in name for name in files):
             is_part = here != top and here.name in _PARTS
             part = here.name if is_part and here.name != "tensorboard" else ""
             found.setdefault(here.parent if is_part else here, {})[part] = here
@@ -205,16 +206,23 @@ def _names(default: Name, chosen: Mapping[str, str]) -> Name:
 def _score_key(name: str) -> str | None:
     if _SCORE.fullmatch(name):
         return "test_score"
-    if (ours := _OUR_LOSS.fullmatch(name)) is not None:
-        return f"{ours['name']}_loss{'_te' if ours['held_out'] else ''}"
     if (theirs := _LOSS.fullmatch(name)) is not None:
         return f"{theirs['name']}_loss{'_te' if theirs['part'] == 'test' else ''}"
-    return None
+    return _our_loss_key(*name.split("/")) if name.count("/") == 1 else None
+
+
+def _our_loss_key(group: str, name: str) -> str | None:
+    """Returns image_loss of loss/image, world/image_loss and world/loss_image; image_loss_te where that is held out."""
+    own = name.removeprefix(f"{_HELD_OUT}_")
+    bare = own.removesuffix("_loss").removeprefix("loss_")
+    if group not in _OUR_GROUPS or (group != "loss" and bare == own):
+        return None
+    return f"{bare}_loss{'_te' if group == _HELD_OUT or own != name else ''}"
 
 
 def _histogram_key(name: str) -> str | None:
     found = _HISTOGRAM.fullmatch(name)
-    return None if found is None else found["name"]
+    return None if found is None else found["hist"] or f"plan_returns_{found['when']}"
 
 
 def _named(run: Path, top: Path) -> tuple[str, str]:

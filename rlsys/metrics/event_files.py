@@ -20,6 +20,9 @@ from tensorboardX.record_writer import masked_crc32c
 
 from rlsys.types import Array
 
+EVENTS = "tfevents"
+"""What names of event files have in common."""
+
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _TYPES = {1: ("<f4", "float_val"), 2: ("<f8", "double_val")}
@@ -75,7 +78,7 @@ class Events:
 
 def event_files(folder: Path) -> list[Path]:
     """Returns a folder's event files, in the order in which they were begun, which is that of their names."""
-    return sorted(path for path in folder.glob("*tfevents*") if path.is_file())
+    return sorted(path for path in folder.glob(f"*{EVENTS}*") if path.is_file())
 
 
 def read_events(folder: Path, wants: Callable[[str], bool]) -> Events:

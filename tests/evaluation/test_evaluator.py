@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import imageio.v3 as iio
+import numpy as np
 import pytest
 
 from rlsys.checkpoints.checkpoint import Checkpoints
@@ -44,6 +45,18 @@ def test_the_line_of_an_evaluation_says_where_its_film_is_only_the_beginning(
     (line,) = said
     length = int(found.statistics.lengths[0]) + 1
     assert line.endswith(f"2 episodes; the film is the first 3 of {length} pictures, video_frames = 3")
+
+
+def test_numbers_that_the_policy_tells_are_histograms_where_they_are_asked_for(make_spec: Callable[..., Any]) -> None:
+    settings = {"evaluation_episodes": 3, "video": False}
+    found = evaluate(make_spec(run=settings), Weights(1, 10, {}))
+    assert list(found.histograms) == ["return_hist"]
+    assert found.histograms["return_hist"].tolist() == found.statistics.returns.tolist()
+    told = evaluate(make_spec(run={**settings, "debug_histograms": True}), Weights(1, 10, {}))
+    assert told.statistics.traces == () and set(told.histograms) == {"return_hist", "seen", "value"}
+    expected = np.concatenate([np.arange(length) for length in told.statistics.lengths])
+    assert told.histograms["value"].tolist() == expected.tolist()
+    assert len(told.histograms["seen"]) == 3 * len(expected)
 
 
 def test_without_a_grid_evaluations_report_what_they_did(make_spec: Callable[..., Any]) -> None:

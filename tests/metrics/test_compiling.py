@@ -76,6 +76,27 @@ def test_scores_of_our_runs_are_their_evaluations_and_losses_by_name(tmp_path: P
     assert found.troubles == ["no reward_loss, reward_loss_te, trained_score"]
 
 
+@pytest.mark.parametrize(
+    ("metric", "key"),
+    [
+        ("loss/reward", "reward_loss"),
+        ("loss/held_out_reward", "reward_loss_te"),
+        ("world/reward_loss", "reward_loss"),
+        ("world/loss_reward", "reward_loss"),
+        ("world/held_out_reward_loss", "reward_loss_te"),
+        ("held_out/reward_loss", "reward_loss_te"),
+        ("world/frame_error_at_10", None),
+        ("world/held_out_windows", None),
+        ("real/loss_reward", None),
+        ("learner/gradient_norm", None),
+        ("learner_step", None),
+    ],
+)
+def test_losses_are_known_by_their_names_in_every_algorithm(tmp_path: Path, metric: str, key: str | None) -> None:
+    run_with_metrics(tmp_path / "mine" / "a", [{"learner_step": 1, "env_steps": 1, "time_s": 1.0, metric: 3.0}])
+    assert list(compile_scores(find_runs(tmp_path)[0], {}).series) == ([] if key is None else [key])
+
+
 def test_rows_that_a_run_gave_up_count_no_more(tmp_path: Path) -> None:
     row = {"env_steps": 1, "time_s": 1.0}
     rows = [
@@ -152,6 +173,18 @@ def test_histograms_are_lists_of_samples_by_summary(tmp_path: Path) -> None:
         assert np.abs(np.array(tree[key]) - np.outer([50, 100], samples)).max() < 1.0
         assert tree["steps"][key] == [50, 100]
     assert found.troubles == ["return_hist could also be test/trainer/other/sim/return_hist"]
+
+
+def test_what_our_planners_expect_is_found_under_either_name(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path / "mine" / "a" / "tensorboard")) as writer:
+        writer.add_histogram("evaluation/plan_return_begin", np.ones(3), 3)
+        writer.add_histogram("evaluation/plan_returns_end", np.ones(4), 3)
+    found = compile_histograms(find_runs(tmp_path)[0], {})
+    assert {key: len(series.values[0]) for key, series in found.series.items()} == {
+        "plan_returns_begin": 3,
+        "plan_returns_end": 4,
+        "cem_returns": 4,
+    }
 
 
 def test_a_run_without_histograms_says_which_are_missing_and_others_are_taken_by_name(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tensorboardX import SummaryWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import HistogramProto, Summary
@@ -195,6 +198,22 @@ def test_of_a_damaged_file_what_is_whole_counts(
     assert events.scalars["loss"] == Series([0, 1, 2][:kept], [0.0, 1.0, 2.0][:kept])
     (trouble,) = events.troubles
     assert re.fullmatch(rf"events\.out\.tfevents\.1\.a: {said}", trouble)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_whatever_happens_to_a_file_the_rest_is_read(data: st.DataObject, tmp_path_factory: Any) -> None:
+    folder = tmp_path_factory.mktemp("events")
+    histo = HistogramProto(min=0, max=2, bucket_limit=[1.0, 2.0], bucket=[3, 4])
+    values = [scalar(1.0), Summary.Value(tag="r", histo=histo), tensor("t", DOUBLE, [1], double_val=[2.5])]
+    path = write(folder, *values, scalar(2.0))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    events = read_events(folder, everything)
+    assert set(events.scalars) <= {"loss", "t"} and set(events.histograms) <= {"r"}
+    assert set(events.scalars.get("loss", Series()).values) <= {1.0, 2.0}
 
 
 def test_a_file_of_something_else_is_said(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ class Recorder:
             self._tracker.film("evaluation/game", evaluation.film)
         for trouble in statistics.troubles:
             self._without(trouble)
-        self._tracker.histograms({"evaluation/return_hist": statistics.returns})
+        self._tracker.histograms({f"evaluation/{name}": array for name, array in evaluation.histograms.items()})
         row = {
             "evaluation/return": statistics.mean,
             "evaluation/return_median": statistics.median,
