@@ -2,7 +2,7 @@
 
     full     as the model says
     flat     without shadows and reflections
-    coarse   flat, and each pixel once: edges are jagged
+    coarse   flat, and each pixel once: edges are jagged, and what is thinner than a pixel can vanish
 
 Without a GPU shadows are most of the work: their map is 32 times as high and wide as a frame of 64 pixels.
 """
