@@ -77,8 +77,8 @@ class ControlConfig(EnvConfig):
     frame_size: tuple[Pixels, Pixels] = (64, 64)
     """Height and width of pictures (PlaNet: 64 × 64)."""
     drawing: Drawing = "full"
-    """How pictures are drawn: full, as by dm_control; flat, without shadows and reflections, an eighth of the work where
-    there is no GPU; or coarse, with jagged edges, too, a tenth of it."""
+    """How pictures are drawn: full, as by dm_control; flat, without shadows and reflections, an eighth of the work
+    without a GPU; or coarse, with jagged edges, too, a tenth of it."""
 
 
 def task_of(name: str) -> tuple[str, str] | None:
