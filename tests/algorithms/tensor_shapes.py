@@ -138,9 +138,30 @@ def of_simple(rank: Rank, batch: Batch) -> Tensors:
     }
 
 
+def of_planet(rank: Rank, drawn: Any) -> Tensors:
+    learner = rank.learner
+    windows = learner._windows(drawn)
+    decoded, states = learner._follow(windows)
+    world = learner._world
+    state = world.begin(torch.from_numpy(drawn.observation[:, :5]), torch.from_numpy(drawn.action[:, :4]))
+    after, step = world.step(state, torch.from_numpy(drawn.action[:, 4]))
+    return {
+        **{f"window: {name}": getattr(drawn, name) for name in ("observation", "action", "reward")},
+        **{f"model: {name}": getattr(windows, name) for name in ("shown", "action", "reward", "is_frame")},
+        "model: decoded": decoded,
+        "model: prior mean": states.prior["mean"],
+        "model: posterior sample": states.posterior["sample"],
+        "model: posterior belief": states.posterior["belief"],
+        **{f"world: {name}": after[name] for name in ("sample", "belief")},
+        "world: observation": world.observe(after),
+        "world: reward": step.reward,
+    }
+
+
 MEASURED: dict[str, Callable[[Rank, Batch], Tensors]] = {
     "muzero": of_muzero,
     "impala": of_impala,
     "ppo": of_ppo,
     "simple": of_simple,
+    "planet": of_planet,
 }

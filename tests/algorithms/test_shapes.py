@@ -26,6 +26,14 @@ UNLIKE = {
     "impala-breakout": {"impala.batch_size": 5, "env.frame_size": [44, 40]},
     "r2ac-tmaze": {"impala.batch_size": 5},
     "impala-pendulum": {"impala.batch_size": 5},
+    "planet-cartpole-swingup": {
+        "env.frame_size": [26, 18],
+        "planet.batch_size": 7,
+        "planet.length": 9,
+        "planet.model_size": 12,
+        "planet.planner.candidates": 20,
+        "planet.planner.elites": 8,
+    },
     "ppo-pendulum": {"ppo.num_environments": 6},
     "ppo-pong": {"ppo.num_environments": 2, "env.frame_size": [26, 18]},
     "simple-pong": {

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rlsys.algorithms.simple.networks import INPUT_FRAMES
 from rlsys.api import World
+from rlsys.planning.open_loop import foretell
 from rlsys.types import ModelComparison
 
 
@@ -35,7 +36,7 @@ def compare(
     count = 0
     for frame, action, reward in batches:
         real, happened = frame[:, INPUT_FRAMES:], reward[:, INPUT_FRAMES - 1 :]
-        seen, foretold = _repeat(world, frame[:, :INPUT_FRAMES], action)
+        seen, foretold = foretell(world, frame[:, :INPUT_FRAMES], action)
         known = frame[:, INPUT_FRAMES - 1].float()
         length = real.shape[1]
         for step in sorted({1, *(max(1, int(ratio * length)) for ratio in ratios)}):
@@ -53,15 +54,3 @@ def compare(
             shown = [ModelComparison(*rows) for rows in zip(*arrays, strict=True)]
         count += 1
     return {name: total / count for name, total in sums.items()}, shown
-
-
-def _repeat(world: World, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the frames `[B, T, *frame]` and rewards `[B, T]` that a model foretells of actions after real frames."""
-    known = observation.shape[1] - 1
-    state = world.begin(observation, action[:, :known])
-    frames, rewards = [], []
-    for action_B in action[:, known:].unbind(dim=1):
-        state, step = world.step(state, action_B)
-        frames.append(world.observe(state))
-        rewards.append(step.reward)
-    return torch.stack(frames, dim=1), torch.stack(rewards, dim=1)

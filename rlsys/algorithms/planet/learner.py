@@ -1,0 +1,191 @@
+"""Who learns: each update trains the whole model on windows of episodes.
+
+Hafner et al. 2019, algorithm 1, https://arxiv.org/abs/1811.04551.
+
+Shape legend: B windows of this rank, T frames, S numbers of a stochastic state.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlsys.algorithms.planet.config import PlanetConfig
+from rlsys.algorithms.planet.inputs import Actions, Pictures, make_inputs
+from rlsys.algorithms.planet.losses import Windows, compute_losses
+from rlsys.algorithms.planet.networks import WorldModel
+from rlsys.algorithms.planet.seen import seen_part, told_parts
+from rlsys.algorithms.planet.transitions.cell import Step
+from rlsys.algorithms.planet.world import PlanetWorld
+from rlsys.api import Learner, LearnerContext, Replay, Saved, SequenceQuery
+from rlsys.nets.optimizers import Adam
+from rlsys.nets.trainable import Trainable
+from rlsys.nets.transfer import to_device
+from rlsys.planning.open_loop import foretell
+from rlsys.types import Array, ModelComparison, Sequences
+
+_KNOWN_FRAMES = 5
+"""From which the model begins what it is compared in; upstream's."""
+_FAR = (1, 10, 50)
+"""Steps ahead at which it is."""
+_FILMED = 4
+
+
+class PlanetLearner(Learner):
+    """One rank's world model; there is nothing else that learns."""
+
+    def __init__(self, context: LearnerContext) -> None:
+        self._config: PlanetConfig = context.config
+        self._context, self._device = context, torch.device(context.device)
+        config, env = self._config, context.env
+        self._model = Trainable(
+            context,
+            lambda: WorldModel(config, env),
+            lambda flat: Adam(flat, epsilon=config.adam_epsilon),
+            name="world",
+            remedy="a lower planet.learning_rate",
+            max_norm=config.gradient_clipping,
+            precision=config.precision,
+        )
+        part = seen_part(env)
+        assert part is not None, "refused before"
+        self._seen, self._told = part, told_parts(env)
+        self._inputs, self._actions = make_inputs(env, config.image_bits), Actions(env, self._device)
+        self._world = PlanetWorld(self._model.network, config, env)
+        self._generator = torch.Generator(self._device).manual_seed(context.draw_seed)
+        self._films: dict[str, Sequence[ModelComparison]] = {}
+        self._step = 0
+
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Does one update.
+
+        Raises:
+          WorkerError: a loss or a gradient is not finite; the weights are those before.
+        """
+        config = self._config
+        drawn = replay.sequences(SequenceQuery(config.batch_size // self._context.num_ranks, config.length - 1))
+        windows = self._windows(drawn)
+        decoded, states = self._follow(windows)
+        losses = compute_losses(self._model.network, config, windows, decoded, states)
+        metrics = self._model.step(
+            losses.total, self._learning_rate(), {f"world/{name}": loss for name, loss in losses.parts.items()}
+        )
+        self._model.check_finite(metrics, {"reward from replay": drawn.reward}, self._step)
+        self._step += 1
+        if config.compare_every and self._step % config.compare_every == 0:
+            metrics |= self._compare(drawn)
+        return metrics
+
+    def weights(self) -> Mapping[str, Array]:
+        """Returns what acting needs: the model without what draws pictures."""
+        prefix = "agent."
+        weights = self._model.weights().items()
+        return {name.removeprefix(prefix): array for name, array in weights if name.startswith(prefix)}
+
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Takes over another's whole model.
+
+        Raises:
+          CheckpointError: it is another one than this.
+        """
+        if world is not None:
+            self._model.load_weights(world["parameters"])
+
+    def histograms(self) -> Mapping[str, Array]:
+        """Returns copies of all weights and of the last update's gradients."""
+        return self._model.histograms()
+
+    def films(self) -> Mapping[str, Sequence[ModelComparison]]:
+        """Returns the newest comparison of the model with what happened."""
+        films, self._films = self._films, {}
+        return films
+
+    def save(self) -> Saved:
+        """Returns everything; the model's weights apart."""
+        saved = self._model.save()
+        return {
+            "world": {"parameters": saved["parameters"]},
+            "optimizer": saved["optimizer"],
+            "rng": self._generator.get_state().numpy(),
+            "step": self._step,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on exactly from `save`."""
+        self._model.load({**saved["world"], "optimizer": saved["optimizer"]})
+        self._generator.set_state(torch.from_numpy(np.array(saved["rng"])))
+        self._step = saved["step"]
+
+    def _windows(self, drawn: Sequences) -> Windows:
+        """Returns what was drawn as the networks know it; see `Windows`."""
+        shown = self._to_device(self._seen.of(drawn.observation))
+        prepared_shape = (*shown.shape[:2], *self._inputs.prepare(shown[:1, :1]).shape[2:])
+        noise = torch.rand(prepared_shape, generator=self._generator, device=self._device)
+        is_row = self._first(self._to_device(drawn.mask).float())
+        is_frame = is_row.clone()
+        is_frame[:, 0] = is_row[:, 1]
+        return Windows(
+            shown=self._inputs.prepare(shown, noise),
+            action=self._first(self._actions.encode(self._to_device(drawn.action))),
+            reward=self._first(self._to_device(drawn.reward)),
+            terminated=self._first(self._to_device(drawn.terminated).float()),
+            is_frame=is_frame,
+            is_row=is_row,
+            told={
+                part.name: self._to_device(part.of(drawn.observation)).float().flatten(start_dim=2)
+                for part in self._told
+            },
+        )
+
+    @staticmethod
+    def _first(rows: Tensor) -> Tensor:
+        """Returns `[B, T, ...]` of `[B, T - 1, ...]`: what led to each frame, nothing to the first."""
+        return torch.cat([torch.zeros_like(rows[:, :1]), rows], dim=1)
+
+    def _follow(self, windows: Windows) -> tuple[Tensor, Step]:
+        """Returns what is seen in the states of windows, and the states."""
+        network = self._model.network
+        size, length = windows.reward.shape
+        noise = torch.randn(length, size, network.agent.cell.state_size, generator=self._generator, device=self._device)
+        with self._model.precision:
+            seen = network.agent.embed(windows.shown).float()
+        states = network.agent.cell.unroll(seen, windows.action, noise)
+        with self._model.precision:
+            decoded = network.decode(network.agent.cell.features(states.posterior)).float()
+        return decoded, states
+
+    def _compare(self, drawn: Sequences) -> dict[str, float]:
+        """Returns how far what the model dreams is from what happened, in windows that it has just learned from.
+
+        `world/frame_error_at_<t>` is the mean absolute error of a number that is seen (a byte of a picture) t steps
+        ahead, `world/copy_error_at_<t>` that of showing what is known last for ever, and `world/reward_error_at_<t>`
+        that of the reward. Pictures are compared as they are when quantised.
+        """
+        whole = np.flatnonzero(drawn.mask.all(axis=1))
+        if drawn.reward.shape[1] < _KNOWN_FRAMES or not len(whole):
+            return {}
+        arrays = (self._seen.of(drawn.observation), drawn.action, drawn.reward)
+        shown, action, reward = (self._to_device(array[whole]) for array in arrays)
+        foretold = foretell(self._world, shown[:, :_KNOWN_FRAMES], action, self._generator, self._world.show)
+        foreseeable = self._inputs.show(self._inputs.prepare(shown[:, _KNOWN_FRAMES - 1 :]))
+        known, real, happened = foreseeable[:, 0], foreseeable[:, 1:], reward[:, _KNOWN_FRAMES - 1 :]
+        metrics = {}
+        for far in [far for far in _FAR if far <= real.shape[1]]:
+            now = real[:, far - 1].float()
+            metrics[f"world/frame_error_at_{far}"] = (foretold.observation[:, far - 1].float() - now).abs().mean()
+            metrics[f"world/copy_error_at_{far}"] = (known.float() - now).abs().mean()
+            metrics[f"world/reward_error_at_{far}"] = (foretold.reward - happened)[:, far - 1].abs().mean()
+        if isinstance(self._inputs, Pictures):
+            shows = (real, foretold.observation, happened, foretold.reward)
+            rows = zip(*(part[:_FILMED].cpu().numpy() for part in shows), strict=True)
+            self._films = {"world/comparison": [ModelComparison(*row) for row in rows]}
+        return {name: float(value) for name, value in metrics.items()}
+
+    def _learning_rate(self) -> float:
+        ramp = self._config.learning_rate_ramp
+        return self._config.learning_rate * (min(1.0, (self._step + 1) / ramp) if ramp else 1.0)
+
+    def _to_device(self, array: Array) -> Tensor:
+        with self._context.timed("copy"):
+            return to_device(array, self._device)
