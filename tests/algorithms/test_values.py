@@ -7,13 +7,20 @@ import pytest
 from rlsys import registry
 from rlsys.api import Algorithm
 from rlsys.config import EnvConfig
+from rlsys.errors import ConfigError
 from rlsys.evaluation.episodes import play_episodes
 from rlsys.files.yaml_tree import at
 from rlsys.runs.grid import cells
 from rlsys.testing.processes import RankGroup
 from rlsys.testing.training import Rank
 
-DISCOUNTS = {"impala": "discounting", "muzero": "discount", "ppo": "gae_gamma", "simple": "ppo.gae_gamma"}
+DISCOUNTS = {
+    "impala": "discounting",
+    "muzero": "discount",
+    "planet": "discount",
+    "ppo": "gae_gamma",
+    "simple": "ppo.gae_gamma",
+}
 MODELS = {"muzero": "predicted_reward"}
 
 
@@ -47,6 +54,10 @@ def test_evaluations_tell_the_values_and_predicted_rewards_that_are_stated(name:
 @pytest.mark.parametrize("name", registry.names())
 def test_the_temperature_that_is_stated_is_a_field_and_reaches_each_cell(name: str) -> None:
     algorithm, section = of(name)
+    if not algorithm.temperature:
+        with pytest.raises(ConfigError, match=f"temperature = 0.5; {name} always takes the best action"):
+            cells(algorithm, section, EnvConfig(**algorithm.example_env), (0.0, 0.5), ())
+        return
     found = cells(algorithm, section, EnvConfig(**algorithm.example_env), (0.0, 0.5), ())
     assert [cell.temperature for cell in found] == [0.0, 0.5]
     assert [cell.section.model_dump()[algorithm.temperature] for cell in found] == [0.0, 0.5]
