@@ -51,6 +51,12 @@ class PlanetConfig(Section):
     """What a cell that ticks seldom is told of the actions in between: the last one (the fork), their mean, or all."""
     cell_as_prior: Weight = 0.0
     """Weight of the divergence of each cell's posterior from that of the next slower cell (the fork: 0.1)."""
+    tap_cell: Literal["rssm"] | None = None
+    """A second cell that foretells the likeliest of the frames to come (the fork's time-agnostic losses)."""
+    tap_horizon: Repeats = 12
+    """Frames ahead that it may foretell."""
+    tap_scale: Weight = 1.0
+    """How much less, in deviations of all candidates' rewards, planning counts what it did not foretell; 0: nothing."""
     ma_ppn: Probability = 0.25
     """rssm_ma: share of states and units that are the slow cell's."""
     ma_alpha: Probability = 0.25

@@ -13,12 +13,14 @@ from torch import Tensor
 from rlsys.algorithms.planet.config import PlanetConfig
 from rlsys.algorithms.planet.inputs import Actions
 from rlsys.algorithms.planet.networks import Agent
+from rlsys.algorithms.planet.time_agnostic import doubt
+from rlsys.algorithms.planet.transitions.time_agnostic import TimeAgnostic
 from rlsys.api import WorldStep
 from rlsys.planning.latent import LatentModel, TreeSearch, rollout_value
 from rlsys.planning.shooting.captured import captured
 from rlsys.planning.shooting.make import make_planner
 from rlsys.planning.shooting.plan import Belief, Plan
-from rlsys.planning.shooting.rollout import State, rollout_score
+from rlsys.planning.shooting.rollout import State, Step, rollout_score
 
 _STATE, _BELIEF = "state/", "belief/"
 
@@ -47,9 +49,10 @@ class Decisions:
 
     def _decide(self, inputs: Mapping[str, Tensor]) -> Plan:
         assert self._planner is not None, "trees are not planned along sequences"
+        state = stripped(_STATE, inputs)
         score = rollout_score(
-            self._step,
-            stripped(_STATE, inputs),
+            self._sure_step(num_environments=len(state["mean"])),
+            state,
             discount=self._config.planner.discount,
             value=self._value if self._config.bootstraps else None,
             generator=self._generator,
@@ -72,6 +75,22 @@ class Decisions:
         after = self._network.cell.imagine(state, action, noise)
         reward = self._network.reward(self._network.cell.features(after)).squeeze(-1)
         return after, WorldStep(reward, torch.zeros_like(reward, dtype=torch.bool))
+
+    def _sure_step(self, num_environments: int) -> Step:
+        """Returns the model's step; with a second cell, states that this did not foretell earn less."""
+        cell, scale = self._network.cell, self._config.tap_scale
+        if not (isinstance(cell, TimeAgnostic) and scale):
+            return self._step
+
+        def step(state: State, action: Tensor, generator: torch.Generator | None) -> tuple[State, WorldStep]:
+            after, (reward, terminated) = self._step(state, action, generator)
+            own, foretold = cell.parts(after)
+            deviation = reward.view(num_environments, -1).std(dim=1, correction=0, keepdim=True)
+            doubts = doubt(own["mean"], own["stddev"], foretold["mean"], foretold["stddev"])
+            less = scale * deviation * doubts.view(num_environments, -1)
+            return after, WorldStep(reward - less.flatten(), terminated)
+
+        return step
 
     def _value(self, state: State) -> Tensor:
         value: Tensor = self._network.value(self._network.cell.features(state)).squeeze(-1)

@@ -21,8 +21,10 @@ from torch import Tensor
 from rlsys.algorithms.planet.config import PlanetConfig
 from rlsys.algorithms.planet.networks import WorldModel
 from rlsys.algorithms.planet.overshooting import later, overshoot
+from rlsys.algorithms.planet.time_agnostic import best_later
 from rlsys.algorithms.planet.transitions.cell import CellState, Step
 from rlsys.algorithms.planet.transitions.clockwork import Clockwork
+from rlsys.algorithms.planet.transitions.time_agnostic import TimeAgnostic
 from rlsys.ops.gaussians import divergence, divergence_from_standard, unit_negative_log_density
 
 
@@ -94,6 +96,13 @@ def compute_losses(model: WorldModel, config: PlanetConfig, windows: Windows, de
     if config.cell_as_prior:
         parts["cell_as_prior"] = mean(_between_cells(model, posterior), windows.is_frame)
         scales["cell_as_prior"] = config.cell_as_prior
+    if isinstance(model.agent.cell, TimeAgnostic):
+        parts |= _time_agnostic(model, config, windows, states, model.agent.cell)
+        scales |= {
+            "later_image_loss": config.image_loss_scale,
+            "later_reward_loss": config.reward_scale,
+            "later_divergence": config.divergence_scale,
+        }
     for name, head in model.told.items():
         foretold = unit_negative_log_density(head(features.detach()), windows.told[name], 1)
         parts[f"{name}_loss"] = mean(foretold, windows.is_frame)
@@ -138,6 +147,21 @@ def _value_loss(model: WorldModel, config: PlanetConfig, windows: Windows, featu
         target.append(torch.where(windows.is_row[:, frame] > 0, reached, known[:, frame - 1]))
     error = 0.5 * (value - torch.stack(target[::-1], dim=1)).square()
     return mean(error, windows.is_frame)
+
+
+def _time_agnostic(
+    model: WorldModel, config: PlanetConfig, windows: Windows, states: Step, cell: TimeAgnostic
+) -> dict[str, Tensor]:
+    """Returns the losses of the cell that foretells later frames; what is decoded of it is decoded once."""
+    prior, posterior = (cell.parts(state)[1] for state in states)
+    features = cell.later.features(posterior)
+    decoded, shown = model.decode(features).flatten(start_dim=2), windows.shown.flatten(start_dim=2)
+    reward = model.agent.reward(features)
+    return {
+        "later_image_loss": best_later(decoded, shown, windows.is_frame, config.tap_horizon),
+        "later_reward_loss": best_later(reward, windows.reward[..., None], windows.is_frame, config.tap_horizon),
+        "later_divergence": mean(_free(_divergence(posterior, prior), config), windows.is_frame),
+    }
 
 
 def _overshooting(model: WorldModel, config: PlanetConfig, windows: Windows, posterior: CellState) -> dict[str, Tensor]:

@@ -80,6 +80,12 @@ def _check_cells(config: PlanetConfig) -> None:
             "compares two cells or more with states of one size. Set several planet.cw_tau and one planet.state_size, "
             "or leave cell_as_prior out."
         )
+    if config.tap_cell is not None and (count > 1 or config.model == "ssm"):
+        raise ConfigError(
+            f"planet.tap_cell = {config.tap_cell} with planet.model = {config.model} and planet.cw_tau = "
+            f"{list(config.cw_tau)}; it stands beside one cell with a belief. Leave it out, or set "
+            "planet.model=rssm and planet.cw_tau=[1]."
+        )
     if config.model == "rssm_ma":
         _check_shares(config)
 

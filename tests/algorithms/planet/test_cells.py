@@ -13,6 +13,7 @@ from rlsys.algorithms.planet.transitions.clockwork import Clockwork
 from rlsys.algorithms.planet.transitions.moving_average import MovingAverage
 from rlsys.algorithms.planet.transitions.rssm import RSSM
 from rlsys.algorithms.planet.transitions.ssm import SSM
+from rlsys.algorithms.planet.transitions.time_agnostic import TimeAgnostic
 
 ACTION, EMBEDDED = 2, 6
 SIZES = Sizes(ACTION, EMBEDDED, state=3, belief=5, hidden=7)
@@ -25,6 +26,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "moving average": lambda: MovingAverage(RSSM(SIZES), RSSM(SIZES), 0.25),
     "clockwork, last": lambda: Clockwork([RSSM(SIZES), RSSM(SIZES)], [1, 3], "last", ACTION),
     "clockwork, mean": lambda: Clockwork([RSSM(SIZES), SSM_LIKE(), RSSM(SIZES)], [1, 3, 4], "mean", ACTION),
+    "time-agnostic": lambda: TimeAgnostic(RSSM(SIZES), RSSM(SIZES)),
     "clockwork, concat": lambda: Clockwork([RSSM(SIZES), RSSM(WIDE)], [1, 3], "concat", ACTION),
 }
 

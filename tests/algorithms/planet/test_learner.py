@@ -69,8 +69,9 @@ def test_each_frame_comes_with_the_action_and_the_reward_that_led_to_it() -> Non
         {"cw_tau": (1, 2), "cell_as_prior": 0.1},
         {"future_rnn": False, "overshooting": 4, "overshooting_reward_scale": 10.0, "global_divergence_scale": 0.1},
         {"mean_only": True, "divergence_scale": 0.0},
+        {"tap_cell": "rssm"},
     ],
-    ids=["rssm", "ssm", "moving average", "clockwork", "first release", "deterministic"],
+    ids=["rssm", "ssm", "moving average", "clockwork", "first release", "deterministic", "time-agnostic"],
 )
 def test_every_model_learns_what_is_seen_and_what_it_is_worth(settings: dict[str, Any]) -> None:
     subject, replay = learner(**settings), Counting()

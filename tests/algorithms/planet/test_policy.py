@@ -86,6 +86,15 @@ def test_every_planner_acts_and_without_exploring_always_alike(kind: str) -> Non
     }
 
 
+def test_what_was_not_foretold_is_planned_less() -> None:
+    settings = {"tap_cell": "rssm", "planner": {**SMALL["planner"], "candidates": 40}}
+    sure, unsure = (make(NUMBERS, tap_scale=scale, **settings) for scale in (0.0, 100.0))
+    begun = sure.initial_state(SIZE)
+    assert "cell/later/mean" in begun
+    values = [one.act(observed(), begun, explore=False).extras["plan_return_end"] for one in (sure, unsure)]
+    assert not np.allclose(*values)
+
+
 def test_a_plan_ends_with_its_episode() -> None:
     policy = make(NUMBERS, planner={**SMALL["planner"], "warm_start": True})
     first = policy.act(observed(), policy.initial_state(SIZE), explore=False)

@@ -28,6 +28,8 @@ def refused(*overrides: str) -> str:
         (["planet.cell_as_prior=0.1", "planet.cw_tau=[1,4]", "planet.state_size=[10,20]"], "states of one size"),
         (["planet.model=rssm_ma", "planet.ma_ppn=1"], "leaves 128 for the slow cell and 0 for the fast one"),
         (["planet.model=rssm_ma", "planet.ma_ppn=0.01"], "both need at least 1"),
+        (["planet.tap_cell=rssm", "planet.model=ssm"], "it stands beside one cell with a belief"),
+        (["planet.tap_cell=rssm", "planet.cw_tau=[1,4]"], "it stands beside one cell with a belief"),
         (["planet.planner.kind=tree"], "tree search needs discrete actions"),
         (["env.frame_size=[4,4]"], "planet's decoder draws 8 to 156 on a side"),
         (["env.frame_size=[200,200]"], "planet's decoder draws 8 to 156 on a side"),

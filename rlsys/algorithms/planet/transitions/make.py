@@ -8,6 +8,7 @@ from rlsys.algorithms.planet.transitions.clockwork import Clockwork
 from rlsys.algorithms.planet.transitions.moving_average import MovingAverage
 from rlsys.algorithms.planet.transitions.rssm import RSSM
 from rlsys.algorithms.planet.transitions.ssm import SSM
+from rlsys.algorithms.planet.transitions.time_agnostic import TimeAgnostic
 
 
 def make_cell(config: PlanetConfig, num_actions: int, num_embedded: int) -> Cell:
@@ -16,7 +17,13 @@ def make_cell(config: PlanetConfig, num_actions: int, num_embedded: int) -> Cell
         _make(config, Sizes(_num_told(config, period, num_actions), num_embedded, state, size, size))
         for size, state, period in config.cells
     ]
-    return cells[0] if len(cells) == 1 else Clockwork(cells, config.cw_tau, config.cw_action, num_actions)
+    if len(cells) > 1:
+        return Clockwork(cells, config.cw_tau, config.cw_action, num_actions)
+    if config.tap_cell is None:
+        return cells[0]
+    size, state, _ = config.cells[0]
+    sizes = Sizes(num_actions, num_embedded, state, size, size)
+    return TimeAgnostic(cells[0], RSSM(sizes, future_rnn=config.future_rnn, min_stddev=config.min_stddev))
 
 
 def _num_told(config: PlanetConfig, period: int, num_actions: int) -> int:
