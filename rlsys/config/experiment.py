@@ -305,7 +305,10 @@ def _debug(algorithm: str, experiment: Tree) -> Tree:
         once = [{**final, "episodes": 1, "repetitions": 1} for final in sets]
         tree["run"] = {**tree["run"], "final_evaluation": once}
     if not (isinstance(found, Algorithm) and found.environments):
-        tree["runtime"] = {**tree["runtime"], "environments_per_worker": _DEBUG_ENVIRONMENTS}
+        env = experiment.get("env")
+        tasks = env.get("tasks") if isinstance(env, dict) else None
+        least = len(tasks) if isinstance(tasks, list) else 0  # each is played
+        tree["runtime"] = {**tree["runtime"], "environments_per_worker": max(least, _DEBUG_ENVIRONMENTS)}
     return tree
 
 

@@ -24,6 +24,7 @@ FIRES = {
     "muzero": {"muzero-breakout", "muzero-breakout-pixels"},  # --fire_reset in upstream's command for Breakout only
     "ppo": False,  # tensor2tensor has no such wrapper
     "simple": False,
+    "planet": False,
 }
 """Which experiments with Atari games press FIRE after a reset, as upstream does."""
 PAIRS = list(itertools.product(config.experiment_names(), config.profile_names()))
