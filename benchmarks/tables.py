@@ -47,6 +47,12 @@ def result(row: Row) -> str:
     return f"{row['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f}) over {row['episodes']:,}"
 
 
+def _interval(row: Row) -> str:
+    """Returns the interval of a mean."""
+    low, high = row["interval"]
+    return f"{low:.0f} to {high:.0f}"
+
+
 def minutes(row: Row) -> str:
     """Returns how long a run took."""
     return f"{row['wall_minutes']:.1f}"
@@ -113,6 +119,18 @@ TABLES: dict[str, Table] = {
             "deciding": "decisions_share",
             "segments": "segments_share",
         },
+    ),
+    "planning": Table(
+        "speed.jsonl",
+        "benchmarks/planning.py --device",
+        {"how": "how", "device": "device", "environments": "environments"},
+        {"decisions/s": "value", "products alone": "bound", "share": "share"},
+    ),
+    "swing_up": Table(
+        "speed.jsonl",
+        "benchmarks/planning.py --swing-up",
+        {"planner": "how"},
+        {"candidates a decision": "candidates", "return, of 1,000": "mean", "95 %": _interval},
     ),
     "environments": Table(
         "speed.jsonl",

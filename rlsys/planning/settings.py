@@ -40,9 +40,9 @@ class PlannerConfig(Section):
     temperature: Temperature = Field(2.0, ge=1e-6)
     """mppi: returns are divided by this before the softmax that weighs elites (λ of Williams et al.; TD-MPC multiplies
     by 0.5)."""
-    noise_exponent: Rate = Field(2.0, le=10.0)
+    noise_exponent: Rate = Field(1.0, le=10.0)
     """icem: how much slow changes of the actions along the horizon outweigh fast ones (β); 0 is white noise. Discrete
-    actions are drawn without it."""
+    actions are drawn without it. The paper has 0.25 to 4, by task."""
     candidates_decay: Rate = Field(1.25, ge=1.0)
     """icem: each iteration tries so many times fewer candidates than the last, at least twice the elites."""
     kept_elites: Probability = 0.3

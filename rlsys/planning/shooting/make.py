@@ -6,11 +6,10 @@ from rlsys.planning.settings import PlannerConfig
 from rlsys.planning.shooting.cem import CEM
 from rlsys.planning.shooting.icem import ICEM, decaying
 from rlsys.planning.shooting.mppi import MPPI
-from rlsys.planning.shooting.plan import Planner
 from rlsys.planning.shooting.sequences import CategoricalSequences, NormalSequences, Sequences, coloured_noise
 
 
-def make_planner(config: PlannerConfig, action_size: int, *, discrete: bool) -> Planner:
+def make_planner(config: PlannerConfig, action_size: int, *, discrete: bool) -> CEM:
     """Returns a planner over sequences; of tree search, see `rlsys.planning.latent`.
 
     Args:
