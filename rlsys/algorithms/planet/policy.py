@@ -24,7 +24,7 @@ from rlsys.nets.precision import autocast
 from rlsys.nets.transfer import to_device
 from rlsys.types import Array, State, Weights
 
-_CELL, _PLANNER, _DONE = "cell/", "planner/", "done"
+_CELL, _PLAN, _DONE = "cell/", "plan/", "done"
 
 
 class PlanetPolicy(Policy):
@@ -49,7 +49,7 @@ class PlanetPolicy(Policy):
         """Returns that nothing was seen, done or planned."""
         cell, belief = self._network.cell.initial(batch_size), self._exploring.begin(batch_size)
         return {
-            **_arrays({**prefixed(_CELL, cell), **prefixed(_PLANNER, belief)}),
+            **_arrays({**prefixed(_CELL, cell), **prefixed(_PLAN, belief)}),
             _DONE: np.zeros((batch_size, self._actions.size), np.float32),
         }
 
@@ -63,11 +63,16 @@ class PlanetPolicy(Policy):
         now = self._follow(observation, tensors, self._generator if explore else None)
         if not explore:
             self._same.manual_seed(self._seed)
-        plan = (self._exploring if explore else self._greedy).plan(now, stripped(_PLANNER, tensors))
+        plan = (self._exploring if explore else self._greedy).plan(now, stripped(_PLAN, tensors))
         action = self._explored(plan.action) if explore else plan.action
         value: Tensor = self._network.value(self._network.cell.features(now)).squeeze(-1)
-        extras = {VALUE: value, "plan_return_begin": plan.statistics.mean[:, 0], "plan_return_end": plan.value}
-        after = _arrays({**prefixed(_CELL, now), **prefixed(_PLANNER, plan.belief)})
+        extras = {
+            VALUE: value,
+            "plan_return": plan.value,
+            "plan_returns_begin": plan.first_returns,
+            "plan_returns_end": plan.last_returns,
+        }
+        after = _arrays({**prefixed(_CELL, now), **prefixed(_PLAN, plan.belief)})
         return Decision(self._actions.decode(action), {**after, _DONE: state[_DONE]}, _arrays(extras))
 
     @torch.inference_mode()

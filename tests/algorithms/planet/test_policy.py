@@ -91,7 +91,7 @@ def test_what_was_not_foretold_is_planned_less() -> None:
     sure, unsure = (make(NUMBERS, tap_scale=scale, **settings) for scale in (0.0, 100.0))
     begun = sure.initial_state(SIZE)
     assert "cell/later/mean" in begun
-    values = [one.act(observed(), begun, explore=False).extras["plan_return_end"] for one in (sure, unsure)]
+    values = [one.act(observed(), begun, explore=False).extras["plan_return"] for one in (sure, unsure)]
     assert not np.allclose(*values)
 
 
@@ -99,7 +99,7 @@ def test_a_plan_ends_with_its_episode() -> None:
     policy = make(NUMBERS, planner={**SMALL["planner"], "warm_start": True})
     first = policy.act(observed(), policy.initial_state(SIZE), explore=False)
     state = policy.after_step(first.state, first.action, np.zeros(SIZE, np.float32))
-    assert state["planner/mean"].any() and state["done"].any() and state["cell/mean"].any()
+    assert state["plan/mean"].any() and state["done"].any() and state["cell/mean"].any()
     assert not any(part.any() for part in policy.initial_state(SIZE).values())
 
 
