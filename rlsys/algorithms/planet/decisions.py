@@ -14,13 +14,15 @@ from rlsys.algorithms.planet.config import PlanetConfig
 from rlsys.algorithms.planet.inputs import Actions
 from rlsys.algorithms.planet.networks import Agent
 from rlsys.algorithms.planet.time_agnostic import doubt
+from rlsys.algorithms.planet.transitions.rssm import RSSM
 from rlsys.algorithms.planet.transitions.time_agnostic import TimeAgnostic
 from rlsys.api import WorldStep
 from rlsys.planning.latent import LatentModel, TreeSearch, rollout_value
 from rlsys.planning.shooting.captured import captured
 from rlsys.planning.shooting.make import make_planner
-from rlsys.planning.shooting.plan import Belief, Plan
+from rlsys.planning.shooting.plan import Belief, Plan, Score
 from rlsys.planning.shooting.rollout import State, Step, rollout_score
+from rlsys.planning.shooting.rssm import RSSMLayers, RSSMScore
 
 _STATE, _BELIEF = "state/", "belief/"
 
@@ -49,15 +51,36 @@ class Decisions:
 
     def _decide(self, inputs: Mapping[str, Tensor]) -> Plan:
         assert self._planner is not None, "trees are not planned along sequences"
-        state = stripped(_STATE, inputs)
-        score = rollout_score(
+        return self._planner.plan(self._score(stripped(_STATE, inputs)), stripped(_BELIEF, inputs), self._generator)
+
+    def _score(self, state: State) -> Score:
+        """Returns what sequences of actions are worth from B states."""
+        discount, cell = self._config.planner.discount, self._network.cell
+        if isinstance(cell, RSSM) and self._generator.device.type == "cpu":
+            places = state["sample"], state["belief"]
+            return RSSMScore(self._layers(cell), *places, discount=discount, generator=self._generator)
+        return rollout_score(
             self._sure_step(num_environments=len(state["mean"])),
             state,
-            discount=self._config.planner.discount,
+            discount=discount,
             value=self._value if self._config.bootstraps else None,
             generator=self._generator,
         )
-        return self._planner.plan(score, stripped(_BELIEF, inputs), self._generator)
+
+    def _layers(self, cell: RSSM) -> RSSMLayers:
+        config, network = self._config, self._network
+        return RSSMLayers(
+            cell.input,
+            cell.belief,
+            cell.prior_hidden,
+            cell.prior.mean,
+            cell.prior.stddev,
+            network.reward.layers(),
+            network.value.layers() if config.bootstraps else (),
+            config.min_stddev,
+            config.mean_only,
+            config.future_rnn,
+        )
 
     def _latent(self, state: State) -> LatentModel:
         """Returns the model as a tree sees it: leaves are worth what was learned, or random play from there."""

@@ -98,6 +98,10 @@ class Dense(nn.Sequential):
             layers += [dense(before, after), nn.ReLU()]
         super().__init__(*layers, dense(sizes[-1], num_out))
 
+    def layers(self) -> list[nn.Linear]:
+        """Returns those with weights, in order."""
+        return [layer for layer in self if isinstance(layer, nn.Linear)]
+
 
 class Agent(nn.Module):
     """What acting needs of the model: it sees, follows and foretells rewards and values, and draws no pictures."""
