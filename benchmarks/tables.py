@@ -162,6 +162,12 @@ TABLES: dict[str, Table] = {
         {"what": "what", "how": "how", "device": "device"},
         {"per second": "per_s", "of a matrix product's rate": "roofline"},
     ),
+    "planet": Table(
+        "speed.jsonl",
+        "benchmarks/planet.py",
+        {"what": "what", "device": "device"},
+        {"frames/s": "frames_per_s", "plainly": "plain_frames_per_s", "times as many": "ratio"},
+    ),
     "replay": Table(
         "speed.jsonl",
         "benchmarks/replay.py",

@@ -82,7 +82,7 @@ DEAD: dict[str, tuple[list[str], Fakes]] = {
     "whole_system": ([], lambda module, folder: {"measure": _zero("moves_per_s")}),
     **{
         name: ([], lambda module, folder: {"measure": lambda *arguments: [dead(module.Row)]})
-        for name in ("environments", "impala", "learner", "planning", "replay", "rtrl", "search", "simple")
+        for name in ("environments", "impala", "learner", "planet", "planning", "replay", "rtrl", "search", "simple")
     },
 }
 """Script -> its arguments, and what is put in place of measuring: a run that is dead, or work that was not done."""

@@ -32,24 +32,23 @@ _MOST_QUERIES = 8
 
 @dataclass
 class _Draw:
-    """One batch on its way.
+    """One batch on its way: a thread asks for it, and puts it together, while the learner computes.
 
     Attributes:
-      shards: that were asked.
-      share: what fraction of the mass each of them was given.
-      answers: their parts, each with the shard's numbers.
-      received: the whole batch, or None where a shard could not serve it, and the numbers; put together by a thread
-        while the learner computes.
+      shards: that are asked.
+      share: what fraction of the mass each of them is given.
+      asked: the shards' answers to come: their parts, each with the shard's numbers.
+      received: the whole batch, or None where a shard could not serve it, and the numbers.
     """
 
     shards: list[int]
     share: list[float]
-    answers: list[ray.ObjectRef]
+    asked: Future[list[ray.ObjectRef]]
     received: Future[tuple[Any, list[ShardStatus]]] | None = None
 
     def receive(self) -> tuple[Any, list[ShardStatus]]:
         """Waits for the answers; returns what becomes `received`."""
-        answers = ray.get(self.answers, timeout=_PATIENCE_S)
+        answers = ray.get(self.asked.result(), timeout=_PATIENCE_S)
         parts = []
         for index, share, (part, _) in zip(self.shards, self.share, answers, strict=True):
             if part is not None:
@@ -65,7 +64,7 @@ class RemoteReplay:
 
     Strata are cut over the mass of all shards together and sent to the shard they fall into, so an item's probability
     is that of one big table up to the age of the masses; the probability that is reported is the exact one of the draw.
-    Batches are asked for in advance, and put together by a thread. Waits for: the minimum size, the ratio, a batch on
+    A thread asks for batches in advance and puts them together. Waits for: the minimum size, the ratio, a batch on
     its way; never past `deadline` (monotonic seconds).
     """
 
@@ -102,7 +101,7 @@ class RemoteReplay:
         self._asked_mass: dict[WindowQuery, list[float]] = {}
         self._look_again_at = 0.0
         self._draws: dict[Query, deque[_Draw]] = {}
-        self._receiver = ThreadPoolExecutor(1, thread_name_prefix="receives-batches")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._updates: deque[list[ray.ObjectRef]] = deque()
         self._sampled = 0
         self._turn = -1
@@ -262,15 +261,23 @@ class RemoteReplay:
         bounds = np.concatenate([[0.0], np.cumsum(mass / total)])
         strata = (np.arange(size) + self._rng.random(size)) / size
         owner = np.clip(np.searchsorted(bounds, strata, side="right") - 1, 0, len(mass) - 1)
-        draw = _Draw([], [], [])
-        for index in np.unique(owner):
-            width = bounds[index + 1] - bounds[index]
-            positions = np.clip((strata[owner == index] - bounds[index]) / width, 0.0, np.nextafter(1.0, 0.0))
-            draw.shards.append(int(index))
-            draw.share.append(float(width))
-            draw.answers.append(query.ask(self._shards[index], positions, self._rank, self._sampled))
-        draws.append(draw)
+        shards: list[int] = np.unique(owner).tolist()
+        share = [float(bounds[index + 1] - bounds[index]) for index in shards]
+        positions = [
+            np.clip((strata[owner == index] - bounds[index]) / width, 0.0, np.nextafter(1.0, 0.0))
+            for index, width in zip(shards, share, strict=True)
+        ]
+        draws.append(_Draw(shards, share, self._thread.submit(self._ask, query, shards, positions, self._sampled)))
         return True
+
+    def _ask(
+        self, query: Query, shards: Sequence[int], positions: Sequence[Array], sampled: int
+    ) -> list[ray.ObjectRef]:
+        """Asks shards for their parts of a batch."""
+        return [
+            query.ask(self._shards[index], own, self._rank, sampled)
+            for index, own in zip(shards, positions, strict=True)
+        ]
 
     def _receive(self, query: Query, draws: deque[_Draw]) -> Batch | Sequences | None:
         """Returns the oldest batch; None if it does not arrive before the deadline, or a shard could not serve it."""
@@ -296,7 +303,7 @@ class RemoteReplay:
 
     def _begin_to_receive(self, draws: deque[_Draw]) -> None:
         if draws and draws[0].received is None:
-            draws[0].received = self._receiver.submit(draws[0].receive)
+            draws[0].received = self._thread.submit(draws[0].receive)
 
     def _wait_for_inserts(self, query: Query) -> None:
         """Waits at the shards until enough was inserted; raises ReplayNotReady at the deadline."""
