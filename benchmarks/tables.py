@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from curves import CURVES
+
 Row = Mapping[str, Any]
 Field = str | Callable[[Row], object]
 """A name in a row, dots leading inward, or what makes a cell of it."""
@@ -58,29 +60,8 @@ def minutes(row: Row) -> str:
     return f"{row['wall_minutes']:.1f}"
 
 
-_LEARNED = {
-    "muzero-cartpole": "MuZero, CartPole",
-    "muzero-lunarlander": "MuZero, LunarLander",
-    "muzero-breakout": "MuZero, RAM Breakout",
-    "muzero-breakout-precision": "MuZero, RAM Breakout, fp32 and bf16",
-    "impala-cartpole": "IMPALA, CartPole",
-    "impala-pong": "IMPALA, Pong by pixels",
-    "impala-pong-deep-queue": "the same with a queue of 32 unrolls",
-    "r2ac-procgen-chaser": "R2AC, ProcGen chaser, RTRL",
-    "ppo-cartpole": "PPO, CartPole",
-    "ppo-breakout": "PPO, Breakout by pixels",
-    "ppo-pong": "PPO, Pong by pixels, 40 × 52 in grey",
-    "ppo-pendulum": "PPO, Pendulum",
-    "ppo-lunarlander-continuous": "PPO, LunarLander by throttles",
-    "ppo-taxi": "PPO, Taxi",
-    "ppo-halfcheetah": "PPO, HalfCheetah from its state",
-    "impala-pendulum": "IMPALA, Pendulum",
-    "simple-catch": "SimPLe, Catch",
-    "simple-catch-without-sampling": "SimPLe, Catch, without scheduled sampling",
-}
-"""File of curves -> what it shows."""
 _LEARNING: dict[str, Field] = {
-    "what": lambda row: _LEARNED.get(row["file"]),
+    "what": lambda row: CURVES.get(row["file"]),
     "played": lambda row: row.get("label", "–"),
 }
 _FIRST = ("muzero-cartpole", "muzero-lunarlander", "muzero-breakout", "impala-cartpole", "impala-pong")
@@ -355,7 +336,7 @@ TABLES: dict[str, Table] = {
             "minutes": minutes,
             "data": lambda row: f"[{row['file']}](../results/learning/{row['file']}.json)",
         },
-        where=lambda row: row["file"] in _LEARNED,
+        where=lambda row: row["file"] in CURVES,
         seeds=True,
         repeats=False,
     ),

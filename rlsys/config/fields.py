@@ -11,7 +11,7 @@ from rlsys import registry
 from rlsys.config.sections import EnvConfig
 from rlsys.errors import did_you_mean
 from rlsys.files.yaml_tree import at, leaves
-from rlsys.likeness import nearest
+from rlsys.likeness import likeness, nearest
 
 _MOST_LETTERS = 120
 _REPR = reprlib.Repr()
@@ -125,7 +125,8 @@ def _nearest_key(model: type[BaseModel], key: str, value: Any) -> str:
     if same_name is not None:
         return f" Did you mean '{same_name}'?"
     of_families = _fields_of_families() if issubclass(section, EnvConfig) else []
-    if near := did_you_mean(leaf, known) or did_you_mean(leaf, of_families):
+    with_its_letters = [name for name in of_families if likeness(leaf, name)[0] == 1.0]
+    if near := did_you_mean(leaf, with_its_letters or known) or did_you_mean(leaf, of_families):
         return near
     elsewhere = nearest(leaf, in_other_sections)
     if elsewhere:

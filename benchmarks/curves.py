@@ -1,0 +1,23 @@
+"""The learning curves that are kept, and what each shows."""
+
+CURVES = {
+    "muzero-cartpole": "MuZero, CartPole",
+    "muzero-lunarlander": "MuZero, LunarLander",
+    "muzero-breakout": "MuZero, RAM Breakout",
+    "muzero-breakout-precision": "MuZero, RAM Breakout, fp32 and bf16",
+    "impala-cartpole": "IMPALA, CartPole",
+    "impala-pong": "IMPALA, Pong by pixels",
+    "impala-pong-deep-queue": "the same with a queue of 32 unrolls",
+    "r2ac-procgen-chaser": "R2AC, ProcGen chaser, RTRL",
+    "ppo-cartpole": "PPO, CartPole",
+    "ppo-breakout": "PPO, Breakout by pixels",
+    "ppo-pong": "PPO, Pong by pixels, 40 × 52 in grey",
+    "ppo-pendulum": "PPO, Pendulum",
+    "ppo-lunarlander-continuous": "PPO, LunarLander by throttles",
+    "ppo-taxi": "PPO, Taxi",
+    "ppo-halfcheetah": "PPO, HalfCheetah from its state",
+    "impala-pendulum": "IMPALA, Pendulum",
+    "simple-catch": "SimPLe, Catch",
+    "simple-catch-without-sampling": "SimPLe, Catch, without scheduled sampling",
+}
+"""File of results/learning -> what it shows."""
