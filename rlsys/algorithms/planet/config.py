@@ -118,7 +118,7 @@ class PlanetConfig(Section):
     """Decisions in replay before the first update: upstream's seed episodes, in which all that is done is random."""
     samples_per_insert: Annotated[Number, Field(gt=0.0)] | None = 1_000.0
     """Frames learned from per decision stored; none: both run free. Upstream's 100 updates per episode of 1,000 / r
-    decisions are 250 r; 1e9 collects no more than the seed episodes, its random data set."""
+    decisions are 250 r; 1e9 collects 100 decisions more than the seed episodes, its random data set."""
 
     exploration_noise: Annotated[Number, Field(ge=0.0, le=10.0)] = 0.3
     """While collecting: deviation of noise on actions that are numbers, in halves of their range; of discrete ones how
