@@ -63,6 +63,8 @@ def launch_several(loaded: Loaded, num_runs: int, *, inline: bool, resumes: bool
             end = _visit(run, folder, inline=inline, resumes=resumes)
         except (RunLedError, RunExistsError):
             end = "led elsewhere"
+        except KeyboardInterrupt:  # before the run has taken signals over, or the second of two
+            end = "interrupted"
         except Exception as error:
             if not folder.exists():
                 raise

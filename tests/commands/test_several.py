@@ -288,7 +288,10 @@ def test_what_was_killed_goes_on_with_the_next_invocation_and_ctrl_c_ends_all_of
     saved = checkpoints.latest()
     assert saved is not None
     second = start(here, *command)
-    wait_for(lambda: len(runs()) == 2 or (checkpoints.latest() or 0) > saved, "other checkpoint")
+    rows = here / "runs/counting"
+    wait_for(
+        lambda: len(list(rows.glob("*/metrics.jsonl"))) == 2 or (checkpoints.latest() or 0) > saved, "other checkpoint"
+    )
     os.kill(second.pid, signal.SIGINT)
     output, _ = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 130, output
@@ -303,6 +306,19 @@ def test_what_was_killed_goes_on_with_the_next_invocation_and_ctrl_c_ends_all_of
     assert run(2) == 0
     assert (checkpoints.latest() or 0) >= saved + 6
     assert all(sighting is not None and sighting.is_complete for sighting in map(look, runs().values()))
+
+
+def test_ctrl_c_before_a_run_has_taken_signals_over_is_said_and_begins_no_other(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*args: object, **options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(several, "launch", interrupted)
+    assert run(3) == 130
+    begun, last = capsys.readouterr().out.splitlines()
+    assert begun.startswith("next is counting/")
+    assert last == "counting: interrupted; the same command goes on with what is left of 3 runs"
 
 
 @pytest.mark.xdist_group("ray")

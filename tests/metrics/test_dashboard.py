@@ -65,12 +65,18 @@ def test_a_run_of_every_kind_of_worker_is_seen_as_it_is(
         run.work_until(lambda: {row.kind for row in workers(spec.folder)} == set(WorkerKind))
         run.work_until(lambda: all(row.cores_used > 0 for row in workers(spec.folder) if row.kind == "rollout"))
         run.work_until(lambda: all("priorities" in row.shares for row in workers(spec.folder) if row.kind == "shard"))
+        run.work_until(lambda: is_stepping(workers(spec.folder)))
         check_processes(run, workers(spec.folder))
         run.recorder.write()
         row = [row for row in read_metrics(spec.folder) if "replay/inserted" in row][-1]
         text = scraped(lambda text: series_of(text).get("ray_rlsys_time_s") == row["time_s"] and not undrawn(text))
     check_series(row, series_of(text))
     check_times(row)
+
+
+def is_stepping(rows: list[WorkerRow]) -> bool:
+    """Whether the rollout workers have stepped since they were last asked; a wait for replay can outlast that."""
+    return all(row.rates["env steps"] > 0 for row in rows if row.kind == "rollout")
 
 
 def check_processes(run: Run, rows: list[WorkerRow]) -> None:
