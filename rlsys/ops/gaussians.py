@@ -1,7 +1,9 @@
 """Gaussians with independent numbers, in closed form. Shape legend: S numbers of one Gaussian."""
 
 import math
+from typing import Any
 
+import torch
 from torch import Tensor
 
 LOG_NORMALISER = 0.5 * math.log(2.0 * math.pi)
@@ -22,6 +24,25 @@ def divergence_from_standard(mean: Tensor, stddev: Tensor) -> Tensor:
 
 
 def unit_negative_log_density(mean: Tensor, value: Tensor, num_axes: int) -> Tensor:
-    """Returns -log N(value; mean, 1), summed over the last axes: `[...]` of `[..., *axes]`."""
-    squared = 0.5 * (value - mean).square() + LOG_NORMALISER
-    return squared.flatten(start_dim=squared.dim() - num_axes).sum(dim=-1) if num_axes else squared
+    """Returns -log N(value; mean, 1), summed over the last axes: `[...]` of `[..., *axes]`; no gradient for values."""
+    half: Tensor = _HalfSquares.apply(mean, value.detach(), num_axes)  # type: ignore[no-untyped-call]
+    return half + LOG_NORMALISER * math.prod(mean.shape[mean.dim() - num_axes :])
+
+
+class _HalfSquares(torch.autograd.Function):
+    """Half the squared differences, summed; pictures are passed over three times, by PyTorch's own ops ten."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, value: Tensor, num_axes: int) -> Tensor:
+        """Returns `[...]` of two `[..., *axes]`."""
+        difference = mean - value
+        ctx.save_for_backward(difference)
+        ctx.num_axes = num_axes
+        axes = tuple(range(-num_axes, 0))
+        return 0.5 * (torch.linalg.vector_norm(difference, dim=axes) if axes else difference).square()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """Returns the gradient of the means."""
+        (difference,) = ctx.saved_tensors
+        return difference * grads[0].reshape(*grads[0].shape, *[1] * ctx.num_axes), None, None

@@ -27,24 +27,28 @@ class Pictures:
         """Channels, height and width."""
         self._as_shown = part.spec.shape
         self._channels_last = len(self._as_shown) == 3 and self._as_shown != picture
-        self._step = 2 ** (8 - bits)
+        self._shift = 8 - bits
         self._num_levels = 2**bits
 
-    def prepare(self, shown: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Returns `[..., C, H, W]` in [-0.5, 0.5) of bytes `[..., *part]`.
+    def prepare(self, shown: Tensor, dequantiser: torch.Generator | None = None) -> Tensor:
+        """Returns `[..., C, H, W]` in [-0.5, 0.5) of bytes `[..., *part]`; it lies channels last.
 
         Args:
           shown: of any leading axes.
-          noise: uniform in [0, 1), of the result's shape; None for the middle of each step.
+          dequantiser: draws where in its step each number is; None for the middle.
         """
-        levels = torch.div(self._channels_first(shown), self._step, rounding_mode="floor").float()
-        prepared: Tensor = (levels + (0.5 if noise is None else noise)) / self._num_levels - 0.5
-        return prepared
+        levels = (self._channels_first(shown) >> self._shift).movedim(-3, -1).contiguous()
+        if dequantiser is None:
+            prepared = levels.float().add_(0.5)
+        else:
+            prepared = torch.rand(levels.shape, generator=dequantiser, device=levels.device).add_(levels)
+        return prepared.mul_(1 / self._num_levels).sub_(0.5).movedim(-1, -3)
 
     def show(self, predicted: Tensor) -> Tensor:
         """Returns bytes `[..., *part]` of predictions `[..., C, H, W]`."""
         levels = ((predicted + 0.5) * self._num_levels).floor().clamp(0, self._num_levels - 1)
-        shown: Tensor = (levels * self._step + (self._step - 1) // 2).to(torch.uint8)
+        step = 2**self._shift
+        shown: Tensor = (levels * step + (step - 1) // 2).to(torch.uint8)
         if self._channels_last:
             shown = shown.movedim(-3, -1)
         return shown.reshape(*predicted.shape[:-3], *self._as_shown)
@@ -65,8 +69,8 @@ class Vectors:
         self._low = torch.tensor(env.observation_low or (0.0,))
         self._width = torch.tensor(env.observation_high or (1.0,)) - self._low
 
-    def prepare(self, shown: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Returns `[..., n]` of `[..., *part]`; nothing is hidden by noise."""
+    def prepare(self, shown: Tensor, dequantiser: torch.Generator | None = None) -> Tensor:
+        """Returns `[..., n]` of `[..., *part]`; nothing is drawn."""
         flat = shown.reshape(*shown.shape[: shown.dim() - len(self._as_shown)], self.size).float()
         return (flat - self._low.to(flat.device)) / self._width.to(flat.device)
 

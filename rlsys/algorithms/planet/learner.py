@@ -120,13 +120,11 @@ class PlanetLearner(Learner):
     def _windows(self, drawn: Sequences) -> Windows:
         """Returns what was drawn as the networks know it; see `Windows`."""
         shown = self._to_device(self._seen.of(drawn.observation))
-        prepared_shape = (*shown.shape[:2], *self._inputs.prepare(shown[:1, :1]).shape[2:])
-        noise = torch.rand(prepared_shape, generator=self._generator, device=self._device)
         is_row = self._first(self._to_device(drawn.mask).float())
         is_frame = is_row.clone()
         is_frame[:, 0] = is_row[:, 1]
         return Windows(
-            shown=self._inputs.prepare(shown, noise),
+            shown=self._inputs.prepare(shown, self._generator),
             action=self._first(self._actions.encode(self._to_device(drawn.action))),
             reward=self._first(self._to_device(drawn.reward)),
             terminated=self._first(self._to_device(drawn.terminated).float()),

@@ -13,6 +13,7 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rlsys.algorithms.planet.config import PlanetConfig
 from rlsys.algorithms.planet.inputs import Actions, Pictures, make_inputs
@@ -23,6 +24,8 @@ from rlsys.nets.pixels import FlattenPixels
 from rlsys.types import EnvSpec
 
 _VECTOR_LAYERS = 2
+_FEW = 4
+"""Channels up to which `LastPixels` is faster than PyTorch's transposed convolution."""
 
 
 class ConvEncoder(nn.Sequential):
@@ -63,6 +66,27 @@ class FirstPixels(nn.Module):
         return pixels.movedim(-1, 1)
 
 
+class LastPixels(nn.ConvTranspose2d):
+    """A transposed convolution of stride 2 to few channels: on a CPU, a convolution to those of four pixels at once."""
+
+    def forward(self, inner: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Returns pixels that lie channels last."""
+        if inner.device.type != "cpu" or output_size is not None:
+            return super().forward(inner, output_size)
+        num_in, num_out, *kernel = self.weight.shape
+        height, width = (2 * (size - 1) + edge for size, edge in zip(inner.shape[2:], kernel, strict=True))
+        halves = [(edge + 1) // 2 for edge in kernel]
+        weight = functional.pad(self.weight, (0, 2 * halves[1] - kernel[1], 0, 2 * halves[0] - kernel[0]))
+        weight = weight.view(num_in, num_out, halves[0], 2, halves[1], 2).flip(2, 4).permute(3, 5, 1, 0, 2, 4)
+        weight = weight.reshape(4 * num_out, num_in, *halves)
+        assert self.bias is not None
+        pixels = functional.conv2d(inner, weight, self.bias.repeat(4), padding=(halves[0] - 1, halves[1] - 1))
+        rows, columns = pixels.shape[2:]
+        by_phase = pixels.movedim(1, -1).reshape(len(inner), rows, columns, 2, 2, num_out).transpose(2, 3)
+        whole: Tensor = by_phase.reshape(len(inner), 2 * rows, 2 * columns, num_out)
+        return whole[:, :height, :width].movedim(-1, 1)
+
+
 class ConvDecoder(nn.Module):
     """A dense layer to one pixel of 2^(layers + 1) · `depth` channels, and transposed convolutions of stride 2."""
 
@@ -78,7 +102,8 @@ class ConvDecoder(nn.Module):
         self.inner = dense(num_features, num_in)
         layers: list[nn.Module] = [FirstPixels(num_in, num_outs[0], (heights[0], widths[0]))]
         for before, after, *kernel in zip(num_outs, num_outs[1:], heights[1:], widths[1:], strict=False):
-            layers += [nn.ReLU(), nn.ConvTranspose2d(before, after, (kernel[0], kernel[1]), 2)]
+            make = nn.ConvTranspose2d if after > _FEW else LastPixels
+            layers += [nn.ReLU(), make(before, after, (kernel[0], kernel[1]), 2)]
         self.layers = nn.Sequential(*layers)
         _begin_as_upstream(self.layers)
 

@@ -20,12 +20,15 @@ def env(observation: ArraySpec, **more: object) -> EnvSpec:
 def test_bytes_become_so_many_levels_between_minus_and_plus_a_half(bits: int) -> None:
     pictures = Pictures(Part("", ArraySpec((16, 16), "uint8")), bits)
     shown = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)
-    lowest, highest = (pictures.prepare(shown, torch.full((1, 1, 16, 16), noise)) for noise in (0.0, 1.0 - 1e-4))
-    assert len(lowest.unique()) == 2**bits
-    assert lowest.min() == -0.5
-    assert 0.5 - 2**-bits < highest.max() < 0.5
     middle = pictures.prepare(shown)
-    assert ((lowest <= middle) & (middle <= highest)).all()
+    assert len(middle.unique()) == 2**bits
+    assert (middle.min(), middle.max()) == (-0.5 + 0.5 / 2**bits, 0.5 - 0.5 / 2**bits)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([pictures.prepare(shown, generator) for _ in range(200)])
+    assert drawn.min() >= -0.5 and drawn.max() < 0.5 + 1e-6
+    away = (drawn - middle) * 2**bits
+    assert -0.5 - 1e-4 <= away.min() < -0.499 and 0.499 < away.max() <= 0.5 + 1e-4
+    assert away.std() == pytest.approx(12**-0.5, rel=0.01)
 
 
 @pytest.mark.parametrize("bits", [1, 5, 8])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlsys.algorithms.planet.networks import ConvDecoder, ConvEncoder, Dense, FirstPixels
+from rlsys.algorithms.planet.networks import ConvDecoder, ConvEncoder, Dense, FirstPixels, LastPixels
 from rlsys.algorithms.planet.seen import decoder_kernels, decoder_layers
 
 
@@ -44,3 +44,23 @@ def test_the_first_pixels_are_those_of_a_transposed_convolution() -> None:
         reference.weight.copy_(layer.weight.view(6, 5, 3, 4).permute(0, 3, 1, 2))
         reference.bias.copy_(layer.bias)  # type: ignore[union-attr]
     torch.testing.assert_close(layer(inner), reference(inner[:, :, None, None]))
+
+
+@pytest.mark.parametrize(("kernel", "num_out"), [((6, 6), 3), ((5, 4), 1), ((2, 3), 4)])
+def test_a_transposed_convolution_to_few_channels_is_a_convolution_to_those_of_four_pixels(
+    kernel: tuple[int, int], num_out: int
+) -> None:
+    torch.manual_seed(0)
+    layer, reference = LastPixels(6, num_out, kernel, 2), nn.ConvTranspose2d(6, num_out, kernel, 2)
+    layer.load_state_dict(reference.state_dict())
+    inner, expected = (torch.randn(3, 6, 7, 4).requires_grad_() for _ in range(2))
+    expected.data.copy_(inner.data)
+    pixels, plain = layer(inner), reference(expected)
+    torch.testing.assert_close(pixels, plain)
+    towards = torch.randn_like(plain)
+    (pixels * towards).sum().backward()
+    (plain * towards).sum().backward()
+    torch.testing.assert_close(inner.grad, expected.grad)
+    torch.testing.assert_close(layer.weight.grad, reference.weight.grad, rtol=1e-4, atol=1e-4)
+    assert layer.bias is not None and reference.bias is not None
+    torch.testing.assert_close(layer.bias.grad, reference.bias.grad, rtol=1e-4, atol=1e-4)
