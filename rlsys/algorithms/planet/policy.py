@@ -55,25 +55,29 @@ class PlanetPolicy(Policy):
 
     @torch.inference_mode()
     def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
-        """Plans for each environment; before the first update what is collected is random.
+        """Plans for each environment; before the first update what is collected is random, and nothing is planned.
 
         Unless it explores, nothing is drawn of where environments are, and candidates are drawn alike at every step.
         """
         tensors = {name: to_device(array, self._device) for name, array in state.items()}
         now = self._follow(observation, tensors, self._generator if explore else None)
+        value: Tensor = self._network.value(self._network.cell.features(now)).squeeze(-1)
+        after = {**state, **_arrays(prefixed(_CELL, now))}
+        if explore and self._learner_step <= 0:
+            return Decision(self._actions.decode(self._random(len(value))), after, _arrays({VALUE: value}))
         if not explore:
             self._same.manual_seed(self._seed)
         plan = (self._exploring if explore else self._greedy).plan(now, stripped(_PLAN, tensors))
-        action = self._explored(plan.action) if explore else plan.action
-        value: Tensor = self._network.value(self._network.cell.features(now)).squeeze(-1)
         extras = {
             VALUE: value,
             "plan_return": plan.value,
             "plan_returns_begin": plan.first_returns,
             "plan_returns_end": plan.last_returns,
         }
-        after = _arrays({**prefixed(_CELL, now), **prefixed(_PLAN, plan.belief)})
-        return Decision(self._actions.decode(action), {**after, _DONE: state[_DONE]}, _arrays(extras))
+        action = self._explored(plan.action) if explore else plan.action
+        return Decision(
+            self._actions.decode(action), {**after, **_arrays(prefixed(_PLAN, plan.belief))}, _arrays(extras)
+        )
 
     @torch.inference_mode()
     def after_step(self, state: State, action: Array, reward: Array) -> State:
@@ -111,21 +115,22 @@ class PlanetPolicy(Policy):
         return dict(step.posterior)
 
     def _explored(self, action: Tensor) -> Tensor:
-        """Returns actions `[B, A]` with noise, or random ones before the first update."""
-        uniform = torch.rand(action.shape, generator=self._generator, device=self._device)
-        drawn = self._one_hot(uniform) if self._actions.num_choices else 2.0 * uniform - 1.0
-        if self._learner_step <= 0:
-            return drawn
+        """Returns actions `[B, A]` with noise."""
         ramp = self._config.exploration_ramp
         amount = self._config.exploration_noise * (min(1.0, self._learner_step / ramp) if ramp else 1.0)
         if self._actions.num_choices:
+            drawn = self._random(len(action))
             is_random = torch.rand(len(action), 1, generator=self._generator, device=self._device) < amount
             return torch.where(is_random, drawn, action)
         noise = torch.randn(action.shape, generator=self._generator, device=self._device)
         return (action + amount * noise).clamp(-1.0, 1.0)
 
-    def _one_hot(self, uniform: Tensor) -> Tensor:
-        """Returns one of the actions for each row, each as likely."""
+    def _random(self, num_environments: int) -> Tensor:
+        """Returns actions `[B, A]` of which each is as likely."""
+        size = (num_environments, self._actions.size)
+        uniform = torch.rand(size, generator=self._generator, device=self._device)
+        if not self._actions.num_choices:
+            return 2.0 * uniform - 1.0
         return functional.one_hot(uniform.argmax(dim=1), self._actions.num_choices).float()
 
 
