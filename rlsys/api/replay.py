@@ -170,6 +170,7 @@ class SequenceQuery:
       turns: first turn that is drawn from, and the first after it that is not; None for all.
       epochs: first turns of the epochs of which a share is held out.
       held_out: that share, the last of each epoch's rows in each shard, environment by environment.
+      held_out_every: or whole episodes are held out: of each environment's one in so many, from its second on; 0: none.
       part: what is drawn from: "all", what is not held out ("learned"), or what is ("held_out").
     """
 
@@ -182,14 +183,21 @@ class SequenceQuery:
     turns: tuple[int, int] | None = None
     epochs: tuple[int, ...] = (0,)
     held_out: float = 0.0
+    held_out_every: int = 0
     part: Literal["all", "learned", "held_out"] = "all"
 
     def __post_init__(self) -> None:
+        assert self.held_out_every != 1 and not (self.held_out and self.held_out_every), "something is learned from"
         if self.by == "priority":
             is_whole = self.turns is None and self.part == "all" and not self.age_weights and not self.begins
             assert is_whole and self.reach == "after", (
                 "by priority windows begin at any row, and may end after their run"
             )
+
+    @property
+    def num_samples(self) -> int:
+        """What the windows count in the ratio of samples to inserts."""
+        return 0 if self.part == "held_out" else self.batch_size * self.length
 
     def __str__(self) -> str:
         turns = "" if self.turns is None else f" of turns {self.turns[0]:,} to {self.turns[1] - 1:,}"
@@ -216,11 +224,12 @@ class Replay(Protocol):
     def sequences(self, query: SequenceQuery) -> Sequences:
         """Draws windows of episodes from a table that keeps them; waits as `sample` does.
 
-        Where there is a ratio, all rows of the windows count as samples.
+        Where there is a ratio, all rows of the windows count as samples. What is held out does not, and is not waited
+        for.
 
         Raises:
           ReplayNotReady: see `sample`.
-          NothingToDraw: there is no such window, and none will come in this turn.
+          NothingToDraw: there is no such window, and none will come in this turn, or it would have been held out.
         """
 
     def collected(self, unrolls: int, length: int) -> Batch:

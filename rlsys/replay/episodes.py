@@ -246,6 +246,9 @@ def _part(pieces: Array, query: SequenceQuery) -> tuple[Array, Array]:
     nothing = np.zeros_like(rows)
     if query.part == "all":
         return nothing, rows
+    if query.held_out_every:
+        is_held = pieces["episode"] % query.held_out_every == 1
+        return nothing, np.where(is_held == (query.part == "held_out"), rows, 0)
     epoch = np.searchsorted(query.epochs, pieces["turn"], side="right")
     by_epoch = np.argsort(epoch, kind="stable")
     in_line, sorted_epoch = np.cumsum(rows[by_epoch]) - rows[by_epoch], epoch[by_epoch]

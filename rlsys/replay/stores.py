@@ -138,11 +138,10 @@ class LimitedTable:
 
     def sequences(self, query: SequenceQuery) -> Sequences:
         """See `Store`."""
-        num_rows = query.batch_size * query.length
-        if not self.limiter.can_sample(num_rows):
+        if not self.limiter.can_sample(query.num_samples):
             raise ReplayNotReady(self.limiter.wait_reason())
         windows = self.table.sequences(query)
-        self.limiter.sampled += num_rows
+        self.limiter.sampled += query.num_samples
         return windows
 
     def collected(self, turn: int, unrolls: int, length: int, environments: Sequence[int]) -> Batch:

@@ -177,6 +177,22 @@ def test_turns_are_ranges_and_a_share_of_each_epoch_is_held_out() -> None:
     check_windows(windows)
 
 
+@pytest.mark.parametrize("every", [2, 3])
+def test_whole_episodes_are_held_out_of_every_environment(every: int) -> None:
+    collected = collect(6)
+    table = collected.table()
+    query = SequenceQuery(1, 2, held_out_every=every)
+    learned, held = (everything(table, replace(query, part=part)) for part in ("learned", "held_out"))  # type: ignore[arg-type]
+    check_windows(held)
+    assert not starts(learned) & starts(held)
+    assert starts(learned) + starts(held) == starts(everything(table, SequenceQuery(1, 2)))
+    second = 2  # the first one that environments show is 1
+    assert {key[:2] for key in starts(held)} == {
+        key for key, rows in collected.episodes.items() if rows >= 2 and (key[1] - second) % every == 0
+    }
+    assert query.num_samples == 2 and replace(query, part="held_out").num_samples == 0
+
+
 def test_newer_episodes_can_be_likelier() -> None:
     collected = collect(4, most_steps=7)
     weights = (0.125, 0.125, 0.25, 0.5)

@@ -6,6 +6,7 @@ Shape legend: B windows of this rank, T frames, S numbers of a stochastic state.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,12 +14,12 @@ from torch import Tensor
 
 from rlsys.algorithms.planet.config import PlanetConfig
 from rlsys.algorithms.planet.inputs import Actions, Pictures, make_inputs
-from rlsys.algorithms.planet.losses import Windows, compute_losses
+from rlsys.algorithms.planet.losses import Losses, Windows, compute_losses
 from rlsys.algorithms.planet.networks import WorldModel
 from rlsys.algorithms.planet.seen import seen_part, told_parts
 from rlsys.algorithms.planet.transitions.cell import Step
 from rlsys.algorithms.planet.world import PlanetWorld
-from rlsys.api import Learner, LearnerContext, Replay, Saved, SequenceQuery
+from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, ReplayNotReady, Saved, SequenceQuery
 from rlsys.nets.optimizers import Adam
 from rlsys.nets.trainable import Trainable
 from rlsys.nets.transfer import to_device
@@ -63,18 +64,15 @@ class PlanetLearner(Learner):
         Raises:
           WorkerError: a loss or a gradient is not finite; the weights are those before.
         """
-        config = self._config
-        drawn = replay.sequences(SequenceQuery(config.batch_size // self._context.num_ranks, config.length - 1))
-        windows = self._windows(drawn)
-        decoded, states = self._follow(windows)
-        losses = compute_losses(self._model.network, config, windows, decoded, states)
+        drawn = replay.sequences(self._query("learned"))
+        losses = self._losses(drawn)
         metrics = self._model.step(
             losses.total, self._learning_rate(), {f"world/{name}": loss for name, loss in losses.parts.items()}
         )
         self._model.check_finite(metrics, {"reward from replay": drawn.reward}, self._step)
         self._step += 1
-        if config.compare_every and self._step % config.compare_every == 0:
-            metrics |= self._compare(drawn)
+        if self._config.compare_every and self._step % self._config.compare_every == 0:
+            metrics |= self._compare(replay, drawn)
         return metrics
 
     def weights(self) -> Mapping[str, Array]:
@@ -117,6 +115,17 @@ class PlanetLearner(Learner):
         self._generator.set_state(torch.from_numpy(np.array(saved["rng"])))
         self._step = saved["step"]
 
+    def _query(self, part: Literal["learned", "held_out"]) -> SequenceQuery:
+        """Returns what asks for this rank's share of a batch."""
+        config = self._config
+        size = config.batch_size // self._context.num_ranks
+        return SequenceQuery(size, config.length - 1, held_out_every=config.held_out_every, part=part)
+
+    def _losses(self, drawn: Sequences) -> Losses:
+        windows = self._windows(drawn)
+        decoded, states = self._follow(windows)
+        return compute_losses(self._model.network, self._config, windows, decoded, states)
+
     def _windows(self, drawn: Sequences) -> Windows:
         """Returns what was drawn as the networks know it; see `Windows`."""
         shown = self._to_device(self._seen.of(drawn.observation))
@@ -153,32 +162,42 @@ class PlanetLearner(Learner):
             decoded = network.decode(network.agent.cell.features(states.posterior)).float()
         return decoded, states
 
-    def _compare(self, drawn: Sequences) -> dict[str, float]:
-        """Returns how far what the model dreams is from what happened, in windows that it has just learned from.
+    def _compare(self, replay: Replay, learned: Sequences) -> dict[str, float]:
+        """Returns losses of windows of episodes that are held out, and how far dreams are from what happened there.
 
+        Without any, it is what was just learned from that dreams are compared with. `world/held_out_<loss>` are losses,
         `world/frame_error_at_<t>` is the mean absolute error of a number that is seen (a byte of a picture) t steps
         ahead, `world/copy_error_at_<t>` that of showing what is known last for ever, and `world/reward_error_at_<t>`
         that of the reward. Pictures are compared as they are when quantised.
         """
+        drawn, metrics = learned, dict[str, float]()
+        if self._config.held_out_every:
+            try:
+                drawn = replay.sequences(self._query("held_out"))
+            except (NothingToDraw, ReplayNotReady):  # the update is done; the next comparison comes soon enough
+                return {}
+            with torch.no_grad():
+                parts = self._losses(drawn).parts
+            metrics = {f"world/held_out_{name}": float(loss) for name, loss in parts.items()}
         whole = np.flatnonzero(drawn.mask.all(axis=1))
         if drawn.reward.shape[1] < _KNOWN_FRAMES or not len(whole):
-            return {}
+            return metrics
         arrays = (self._seen.of(drawn.observation), drawn.action, drawn.reward)
         shown, action, reward = (self._to_device(array[whole]) for array in arrays)
         foretold = foretell(self._world, shown[:, :_KNOWN_FRAMES], action, self._generator, self._world.show)
         foreseeable = self._inputs.show(self._inputs.prepare(shown[:, _KNOWN_FRAMES - 1 :]))
         known, real, happened = foreseeable[:, 0], foreseeable[:, 1:], reward[:, _KNOWN_FRAMES - 1 :]
-        metrics = {}
+        errors = dict[str, Tensor]()
         for far in [far for far in _FAR if far <= real.shape[1]]:
             now = real[:, far - 1].float()
-            metrics[f"world/frame_error_at_{far}"] = (foretold.observation[:, far - 1].float() - now).abs().mean()
-            metrics[f"world/copy_error_at_{far}"] = (known.float() - now).abs().mean()
-            metrics[f"world/reward_error_at_{far}"] = (foretold.reward - happened)[:, far - 1].abs().mean()
+            errors[f"world/frame_error_at_{far}"] = (foretold.observation[:, far - 1].float() - now).abs().mean()
+            errors[f"world/copy_error_at_{far}"] = (known.float() - now).abs().mean()
+            errors[f"world/reward_error_at_{far}"] = (foretold.reward - happened)[:, far - 1].abs().mean()
         if isinstance(self._inputs, Pictures):
             shows = (real, foretold.observation, happened, foretold.reward)
             rows = zip(*(part[:_FILMED].cpu().numpy() for part in shows), strict=True)
             self._films = {"world/comparison": [ModelComparison(*row) for row in rows]}
-        return {name: float(value) for name, value in metrics.items()}
+        return metrics | {name: float(error) for name, error in errors.items()}
 
     def _learning_rate(self) -> float:
         ramp = self._config.learning_rate_ramp

@@ -58,7 +58,7 @@ class LocalReplay:
         try:
             return self._drawn(lambda: self.store.sequences(query))
         except NothingToDraw:
-            if self._waits_for_turns:  # nothing comes while it is the learner's turn
+            if self._waits_for_turns or query.part == "held_out":  # nothing comes while it is the learner's turn
                 raise
             raise ReplayNotReady(str(query)) from None
 

@@ -8,7 +8,16 @@ from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
-from rlsys.api import LearnerContext, QueueSpec, Replay, ReplayNotReady, Saved, SequenceQuery, TurnTooSmall
+from rlsys.api import (
+    LearnerContext,
+    NothingToDraw,
+    QueueSpec,
+    Replay,
+    ReplayNotReady,
+    Saved,
+    SequenceQuery,
+    TurnTooSmall,
+)
 from rlsys.exports.pretrained import begin_from, read_weights, read_world
 from rlsys.files.json_tree import check_tree
 from rlsys.metrics.process_stats import ProcessStats
@@ -107,13 +116,19 @@ class AgreedReplay:
         self._replay.update_priorities(keys, priorities)
 
     def _agreed(self, asked: Hashable, draw: Callable[[], _Drawn]) -> _Drawn:
-        waiting = ReplayNotReady("the other learner ranks")
+        waiting, nothing = ReplayNotReady("the other learner ranks"), None
         if asked not in self._kept:
             try:
                 self._kept[asked] = draw()
             except ReplayNotReady as reason:
                 waiting = reason
+            except NothingToDraw as answer:
+                nothing = answer
         if not self._ranks.all(asked in self._kept and time.monotonic() < self.deadline):
+            if not self._ranks.all(nothing is None):
+                self._kept.pop(asked, None)
+                assert isinstance(asked, SequenceQuery), "only windows may not be there"
+                raise nothing or NothingToDraw(asked)
             is_too_small = self._ranks.all(isinstance(waiting, TurnTooSmall))
             raise waiting if is_too_small else ReplayNotReady(str(waiting))
         return cast("_Drawn", self._kept.pop(asked))

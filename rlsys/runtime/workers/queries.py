@@ -50,7 +50,7 @@ class WindowQuery:
     @property
     def num_items(self) -> int:
         """What a batch counts in the ratio."""
-        return self.query.batch_size * self.query.length
+        return self.query.num_samples
 
     def ask(self, shard: Handle, positions: Array, rank: int, sampled: int) -> Any:
         """Asks a shard for its part of a batch."""

@@ -306,7 +306,14 @@ class RemoteReplay:
             draws[0].received = self._thread.submit(draws[0].receive)
 
     def _wait_for_inserts(self, query: Query) -> None:
-        """Waits at the shards until enough was inserted; raises ReplayNotReady at the deadline."""
+        """Waits at the shards until enough was inserted.
+
+        Raises:
+          ReplayNotReady: at the deadline.
+          NothingToDraw: nothing is held out yet, which is not waited for.
+        """
+        if self._has_nothing(query) and query.query.part == "held_out":
+            raise NothingToDraw(query.query)
         if time.monotonic() >= self.deadline:
             raise ReplayNotReady(str(query.query) if self._has_nothing(query) else self._limiter.wait_reason())
         missing = self._limiter.needed_inserts(query.num_items * self._num_ranks)

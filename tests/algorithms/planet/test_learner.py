@@ -8,7 +8,7 @@ import torch
 
 from rlsys.algorithms.planet.config import PlanetConfig
 from rlsys.algorithms.planet.learner import PlanetLearner
-from rlsys.api import LearnerContext, SequenceQuery
+from rlsys.api import LearnerContext, NothingToDraw, SequenceQuery
 from rlsys.types import Array, ArraySpec, EnvSpec, Sequences
 
 SMALL: dict[str, Any] = {
@@ -82,11 +82,26 @@ def test_every_model_learns_what_is_seen_and_what_it_is_worth(settings: dict[str
 
 
 def test_dreams_are_compared_with_what_happened() -> None:
-    subject, replay = learner(compare_every=150), Counting()
-    metrics = [subject.step(replay) for _ in range(150)][-1]  # type: ignore[arg-type]
+    subject, replay = learner(compare_every=300), Counting()
+    metrics = [subject.step(replay) for _ in range(300)][-1]  # type: ignore[arg-type]
     assert metrics["world/frame_error_at_1"] < 0.5 * metrics["world/copy_error_at_1"]
     assert "world/reward_error_at_1" in metrics and "world/frame_error_at_10" not in metrics
+    assert metrics["world/held_out_image_loss"] == pytest.approx(metrics["world/image_loss"], rel=0.05)
     assert subject.films() == {}
+
+
+def test_without_an_episode_that_is_held_out_nothing_is_compared() -> None:
+    class Early(Counting):
+        def sequences(self, query: SequenceQuery) -> Sequences:
+            if query.part == "held_out":
+                raise NothingToDraw(query)
+            assert query.held_out_every in (0, 20)
+            return super().sequences(query)
+
+    metrics = learner(compare_every=1).step(Early())  # type: ignore[arg-type]
+    assert "world/image_loss" in metrics and "world/frame_error_at_1" not in metrics
+    every = learner(compare_every=1, held_out_every=0).step(Early())  # type: ignore[arg-type]
+    assert "world/frame_error_at_1" in every and "world/held_out_image_loss" not in every
 
 
 def test_pictures_are_filmed_once() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlsys.api import ReplayNotReady, SequenceQuery, TurnTooSmall
+from rlsys.api import NothingToDraw, ReplayNotReady, SequenceQuery, TurnTooSmall
 from rlsys.runtime.workers.learning import AgreedReplay
 
 
@@ -19,6 +19,8 @@ class Counting:
         self.drawn = 0
 
     def sequences(self, query: SequenceQuery) -> Any:
+        if query.length > 100:
+            raise NothingToDraw(query)
         self.drawn += 1
         return query, self.drawn
 
@@ -48,6 +50,16 @@ def test_a_step_that_begins_again_is_given_what_it_asks_for() -> None:
     assert agreed.sequences(many) == (many, 3), "drawn anew: the first was given"
     assert agreed.sequences(few) == (few, 2), "what was drawn when another rank was not ready"
     assert agreed.collected(2, 4) == ((2, 4), 4)
+
+
+def test_what_is_not_there_for_one_rank_is_there_for_none() -> None:
+    there, missing = SequenceQuery(1, 4, part="held_out"), SequenceQuery(1, 200, part="held_out")
+    agreed = make([True, True, False, False, True])
+    with pytest.raises(NothingToDraw, match="200 rows"):
+        agreed.sequences(missing)
+    with pytest.raises(NothingToDraw, match="4 rows"):
+        agreed.sequences(there)
+    assert agreed.sequences(there) == (there, 2), "drawn anew: it was not given"
 
 
 def test_a_turn_is_too_small_where_it_is_so_for_all_ranks() -> None:

@@ -162,3 +162,21 @@ def test_what_is_on_its_way_of_one_question_survives_that_a_shard_was_lost_while
     replay._forget(next(iter(replay._draws)))  # as where a call to a shard fails
     for query in (second, first):
         assert replay.sequences(query).mask.all()
+
+
+def test_what_is_held_out_is_neither_waited_for_nor_counted(spec: RunSpec, shards: list[Any]) -> None:
+    play(spec, shards, 0)
+    replay = connect(spec, shards, workers=0)
+    held = SequenceQuery(8, 4, held_out_every=2, part="held_out")
+    began = time.monotonic()
+    with pytest.raises(NothingToDraw, match="in what is held out"):
+        replay.sequences(held)
+    assert time.monotonic() - began < 10.0
+    play(spec, shards, 1)
+    time.sleep(1.5)  # what there was nothing of is looked for again after a second
+    windows = replay.sequences(held)
+    assert (windows.observation.reshape(8, 5, -1)[:, :, 1] == 1).all(), "the second episode"
+    assert replay.stats()["sampled"] == 0
+    learned = replay.sequences(replace(held, part="learned"))
+    assert (learned.observation.reshape(8, 5, -1)[:, :, 1] != 1).all()
+    assert replay.stats()["sampled"] > 0
