@@ -89,6 +89,18 @@ class Policy(abc.ABC):
         """
         return state
 
+    def latents(self, state: State) -> Mapping[str, Array]:
+        """Returns what it knows of where environments are, for who compares that with where they truly are.
+
+        Args:
+          state: what its last decision returned.
+
+        Returns:
+          "sample", "belief" or both -> `[B, D]`, what is drawn and what is remembered; `{}` for a policy without a
+          model.
+        """
+        return {}
+
     @abc.abstractmethod
     def set_weights(self, weights: Weights) -> None:
         """Takes over weights. The arrays may be kept, and never change: they may lie in memory that processes share."""

@@ -82,12 +82,17 @@ def evaluate(
         Path | None, typer.Option(help="Plot returns, values and search depth over time.", show_default=False)
     ] = None,
     save_mcts: _Trees = None,
+    latents: Annotated[
+        Path | None,
+        typer.Option(help="Write what the policy knows, beside the true state, as .npz.", show_default=False),
+    ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Processes among which the episodes are divided.")] = 1,
     trust: Trust = False,
 ) -> None:
     """Play episodes with a trained policy, a row per choice: mean, median and bootstrap interval of the return."""
+    from rlsys.evaluation.options import EvaluationOptions
     from rlsys.evaluation.planning_policy import planning_of
-    from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+    from rlsys.evaluation.run import evaluate_run
 
     options = EvaluationOptions(
         run=run,
@@ -110,6 +115,7 @@ def evaluate(
         video_seconds=video_seconds,
         plot=plot,
         save_mcts=save_mcts,
+        latents=latents,
         parallel=parallel,
         trust=trust,
     )

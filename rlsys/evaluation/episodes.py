@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rlsys.actor import Actor
-from rlsys.api import Policy
+from rlsys.api import Decision, Policy
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
 from rlsys.evaluation.episode import Episode, OnStep
@@ -18,8 +18,8 @@ from rlsys.viewer.trace import Trace
 OnFrame = Callable[[Array], None]
 """Takes a picture of the first episode, `[H, W, 3]` uint8."""
 
-OnDecision = Callable[[int, int], None]
-"""Takes (decision, row): the policy has just decided for the first episode, which is that row of the batch."""
+OnDecision = Callable[[Sequence[Episode], Decision], None]
+"""Takes the running episodes, row by row, and what the policy has just decided for them."""
 
 MOST_ENVIRONMENTS = 32
 """Episodes that are played in lockstep unless something else is asked for."""
@@ -133,7 +133,7 @@ def play_episodes(
     on_frame: OnFrame | None = None,
     on_steps: Mapping[int, OnStep] | None = None,
     limits: FilmLimits | None = None,
-    on_decision: OnDecision | None = None,
+    on_decision: Sequence[OnDecision] = (),
     on_turn: Callable[[], None] | None = None,
 ) -> EpisodeStatistics:
     """Plays each of `episodes` seeds once, to the end, however long it takes: short games are not favoured.
@@ -151,7 +151,7 @@ def play_episodes(
       on_frame: is shown the first episode. What cannot be drawn is played all the same: `troubles` says why.
       on_steps: index of an episode -> what is shown it, likewise, with its rewards.
       limits: of what is shown of each; None shows whole games.
-      on_decision: is told of each decision in the first episode.
+      on_decision: are told of each decision of all.
       on_turn: is called before each decision of all; what it raises ends the games.
 
     Raises:
@@ -182,12 +182,12 @@ def play_episodes(
 
 
 def _turn(
-    actor: Actor, running: Sequence[Episode], action_dtype: DType, explore: bool, on_decision: OnDecision | None
+    actor: Actor, running: Sequence[Episode], action_dtype: DType, explore: bool, on_decision: Sequence[OnDecision]
 ) -> None:
     """Decides for all running episodes, and takes a step of each."""
     decision = actor.decide(np.stack([episode.observation for episode in running]), explore=explore)
-    if on_decision is not None and running[0].index == 0:
-        on_decision(running[0].length, 0)
+    for tell in on_decision:
+        tell(running, decision)
     action = np.array(decision.action, action_dtype)
     for row, episode in enumerate(running):
         episode.step(decision, action, row)

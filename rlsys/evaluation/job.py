@@ -13,11 +13,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from rlsys.api import Policy, PolicyContext
+from rlsys.api import Decision, Policy, PolicyContext
 from rlsys.config import EnvConfig
 from rlsys.errors import ConfigError
-from rlsys.evaluation.episode import OnStep
+from rlsys.evaluation.episode import Episode, OnStep
 from rlsys.evaluation.episodes import EpisodeStatistics, OnFrame, play_episodes
+from rlsys.evaluation.moments import Moments
 from rlsys.exports.find import give_weights
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film, FilmLimits
@@ -38,15 +39,17 @@ class Searching(Protocol):
 
 @dataclass(frozen=True)
 class Watched:
-    """What is made of the first episode.
+    """What is made of the first episode, or of all.
 
     Attributes:
       films: .gif or .mp4 files of it.
       trees: folder for a picture of each of its search trees.
+      latents: .npz file of what the policy knows in all episodes.
     """
 
     films: Sequence[Path] = ()
     trees: Path | None = None
+    latents: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def _play(job: Job, watched: Watched) -> EpisodeStatistics:
     if job.weights is not None:
         give_weights(policy, job.weights)
     trees = _Trees(policy, watched.trees, job.context) if watched.trees else None
+    moments = Moments(policy, job.context.env) if watched.latents else None
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(Film(path)) for path in watched.films]
         debugging = {index: stack.enter_context(Film(path, _DEBUG_FPS)) for index, path in job.debug_films.items()}
@@ -132,8 +136,10 @@ def _play(job: Job, watched: Watched) -> EpisodeStatistics:
             on_frame=_show(writers) if writers else None,
             on_steps={index: _debug(film) for index, film in debugging.items()},
             limits=job.limits,
-            on_decision=trees,
+            on_decision=[told for told in (trees, moments) if told is not None],
         )
+    if moments is not None and watched.latents is not None:
+        moments.write(watched.latents)
     films = (*writers, *debugging.values())
     troubles = [f"the film {film.path} is left out: {film.trouble}" for film in films if film.trouble]
     return statistics.with_troubles([*troubles, trees.trouble if trees else ""])
@@ -177,11 +183,11 @@ class _Trees:
         self._folder = folder
         self._actions = context.env.action_meanings
 
-    def __call__(self, decision: int, row: int) -> None:
-        if self.trouble:
+    def __call__(self, episodes: Sequence[Episode], decision: Decision) -> None:
+        if self.trouble or episodes[0].index:
             return
-        tree = SearchTree.from_arrays(self._policy.search_tree(row))
-        path = self._folder / f"{decision:06d}.png"
+        tree = SearchTree.from_arrays(self._policy.search_tree(0))
+        path = self._folder / f"{episodes[0].length:06d}.png"
         try:
             draw_search_tree(tree, path, actions=self._actions)
         except Exception as error:  # noqa: BLE001 - Graphviz and matplotlib fail in any way, and the game goes on

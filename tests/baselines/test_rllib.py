@@ -28,7 +28,8 @@ from rlsys.config import EnvConfig, RuntimeConfig
 from rlsys.envs.families.atari import AtariConfig
 from rlsys.envs.make import env_spec, make
 from rlsys.errors import ConfigError
-from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.evaluation.options import EvaluationOptions
+from rlsys.evaluation.run import evaluate_run
 from rlsys.metrics.console import Console
 from rlsys.metrics.rows import read_metrics
 from rlsys.metrics.tracking import Tracker

@@ -9,7 +9,7 @@ from support.command_line import Invoke
 from rlsys.commands import play as play_module
 from rlsys.commands.play import PlayOptions
 from rlsys.evaluation import run as evaluation_module
-from rlsys.evaluation.run import EvaluationOptions
+from rlsys.evaluation.options import EvaluationOptions
 
 
 def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

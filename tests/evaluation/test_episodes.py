@@ -1,5 +1,6 @@
 """Whole episodes: which are played, what they come to, and how sure that is."""
 
+import itertools
 import math
 
 import numpy as np
@@ -75,10 +76,12 @@ def test_the_first_episode_alone_is_shown_from_its_first_to_its_last_frame():
         4,
         seed=3,
         on_frame=lambda picture: pictures.append(picture[0, :, 0].astype(bool).sum()),
-        on_decision=lambda decision, row: decisions.append((decision, row)),
+        on_decision=[lambda episodes, decision: decisions.append([(e.index, e.length) for e in episodes])],
     )
     assert pictures == list(range(statistics.lengths[0] + 1))
-    assert decisions == [(decision, 0) for decision in range(statistics.lengths[0])]
+    assert sorted(itertools.chain.from_iterable(decisions)) == [
+        (index, step) for index in range(4) for step in range(statistics.lengths[index])
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from rlsys.api import Policy, PolicyContext
 from rlsys.config import EnvConfig, Loaded, RunConfig, build
 from rlsys.envs.make import env_spec
 from rlsys.errors import CheckpointError, ConfigError, RlsysError
+from rlsys.evaluation.options import EvaluationOptions
 from rlsys.evaluation.overrides import check_policy, with_overrides, words_of
-from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.evaluation.run import evaluate_run
 from rlsys.exports.find import give_weights
 from rlsys.types import Weights
 

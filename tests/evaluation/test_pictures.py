@@ -12,7 +12,8 @@ from rlsys import registry
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.config import Loaded, RunConfig, build
 from rlsys.envs.make import env_spec
-from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.evaluation.options import EvaluationOptions
+from rlsys.evaluation.run import evaluate_run
 from rlsys.metrics.rows import read_metrics
 from rlsys.runs import folder as run_folder
 from rlsys.runs.progress import Progress

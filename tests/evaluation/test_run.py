@@ -13,8 +13,9 @@ from support.games import COUNTING, evaluation_of, making_runs, played_alone
 from rlsys.api import ValueSpec
 from rlsys.envs.families.atari import AtariConfig
 from rlsys.errors import CheckpointError, ConfigError, RlsysError
+from rlsys.evaluation.options import EvaluationOptions
 from rlsys.evaluation.planning_policy import Planning
-from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.evaluation.run import evaluate_run
 from rlsys.metrics.rows import read_metrics
 from rlsys.viewer import plots
 
@@ -138,12 +139,16 @@ def test_episodes_divided_among_processes_are_those_of_one_process(run):
         ),
         ({"plot": "a.jpeg"}, r"plot = a\.jpeg; its name must end in \.png or \.svg or \.pdf\."),
         ({"save_mcts": "trees"}, r"save_mcts = trees, but CheckingPolicy does not search"),
+        ({"latents": "a.csv"}, r"latents = a\.csv; its name must end in \.npz\."),
+        ({"latents": "a.npz"}, r"--latents, but CheckingPolicy remembers nothing of where it is"),
+        ({"latents": "a.npz", "parallel": 2}, r"latents with parallel or all_checkpoints"),
+        ({"latents": "a.npz", "agent": "random"}, r"latents with agent = random; only a run's own policy has any\."),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_anything_is_written(run, changes, message, tmp_path):
     folder = run("checking")
     before = sorted(folder.rglob("*"))
-    files = changes.keys() & {"gif", "plot", "save_mcts"}
+    files = changes.keys() & {"gif", "plot", "save_mcts", "latents"}
     paths = {name: type(tmp_path)(changes[name]) for name in files}
     with pytest.raises(RlsysError, match=message):
         evaluate_run(EvaluationOptions(str(folder), **{**changes, **paths}))

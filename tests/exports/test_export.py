@@ -21,7 +21,8 @@ from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.checkpoints.storage import join
 from rlsys.commands.play import PlayOptions, play_run
 from rlsys.errors import CheckpointError, RlsysError
-from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.evaluation.options import EvaluationOptions
+from rlsys.evaluation.run import evaluate_run
 from rlsys.exports import cache, manifest, shipped
 from rlsys.exports.export import export_run
 from rlsys.exports.find import find, find_run, give_weights

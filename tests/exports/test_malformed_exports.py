@@ -20,7 +20,8 @@ from support.games import making_runs
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.commands.play import PlayOptions, play_run
 from rlsys.errors import RlsysError
-from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.evaluation.options import EvaluationOptions
+from rlsys.evaluation.run import evaluate_run
 from rlsys.exports import archive, cache, transport
 from rlsys.exports.export import export_run
 from rlsys.exports.find import find

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from support.games import making_runs
 
-from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.evaluation.options import EvaluationOptions
+from rlsys.evaluation.run import evaluate_run
 from rlsys.metrics.rows import read_metrics
 from rlsys.metrics.tracking import Tracker
 from rlsys.runs import folder as run_folder

@@ -15,7 +15,8 @@ from rlsys import config
 from rlsys.commands.follow import attach_to, show_run, show_runs
 from rlsys.commands.top import show_top
 from rlsys.errors import RlsysError
-from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.evaluation.options import EvaluationOptions
+from rlsys.evaluation.run import evaluate_run
 from rlsys.exports.export import export_run
 from rlsys.runtime.launch.launch import launch
 

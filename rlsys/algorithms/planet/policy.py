@@ -84,6 +84,11 @@ class PlanetPolicy(Policy):
         """Remembers what was done."""
         return {**state, _DONE: self._actions.read(action).cpu().numpy()}
 
+    def latents(self, state: State) -> Mapping[str, Array]:
+        """Returns the sample and, of models that have one, the belief."""
+        known = {name: f"{_CELL}{name}" for name in ("sample", "belief")}
+        return {name: state[key] for name, key in known.items() if key in state}
+
     def set_weights(self, weights: Weights) -> None:
         """Acts with the arrays as they are; on another device, with a copy."""
         self._learner_step = weights.learner_step

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rlsys.config import load
-from rlsys.evaluation.run import EvaluationOptions, evaluate_run
+from rlsys.evaluation.options import EvaluationOptions
+from rlsys.evaluation.run import evaluate_run
 from rlsys.metrics.rows import read_metrics
 from rlsys.runtime.launch.launch import launch
 

@@ -1,0 +1,112 @@
+"""What `rlsys eval` can be asked for, and what of it contradicts itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rlsys.errors import ConfigError
+from rlsys.evaluation.planning_policy import Planning
+from rlsys.viewer import plots
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What `rlsys eval` was asked for.
+
+    Attributes:
+      run: a folder, `<experiment>/<run-id>`, the beginning of a run id, an experiment (its latest run), or an export:
+        see `rlsys.exports.find`. Of random actions, an experiment without runs will do.
+      directory: of all runs.
+      overrides: KEY=VALUE, settings of the environment and of the algorithm's section that differ.
+      episodes: whole games of each row: one for each seed, so that short games are not favoured.
+      temperatures: of the choice of actions, a row for each; 0 is greedy, others need an algorithm with
+        `Algorithm.temperature`. None takes the run's own.
+      noops: decisions for which Atari games may begin with no-ops, a row for each; 0 is none. None takes the run's own.
+      max_steps: decisions after which an episode is cut; None cuts none.
+      agent: "policy", "planner" for one that looks ahead in the world model, or "random" for uniform actions.
+      planning: of the planner; None takes `Planning`'s own numbers.
+      seed: episode g is played with seed + g; None takes the run's own seed.
+      checkpoint: "latest", "best" or a learner step.
+      all_checkpoints: rows for every checkpoint that the run has kept.
+      gif, video: films of the first episode.
+      films: so many episodes of each row are filmed below a header with their rewards.
+      film_folder: where those films go; None is the run's media folder.
+      video_frames, video_seconds: pictures, and seconds of drawing, after which a film ends; None takes the run's own.
+      plot: figure of what was played above what was predicted.
+      save_mcts: folder for a picture of each search tree of the first episode.
+      latents: .npz file of what the policy knows at each decision, beside the true state, of all episodes.
+      parallel: processes among which the episodes are divided.
+      trust: whether an export may have modules imported, of which its algorithm or its environment comes.
+    """
+
+    run: str
+    directory: str = "runs"
+    overrides: tuple[str, ...] = ()
+    episodes: int = 10
+    temperatures: tuple[float, ...] = ()
+    noops: tuple[int, ...] = ()
+    max_steps: int | None = None
+    agent: Literal["policy", "planner", "random"] = "policy"
+    planning: Planning | None = None
+    seed: int | None = None
+    checkpoint: str = "latest"
+    all_checkpoints: bool = False
+    gif: Path | None = None
+    video: Path | None = None
+    films: int = 0
+    film_folder: Path | None = None
+    video_frames: int | None = None
+    video_seconds: float | None = None
+    plot: Path | None = None
+    save_mcts: Path | None = None
+    latents: Path | None = None
+    parallel: int = 1
+    trust: bool = False
+
+
+def check(options: EvaluationOptions) -> None:
+    """Refuses what contradicts itself.
+
+    Raises:
+      ConfigError: it says what.
+    """
+    if options.episodes < 1 or options.parallel < 1:
+        raise ConfigError(
+            f"episodes = {options.episodes}, parallel = {options.parallel}; both must be at least 1. Raise them."
+        )
+    if min(options.temperatures, default=0.0) < 0:
+        raise ConfigError(f"temperatures = {list(options.temperatures)}; each must be 0 or more. 0 is greedy.")
+    if options.all_checkpoints and options.checkpoint != "latest":
+        raise ConfigError(f"checkpoint = {options.checkpoint} with all_checkpoints; give one of the two.")
+    _check_agent(options)
+    if options.latents is not None and (options.parallel > 1 or options.all_checkpoints):
+        raise ConfigError(
+            "latents with parallel or all_checkpoints; they are collected by one process, of one checkpoint. Leave one "
+            "of them out."
+        )
+    has_film = options.gif or options.video or options.films
+    if not has_film and (options.video_frames, options.video_seconds) != (None, None):
+        raise ConfigError("video_frames or video_seconds without a film; they end one. Add gif, video or films.")
+    endings = {
+        "gif": (options.gif, [".gif"]),
+        "video": (options.video, [".mp4"]),
+        "plot": (options.plot, plots.ENDINGS),
+        "latents": (options.latents, [".npz"]),
+    }
+    for name, (path, allowed) in endings.items():
+        if path is not None and path.suffix not in allowed:
+            raise ConfigError(f"{name} = {path}; its name must end in {' or '.join(allowed)}. Rename it.")
+
+
+def _check_agent(options: EvaluationOptions) -> None:
+    """Refuses what means nothing to the agent."""
+    if options.planning is not None and options.agent != "planner":
+        raise ConfigError(
+            f"rollouts or horizon with agent = {options.agent}; only the planner has them. Use agent planner."
+        )
+    if options.latents is not None and options.agent != "policy":
+        raise ConfigError(f"latents with agent = {options.agent}; only a run's own policy has any. Leave one out.")
+    others = ["temperatures"] if options.temperatures else []
+    others += ["all_checkpoints"] if options.all_checkpoints else []
+    if options.agent == "random" and others:
+        raise ConfigError(f"agent = random with {', '.join(others)}; random actions have no such option. Leave it out.")
