@@ -105,6 +105,7 @@ class EnvSpec:
       action_meanings: a word per discrete action, where the environment names them.
       clips_rewards: whether what is learned from is the sign of the reward.
       tasks: names of the environments that one agent plays; empty where there is one environment.
+      max_steps: the time limit in decisions, the shortest of several tasks'; None where none is known.
     """
 
     id: str
@@ -122,6 +123,7 @@ class EnvSpec:
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
     tasks: tuple[str, ...] = ()
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         if not self.parts:

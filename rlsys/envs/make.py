@@ -34,6 +34,7 @@ from rlsys.envs.wrappers import (
     Environment,
     FrameStack,
     GameRecord,
+    most_steps,
 )
 from rlsys.errors import EnvError, RlsysError
 from rlsys.types import EnvSpec, Part
@@ -91,9 +92,14 @@ def env_spec(config: EnvConfig) -> EnvSpec:
         env.close()  # type: ignore[no-untyped-call]
     if not config.tasks:
         return spec
-    frames = [other.frames_per_step for other in _specs(config)] if config.task is None else [frames_per_step]
-    mean = frames[0] if len(set(frames)) == 1 else sum(frames) / len(frames)
-    return replace(spec, tasks=names(tasks_of(config)), frames_per_step=mean)
+    played = _specs(config) if config.task is None else [spec]
+    frames = [other.frames_per_step for other in played]
+    return replace(
+        spec,
+        tasks=names(tasks_of(config)),
+        frames_per_step=frames[0] if len(set(frames)) == 1 else sum(frames) / len(frames),
+        max_steps=min((other.max_steps for other in played if other.max_steps is not None), default=None),
+    )
 
 
 def _make(
@@ -204,6 +210,7 @@ def _describe(
         action_choices=actions.choices,
         action_low=actions.low,
         action_high=actions.high,
+        max_steps=most_steps(env, frames_per_step),
     )
 
 

@@ -37,6 +37,7 @@ class Simulator(Protocol):
         It may be `observation` itself after a step that ended no episode.
       can_snapshot: whether `get_state` is all that the future depends on.
       action_meanings: a word per action, or nothing.
+      max_steps: at which episodes are cut; None where that is not known.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Simulator(Protocol):
     last_observation: Array
     can_snapshot: bool
     action_meanings: tuple[str, ...]
+    max_steps: int | None
 
     def reset(self) -> None:
         """Begins a new episode in each environment."""
@@ -93,7 +95,7 @@ class ArraySimulator(abc.ABC):
         self.observation = np.zeros((self.size, *spec.shape), spec.dtype)
         self.last_observation = np.zeros_like(self.observation)
         self.rng = [seeding.np_random(seed)[0] for seed in seeds]
-        self._max_steps = max_steps
+        self.max_steps: int | None = max_steps
         self._elapsed = np.zeros(self.size, np.int64)
 
     @abc.abstractmethod
@@ -126,7 +128,7 @@ class ArraySimulator(abc.ABC):
         """Steps each environment once; episodes that ended or reached the time limit begin again."""
         reward, terminated = self._advance(action_E)
         self._elapsed += 1
-        truncated = self._elapsed >= self._max_steps
+        truncated = self._elapsed >= self.max_steps
         truncated &= ~terminated
         self._observe(self.last_observation)
         rows = np.flatnonzero(terminated | truncated)
@@ -181,6 +183,7 @@ class SimulatorEnv(gymnasium.Env, Restorable):
         self._simulator = simulator
         self._begun = False
         self.can_snapshot = simulator.can_snapshot
+        self.max_steps = simulator.max_steps
 
     def get_action_meanings(self) -> tuple[str, ...]:
         """Returns a word per action, or nothing."""

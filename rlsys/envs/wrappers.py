@@ -58,6 +58,23 @@ def limited(env: gymnasium.Env, config: EnvConfig, repeats: int = 1) -> tuple[gy
     return env, repeats
 
 
+def most_steps(env: gymnasium.Env, frames_per_step: int) -> int | None:
+    """Returns the most decisions of an episode where a time limit is known: the smallest of all.
+
+    A limit is a `TimeLimit`, or what an environment says by an attribute `max_steps` or, in frames, `max_frames`.
+    """
+    limits, repeats = list[int](), 1
+    while True:
+        steps = env._max_episode_steps if isinstance(env, TimeLimit) else vars(env).get("max_steps")
+        frames = vars(env).get("max_frames")
+        limits += [-(-steps // repeats)] if steps else []
+        limits += [-(-frames // frames_per_step)] if frames else []
+        if not isinstance(env, gymnasium.Wrapper):
+            return min(limits, default=None)
+        repeats *= env.num_repeats if isinstance(env, ActionRepeat) else 1
+        env = env.env
+
+
 class NoopReset(Layer):
     """Begins each game with k simulator steps of NOOP, k uniform in {0, …, noop_max}."""
 
@@ -80,13 +97,13 @@ class ActionRepeat(Layer):
 
     def __init__(self, env: gymnasium.Env, num_repeats: int) -> None:
         super().__init__(env)
-        self._num_repeats = num_repeats
+        self.num_repeats = num_repeats
 
     def step(self, action: Any) -> Step:
         """Steps up to `num_repeats` times; returns the last observation and the sum of the rewards."""
         step = self.env.step
         total = 0.0
-        for _ in range(self._num_repeats):
+        for _ in range(self.num_repeats):
             observation, reward, terminated, truncated, info = step(action)
             total += float(reward)
             if terminated or truncated:

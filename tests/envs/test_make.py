@@ -219,3 +219,28 @@ def test_a_constructor_is_given_its_arguments_also_where_many_could_be_stepped_a
     assert env.step(0)[1] == 0.0
     batch = BatchedEnv(EnvConfig(kwargs={"sutton_barto_reward": True}), (0, 1))
     assert batch.step(np.zeros(2, np.int64)).reward.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ({"id": "CartPole-v1"}, 500),
+        ({"id": "CartPole-v1", "max_episode_steps": 90, "sticky_actions": 4}, 23),
+        ({"id": "catch", "max_episode_steps": 7}, 7),
+        ({"id": "MountainCar-v0", "sticky_actions": 3}, 67),
+        ({"id": "dm_control/cartpole-swingup", "action_repeat": 8}, 125),
+        ({"id": "dm_control/cartpole-swingup", "action_repeat": 30}, 34),
+        ({"id": "dm_control/cartpole-swingup", "action_repeat": 8, "max_episode_steps": 100}, 12),
+        ({"id": "Breakout-ramNoFrameskip-v4", "sticky_actions": 4}, 27_000),
+        ({"id": "BreakoutNoFrameskip-v4", "frame_skip": 3, "max_episode_steps": 100}, 34),
+        ({"tasks": [{"id": "CartPole-v1"}, {"id": "CartPole-v0"}]}, 200),
+    ],
+)
+def test_a_time_limit_is_known_in_decisions(settings: dict[str, Any], most: int) -> None:
+    spec = env_spec(read_env(settings))
+    assert spec.max_steps == most
+    if most < 100:
+        env = make(read_env(settings), 0)
+        env.reset()
+        lengths = [env.step(env.action_space.sample())[2:4] for _ in range(most)]
+        assert any(map(any, lengths)), "an episode ends there, if not before"

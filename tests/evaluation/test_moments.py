@@ -52,4 +52,4 @@ def test_who_knows_nothing_and_what_is_not_told_is_refused(tmp_path: Path) -> No
     moments = Moments(Remembering(), env_spec(COUNTING))
     play_episodes(Remembering(), COUNTING, 1, seed=0, on_decision=[moments])
     with pytest.raises(ConfigError, match="--latents"):
-        moments.write(tmp_path)
+        moments.write(tmp_path / "missing" / "a.npz")

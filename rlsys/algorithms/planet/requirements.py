@@ -53,6 +53,11 @@ def check(config: PlanetConfig, env: EnvSpec, num_environments: int, num_ranks: 
     _check_cells(config)
     _check_seen(env)
     _check_bounds(env)
+    if env.max_steps is not None and config.length > (frames := env.max_steps + 1):
+        raise ConfigError(
+            f"planet.length = {config.length} with '{env.id}', whose episodes have {frames} frames at most; no window "
+            f"would ever fit. Set planet.length={frames} or less, or let episodes be longer."
+        )
     if config.batch_size % num_ranks:
         raise ConfigError(
             f"planet.batch_size = {config.batch_size} is not divisible by {num_ranks} learners. Change either."

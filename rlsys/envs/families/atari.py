@@ -86,6 +86,7 @@ class AtariGame(AtariEnv, Restorable):
         self._blind = blind
         self._repeat_probability = repeat_action_probability
         self._previous = NOOP
+        self.max_frames: int | None = options.get("max_num_frames_per_episode")
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # before the first interface prints its banner
         super().__init__(game=game, repeat_action_probability=0.0, **options)
         assert isinstance(self.observation_space, Box)

@@ -101,6 +101,8 @@ class ControlTask(gymnasium.Env, Restorable):
         self._task = _load(config, *found, seed)
         self._physics = self._task.physics
         self._repeat = config.action_repeat
+        limit = self._task._step_limit
+        self.max_steps = None if math.isinf(limit) else math.ceil(limit / self._repeat)
         self._camera = config.camera
         self._size = config.frame_size
         self._shows = config.observation

@@ -89,6 +89,7 @@ class ProcGenGames:
 
     can_snapshot = True
     action_meanings: tuple[str, ...] = ACTIONS
+    max_steps: int | None = None
 
     def __init__(self, config: ProcGenConfig, seeds: Sequence[int], *, draw: bool = False) -> None:
         game = game_of(config.id)

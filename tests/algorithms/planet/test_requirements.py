@@ -35,11 +35,19 @@ def refused(*overrides: str) -> str:
         (["env.frame_size=[200,200]"], "planet's decoder draws 8 to 156 on a side"),
         (["env.frame_size=[8,100]"], "not far above twice the other"),
         (["env.stack_states=4"], "Set env.stack_states=1"),
+        (["planet.length=127"], "have 126 frames at most; no window would ever fit. Set planet.length=126 or less"),
+        (["env.action_repeat=100"], "episodes have 11 frames at most"),
+        (["env.max_episode_steps=100"], "episodes have 13 frames at most"),
         (["planet.batch_size=5", "runtime.learners=2"], "planet.batch_size = 5 is not divisible by 2 learners"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(settings: list[str], said: str) -> None:
     assert said in refused(*settings)
+
+
+def test_to_hold_out_every_episode_is_refused() -> None:
+    with pytest.raises(ConfigError, match="something has to be learned from"):
+        config.load("planet-cartpole-swingup", overrides=["planet.held_out_every=1"])
 
 
 @pytest.mark.parametrize("settings", [["planet.planner.elites=200", "planet.planner.candidates=100"]])
