@@ -79,6 +79,13 @@ DEAD: dict[str, tuple[list[str], Fakes]] = {
             "measure_shards": _zero("windows_sampled_per_s"),
         },
     ),
+    "transitions": (
+        ["RUN", "--only", "RSSM"],
+        lambda module, folder: {
+            "run_folder": SimpleNamespace(load=lambda folder: SimpleNamespace(name="planet")),
+            "measure": lambda *arguments: dead(module.Row),
+        },
+    ),
     "whole_system": ([], lambda module, folder: {"measure": _zero("moves_per_s")}),
     **{
         name: ([], lambda module, folder: {"measure": lambda *arguments: [dead(module.Row)]})
