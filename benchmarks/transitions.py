@@ -10,7 +10,7 @@ expecting the last known reward, for ever: mean absolute errors, of frames in le
 
 import argparse
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -138,7 +138,7 @@ def _line(row: Row) -> str:
     return f"{row.what}, {row.cpu_s_per_update:.2f} CPU-s per update: {errors}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Measures and prints, or appends, a row for each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run of planet")
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--only", nargs="*", choices=MODELS, default=list(MODELS), metavar="NAME")
     json_option(parser)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     torch.set_num_threads(1)
     name = run_folder.load(options.run).name
     rows = [measure(options.run, what, options.updates, options.seed) for what in options.only]

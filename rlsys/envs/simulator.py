@@ -78,6 +78,7 @@ class ArraySimulator(abc.ABC):
 
     can_snapshot = True
     action_meanings: tuple[str, ...] = ()
+    max_steps: int | None
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class ArraySimulator(abc.ABC):
         self.observation = np.zeros((self.size, *spec.shape), spec.dtype)
         self.last_observation = np.zeros_like(self.observation)
         self.rng = [seeding.np_random(seed)[0] for seed in seeds]
-        self.max_steps: int | None = max_steps
+        self._limit, self.max_steps = max_steps, max_steps
         self._elapsed = np.zeros(self.size, np.int64)
 
     @abc.abstractmethod
@@ -128,7 +129,7 @@ class ArraySimulator(abc.ABC):
         """Steps each environment once; episodes that ended or reached the time limit begin again."""
         reward, terminated = self._advance(action_E)
         self._elapsed += 1
-        truncated = self._elapsed >= self.max_steps
+        truncated = self._elapsed >= self._limit
         truncated &= ~terminated
         self._observe(self.last_observation)
         rows = np.flatnonzero(terminated | truncated)
