@@ -9,6 +9,16 @@ import typer
 from rlsys.cli.arguments import RUNS, Checkpoint, Directory, PlayedOverrides, TrainedRun, Trust
 
 
+class Planner(StrEnum):
+    """What an agent that looks ahead in a world model plans by."""
+
+    rollouts = "rollouts"
+    cem = "cem"
+    icem = "icem"
+    mppi = "mppi"
+    tree = "tree"
+
+
 class Agent(StrEnum):
     """Who plays in an evaluation."""
 
@@ -65,8 +75,20 @@ def evaluate(
         int | None, typer.Option(min=1, help="Decisions after which an episode is cut.", show_default="none")
     ] = None,
     agent: _Agent = Agent.policy,
+    planner: Annotated[
+        Planner | None,
+        typer.Option(
+            help="Planner: try first actions and let the policy go on (rollouts), or look for sequences of actions.",
+            show_default="rollouts",
+        ),
+    ] = None,
     rollouts: Annotated[
-        int | None, typer.Option(min=1, help="Planner: rollouts for each decision.", show_default="64")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Planner: rollouts for each decision, candidates of each iteration, or simulations of a tree.",
+            show_default="64",
+        ),
     ] = None,
     horizon: Annotated[int | None, typer.Option(min=1, help="Planner: steps of each.", show_default="16")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the first episode.", show_default="the run's")] = None,
@@ -103,7 +125,7 @@ def evaluate(
         noops=tuple(noops or ()),
         max_steps=max_steps,
         agent=agent.value,
-        planning=planning_of(rollouts, horizon),
+        planning=planning_of(None if planner is None else planner.value, rollouts, horizon),
         seed=seed,
         checkpoint=checkpoint,
         all_checkpoints=all_checkpoints,

@@ -102,7 +102,7 @@ def _check_agent(options: EvaluationOptions) -> None:
     """Refuses what means nothing to the agent."""
     if options.planning is not None and options.agent != "planner":
         raise ConfigError(
-            f"rollouts or horizon with agent = {options.agent}; only the planner has them. Use agent planner."
+            f"planner, rollouts or horizon with agent = {options.agent}; only agent planner has them. Use that."
         )
     if options.latents is not None and options.agent != "policy":
         raise ConfigError(f"latents with agent = {options.agent}; only a run's own policy has any. Leave one out.")

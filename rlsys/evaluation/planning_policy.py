@@ -9,6 +9,7 @@ Shape legend: B environments, N rollouts of each, R rows of real history, the mo
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from rlsys.errors import ConfigError
 from rlsys.evaluation.random_policy import RandomPolicy
 from rlsys.types import Array, EnvSpec, State, Weights
 
-_FRAMES, _ACTIONS, _KNOWN = _HISTORY = "planner/frames", "planner/actions", "planner/known"
+FRAMES, ACTIONS, KNOWN = HISTORY = "planner/frames", "planner/actions", "planner/known"
+
+Kind = Literal["rollouts", "cem", "icem", "mppi", "tree"]
 
 
 @dataclass(frozen=True)
@@ -25,25 +28,31 @@ class Planning:
     """How it is tried.
 
     Attributes:
-      rollouts: N, shared out evenly among discrete first actions; of others, each rollout tries one.
+      rollouts: N. Of the policy: shared out evenly among discrete first actions; of others, each tries one. Of a
+        planner: candidates of an iteration; of a tree: simulations.
       horizon: steps of each.
       discount: of rewards a step later.
+      iterations: how often candidates are drawn.
+      kind: by "rollouts" of the policy, or by a planner of `rlsys.planning.settings.PlannerConfig`, which needs none.
     """
 
     rollouts: int = 64
     horizon: int = 16
     discount: float = 0.99
+    iterations: int = 4
+    kind: Kind = "rollouts"
 
 
-def planning_of(rollouts: int | None, horizon: int | None) -> Planning | None:
+def planning_of(kind: Kind | None, rollouts: int | None, horizon: int | None) -> Planning | None:
     """Returns what was asked for, with the usual numbers for the rest; None if nothing was."""
-    asked = {name: value for name, value in (("rollouts", rollouts), ("horizon", horizon)) if value is not None}
+    named: tuple[tuple[str, Any], ...] = (("kind", kind), ("rollouts", rollouts), ("horizon", horizon))
+    asked = {name: value for name, value in named if value is not None}
     return Planning(**asked) if asked else None
 
 
 @dataclass(frozen=True)
 class MakePlanningPolicy:
-    """Builds a `PlanningPolicy` from what a checkpoint holds; can be sent to other processes."""
+    """Builds a policy that looks ahead from what a checkpoint holds; can be sent to other processes."""
 
     make_policy: Callable[[PolicyContext], Policy]
     make_world: Callable[[WorldContext], World]
@@ -55,11 +64,63 @@ class MakePlanningPolicy:
     def __call__(self, context: PolicyContext) -> Policy:
         """Builds the policy for a context; what happens in its model is drawn by the context's seed."""
         policy, world = self.make_policy(context), self.make_world(self.world)
+        if self.planning.kind != "rollouts":
+            from rlsys.evaluation.sequence_policy import SequencePolicy  # torch, which who only asks does not need
+
+            return SequencePolicy(policy, world, context.env, self.planning, self.value, context.seed)
         return PlanningPolicy(policy, world, context.env, self.planning, self.value, context.seed)
 
 
-class PlanningPolicy(Policy):
-    """A policy that looks ahead in a world model; its state remembers what the model begins from."""
+class LookingAhead(Policy):
+    """A policy that plans in a world model; its state remembers what the model begins from."""
+
+    def __init__(self, policy: Policy, world: World, env: EnvSpec) -> None:
+        """Takes the policy whose weights these are, and a model."""
+        self._policy, self._world, self._env = policy, world, env
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns an empty history."""
+        rows, env = self._world.max_context, self._env
+        return {
+            FRAMES: np.zeros((batch_size, rows, *env.observation.shape), env.observation.dtype),
+            ACTIONS: np.zeros((batch_size, rows - 1, *env.action.shape), env.action.dtype),
+            KNOWN: np.zeros(batch_size, np.int64),
+        }
+
+    def after_step(self, state: State, action: Array, reward: Array) -> State:
+        """Remembers the action."""
+        newest = np.asarray(action, self._env.action.dtype)[:, None]
+        return {**state, ACTIONS: np.concatenate([state[ACTIONS], newest], axis=1)[:, 1:]}
+
+    def set_weights(self, weights: Weights) -> None:
+        """Gives them to the policy."""
+        self._policy.set_weights(weights)
+
+    def weights(self) -> Mapping[str, Array]:
+        """Returns the policy's."""
+        return self._policy.weights()
+
+    def _with(self, observation: Array, state: State) -> dict[str, Array]:
+        """Returns the history with what is seen now; the first frame of an episode stands for those before it."""
+        newest = observation[:, -1] if self._env.num_stack > 1 else observation
+        moved: Array = np.concatenate([state[FRAMES][:, 1:], newest[:, None]], axis=1)
+        begins = state[KNOWN] == 0
+        moved[begins] = newest[begins][:, None]
+        return {FRAMES: moved, ACTIONS: state[ACTIONS], KNOWN: state[KNOWN] + 1}
+
+    def _beginnings(self, history: State) -> list[tuple[Array, Array, Array]]:
+        """Returns which environments begin together, `[B]` bool, as equally much is known of them; and from what."""
+        fewest, most = self._world.min_context, self._world.max_context
+        rows_B = np.clip(history[KNOWN], fewest, most)
+        return [
+            (chosen, history[FRAMES][chosen, most - rows :], history[ACTIONS][chosen, most - rows :])
+            for rows in np.unique(rows_B)
+            for chosen in [rows_B == rows]
+        ]
+
+
+class PlanningPolicy(LookingAhead):
+    """It tries first actions, and lets the policy go on."""
 
     def __init__(
         self, policy: Policy, world: World, env: EnvSpec, planning: Planning, value: str, seed: int = 0
@@ -72,14 +133,12 @@ class PlanningPolicy(Policy):
         Raises:
           ConfigError: there are more discrete actions than rollouts.
         """
+        super().__init__(policy, world, env)
         if planning.rollouts < env.num_actions:
             raise ConfigError(
                 f"rollouts = {planning.rollouts} with '{env.id}', which has {env.num_actions} actions; each must be "
                 "tried. Raise it."
             )
-        self._policy = policy
-        self._world = world
-        self._env = env
         self._planning = planning
         self._value = value
         self._seed = seed
@@ -91,13 +150,7 @@ class PlanningPolicy(Policy):
 
     def initial_state(self, batch_size: int) -> State:
         """Returns the policy's own, and an empty history."""
-        rows, env = self._world.max_context, self._env
-        return {
-            **self._policy.initial_state(batch_size),
-            _FRAMES: np.zeros((batch_size, rows, *env.observation.shape), env.observation.dtype),
-            _ACTIONS: np.zeros((batch_size, rows - 1, *env.action.shape), env.action.dtype),
-            _KNOWN: np.zeros(batch_size, np.int64),
-        }
+        return {**self._policy.initial_state(batch_size), **super().initial_state(batch_size)}
 
     def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
         """Chooses, for each environment, the first action of the rollouts with the highest mean.
@@ -105,32 +158,14 @@ class PlanningPolicy(Policy):
         The extra of the policy's value is that mean.
         """
         decision = self._policy.act(observation, _own(state), explore=explore)
-        frames = self._remembered(observation, state)
-        history = {_FRAMES: frames, _ACTIONS: state[_ACTIONS], _KNOWN: state[_KNOWN] + 1}
+        history = self._with(observation, state)
         action, value = self._plan(history, decision)
         return Decision(action, {**decision.state, **history}, {self._value: value})
 
     def after_step(self, state: State, action: Array, reward: Array) -> State:
-        """Remembers the action."""
-        newest = np.asarray(action, self._env.action.dtype)[:, None]
-        actions = np.concatenate([state[_ACTIONS], newest], axis=1)[:, 1:]
-        return {**state, **self._policy.after_step(_own(state), action, reward), _ACTIONS: actions}
-
-    def set_weights(self, weights: Weights) -> None:
-        """Gives them to the policy."""
-        self._policy.set_weights(weights)
-
-    def weights(self) -> Mapping[str, Array]:
-        """Returns the policy's."""
-        return self._policy.weights()
-
-    def _remembered(self, observation: Array, state: State) -> Array:
-        """Returns `[B, R, *frame]`; the first frame of an episode stands for those before it."""
-        newest = observation[:, -1] if self._env.num_stack > 1 else observation
-        moved: Array = np.concatenate([state[_FRAMES][:, 1:], newest[:, None]], axis=1)
-        begins = state[_KNOWN] == 0
-        moved[begins] = newest[begins][:, None]
-        return moved
+        """Remembers the action, and tells the policy."""
+        remembered = super().after_step(state, action, reward)
+        return {**remembered, **self._policy.after_step(_own(state), action, reward)}
 
     def _imagine(self, num_environments: int) -> None:
         """Makes room for so many environments; they become fewer when episodes end."""
@@ -142,16 +177,9 @@ class PlanningPolicy(Policy):
 
     def _begin(self, history: State) -> None:
         """Begins all rollouts where their environments are: together those of which equally much is known."""
-        fewest, most = self._world.min_context, self._world.max_context
-        rows_B = np.clip(history[_KNOWN], fewest, most)
-        for rows in np.unique(rows_B):
-            chosen = rows_B == rows
-            options = {
-                "reset_mask": np.repeat(chosen, self._planning.rollouts),
-                "observation": history[_FRAMES][chosen, most - rows :],
-                "action": history[_ACTIONS][chosen, most - rows :],
-            }
-            self._imagined.reset(options=options)
+        for chosen, frames, actions in self._beginnings(history):
+            mask = np.repeat(chosen, self._planning.rollouts)
+            self._imagined.reset(options={"reset_mask": mask, "observation": frames, "action": actions})
 
     def _first_actions(self, own: Array) -> Array:
         """Returns what rollouts begin with, `[B * N, *action]`, where the policy would do its `own`, `[B, *action]`."""
@@ -164,7 +192,7 @@ class PlanningPolicy(Policy):
 
     def _plan(self, history: State, decided: Decision) -> tuple[Array, Array]:
         """Returns the best first action of each environment, `[B, *action]`, and what it leads to, `[B]`."""
-        size, planning = len(history[_KNOWN]), self._planning
+        size, planning = len(history[KNOWN]), self._planning
         if size != self._num_environments:
             self._imagine(size)
         self._begin(history)
@@ -189,4 +217,4 @@ class PlanningPolicy(Policy):
 
 def _own(state: State) -> State:
     """Returns what the policy itself remembers."""
-    return {name: value for name, value in state.items() if name not in _HISTORY}
+    return {name: value for name, value in state.items() if name not in HISTORY}

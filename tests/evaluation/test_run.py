@@ -239,12 +239,15 @@ def test_the_planner_plays_with_the_model_of_the_checkpoint(tmp_path: Path, monk
     assert row["lengths"] == [5, 5, 5]
     names = [f"mean_reward/eval/planner_sampling_temp_0.0_max_noops_0_{kind}" for kind in ("unclipped", "clipped")]
     assert [*row["metrics"]] == names
+    evaluate_run(dataclasses.replace(options, planning=Planning(8, 2, kind="cem")))
+    [row] = json.loads((tmp_path / "runs/exports/simple-catch/eval.json").read_text())["results"]
+    assert row["lengths"] == [5, 5, 5]
 
 
 def test_a_planner_without_a_model_is_refused(run: Callable[..., Path]) -> None:
     with pytest.raises(CheckpointError, match="holds no world model; it was written without one"):
         evaluate_run(EvaluationOptions(str(run("searching", COUNTING)), agent="planner"))
-    with pytest.raises(ConfigError, match="rollouts or horizon with agent = policy; only the planner"):
+    with pytest.raises(ConfigError, match="planner, rollouts or horizon with agent = policy; only agent planner"):
         evaluate_run(EvaluationOptions(str(run("searching", COUNTING)), planning=Planning(3, 2)))
 
 
