@@ -5,11 +5,11 @@
 The model at full size on 64 × 64 pixels, batches from memory; both begin with the same weights, and whether they come
 to the same loss is checked first. Plainly means: layers in PyTorch's own layout, the first pixels by a transposed
 convolution, each cell's layers one after the other at every moment, its own prior among them, and Adam over a list of
-parameters. The two take turns. On a CPU one thread computes and its own time counts; on a GPU, the wall's.
+parameters, and of pictures whatever one operation after the other makes of them. The two take turns. On a CPU one thread computes and its own time counts; on a GPU, the wall's.
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from torch.nn import functional
 
 from rlsys.algorithms.planet.config import PlanetConfig
 from rlsys.algorithms.planet.learner import PlanetLearner
-from rlsys.algorithms.planet.losses import Windows, compute_losses
+from rlsys.algorithms.planet.losses import Windows, compute_losses, mean
 from rlsys.algorithms.planet.networks import ConvDecoder, WorldModel
 from rlsys.algorithms.planet.transitions.cell import CellState, Step, stacked
 from rlsys.algorithms.planet.transitions.rssm import RSSM
 from rlsys.api import LearnerContext, SequenceQuery
+from rlsys.ops.gaussians import LOG_NORMALISER
 from rlsys.types import ArraySpec, EnvSpec, Sequences
 
 _ENV = EnvSpec(
@@ -93,12 +94,19 @@ class PlainUpdate:
         states = Step(stacked(step.prior for step in steps), stacked(step.posterior for step in steps))
         features = torch.cat([states.posterior["sample"], states.posterior["belief"]], dim=-1)
         decoded = self._decode(features.flatten(end_dim=1)).view(windows.shown.shape)
-        return compute_losses(self._model, self._config, windows, decoded, states).total
+        squared = 0.5 * (windows.shown - decoded).square() + LOG_NORMALISER
+        image = mean(squared.flatten(start_dim=2).sum(dim=-1), windows.is_frame)
+        unseen = replace(windows, shown=windows.shown[:, :, :0])  # all other losses
+        rest = compute_losses(self._model, self._config, unseen, decoded[:, :, :0], states).total
+        return rest + self._config.image_loss_scale * image
 
-    def step(self, windows: Windows, noise: Tensor) -> None:
-        """Does one update."""
+    def step(self, windows: Windows, shown: Tensor, noise: Tensor) -> None:
+        """Does one update, from windows of which the pictures are bytes yet."""
+        step = 2 ** (8 - self._config.image_bits)
+        levels = torch.div(shown, step, rounding_mode="floor").float()
+        prepared = (levels + torch.rand_like(levels)) / (256 // step) - 0.5
         self._optimizer.zero_grad()
-        self.loss(windows, noise).backward()  # type: ignore[no-untyped-call]
+        self.loss(replace(windows, shown=prepared), noise).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._model.parameters(), self._config.gradient_clipping)
         self._optimizer.step()
 
@@ -152,7 +160,8 @@ def measure(device: str, size: int, frames: int) -> list[Row]:
     ours = compute_losses(learner._model.network, config, windows, decoded, states).total
     if not torch.allclose(ours, plain.loss(windows, noise), rtol=1e-3):
         raise Implausible("the two updates do not come to the same loss; nothing was measured. Repair either.")
-    updates = [lambda: learner.step(replay), lambda: plain.step(windows, noise)]
+    shown = torch.from_numpy(replay._windows.observation).to(device)
+    updates = [lambda: learner.step(replay), lambda: plain.step(windows, shown, noise)]
     best = [float("inf")] * 2
     for _ in range(_TURNS[device]):
         best = [min(before, shortest_s(update, device, 1)) for before, update in zip(best, updates, strict=True)]
