@@ -4,8 +4,9 @@
 
 The model at full size on 64 × 64 pixels, batches from memory; both begin with the same weights, and whether they come
 to the same loss is checked first. Plainly means: layers in PyTorch's own layout, the first pixels by a transposed
-convolution, each cell's layers one after the other at every moment, its own prior among them, and Adam over a list of
-parameters, and of pictures whatever one operation after the other makes of them. The two take turns. On a CPU one thread computes and its own time counts; on a GPU, the wall's.
+convolution, each cell's layers one after the other at every moment, its own prior among them, pictures prepared and
+weighed by one operation after the other, and Adam over a list of parameters. The two take turns. On a CPU one thread
+computes and its own time counts; on a GPU, the wall's.
 """
 
 import argparse
