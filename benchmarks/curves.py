@@ -17,6 +17,7 @@ CURVES = {
     "ppo-taxi": "PPO, Taxi",
     "ppo-halfcheetah": "PPO, HalfCheetah from its state",
     "impala-pendulum": "IMPALA, Pendulum",
+    "planet-cartpole-swingup": "PlaNet, cartpole swing-up by pixels, 32 × 32",
     "simple-catch": "SimPLe, Catch",
     "simple-catch-without-sampling": "SimPLe, Catch, without scheduled sampling",
 }
