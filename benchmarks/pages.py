@@ -19,9 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fields import Field, Row
 from headlines import HEADLINES, MACHINE
 from rows import RESULTS, read
-from tables import TABLES, Field, Row, Table
+from tables import TABLES, Table
 
 FOLDER = Path(__file__).parent
 _BLOCK = re.compile(r"(<!-- table (?P<name>[\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -29,7 +29,7 @@ from rlsys.api import LearnerContext, SequenceQuery
 from rlsys.ops.gaussians import LOG_NORMALISER
 from rlsys.types import ArraySpec, EnvSpec, Sequences
 
-_ENV = EnvSpec(
+ENV = EnvSpec(
     "pixels",
     ArraySpec((3, 64, 64), "uint8"),
     ArraySpec((1,), "float32"),
@@ -51,7 +51,7 @@ class Row:
     ratio: float
 
 
-class _PreparedReplay:
+class PreparedReplay:
     """Gives the same windows again and again."""
 
     def __init__(self, size: int, frames: int) -> None:
@@ -148,9 +148,9 @@ def measure(device: str, size: int, frames: int) -> list[Row]:
       Implausible: they do not come to the same loss.
     """
     config = PlanetConfig(batch_size=size, length=frames, compare_every=0)
-    learner = PlanetLearner(LearnerContext(config, _ENV, seed=0, device=device))
-    replay = _PreparedReplay(size, frames)
-    model = WorldModel(config, _ENV).to(device)
+    learner = PlanetLearner(LearnerContext(config, ENV, seed=0, device=device))
+    replay = PreparedReplay(size, frames)
+    model = WorldModel(config, ENV).to(device)
     model.load_state_dict(learner._model.network.state_dict())
     plain, windows = PlainUpdate(config, model), learner._windows(replay._windows)
     noise = torch.zeros(frames, size, model.agent.cell.state_size, device=device)

@@ -1,15 +1,11 @@
 """What the tables of README.md and pages/ show: which rows, by what they are told apart, and which of their figures."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from curves import CURVES
-
-Row = Mapping[str, Any]
-Field = str | Callable[[Row], object]
-"""A name in a row, dots leading inward, or what makes a cell of it."""
+from fields import Field, Row, errors, interval, minutes, part, result, slope, unroll
 
 
 @dataclass(frozen=True)
@@ -35,45 +31,12 @@ class Table:
     repeats: bool = True
 
 
-def part(name: str, pattern: str) -> Field:
-    """Returns a field that is the first group of a pattern in a word of the row, or all of the word without it."""
-    return lambda row: found[1] if (found := re.search(pattern, row[name])) else row[name]
-
-
-def result(row: Row) -> str:
-    """Returns a mean return with its interval and over how many games; of a run without evaluation its last ones."""
-    if "mean" not in row:
-        return f"{row['curves']['episodes/return'][-1][2]:.1f} while training"
-    low, high = row["interval"]
-    digits = 1 if max(abs(low), abs(high)) >= 2.0 else 2
-    return f"{row['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f}) over {row['episodes']:,}"
-
-
-def _interval(row: Row) -> str:
-    """Returns the interval of a mean."""
-    low, high = row["interval"]
-    return f"{low:.0f} to {high:.0f}"
-
-
-def minutes(row: Row) -> str:
-    """Returns how long a run took."""
-    return f"{row['wall_minutes']:.1f}"
-
-
 _LEARNING: dict[str, Field] = {
     "what": lambda row: CURVES.get(row["file"]),
     "played": lambda row: row.get("label", "–"),
 }
 _FIRST = ("muzero-cartpole", "muzero-lunarlander", "muzero-breakout", "impala-cartpole", "impala-pong")
 _HEADED = (*_FIRST, "r2ac-procgen-chaser", "ppo-cartpole", "ppo-breakout", "simple-catch")
-
-
-def _unroll(length: int) -> Field:
-    return lambda row: f"{row['final_return']:.2f}" if row["unroll_length"] == length else ""
-
-
-def _slope(kind: str) -> Field:
-    return f"mib_per_hour.{kind}"
 
 
 TABLES: dict[str, Table] = {
@@ -111,7 +74,7 @@ TABLES: dict[str, Table] = {
         "speed.jsonl",
         "benchmarks/planning.py --swing-up",
         {"planner": "how"},
-        {"candidates a decision": "candidates", "return, of 1,000": "mean", "95 %": _interval},
+        {"candidates a decision": "candidates", "return, of 1,000": "mean", "95 %": interval},
     ),
     "environments": Table(
         "speed.jsonl",
@@ -148,6 +111,18 @@ TABLES: dict[str, Table] = {
         "benchmarks/planet.py",
         {"what": "what", "device": "device"},
         {"frames/s": "frames_per_s", "plainly": "plain_frames_per_s", "times as many": "ratio"},
+    ),
+    "transitions": Table(
+        "transitions.jsonl",
+        "benchmarks/transitions.py",
+        {"model": "what"},
+        {
+            "frames": errors("frame_errors"),
+            "the last frame": errors("copy_errors"),
+            "rewards": errors("reward_errors"),
+            "the last reward": errors("copy_reward_errors"),
+            "CPU-s per update": "cpu_s_per_update",
+        },
     ),
     "replay": Table(
         "speed.jsonl",
@@ -266,14 +241,14 @@ TABLES: dict[str, Table] = {
         "benchmarks/leaks.py",
         {"two hours of": part("what", "memory of (.*) over.*"), "family": part("what", "([a-z]+)$")},
         {
-            "rollout": _slope("RolloutProcess"),
-            "learner": _slope("LearnerProcess"),
-            "queue": _slope("QueueProcess"),
-            "shard": _slope("ShardProcess"),
-            "parameter server": _slope("ParameterServer"),
-            "driver": _slope("driver"),
-            "raylet": _slope("raylet"),
-            "object store": _slope("object store"),
+            "rollout": slope("RolloutProcess"),
+            "learner": slope("LearnerProcess"),
+            "queue": slope("QueueProcess"),
+            "shard": slope("ShardProcess"),
+            "parameter server": slope("ParameterServer"),
+            "driver": slope("driver"),
+            "raylet": slope("raylet"),
+            "object store": slope("object store"),
         },
     ),
     "rescale": Table(
@@ -360,7 +335,7 @@ TABLES: dict[str, Table] = {
         "learning/r2ac-tmaze.json",
         "r2ac-tmaze",
         {"corridor": "delay", "gradient": "gradient"},
-        {f"unrolls of {length}": _unroll(length) for length in (5, 10, 50)},
+        {f"unrolls of {length}": unroll(length) for length in (5, 10, 50)},
         seeds=True,
         repeats=False,
     ),
