@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.simple_models import (
+from support.worlds.simple import (
     SMALL,
 )
 

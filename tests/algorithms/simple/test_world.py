@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from support.simple_learners import CATCH, SMALL, Collected, make_learner
-from support.simple_models import FLOAT, SMALL_DETERMINISTIC, clips
-from support.simple_models import SMALL as SMALL_STOCHASTIC
+from support.worlds.simple import FLOAT, SMALL_DETERMINISTIC, clips
+from support.worlds.simple import SMALL as SMALL_STOCHASTIC
 
 from rlsys.algorithms.simple import ALGORITHM
 from rlsys.algorithms.simple.networks import WorldModel

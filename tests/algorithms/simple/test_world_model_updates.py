@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.simple_models import (
+from support.worlds.simple import (
     CATCH,
     SMALL,
     SMALL_DETERMINISTIC,
