@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.worlds.line import BENT, ENV, Line, Slope, seen
+from support.worlds import BENT, ENV, Line, Slope, seen
 from torch import Tensor
 
 from rlsys.api import Decision, Policy, PolicyContext, World, WorldContext, WorldState, WorldStep

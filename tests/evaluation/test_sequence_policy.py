@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.worlds.line import BENT, ENV, Line, Slope, seen
+from support.worlds import BENT, ENV, Line, Slope, seen
 
 from rlsys.api import Decision, Policy
 from rlsys.errors import ConfigError

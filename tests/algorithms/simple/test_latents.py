@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.worlds.simple import (
+from support.worlds import (
     SMALL,
 )
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.worlds.simple import ATARI, DETERMINISTIC, SMALL_DETERMINISTIC, STOCHASTIC, TINY, clips
+from support.worlds import ATARI, DETERMINISTIC, SMALL_DETERMINISTIC, STOCHASTIC, TINY, clips
 from torch.utils.flop_counter import FlopCounterMode
 
 from rlsys.algorithms.simple.config import WorldModelConfig

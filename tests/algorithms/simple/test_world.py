@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from support.simple_learners import CATCH, SMALL, Collected, make_learner
-from support.worlds.simple import FLOAT, SMALL_DETERMINISTIC, clips
-from support.worlds.simple import SMALL as SMALL_STOCHASTIC
+from support.worlds import FLOAT, SMALL_DETERMINISTIC, clips
+from support.worlds import SMALL as SMALL_STOCHASTIC
 
 from rlsys.algorithms.simple import ALGORITHM
 from rlsys.algorithms.simple.networks import WorldModel

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.worlds.simple import (
+from support.worlds import (
     CATCH,
     SMALL,
     SMALL_DETERMINISTIC,
