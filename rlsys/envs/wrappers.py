@@ -61,12 +61,14 @@ def limited(env: gymnasium.Env, config: EnvConfig, repeats: int = 1) -> tuple[gy
 def most_steps(env: gymnasium.Env, frames_per_step: int) -> int | None:
     """Returns the most decisions of an episode where a time limit is known: the smallest of all.
 
-    A limit is a `TimeLimit`, or what an environment says by an attribute `max_steps` or, in frames, `max_frames`.
+    A limit is a `TimeLimit`, or what one of the simulators here says by `max_steps` or, in frames, `max_frames`; in
+    anybody else's environment such a name may mean anything.
     """
     limits, repeats = list[int](), 1
     while True:
-        steps = env._max_episode_steps if isinstance(env, TimeLimit) else vars(env).get("max_steps")
-        frames = vars(env).get("max_frames")
+        said = vars(env) if isinstance(env, Restorable) else {}
+        steps = env._max_episode_steps if isinstance(env, TimeLimit) else said.get("max_steps")
+        frames = said.get("max_frames")
         limits += [-(-steps // repeats)] if steps else []
         limits += [-(-frames // frames_per_step)] if frames else []
         if not isinstance(env, gymnasium.Wrapper):

@@ -13,6 +13,7 @@ from rlsys.config import EnvConfig, read_env
 from rlsys.envs.families.atari import AtariConfig
 from rlsys.envs.make import env_spec, make
 from rlsys.envs.vector import BatchedEnv
+from rlsys.envs.wrappers import most_steps
 from rlsys.errors import ConfigError, EnvError
 from rlsys.types import ArraySpec
 
@@ -219,6 +220,12 @@ def test_a_constructor_is_given_its_arguments_also_where_many_could_be_stepped_a
     assert env.step(0)[1] == 0.0
     batch = BatchedEnv(EnvConfig(kwargs={"sutton_barto_reward": True}), (0, 1))
     assert batch.step(np.zeros(2, np.int64)).reward.tolist() == [0.0, 0.0]
+
+
+def test_what_others_call_max_steps_is_no_time_limit() -> None:
+    env = gymnasium.make("CartPole-v1", max_episode_steps=-1)
+    env.unwrapped.max_steps = "as many as there are"  # type: ignore[attr-defined]
+    assert most_steps(env, 1) is None
 
 
 @pytest.mark.parametrize(
