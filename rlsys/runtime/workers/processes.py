@@ -25,8 +25,9 @@ from rlsys.metrics.process_stats import ProcessMeter
 from rlsys.process import use_threads
 from rlsys.runs.spec import RunSpec
 from rlsys.runtime.cluster.placement import Handle
+from rlsys.runtime.workers.agreed_replay import Agreement
 from rlsys.runtime.workers.inference import InferenceReport, InferenceWorker, Request, next_batch
-from rlsys.runtime.workers.learning import Agreement, LearnerReport, LearnerWorker
+from rlsys.runtime.workers.learning import LearnerReport, LearnerWorker
 from rlsys.runtime.workers.outlets import make_outlet
 from rlsys.runtime.workers.remote_policy import RemotePolicy
 from rlsys.runtime.workers.remote_queue import RemoteQueue
