@@ -43,7 +43,7 @@ def make(votes: list[bool]) -> AgreedReplay:
 
 def test_a_step_that_begins_again_is_given_what_it_asks_for() -> None:
     many, few = SequenceQuery(8, 4), SequenceQuery(1, 4)
-    agreed = make([True, False, False, True, True, True])
+    agreed = make([True, False, True, False, True, True, True])  # three where one is not ready: and why
     assert agreed.sequences(many) == (many, 1)
     with pytest.raises(ReplayNotReady, match="the other learner ranks"):
         agreed.sequences(few)
@@ -64,7 +64,7 @@ def test_what_is_not_there_for_one_rank_is_there_for_none() -> None:
 
 def test_a_turn_is_too_small_where_it_is_so_for_all_ranks() -> None:
     with pytest.raises(TurnTooSmall, match="nothing came"):
-        make([True, True]).sample(4, 2)
+        make([True, True, True]).sample(4, 2)
     with pytest.raises(ReplayNotReady, match="nothing came") as caught:
-        make([False, False]).sample(4, 2)
+        make([False, True, False]).sample(4, 2)
     assert not isinstance(caught.value, TurnTooSmall)
