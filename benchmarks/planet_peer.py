@@ -65,7 +65,7 @@ def peers(python: str, windows: int, frames: int) -> dict[str, float]:
     """
     words = [python, str(_PEER), str(windows), str(frames), str(_TIMES)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise Implausible(f"{python} cannot run the peer: {reason}. Install simulusion there.")
