@@ -16,7 +16,12 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and any(capabilities.get(name, False) for name in _CPU_FEATURES)
 
 
+def factors(precision: str, device: torch.device) -> torch.dtype:
+    """Returns what factors of products are: bfloat16, if "bf16" is asked for and the device has it, or float32."""
+    return torch.bfloat16 if precision == "bf16" and multiplies_bfloat16(device) else torch.float32
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Returns a context in which products are rounded to bfloat16, if "bf16" is asked for and the device has it."""
-    rounds = precision == "bf16" and multiplies_bfloat16(device)
-    return torch.autocast(device.type, torch.bfloat16) if rounds else nullcontext()
+    dtype = factors(precision, device)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlsys.nets.precision import multiplies_bfloat16
+from rlsys.nets.precision import factors, multiplies_bfloat16
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,10 @@ def test_a_cpu_multiplies_what_it_says(
     capabilities: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert multiplies_bfloat16(torch.device("cpu")) == expected
+    device = torch.device("cpu")
+    assert multiplies_bfloat16(device) == expected
+    assert factors("bf16", device) == (torch.bfloat16 if expected else torch.float32)
+    assert factors("fp32", device) == torch.float32
 
 
 def test_an_unknown_device_is_not_trusted() -> None:

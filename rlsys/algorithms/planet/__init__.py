@@ -49,6 +49,7 @@ ALGORITHM = Algorithm(
         "window_size": 2_000,
         "stored_before_train": 100,
         "samples_per_insert": 20.0,
+        "precision": "fp32",  # the same numbers on every machine
         "planner": {"candidates": 5, "elites": 2, "iterations": 2, "horizon": 4},
     },
     make_world=_make_world,

@@ -111,7 +111,8 @@ class PlanetConfig(Section):
     gradient_clipping: Norm = 1000.0
     """Largest norm of the gradient."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    """Numbers in products of encoder, decoder and heads, where the device multiplies bf16 natively."""
+    """Numbers in products of encoder, decoder and heads, and in those of an RSSM that is planned in on a CPU, where the
+    device multiplies bf16 natively."""
     compiles: Literal["auto", "yes", "no"] = "auto"
     """torch.compile for the model; auto: on GPUs."""
     discount: Probability = 0.99

@@ -17,6 +17,7 @@ from rlsys.algorithms.planet.time_agnostic import doubt
 from rlsys.algorithms.planet.transitions.rssm import RSSM
 from rlsys.algorithms.planet.transitions.time_agnostic import TimeAgnostic
 from rlsys.api import WorldStep
+from rlsys.nets.precision import factors
 from rlsys.planning.latent import LatentModel, TreeSearch, rollout_value
 from rlsys.planning.shooting.captured import captured
 from rlsys.planning.shooting.make import make_planner
@@ -34,6 +35,7 @@ class Decisions:
         """Takes what decides, and what is drawn from."""
         self._config, self._network, self._actions = config, network, actions
         self._generator = generator
+        self._dtype = factors(config.precision, generator.device)
         self._tree = TreeSearch(config.planner) if config.planner.kind == "tree" else None
         is_discrete = bool(actions.num_choices)
         self._planner = None if self._tree else make_planner(config.planner, actions.size, discrete=is_discrete)
@@ -58,7 +60,9 @@ class Decisions:
         discount, cell = self._config.planner.discount, self._network.cell
         if isinstance(cell, RSSM) and self._generator.device.type == "cpu":
             places = state["sample"], state["belief"]
-            return RSSMScore(self._layers(cell), *places, discount=discount, generator=self._generator)
+            return RSSMScore(
+                self._layers(cell), *places, discount=discount, generator=self._generator, dtype=self._dtype
+            )
         return rollout_score(
             self._sure_step(num_environments=len(state["mean"])),
             state,

@@ -5,9 +5,10 @@ Hafner et al. 2019, section 3, https://arxiv.org/abs/1811.04551:
     x = relu(W1 [z, a])    h' = GRU(x, h)    p = relu(W2 h')
     z' ~ N(Wμ p, softplus(Wσ p) + min_stddev)    reward = f([z', h'])
 
-Rows are taken through the whole horizon a block at a time, so that all they need stays in a core's cache; between two
+Rows are taken through the whole horizon a block at a time, so that all they need stays in the cache; between two
 products there is one compiled pass. Sample, belief and action of a row lie side by side, and every product reads where
-they are.
+they are. Products may be of bfloat16, rounded from and widened to the float32 of everything else; a processor that
+multiplies those natively then plans about 1.7 times as fast.
 
 Shape legend: B environments, N candidates of each, H steps, A numbers of an action, S of a state, D of a belief,
 R rows of a block.
@@ -21,8 +22,8 @@ from torch import Tensor, nn
 
 from rlsys.planning.shooting import rssm_kernels as kernels
 
-_BLOCK = 250
-"""Rows: their buffers fit a core's second cache beside what of the weights is in use, and calls cost 1 %."""
+_BLOCK = 1_000
+"""Rows: with 250, calls cost 1 % of products in float32, and 12 % of those in bfloat16; memory is no matter here."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class RSSMScore:
         *,
         discount: float,
         generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """Packs the weights.
 
@@ -76,19 +78,23 @@ class RSSMScore:
           belief_BD: likewise.
           discount: per step.
           generator: what samples are drawn from, block by block.
+          dtype: of the factors of products, which are summed in float32: bfloat16, or float32 for nothing rounded.
         """
         self._layers = layers
         self._discount, self._generator = discount, generator
         self._first = torch.cat([sample_BS, belief_BD], dim=1)
         self._num_states = layers.mean.out_features
         self._num_actions = layers.input.in_features - self._num_states
-        self._input = _Product(layers.input.weight.roll(self._num_actions, dims=1), layers.input.bias)
         gru, prior = layers.belief, (layers.mean, layers.stddev)
-        self._of_input = _Product(gru.weight_ih, gru.bias_ih)
-        self._of_belief = _Product(gru.weight_hh, gru.bias_hh)
-        self._prior_hidden = _Product(layers.prior_hidden.weight, layers.prior_hidden.bias)
-        self._prior = _Product(torch.cat([layer.weight for layer in prior]), torch.cat([layer.bias for layer in prior]))
-        self._reward, self._value = _Head(layers.reward), _Head(layers.value) if layers.value else None
+        self._input = _Product(layers.input.weight.roll(self._num_actions, dims=1), layers.input.bias, dtype)
+        self._of_input = _Product(gru.weight_ih, gru.bias_ih, dtype)
+        self._of_belief = _Product(gru.weight_hh, gru.bias_hh, dtype)
+        self._prior_hidden = _Product(layers.prior_hidden.weight, layers.prior_hidden.bias, dtype)
+        self._prior = _Product(
+            torch.cat([layer.weight for layer in prior]), torch.cat([layer.bias for layer in prior]), dtype
+        )
+        self._reward = _Head(layers.reward, dtype)
+        self._value = _Head(layers.value, dtype) if layers.value else None
         # action, sample and belief of each row, side by side
         self._rows = torch.empty(_BLOCK, self._num_actions + self._first.shape[1])
         self._noise = torch.empty(_BLOCK, self._num_states)
@@ -137,14 +143,22 @@ class RSSMScore:
 class _Product:
     """A layer's weights as products read them, and memory for its outputs."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self._weight = weight.detach().float().t().contiguous()
-        self._output = torch.empty(_BLOCK, len(weight))
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+        num_outputs, num_inputs = weight.shape
+        self._weight = weight.detach().to(dtype).t().contiguous()
+        self._output = torch.empty(_BLOCK, num_outputs)
+        self._rounded = None
+        if dtype != torch.float32:
+            self._rounded = tuple(torch.empty(_BLOCK, size, dtype=dtype) for size in (num_inputs, num_outputs))
         self.bias = bias.detach().float().contiguous().numpy()
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Returns the product, without the bias; valid until the next call."""
-        return torch.mm(rows, self._weight, out=self._output[: len(rows)])
+        output = self._output[: len(rows)]
+        if self._rounded is None:
+            return torch.mm(rows, self._weight, out=output)
+        inputs, outputs = (buffer[: len(rows)] for buffer in self._rounded)
+        return output.copy_(torch.mm(inputs.copy_(rows), self._weight, out=outputs))
 
     def relu(self, rows: Tensor) -> Tensor:
         """Returns the layer's outputs after a ReLU."""
@@ -156,9 +170,9 @@ class _Product:
 class _Head:
     """Layers that end in one number."""
 
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+    def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
         *hidden, last = layers
-        self._hidden = [_Product(layer.weight, layer.bias) for layer in hidden]
+        self._hidden = [_Product(layer.weight, layer.bias, dtype) for layer in hidden]
         self._weight_U = last.weight.detach().float()[0].contiguous().numpy()
         self._bias = last.bias.item()
 

@@ -27,6 +27,7 @@ def test_the_fused_roll_out_is_the_models(bootstraps: bool, future_rnn: bool) ->
             "mean_only": True,  # what is drawn is drawn in another order
             "future_rnn": future_rnn,
             "bootstraps": bootstraps,
+            "precision": "fp32",
             "planner": {"discount": 0.9},
         }
     )

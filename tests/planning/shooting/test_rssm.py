@@ -68,7 +68,7 @@ def naive(
     [{}, {"has_value": True}, {"future_rnn": False}, {"mean_only": True}, {"min_stddev": 0.7}],
     ids=lambda settings: next(iter(settings), "plain"),
 )
-@pytest.mark.parametrize(("size", "count"), [(1, 10), (3, 7), (3, 190)])
+@pytest.mark.parametrize(("size", "count"), [(1, 10), (3, 7), (3, 390)])
 def test_returns_are_those_of_the_model_step_by_step(settings: dict[str, Any], size: int, count: int) -> None:
     layers, horizon = make_layers(**settings), 5
     sample, belief = torch.randn(size, STATES), torch.randn(size, BELIEFS).tanh()
@@ -82,6 +82,19 @@ def test_returns_are_those_of_the_model_step_by_step(settings: dict[str, Any], s
     noise = torch.cat([torch.stack(steps) for steps in drawn], dim=1)
     wanted = naive(layers, *rows, candidates.reshape(-1, horizon, ACTIONS), noise, 0.9)
     assert torch.allclose(returns, wanted.view(size, count), atol=2e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"has_value": True}, {"mean_only": True}], ids=str)
+def test_rounded_products_are_worth_nearly_the_same(settings: dict[str, Any]) -> None:
+    layers = make_layers(scale=1.0, **settings)
+    places = torch.randn(3, STATES), torch.randn(3, BELIEFS).tanh()
+    candidates = torch.rand(3, 390, 5, ACTIONS) * 2.0 - 1.0
+    exact, rounded = (
+        RSSMScore(layers, *places, discount=0.9, generator=torch.Generator().manual_seed(1), dtype=dtype)(candidates)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert not torch.equal(rounded, exact), "nothing was rounded"
+    assert (rounded - exact).abs().mean() < 0.02 * exact.std()
 
 
 def test_a_score_can_be_asked_again_and_for_fewer_candidates() -> None:
