@@ -9,6 +9,7 @@ from support.runs import MakeRecorder, MakeSpec, started
 from rlsys.errors import WorkerError
 from rlsys.metrics.averages import COUNTS
 from rlsys.metrics.rows import read_metrics
+from rlsys.process import ENVIRONMENT
 from rlsys.runs.workers import Worker
 from rlsys.testing.object_store import serving
 
@@ -24,6 +25,9 @@ def test_an_actor_starts_in_the_installed_environment() -> None:
 
     server = ray.remote(ParameterServer).options(num_cpus=0).remote()
     assert ray.get(server.pull.remote(-1), timeout=PATIENCE_S) is None
+    variables = ray.get(server.__ray_call__.remote(lambda worker: dict(os.environ)), timeout=PATIENCE_S)
+    assert ENVIRONMENT.items() <= variables.items()
+    ray.kill(server)
 
 
 def test_a_run_of_two_ranks_and_two_shards_reaches_its_budget_in_step_and_every_window_is_unbroken(
