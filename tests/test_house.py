@@ -1,6 +1,7 @@
 """The house stays one in which a stranger finds the way: short files and functions, small folders, true directions."""
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,12 @@ def test_nine_functions_of_ten_have_20_lines_at_most_and_none_has_more_than_90(f
     found = sorted(functions(folder))
     assert found[int(0.9 * len(found))][0] <= LONGEST_OF_NINE_IN_TEN
     assert found[-1][0] <= LONGEST_FUNCTION, found[-1]
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process has them all")
+@pytest.mark.xdist_group("ray")
+def test_tests_of_a_group_share_a_process(request: pytest.FixtureRequest) -> None:
+    assert request.node.nodeid.endswith("@ray"), "xdist tells groups by the ends of names, which another pytest drops"
 
 
 @pytest.mark.parametrize("folder", ["rlsys", "tests"])

@@ -168,7 +168,7 @@ class RuntimeConfig(Section):
     worker_restarts: Annotated[Steps, Field(le=1_000_000)] = 5
     """Restarts of one worker within ten minutes after which the run stops with an error."""
     rollout_timeout_s: Seconds = Field(300.0, gt=0.0)
-    """Seconds without a report after which a rollout worker counts as hanging and is restarted."""
+    """Seconds without a report after which a rollout worker that has been built counts as hanging and is restarted."""
     address: Annotated[Text, AfterValidator(without_secret)] | None = None
     """Ray cluster to join: 'auto' for the one on this machine, or host:port; none starts one here."""
 

@@ -111,9 +111,9 @@ class SleepingEnv(CountingEnv):
 
 
 class _FaultyEnv(CountingEnv):
-    """Counts until it has made 3,000 steps since it was built; then it fails in its way."""
+    """Counts until it has made 1,000 steps since it was built; then it fails in its way."""
 
-    _STEPS = 3_000
+    _STEPS = 1_000
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -136,7 +136,11 @@ class RaisingEnv(_FaultyEnv):
 
 
 class HangingEnv(_FaultyEnv):
-    """`rlsys/Hanging-v0`: never returns."""
+    """`rlsys/Hanging-v0`: takes a second and a half to be built; in the end it never returns."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        time.sleep(1.5)
+        super().__init__(**kwargs)
 
     def _fail(self, step: Step) -> Step:
         while True:

@@ -34,7 +34,9 @@ def main(out: Path) -> None:
     """Writes worker -> the roles of the machines on which its processes are, and how many machines learn."""
     machines = Cluster()
     for role, cores in _MACHINES:
-        machines.add_node(num_cpus=cores, labels={ROLE: role}, object_store_memory=_OBJECT_STORE_BYTES)
+        machines.add_node(
+            num_cpus=cores, labels={ROLE: role}, object_store_memory=_OBJECT_STORE_BYTES, include_dashboard=False
+        )
     machines.wait_for_nodes()
     loaded = config.load("muzero-cartpole", "laptop", [*_SETTINGS, f"runtime.address={machines.address}"])
     num_cpus, num_gpus = joined.connect(loaded.experiment.runtime)

@@ -24,6 +24,8 @@ from rlsys.runs.resume import checkpoint_to_resume, with_replay
 from rlsys.runs.spec import RunSpec
 from rlsys.runtime.driver.inline import InlineRun
 
+pytestmark = pytest.mark.xdist_group("beginnings")  # the run that is there is trained once
+
 SMALL = ("ppo-cartpole", "--inline", "debug=true", "run.wandb=disabled", "run.tensorboard=false", "run.video=false")
 PASSWORD, SIGNATURE = "planted5ecret", "planted5ignature"
 

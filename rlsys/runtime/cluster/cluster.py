@@ -97,7 +97,7 @@ def check_shared_memory(folder: Path) -> None:
 
 
 def _start(runtime: RuntimeConfig) -> None:
-    for name, value in _CLUSTER_ENVIRONMENT.items():
+    for name, value in {**_CLUSTER_ENVIRONMENT, **ENVIRONMENT}.items():
         os.environ.setdefault(name, value)
     if runtime.address is None:
         check_shared_memory(SHARED_MEMORY)
@@ -188,6 +188,7 @@ def _hide_secrets_of_command() -> None:
 
 
 def _init(runtime: RuntimeConfig) -> None:
+    """Joins or starts one; workers of our own have this process's variables, and no runtime_env: each starts twice."""
     is_own = runtime.address is None
     with private_files():
         ray.init(
@@ -196,6 +197,6 @@ def _init(runtime: RuntimeConfig) -> None:
             include_dashboard=False if is_own else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": ENVIRONMENT},
+            runtime_env=None if is_own else {"env_vars": ENVIRONMENT},
             _temp_dir=str(session_folder()) if is_own else None,
         )

@@ -12,11 +12,22 @@ from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 from rlsys.runs.workers import Worker, WorkerKind
 
 CallKind = Literal[
-    "rollout", "successor", "start", "learner", "begin", "snapshot", "evaluator", "shard", "inference", "server"
+    "rollout",
+    "successor",
+    "start",
+    "join",
+    "learner",
+    "begin",
+    "snapshot",
+    "evaluator",
+    "shard",
+    "inference",
+    "server",
 ]
 
 _OWED_BY: dict[CallKind, WorkerKind] = {
     "rollout": WorkerKind.ROLLOUT,
+    "join": WorkerKind.ROLLOUT,
     "learner": WorkerKind.LEARNER,
     "begin": WorkerKind.LEARNER,
     "shard": WorkerKind.SHARD,

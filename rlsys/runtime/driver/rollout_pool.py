@@ -129,7 +129,7 @@ class RolloutPool:
             return
         self.forget(index)
         self._program.start_rollout(index, self._next_incarnation(index))
-        self._tick(index)
+        self._await(index)
 
     def retire(self, index: int) -> None:
         """Ends one who is too many."""
@@ -140,7 +140,7 @@ class RolloutPool:
 
     def forget(self, index: int) -> None:
         """Forgets what one works at: it is gone, or about to be."""
-        self._calls.forget("rollout", "start", "successor", index=index)
+        self._calls.forget("rollout", "start", "join", "successor", index=index)
         for indices in (self._ready_successors, self._coming, self._standing_by):
             indices.discard(index)
 
@@ -155,13 +155,21 @@ class RolloutPool:
 
     def adopt_successor(self, index: int) -> None:
         """Lets the successor of one take its place."""
+        is_built = index in self._ready_successors
         self.forget(index)
         self._weights.forget(Worker.rollout(index))
         self._program.adopt_successor(index)
-        self._tick(index)
+        if is_built:
+            self._tick(index)
+        else:
+            self._await(index)
 
     def _next_incarnation(self, index: int) -> int:
         return self._restarts.join(Worker.rollout(index), self._progress.sessions * _INCARNATIONS_PER_SESSION)
+
+    def _await(self, index: int) -> None:
+        """Lets one work as soon as it is built: how long that takes says nothing about how long a tick may."""
+        self._calls.track("join", index, self._program.rollouts[index].pid.remote())
 
     def _tick(self, index: int) -> None:
         if self._is_stopped:

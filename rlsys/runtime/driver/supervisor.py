@@ -32,6 +32,7 @@ from rlsys.signals import INTERRUPTED, INTERRUPTED_S
 from rlsys.weights import Echo
 
 _EVALUATOR = Worker(WorkerKind.EVALUATOR, 0)
+_OF_ROLLOUT = ("rollout", "start", "join")
 _START_PATIENCE_S = 300.0
 _HEAD_SILENCE_S = 3.0
 
@@ -151,7 +152,7 @@ class Supervisor:
         match call.kind:
             case "rollout":
                 self._rollout_reported(call.index, result)
-            case "start":
+            case "start" | "join":
                 self._rollout_pool.came(call.index)
             case "successor":
                 self._rollout_pool.successor_came(call.index)
@@ -244,9 +245,9 @@ class Supervisor:
             self._abort(cause)
         elif call.kind == "successor":
             self._program.stop_successor(call.index)
-        elif call.kind in ("rollout", "start") and call.index >= self._rollout_pool.size:
+        elif call.kind in _OF_ROLLOUT and call.index >= self._rollout_pool.size:
             self._rollout_pool.retire(call.index)
-        elif call.kind in ("rollout", "start"):
+        elif call.kind in _OF_ROLLOUT:
             self._restart(Worker.rollout(call.index), cause or error)
         elif call.kind == "snapshot":
             self._evaluating.taken(call.index, None)
@@ -316,12 +317,15 @@ class Supervisor:
     def _watch(self) -> None:
         """Says who has been silent for a minute, restarts rollout workers that hang, pings those that Ray restarts."""
         self._watch_head()
-        patience_s = self._spec.runtime.rollout_timeout_s
+        timeout_s = self._spec.runtime.rollout_timeout_s
         for call in self._calls:
-            is_late = call.kind in ("rollout", "start") and call.age_s > patience_s
+            is_built = call.kind == "rollout"
+            patience_s = timeout_s if is_built else max(timeout_s, _START_PATIENCE_S)
+            is_late = call.kind in _OF_ROLLOUT and call.age_s > patience_s
             if is_late and not self._liveness.needs(Worker.rollout(call.index)):
-                what = f"no report for {patience_s:g} s (runtime.rollout_timeout_s): its environments hang"
-                self._restart(Worker.rollout(call.index), WorkerError(what))
+                option = "no report for {:g} s (runtime.rollout_timeout_s)" if is_built else "not built within {:g} s"
+                what = WorkerError(f"{option.format(patience_s)}: its environments hang")
+                self._restart(Worker.rollout(call.index), what)
         self._liveness.look()
         self._liveness.ping()
 

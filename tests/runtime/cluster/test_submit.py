@@ -18,7 +18,7 @@ HEAD = Path(__file__).parents[2] / "cluster" / "head_with_dashboard.py"
 SETTINGS = ["debug=true", "run.training_steps=100000", "run.evaluate_every_learner_steps=0", "run.wandb=disabled"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def head() -> Iterator[tuple[str, str]]:
     """A cluster that takes jobs: its address and its dashboard's."""
     process = subprocess.Popen([sys.executable, str(HEAD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -9,6 +9,7 @@ from support.runs import MakeRecorder, MakeSpec, started
 from rlsys.errors import WorkerError
 from rlsys.metrics.averages import COUNTS
 from rlsys.metrics.rows import read_metrics
+from rlsys.process import ENVIRONMENT
 from rlsys.runs.workers import Worker
 from rlsys.testing.object_store import serving
 
@@ -24,6 +25,9 @@ def test_an_actor_starts_in_the_installed_environment() -> None:
 
     server = ray.remote(ParameterServer).options(num_cpus=0).remote()
     assert ray.get(server.pull.remote(-1), timeout=PATIENCE_S) is None
+    variables = ray.get(server.__ray_call__.remote(lambda worker: dict(os.environ)), timeout=PATIENCE_S)
+    assert ENVIRONMENT.items() <= variables.items()
+    ray.kill(server)
 
 
 def test_a_run_of_two_ranks_and_two_shards_reaches_its_budget_in_step_and_every_window_is_unbroken(
@@ -93,13 +97,13 @@ def test_a_rollout_worker_that_does_not_answer_holds_no_checkpoint_up(
     ("env_id", "reason"),
     [
         ("rlsys/Raising-v0", "raised OSError in step: the simulator has lost its socket"),
-        ("rlsys/Hanging-v0", "no report for 12 s (runtime.rollout_timeout_s): its environments hang"),
+        ("rlsys/Hanging-v0", "no report for 5 s (runtime.rollout_timeout_s): its environments hang"),
     ],
 )
 def test_an_environment_that_fails_costs_its_worker_and_nothing_else(
     env_id: str, reason: str, make_spec: MakeSpec, make_recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = {"rollout_timeout_s": 12.0}
+    runtime = {"rollout_timeout_s": 5.0}  # four of those that hang take longer to be built
     spec = make_spec({"samples_per_insert": None}, runtime, {"training_steps": 100_000}, env_id=env_id)
     with started(spec, make_recorder) as run:
         messages: list[str] = []

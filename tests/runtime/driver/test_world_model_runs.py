@@ -27,6 +27,7 @@ SMALL = (
 )
 STEPS = 4 + 6 + 6 + 4 + 1
 """Turns of collecting, updates of the model, iterations of PPO, turns again, and a comparison."""
+inline = pytest.mark.xdist_group("world-model")  # one process trains the whole run, once
 CLOCK = ("throughput/", "workers/", "system/", "learner/idle_share", "time_s")
 
 
@@ -63,6 +64,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@inline
 def test_a_run_that_is_stopped_while_model_and_policy_learn_equals_one_that_was_not(whole: Path) -> None:
     launch(whole, *SMALL, "--inline", "run.run_tag=parts", "run.training_steps=7")
     for stop in (13, 1_000):
@@ -72,6 +74,7 @@ def test_a_run_that_is_stopped_while_model_and_policy_learn_equals_one_that_was_
     assert parts == expected
 
 
+@inline
 def test_the_world_model_is_a_vector_environment(whole: Path) -> None:
     world, env_spec = open_world(str(whole / "runs" / "simple-catch" / "whole"))
     rng = np.random.default_rng(0)
@@ -91,12 +94,14 @@ def test_the_world_model_is_a_vector_environment(whole: Path) -> None:
         assert not truncated.any()
 
 
+@inline
 def test_the_comparison_is_filmed(whole: Path) -> None:
     films = list((whole / "runs" / "simple-catch" / "whole" / "media").glob("world-comparison-*.mp4"))
     assert [film.stem for film in films] == [f"world-comparison-{STEPS:09d}"]
     assert all(film.stat().st_size for film in films)
 
 
+@inline
 def test_a_world_model_is_exported_and_another_policy_learns_in_it(whole: Path) -> None:
     done = rlsys(whole, "export", "simple-catch/whole", "--to", "exported")
     assert done.returncode == 0, done.stderr
@@ -116,6 +121,7 @@ def test_a_world_model_is_exported_and_another_policy_learns_in_it(whole: Path) 
     assert all(np.array_equal(saved[0][name], saved[1][name]) for name in saved[0])
 
 
+@inline
 def test_a_world_model_of_another_game_is_refused_in_one_line(whole: Path) -> None:
     source = str(whole / "runs" / "simple-catch" / "whole")
     other = ("env.id=PongNoFrameskip-v4", "env.frame_size=[20,16]", "env.grayscale=false")
