@@ -5,6 +5,7 @@ lie there the other way round (as `Conv1D`), inputs first.
 """
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,8 @@ def _read_file(path: Path) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         tensors: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, ImportError) as error:
-        raise ConfigError(f"'{path}' cannot be read: {' '.join(str(error).split())[:200]}. Copy it again.") from None
+    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ConfigError(f"'{path}' is no whole file of tensors ({type(error).__name__}). Copy it again.") from None
     return tensors
 
 
