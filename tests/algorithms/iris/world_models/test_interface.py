@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_world_models import CPU, KINDS, SIZES, batch, make
+from algorithms.iris.world_models.tiny_models import CPU, KINDS, SIZES, batch, make
 
 from rlsys.algorithms.iris.world_models.interface import Imagined, WorldModel
 from rlsys.algorithms.iris.world_models.memory import Memory

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from support.tiny_world_models import CPU, SIZES, batch, make
+from algorithms.iris.world_models.tiny_models import CPU, SIZES, batch, make
 
 from rlsys.algorithms.iris.world_models.config import WorldModelConfig
 from rlsys.algorithms.iris.world_models.interface import Sizes

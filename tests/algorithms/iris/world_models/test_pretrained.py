@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from algorithms.iris.world_models.tiny_models import SIZES, make, tiny
 from safetensors.torch import save_file
-from support.tiny_world_models import SIZES, make, tiny
 from torch import Tensor
 from torch.nn import functional
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from support.tiny_world_models import SIZES, batch, make, tiny
+from algorithms.iris.world_models.tiny_models import SIZES, batch, make, tiny
 
 from rlsys.algorithms.iris.world_models.transformer import TransformerNetwork, Trunk
 

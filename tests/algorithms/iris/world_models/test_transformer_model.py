@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_world_models import CPU, SIZES, batch, make
+from algorithms.iris.world_models.tiny_models import CPU, SIZES, batch, make
 from torch import Tensor
 
 from rlsys.algorithms.iris.world_models.config import WorldModelConfig
