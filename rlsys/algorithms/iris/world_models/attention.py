@@ -88,10 +88,12 @@ class Kept:
         return attend(q.to(keys.dtype), keys[:, :, :end], values[:, :, :end], self._mask)
 
 
-def keep(memory: Memory, num_layers: int, shape: tuple[int, int, int, int], device: torch.device) -> None:
-    """Makes room for keys and values `[B, H, T, D]` of all layers."""
+def keep(
+    memory: Memory, num_layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
+) -> None:
+    """Makes room for keys and values `[B, H, T, D]` of all layers, of a type if the device is no CPU."""
     # On CPUs in float32: products of few rows are not faster with bfloat16 there, and softmax is slower.
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = torch.float32 if device.type == "cpu" else dtype
     for layer in range(num_layers):
         memory.tensors[f"keys/{layer}"] = torch.zeros(shape, dtype=dtype, device=device)
         memory.tensors[f"values/{layer}"] = torch.zeros(shape, dtype=dtype, device=device)

@@ -59,7 +59,8 @@ class Transformer(WorldModel[TransformerNetwork]):
         config = self.config
         memory = Memory({_IDS: torch.zeros(batch, self._capacity, dtype=torch.int64, device=device)})
         head_size = config.num_features // config.heads
-        keep(memory, config.num_layers, (batch, config.heads, self._capacity, head_size), device)
+        shape = (batch, config.heads, self._capacity, head_size)
+        keep(memory, config.num_layers, shape, self._inference_dtype(device), device)
         return memory
 
     @torch.no_grad()
