@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsys.ops.value_transform import signed_hyperbolic, signed_parabolic
+from rlsys.ops.value_transform import signed_hyperbolic, signed_parabolic, symexp, symlog
 
 NUMBERS = st.floats(-1e6, 1e6)
 
@@ -38,3 +38,10 @@ def test_the_inverse_has_a_finite_gradient_everywhere() -> None:
     x = torch.tensor([-20.0, -1e-6, 0.0, 1e-6, 20.0], requires_grad=True)
     signed_parabolic(x).sum().backward()
     assert x.grad is not None and x.grad.isfinite().all()
+
+
+@given(st.floats(-1e4, 1e4))
+def test_symlog_is_the_logarithm_on_both_sides_and_symexp_undoes_it(x: float) -> None:
+    squashed = symlog(torch.tensor(x, dtype=torch.float64))
+    assert squashed.item() == pytest.approx(math.copysign(math.log(abs(x) + 1), x), abs=1e-12)
+    assert symexp(squashed).item() == pytest.approx(x, rel=1e-9, abs=1e-12)
