@@ -1,7 +1,7 @@
 """Layers of encoder and decoder: residual blocks, attention among pixels, halving and doubling.
 
 Esser et al. 2021, https://arxiv.org/abs/2012.09841; Ho et al. 2020, appendix B, https://arxiv.org/abs/2006.11239.
-Pictures lie channels last, in which attention and the norms of groups need no copy.
+Any layout of pictures does; with channels last attention needs no copy.
 
 Shape legend: N frames, C channels, H height, W width, P = H · W pixels.
 """
@@ -58,9 +58,9 @@ class PixelAttention(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Returns `[N, C, H, W]`."""
         normed_NPC = self.norm(x_NCHW).flatten(start_dim=2).transpose(1, 2)
-        q_NPC, k_NPC, v_NPC = self.qkv(normed_NPC).chunk(3, dim=-1)
-        seen_NPC = functional.scaled_dot_product_attention(q_NPC, k_NPC, v_NPC)
-        attended: Tensor = x_NCHW + self.out(seen_NPC).transpose(1, 2).view_as(x_NCHW)
+        q_N1PC, k_N1PC, v_N1PC = self.qkv(normed_NPC).unsqueeze(1).chunk(3, dim=-1)  # without heads it is not fused
+        seen_NPC = functional.scaled_dot_product_attention(q_N1PC, k_N1PC, v_N1PC).squeeze(1)
+        attended: Tensor = x_NCHW + self.out(seen_NPC).transpose(1, 2).reshape(x_NCHW.shape)
         return attended
 
 
