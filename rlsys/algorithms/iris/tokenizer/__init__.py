@@ -1,0 +1,1 @@
+"""From frames to tokens and back: a discrete autoencoder (VQ-VAE), its losses, and how it begins pretrained."""
