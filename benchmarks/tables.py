@@ -112,6 +112,12 @@ TABLES: dict[str, Table] = {
         {"what": "what", "device": "device"},
         {"frames/s": "frames_per_s", "plainly": "plain_frames_per_s", "times as many": "ratio"},
     ),
+    "planet_peer": Table(
+        "speed.jsonl",
+        "benchmarks/planet_peer.py",
+        {"what": "what"},
+        {"per s": "per_s", "simulusion's": "peer_per_s", "times as many": "ratio"},
+    ),
     "transitions": Table(
         "transitions.jsonl",
         "benchmarks/transitions.py",

@@ -5,7 +5,8 @@
 Each model learns anew from what a run of PlaNet has stored until its newest checkpoint, with that run's settings:
 equally many updates, from the same draws. Of its episodes one in eight is held out. There a model is shown ten frames,
 and foretells fifty more from the actions alone. Its error is printed beside that of showing the last known frame, or
-expecting the last known reward, for ever: mean absolute errors, of frames in levels of a byte.
+expecting the last known reward, for ever: mean absolute errors, of frames in levels of a byte. Frames are compared as
+the model knows them, quantised.
 """
 
 import argparse
@@ -111,7 +112,8 @@ def measure(folder: Path, what: str, updates: int, seed: int) -> Row:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         foretold = foretell(learner._world, shown[:, :_KNOWN], action, generator, learner._world.show)
-    real, last = shown[:, _KNOWN:].float(), shown[:, _KNOWN - 1].float()
+    known = learner._inputs.show(learner._inputs.prepare(shown[:, _KNOWN - 1 :]))
+    real, last = known[:, 1:], known[:, 0]
     came, last_reward = reward[:, _KNOWN - 1 :], reward[:, _KNOWN - 2]
     at = [far - 1 for far in _FAR]
     return Row(
@@ -126,7 +128,7 @@ def measure(folder: Path, what: str, updates: int, seed: int) -> Row:
 
 
 def _error(foretold: torch.Tensor, real: torch.Tensor) -> float:
-    return round(float((foretold.float() - real).abs().mean()), 4)
+    return round(float((foretold.float() - real.float()).abs().mean()), 4)
 
 
 def _line(row: Row) -> str:

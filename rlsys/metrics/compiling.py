@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlsys.errors import ConfigError, RlsysError
+from rlsys.loss_names import read_loss_name
 from rlsys.metrics.event_files import EVENTS, Events, Series, read_events
 from rlsys.metrics.rows import METRICS_FILE, read_metrics
 
@@ -28,8 +29,6 @@ _ALIASES = {"cem_returns": "plan_returns_end"}
 _CONFIG_FILE = "config.yaml"
 _PARTS = ("train", "test", "tensorboard")
 """Folders of event files that are parts of a run."""
-_HELD_OUT = "held_out"
-_OUR_GROUPS = ("loss", "world", _HELD_OUT)
 _LOSS = re.compile(r"(?P<part>train|test)/(.*/)?zero_step_losses/(?P<name>\w+)")
 _SCORE = re.compile(r"evaluation/return|test/(.*/)?trainer/test/score")
 _HISTOGRAM = re.compile(r"(?!train/).*?(?:(?P<hist>return_hist)|plan_returns?_(?P<when>begin|end))")
@@ -208,16 +207,8 @@ def _score_key(name: str) -> str | None:
         return "test_score"
     if (theirs := _LOSS.fullmatch(name)) is not None:
         return f"{theirs['name']}_loss{'_te' if theirs['part'] == 'test' else ''}"
-    return _our_loss_key(*name.split("/")) if name.count("/") == 1 else None
-
-
-def _our_loss_key(group: str, name: str) -> str | None:
-    """Returns image_loss of loss/image, world/image_loss and world/loss_image; image_loss_te where that is held out."""
-    own = name.removeprefix(f"{_HELD_OUT}_")
-    bare = own.removesuffix("_loss").removeprefix("loss_")
-    if group not in _OUR_GROUPS or (group != "loss" and bare == own):
-        return None
-    return f"{bare}_loss{'_te' if group == _HELD_OUT or own != name else ''}"
+    ours = read_loss_name(name)
+    return None if ours is None else f"{ours.of}_loss{'_te' if ours.is_held_out else ''}"
 
 
 def _histogram_key(name: str) -> str | None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlsys.config import Loaded
+from rlsys.loss_names import read_loss_name
 from rlsys.metrics.formatting import duration, join, number, rate, share, sparkline
 from rlsys.runs.status import Status
 
@@ -166,7 +167,8 @@ def report_line(status: Status) -> str:
 
 
 def _losses(losses: Mapping[str, float], label: str = "") -> str:
-    parts = [number(value, name.rpartition("/")[2]) for name, value in losses.items()]
+    names = {name: read_loss_name(name) for name in losses}
+    parts = [number(losses[name], found.of) for name, found in names.items() if found and not found.is_held_out]
     text = ", ".join(part for part in parts if part)
     return f"{label} {text}" if label and text else text
 

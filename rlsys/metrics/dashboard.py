@@ -40,7 +40,7 @@ LAYOUT: dict[str, tuple[Panel, ...]] = {
     "Learning": (
         Panel("Return of games", ("episodes/return",)),
         Panel("Return of evaluations", ("evaluation/return", "evaluation/return_median")),
-        Panel("Losses", ("loss/.*",)),
+        Panel("Losses", (".*loss.*",)),
     ),
     "Rates": (
         Panel("Env steps per second", ("throughput/env_steps_per_s",)),

@@ -14,6 +14,7 @@ from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.config import RunConfig
 from rlsys.envs.vector import GameResult
 from rlsys.files.json_tree import check_tree
+from rlsys.loss_names import losses_in
 from rlsys.runs.status import Status
 
 _WINDOW = 100
@@ -237,7 +238,7 @@ class Progress:
             returns=tuple(returns),
             evaluation_return=self.evaluation_return,
             best_return=self.best_return,
-            losses={name: value for name, value in row.items() if name.startswith("loss/")},
+            losses=losses_in(row),
             version_lag=row.get("workers/version_lag", math.nan),
         )
 

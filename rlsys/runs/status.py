@@ -19,7 +19,7 @@ class Status:
       mean_return: raw return, mean of the last games.
       returns: raw returns of recent games, oldest first.
       evaluation_return, best_return: means of the last and of the best evaluation.
-      losses: `loss/name` -> value.
+      losses: name of the metric, such as `loss/value` -> value.
       replay_items, replay_size: items in the table, and how many it keeps.
       samples_per_insert, samples_per_insert_target: the ratio so far, and as configured.
       batches_in_flight: batches on their way to the learner.

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlsys.api import ValueSpec
+from rlsys.loss_names import losses_in
 from rlsys.types import Array
 from rlsys.viewer.trace import Trace
 
@@ -46,7 +47,7 @@ def plot_learning(rows: Sequence[Row]) -> Figure:
     ):
         _draw(axes, rows, over, ["episodes/return", "evaluation/return"], scale)
         axes.set(xlabel=label, ylabel="return")
-    _draw(losses, rows, "learner_step", _names(rows, "loss/"))
+    _draw(losses, rows, "learner_step", sorted({name for row in rows for name in losses_in(row)}))
     losses.set(xlabel="learner steps", ylabel="loss")
     if all(bool((line.get_ydata() > 0).all()) for line in losses.get_lines()):
         losses.set_yscale("log")

@@ -16,6 +16,7 @@ from algorithms.tensor_shapes import MEASURED, Tensors, of_decision
 import rlsys
 from rlsys import config, registry
 from rlsys.config import Experiment
+from rlsys.nets import precision
 from rlsys.testing.training import Training
 
 PACKAGE = Path(rlsys.__file__).parent
@@ -136,7 +137,8 @@ def test_every_algorithm_has_a_table() -> None:
 
 
 @pytest.mark.parametrize("page", by_experiment())
-def test_tensors_have_the_shapes_and_types_of_the_table(page: Page) -> None:
+def test_tensors_have_the_shapes_and_types_of_the_table(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda device: False)  # types as they are on every machine
     unlike = [f"{setting}={size}" for setting, size in UNLIKE[page.experiment].items()]
     experiment = config.load(page.experiment, overrides=DEBUG + unlike).experiment
     sizes, found = page.sizes(experiment), measured(page, experiment)

@@ -10,6 +10,7 @@ import numpy as np
 from rlsys.api import Saved, TableSpec
 from rlsys.evaluation.evaluator import Evaluation
 from rlsys.files.json_tree import check_tree
+from rlsys.loss_names import losses_in
 from rlsys.metrics.advice import Advisor, Setup
 from rlsys.metrics.averages import Averages, Growth
 from rlsys.metrics.console import Console
@@ -355,7 +356,7 @@ class Recorder:
         store = self._spec.store
         return replace(
             self._progress.status(row, self._returns),
-            losses={name: value for name, value in self._metrics.items() if name.startswith("loss/")},
+            losses=losses_in(self._metrics),
             replay_items=int(row.get("replay/items", 0)),
             replay_size=self._spec.replay_size,
             samples_per_insert=row.get("replay/samples_per_insert", math.nan),
