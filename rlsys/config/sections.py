@@ -20,6 +20,7 @@ from rlsys.config.quantities import (
     Minutes,
     Number,
     Numbers,
+    Probability,
     Repeats,
     Seconds,
     Seed,
@@ -71,6 +72,8 @@ class EnvConfig(Section):
     """Learn from the sign of the reward; returns are reported unclipped."""
     avoid_repeat: Flag = False
     """After 500 raw steps without a reward, replace 5 % of the actions by random ones (while exploring)."""
+    observation_noise: Probability = 0.0
+    """Deviation of normal noise on observations of bytes, as a share of 255; in evaluations, too."""
     action_set: Annotated[tuple[Numbers, ...], Field(max_length=_MOST_ACTIONS)] | None = None
     """Where actions are numbers: the vectors to choose from, as discrete actions, such as [[-1, 0], [1, 0]]; numbers,
     such as [-1, 0, 1], where an action is one. None acts with numbers."""

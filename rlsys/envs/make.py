@@ -3,7 +3,7 @@
 A simulator comes from the first family in the table (table.py) that knows the id; around it, from the inside out:
 
     ArraySpaces → ActionSet → PaddedActions → ActionRepeat → GameRecord → the family's wrappers → AvoidRepeat* →
-    FrameStack → sign of the reward
+    ObservationNoise → FrameStack → sign of the reward
 
 What is marked * is there while training only. All else a policy is told in evaluations as it was in training: of Atari,
 lives end episodes and FIRE is pressed; rewards are those that it learned from. Scores count raw rewards (`GameRecord`),
@@ -34,6 +34,7 @@ from rlsys.envs.wrappers import (
     Environment,
     FrameStack,
     GameRecord,
+    ObservationNoise,
     most_steps,
 )
 from rlsys.errors import EnvError, RlsysError
@@ -66,7 +67,7 @@ def make_simulator(config: EnvConfig, seeds: Sequence[int], *, training: bool = 
     """
     if config.sticky_actions > 1 or (training and config.avoid_repeat):
         return None
-    if config.task_in_observation:
+    if config.task_in_observation or config.observation_noise:
         return None
     own, most = _task(config)
     family = find(own.id)
@@ -129,6 +130,8 @@ def _make(
     avoid_repeat = None
     if training and config.avoid_repeat:
         env = avoid_repeat = AvoidRepeat(env, record, _num_actions(config, env), frames_per_step, seed)
+    if config.observation_noise:
+        env = _noisy(config, env, seed)
     if config.stack_states > 1:
         env = FrameStack(env, config.stack_states)
     if config.clip_rewards:
@@ -189,6 +192,15 @@ def _num_actions(config: EnvConfig, env: gymnasium.Env) -> int:
             "can be replaced. Set env.avoid_repeat=false."
         )
     return int(env.action_space.n)
+
+
+def _noisy(config: EnvConfig, env: gymnasium.Env, seed: int) -> gymnasium.Env:
+    if env.observation_space.dtype != np.uint8:
+        raise EnvError(
+            f"env.observation_noise = {config.observation_noise:g} with '{config.id}', which observes "
+            f"{env.observation_space}; noise is on bytes (uint8). Leave it out, or choose an environment by pixels."
+        )
+    return ObservationNoise(env, config.observation_noise, seed)
 
 
 def _describe(

@@ -1,7 +1,8 @@
 """Wrappers that gymnasium does not have: repeated actions, whole games, lives, no-ops, FIRE and broken loops.
 
-From the inside out: NoopReset, ActionRepeat, GameRecord, EpisodeLife, FireReset, AvoidRepeat, FrameStack. No-ops
-are simulator frames, FIRE presses are decisions, and what stands outside of EpisodeLife sees each life as an episode.
+From the inside out: NoopReset, ActionRepeat, GameRecord, EpisodeLife, FireReset, AvoidRepeat, ObservationNoise,
+FrameStack. No-ops are simulator frames, FIRE presses are decisions, and what stands outside of EpisodeLife sees each life
+as an episode.
 
 Wrappers tell each other what they know by attributes. `info` and the options of a reset are the environment's: they are
 passed on as they are, and no key of them means anything here.
@@ -19,12 +20,14 @@ from gymnasium.wrappers import TimeLimit
 from rlsys.config import EnvConfig
 from rlsys.envs.snapshot import Restorable
 from rlsys.errors import EnvError
+from rlsys.types import Array
 
 Reset = tuple[Any, dict[str, Any]]
 Step = tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]
 
 NOOP = 0
 FIRE = 1
+BRIGHTEST = 255
 
 
 class Layer(gymnasium.Wrapper, Restorable):
@@ -289,6 +292,47 @@ class AvoidRepeat(Layer):
         self._steps = state["steps"]
         self._rewarded_at = state["rewarded_at"]
         self._rng.bit_generator.state = state["rng"]
+
+
+class ObservationNoise(Layer):
+    """Adds normal noise to observations that are bytes, each number's by itself; what is beyond a byte is cut off."""
+
+    def __init__(self, env: gymnasium.Env, deviation: float, seed: int) -> None:
+        """Wraps an environment.
+
+        Args:
+          env: the environment; its observations are uint8.
+          deviation: of the noise, as a share of the brightest byte.
+          seed: of its own draws.
+        """
+        super().__init__(env)
+        self._deviation = deviation * BRIGHTEST
+        self._rng = np.random.default_rng([seed, 3])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Resets."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._noisy(observation), info
+
+    def step(self, action: Any) -> Step:
+        """Steps."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._noisy(observation), reward, terminated, truncated, info
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the random state."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over the random state."""
+        self._rng.bit_generator.state = state["rng"]
+
+    def _noisy(self, observation: Array) -> Array:
+        noise = self._rng.standard_normal(np.shape(observation), np.float32)
+        noise *= self._deviation
+        noise += observation
+        noisy: Array = np.clip(np.rint(noise, out=noise), 0, BRIGHTEST, out=noise).astype(np.uint8)
+        return noisy
 
 
 class FrameStack(Layer):

@@ -1,7 +1,7 @@
 """All parameters of a module in one vector: one kernel updates them, one message averages their gradients."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -24,11 +24,17 @@ class FlatParameters:
       vector: `[n]`, a parameter for an optimizer.
       gradient: `[n]`, its `grad`.
       parameters: name -> the module's parameter, a view of the vector.
+      dense: names of those that are weights of dense layers, and are trained.
     """
 
     def __init__(self, module: nn.Module) -> None:
         """Takes over the module's parameters, all of one dtype and on one device."""
         self.parameters = dict(module.named_parameters())
+        self.dense = frozenset(
+            f"{name}.weight".lstrip(".")
+            for name, part in module.named_modules()
+            if isinstance(part, nn.Linear) and part.weight.requires_grad
+        )
         parameters = list(self.parameters.values())
         size = sum(_padded(parameter) for parameter in parameters)
         self.vector = nn.Parameter(torch.zeros(size, dtype=parameters[0].dtype, device=parameters[0].device))
@@ -43,6 +49,13 @@ class FlatParameters:
     def gradients(self) -> Mapping[str, Tensor]:
         """Returns name -> view of that parameter's gradient."""
         return dict(zip(self.parameters, self._split(self.gradient), strict=True))
+
+    def marks(self, names: Collection[str]) -> Tensor:
+        """Returns a vector `[n]` like that of the parameters: 1 where it is one of these, 0 elsewhere."""
+        marked = torch.zeros_like(self.vector.data)
+        for name, part in zip(self.parameters, self._split(marked), strict=True):
+            part.fill_(float(name in names))
+        return marked
 
     def clip(self, max_norm: float | None) -> Tensor:
         """Scales the gradient down to a norm, if one is given; returns the norm that it had."""

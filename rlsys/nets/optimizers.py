@@ -79,6 +79,7 @@ class Adam(FlatOptimizer):
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
         decoupled: bool = False,
+        dense_only: bool = False,
     ) -> None:
         """Takes what is to be updated.
 
@@ -88,15 +89,20 @@ class Adam(FlatOptimizer):
           epsilon: added after the root.
           weight_decay: see `decoupled`.
           decoupled: it shrinks the parameters themselves, times the learning rate; else it is a part of the gradient.
+          dense_only: decoupled, it shrinks nothing but trained weights of dense layers: no biases, norms or embeddings.
         """
-        super().__init__(flat, weight_decay)
+        assert decoupled or not dense_only, "a gradient has no such exceptions"
+        super().__init__(flat, 0.0 if dense_only else weight_decay)
         self._betas, self._epsilon, self._is_decoupled = betas, epsilon, decoupled
+        self._shrinking = flat.marks(flat.dense).mul_(weight_decay) if dense_only and weight_decay else None
 
     def _nothing(self) -> dict[str, Tensor]:
         average, square = torch.zeros_like(self._vector), torch.zeros_like(self._vector)
         return {"step": torch.zeros((), device=self._vector.device), "exp_avg": average, "exp_avg_sq": square}
 
     def _update(self, state: dict[str, Tensor], learning_rate: float) -> None:
+        if self._shrinking is not None:
+            self._vector.mul_(1.0 - learning_rate * self._shrinking)
         adam(
             [self._vector],
             [self._gradient],

@@ -90,9 +90,10 @@ class Trainable(Generic[Network]):
         self.backward(loss)
         return self.finish(learning_rate, metrics)
 
-    def backward(self, loss: Tensor) -> None:
-        """Computes this rank's gradient anew."""
-        self._flat.gradient.zero_()
+    def backward(self, loss: Tensor, *, adds: bool = False) -> None:
+        """Computes this rank's gradient anew, or adds to that of another batch."""
+        if not adds:
+            self._flat.gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
 
     def finish(self, learning_rate: float, metrics: Mapping[str, Tensor]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rlsys.algorithms.iris.imagination import burn_in, imagine
 from rlsys.algorithms.muzero.targets import make_targets
 from rlsys.algorithms.simple.phases import unrolls_of_turn
 from rlsys.algorithms.simple.simulated_experience import simulate
@@ -158,10 +159,39 @@ def of_planet(rank: Rank, drawn: Any) -> Tensors:
     }
 
 
+def of_iris(rank: Rank, batch: Batch) -> Tensors:
+    learner = rank.learner
+    tokenizer, model = learner._tokenizer.tokenizer, learner._world_model.model.network
+    drawn = {kind: rank.replay.sequences(learner._query(kind)) for kind in ("tokenizer", "world_model", "actor_critic")}
+    frames, windows, begun = (learner._windows(sequences) for sequences in drawn.values())
+    seen = tokenizer(frames.frame[:, 0])
+    tokens = tokenizer.encode(windows.frame)
+    agent, horizon = learner._actor_critic.model.network, learner._config.actor_critic.horizon
+    memory = burn_in(agent, tokenizer, begun.frame[:, :-1], begun.mask[:, :-1])
+    dream = imagine(tokenizer, model, agent, begun.frame, begun.mask, horizon)
+    shown = torch.from_numpy(drawn["world_model"].observation[:, :2])
+    state = learner._world.begin(shown, windows.action[:, :1])
+    after, step = learner._world.step(state, windows.action[:, 1])
+    return {
+        **{f"tokenizer: {name}": getattr(seen, name) for name in ("frames", "encoded", "decoded")},
+        **{f"tokenizer: {name}": getattr(seen.quantized, name) for name in ("tokens", "embedded")},
+        **{f"window: {name}": part for name, part in windows._asdict().items()},
+        "world model: tokens": tokens,
+        **{f"world model: {name}": part for name, part in model.foretell(tokens, windows.action)._asdict().items()},
+        "dream: frames that it begins after": begun.frame,
+        "dream: policy": agent(tokenizer.reconstruct(begun.frame[:, -1]), memory).policy,
+        **{f"dream: {name}": part for name, part in dream._asdict().items()},
+        **{f"world: {name}": part for name, part in after.items()},
+        "world: observation": learner._world.observe(after),
+        **{f"world: {name}": part for name, part in step._asdict().items()},
+    }
+
+
 MEASURED: dict[str, Callable[[Rank, Batch], Tensors]] = {
     "muzero": of_muzero,
     "impala": of_impala,
     "ppo": of_ppo,
     "simple": of_simple,
     "planet": of_planet,
+    "iris": of_iris,
 }

@@ -27,6 +27,18 @@ UNLIKE = {
     "impala-breakout": {"impala.batch_size": 5, "env.frame_size": [44, 40]},
     "r2ac-tmaze": {"impala.batch_size": 5},
     "impala-pendulum": {"impala.batch_size": 5},
+    "iris-catch": {
+        "iris.environments": 4,
+        "iris.tokenizer.vocabulary_size": 11,
+        "iris.tokenizer.embedding_size": 12,
+        "iris.tokenizer_training.batch_size": 5,
+        "iris.world_model.width": 14,
+        "iris.world_model.max_blocks": 8,
+        "iris.world_model_training.batch_size": 6,
+        "iris.actor_critic.horizon": 9,
+        "iris.actor_critic.units": 10,
+        "iris.actor_critic_training.batch_size": 7,
+    },
     "planet-cartpole-swingup": {
         "env.frame_size": [26, 18],
         "planet.batch_size": 7,

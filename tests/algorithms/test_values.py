@@ -16,6 +16,7 @@ from rlsys.testing.training import Rank
 
 DISCOUNTS = {
     "impala": "discounting",
+    "iris": "actor_critic.gamma",
     "muzero": "discount",
     "planet": "discount",
     "ppo": "gae_gamma",

@@ -25,6 +25,7 @@ FIRES = {
     "ppo": False,  # tensor2tensor has no such wrapper
     "simple": False,
     "planet": False,
+    "iris": False,
 }
 """Which experiments with Atari games press FIRE after a reset, as upstream does."""
 PAIRS = list(itertools.product(config.experiment_names(), config.profile_names()))

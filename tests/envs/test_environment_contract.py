@@ -57,7 +57,13 @@ CONFIGS = {
         avoid_repeat=True,
     ),
     "catch, all": EnvConfig(
-        id="catch", max_episode_steps=30, sticky_actions=2, stack_states=4, clip_rewards=True, avoid_repeat=True
+        id="catch",
+        max_episode_steps=30,
+        sticky_actions=2,
+        stack_states=4,
+        clip_rewards=True,
+        avoid_repeat=True,
+        observation_noise=0.05,
     ),
     "LunarLander": EnvConfig(id="LunarLander-v2"),
     "LunarLander, continuous": EnvConfig(id="LunarLanderContinuous-v2", sticky_actions=2),

@@ -83,11 +83,6 @@ class TokenizerConfig(Section):
                 "perceptual = 'vgg' without vgg_path; VGG16's weights come from a file. Set vgg_path, or "
                 "perceptual = none"
             )
-        if not self.train and self.initial is None:
-            raise ValueError(
-                "train = false without initial; tokens of random weights say nothing. Set initial to the file of a "
-                "pretrained tokenizer, or train = true"
-            )
         return self
 
     @property

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from rlsys.config import Section
 from rlsys.config.location import Location
 from rlsys.config.quantities import Flag, Layers, Probability, Repeats, Seed, Temperature, Units
+from rlsys.errors import ConfigError
 
 
 def _depth(value: Any) -> Any:
@@ -22,6 +23,8 @@ Kind = Literal["transformer", "ncp_single_step", "ncp_multi_step"]
 
 _LAYERS: dict[Kind, int] = {"transformer": 10, "ncp_single_step": 2, "ncp_multi_step": 1}
 _WIDTH: dict[Kind, int] = {"transformer": 256, "ncp_single_step": 128, "ncp_multi_step": 256}
+_NEURONS_BESIDE = 3
+"""That a circuit has beside its outputs."""
 _NCP_UNITS: dict[Kind, int] = {"transformer": 0, "ncp_single_step": 3_264, "ncp_multi_step": 512}
 
 
@@ -97,6 +100,23 @@ class WorldModelConfig(Section):
     def num_units(self) -> int:
         """Neurons of each block of an NCP."""
         return self.ncp_units or _NCP_UNITS[self.kind]
+
+    def check_tokens(self, num_tokens: int, section: str = "iris.world_model") -> None:
+        """Refuses frames of so many tokens that a circuit has too few neurons for.
+
+        Args:
+          num_tokens: of a frame.
+          section: name of this section of the experiment, for the error.
+
+        Raises:
+          ConfigError: it says how many there must be.
+        """
+        num_outputs = self.num_features * (num_tokens + 1 if self.kind == "ncp_single_step" else 1)
+        if self.kind != "transformer" and self.num_units < num_outputs + _NEURONS_BESIDE:
+            raise ConfigError(
+                f"{section}.ncp_units = {self.num_units} with {num_outputs} outputs of {self.kind}; a circuit has at "
+                f"least {_NEURONS_BESIDE} neurons more than outputs. Raise ncp_units, or lower width."
+            )
 
     @model_validator(mode="after")
     def _check_transformer(self) -> Self:

@@ -7,7 +7,6 @@ from rlsys.algorithms.iris.world_models.config import WorldModelConfig
 from rlsys.algorithms.iris.world_models.interface import Sizes, WorldModel
 from rlsys.algorithms.iris.world_models.ncp_models import MultiStepNCP, SingleStepNCP
 from rlsys.algorithms.iris.world_models.transformer_model import Transformer
-from rlsys.errors import ConfigError
 
 _MODELS: dict[str, Callable[[WorldModelConfig, Sizes], WorldModel[Any]]] = {
     "transformer": Transformer,
@@ -22,11 +21,5 @@ def make_world_model(config: WorldModelConfig, sizes: Sizes) -> WorldModel[Any]:
     Raises:
       ConfigError: the settings do not fit the tokens, or what is in a folder of pretrained weights.
     """
-    if config.kind != "transformer":
-        features = config.num_features * (sizes.block if config.kind == "ncp_single_step" else 1)
-        if config.num_units < features + 3:
-            raise ConfigError(
-                f"ncp_units = {config.num_units} with {features} outputs of {config.kind}; a circuit has at least 3 "
-                "neurons more than outputs. Raise ncp_units, or lower width."
-            )
+    config.check_tokens(sizes.tokens)
     return _MODELS[config.kind](config, sizes)

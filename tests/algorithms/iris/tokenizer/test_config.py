@@ -13,7 +13,6 @@ from rlsys.errors import ConfigError
     ("settings", "said"),
     [
         ({"perceptual": "vgg"}, "Set vgg_path, or perceptual = none"),
-        ({"train": False}, "Set initial to the file of a pretrained tokenizer"),
         ({"channels": 512, "channel_multipliers": [1, 64]}, "makes levels of 32768 channels"),
         ({"vocabulary_size": 1}, "greater than or equal to 2"),
         ({"channel_multipliers": []}, "at least 1 item"),

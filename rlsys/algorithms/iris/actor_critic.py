@@ -1,0 +1,95 @@
+"""The actor-critic: what it sees of a frame, what it remembers, and what it says; and who acts with it.
+
+Micheli et al. 2023, section 2.3 and appendix A, https://arxiv.org/abs/2209.00588.
+
+Shape legend: B copies, C channels, H and W of a frame, U units, A actions.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rlsys.algorithms.iris.config import ActorCriticConfig, IrisConfig
+from rlsys.algorithms.iris.requirements import frame_shape
+from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer, prepare
+from rlsys.nets.residual import conv3x3
+from rlsys.types import EnvSpec
+
+
+class Recalled(NamedTuple):
+    """What the LSTM remembers: `[B, U]` each, float32."""
+
+    hidden: Tensor
+    cell: Tensor
+
+
+class Judged(NamedTuple):
+    """What is said of frames.
+
+    Attributes:
+      policy: `[B, A]` logits, float32.
+      value: `[B]` float32.
+      memory: after having seen them.
+    """
+
+    policy: Tensor
+    value: Tensor
+    memory: Recalled
+
+
+class ActorCritic(nn.Module):
+    """Convolutions, each with a pooling, an LSTM and two heads. What it remembers goes in and comes out."""
+
+    def __init__(self, config: ActorCriticConfig, shape: tuple[int, int, int], num_actions: int) -> None:
+        """Takes frames of any `shape`: channels, height, width."""
+        super().__init__()
+        self._units = config.units
+        layers: list[nn.Module] = []
+        (height, width), sizes = shape[1:], (shape[0], *config.channels)
+        for before, after in itertools.pairwise(sizes):
+            layers += [conv3x3(before, after), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()]
+            height, width = -(-height // 2), -(-width // 2)
+        self.see = nn.Sequential(*layers, nn.Flatten())
+        self.remember = nn.LSTMCell(sizes[-1] * height * width, config.units)
+        self.policy = nn.Linear(config.units, num_actions)
+        self.value = nn.Linear(config.units, 1)
+
+    def nothing(self, batch: int) -> Recalled:
+        """Returns the memory of who has seen nothing."""
+        zeros = self.policy.weight.new_zeros(batch, self._units)
+        return Recalled(zeros, zeros)
+
+    def recall(self, frames: Tensor, memory: Recalled) -> Recalled:
+        """Returns the memory after frames `[B, C, H, W]`, bytes or numbers within [0, 1]."""
+        return Recalled(*(part.float() for part in self.remember(self.see(prepare(frames)), tuple(memory))))
+
+    def forward(self, frames: Tensor, memory: Recalled) -> Judged:
+        """Returns what is to be done and expected where frames `[B, C, H, W]` are seen next."""
+        memory = self.recall(frames, memory)
+        return Judged(self.policy(memory.hidden).float(), self.value(memory.hidden).float().squeeze(1), memory)
+
+
+class Agent(nn.Module):
+    """Who acts: an actor-critic and, unless that sees frames as they are, the tokenizer that shows them to it."""
+
+    tokenizer: Tokenizer | None
+
+    def __init__(self, config: IrisConfig, env: EnvSpec) -> None:
+        super().__init__()
+        self.shape = frame_shape(env)
+        self.tokenizer = None if config.actor_critic.use_original_frames else Tokenizer(config.tokenizer, self.shape)
+        self.actor_critic = ActorCritic(config.actor_critic, self.shape, env.num_actions)
+
+    @torch.no_grad()
+    def forward(self, observation: Tensor, memory: Recalled) -> Judged:
+        """Returns what is said of observations `[B, *frame]`, bytes."""
+        frames = observation.reshape(-1, *self.shape)
+        judged: Judged = self.actor_critic(seen(self.tokenizer, frames), memory)
+        return judged
+
+
+def seen(tokenizer: Tokenizer | None, frames: Tensor) -> Tensor:
+    """Returns real frames `[..., C, H, W]` as the actor-critic sees them: reconstructed, where there is a tokenizer."""
+    return frames if tokenizer is None else tokenizer.reconstruct(frames)

@@ -1,0 +1,229 @@
+"""What learns, each with a loss of its own: tokenizer, world model and actor-critic.
+
+Micheli et al. 2023, algorithm 1, https://arxiv.org/abs/2209.00588.
+
+Shape legend: B windows, L frames of one, C channels, H and W of a frame.
+"""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlsys.algorithms.iris.actor_critic import ActorCritic
+from rlsys.algorithms.iris.config import IrisConfig, Training
+from rlsys.algorithms.iris.imagination import imagine
+from rlsys.algorithms.iris.losses import actor_critic_losses
+from rlsys.algorithms.iris.requirements import frame_shape
+from rlsys.algorithms.iris.tokenizer.losses import Losses, TokenizerModel
+from rlsys.algorithms.iris.tokenizer.quantizer import Ranks
+from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer
+from rlsys.algorithms.iris.world_models.interface import Sizes, WorldModel
+from rlsys.algorithms.iris.world_models.make import make_world_model
+from rlsys.api import LearnerContext
+from rlsys.nets.flat import FlatParameters
+from rlsys.nets.optimizers import Adam
+from rlsys.nets.trainable import Trainable
+from rlsys.types import Array, EnvSpec, Sequences
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Windows(NamedTuple):
+    """Rows of episodes, on the device.
+
+    Attributes:
+      frame: `[B, L, C, H, W]` bytes.
+      action: `[B, L]`, done there.
+      reward: `[B, L]`, what came of it.
+      terminated: `[B, L]` bool, whether the episode was over then.
+      mask: `[B, L]` bool, false where there is no row.
+    """
+
+    frame: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    mask: Tensor
+
+
+class Component(abc.ABC, Generic[Network]):
+    """A network and how it learns.
+
+    Attributes:
+      model: the network, in training mode only within `step`.
+    """
+
+    model: Trainable[Network]
+
+    def __init__(self, training: Training, name: str) -> None:
+        self._training, self._name = training, name
+
+    def step(self, batches: Sequence[Windows]) -> dict[str, float]:
+        """Does one update by the mean gradient of some batches, unless a number is not finite."""
+        self.model.network.train()
+        found: dict[str, list[Tensor]] = {}
+        for number, windows in enumerate(batches):
+            parts = self._losses(windows)
+            self.model.backward(parts["loss"] / len(batches), adds=number > 0)
+            for name, loss in parts.items():
+                found.setdefault(f"{self._name}/{name}", []).append(loss.detach())
+        self.model.network.eval()
+        means = {name: torch.stack(losses).mean() for name, losses in found.items()}
+        return self.model.finish(self._training.learning_rate, means)
+
+    def check_finite(self, metrics: Mapping[str, float], drawn: Sequence[Sequences], learner_step: int) -> None:
+        """See `Trainable.check_finite`."""
+        rewards = np.concatenate([sequences.reward for sequences in drawn])
+        self.model.check_finite(metrics, {"reward from replay": rewards}, learner_step)
+
+    @abc.abstractmethod
+    def _losses(self, windows: Windows) -> dict[str, Tensor]:
+        """Returns scalars of a batch, "loss" among them."""
+
+    def _trainable(
+        self,
+        context: LearnerContext,
+        build: Callable[[], Network],
+        precision: Literal["fp32", "bf16"],
+        optimizer: Callable[[FlatParameters], Adam] = Adam,
+    ) -> Trainable[Network]:
+        section = {"world": "world_model"}.get(self._name, self._name)
+        return Trainable(
+            context,
+            lambda: build().eval(),
+            optimizer,
+            name=self._name,
+            remedy=f"a lower iris.{section}_training.learning_rate",
+            max_norm=self._training.gradient_clipping,
+            precision=precision,
+        )
+
+
+class TokenizerComponent(Component[TokenizerModel]):
+    """The tokenizer learns from the first frame of each window; a critic, from the rewards of all its rows."""
+
+    def __init__(self, config: IrisConfig, context: LearnerContext) -> None:
+        super().__init__(config.tokenizer_training, "tokenizer")
+        begun = {"initial": None} if context.is_resumed else {}
+        section = config.tokenizer.model_copy(update=begun)
+        self.model = self._trainable(
+            context, lambda: TokenizerModel(section, frame_shape(context.env)), config.precision
+        )
+        self._gamma, self._has_critic = config.returns_gamma, bool(section.critic_weight)
+        self._ranks = Ranks(context.rank, context.num_ranks, context.average)
+        self._newest: Losses | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What others need of it."""
+        return self.model.network.tokenizer
+
+    def step(self, batches: Sequence[Windows]) -> dict[str, float]:
+        """Does one update, after which the codebook takes notice of the last batch."""
+        metrics = super().step(batches)
+        if f"{self._name}/learning_rate" in metrics:
+            assert self._newest is not None, "it has just learned"
+            noticed = self.model.network.observe(self._newest, self._ranks)
+            metrics |= {f"{self._name}/{name}": float(value) for name, value in noticed.items()}
+        self._newest = None
+        return metrics
+
+    def losses(self, windows: Windows) -> Losses:
+        """Returns the losses of the first frame of each window."""
+        returns = self._returns(windows) if self._has_critic else None
+        with self.model.precision:
+            losses: Losses = self.model.forward(windows.frame[:, 0], returns)
+        return losses
+
+    def _losses(self, windows: Windows) -> dict[str, Tensor]:
+        self._newest = self.losses(windows)
+        return {"loss": self._newest.total, **self._newest.parts}
+
+    def _returns(self, windows: Windows) -> Tensor:
+        """Returns `[B]`, the discounted rewards from the first row on."""
+        steps = torch.arange(windows.reward.shape[1], device=windows.reward.device)
+        return (windows.reward * self._gamma**steps).sum(dim=1)
+
+
+class WorldModelComponent(Component[WorldModel[Any]]):
+    """The world model learns which tokens, rewards and ends follow."""
+
+    def __init__(self, config: IrisConfig, context: LearnerContext, tokenizer: TokenizerComponent) -> None:
+        super().__init__(config.world_model_training, "world")
+        section = config.world_model.model_copy(update={"pretrained": None} if context.is_resumed else {})
+        decay = config.world_model_training.weight_decay if section.kind == "transformer" else 0.0
+        sizes = sizes_of(config, context.env)
+        self.model = self._trainable(
+            context,
+            lambda: make_world_model(section, sizes),
+            section.precision,
+            lambda flat: Adam(flat, weight_decay=decay, decoupled=True, dense_only=True),
+        )
+        self._tokenizer = tokenizer
+
+    def losses(self, windows: Windows) -> dict[str, Tensor]:
+        """Returns cross entropies, and "loss", their sum."""
+        parts = self.model.network.losses(*self._tokens(windows))
+        return {"loss": torch.stack(list(parts.values())).sum()} | {f"{name}_loss": x for name, x in parts.items()}
+
+    def accuracies(self, windows: Windows) -> dict[str, Tensor]:
+        """Returns which shares of tokens, rewards and ends are foretold rightly."""
+        return self.model.network.metrics(*self._tokens(windows))
+
+    def _losses(self, windows: Windows) -> dict[str, Tensor]:
+        return self.losses(windows)
+
+    def _tokens(self, windows: Windows) -> tuple[Tensor, ...]:
+        with self._tokenizer.model.precision:
+            return self._tokenizer.tokenizer.encode(windows.frame), *windows[1:]
+
+
+class ActorCriticComponent(Component[ActorCritic]):
+    """The actor-critic learns from what it does in the world model, begun from the last frame of each window."""
+
+    def __init__(
+        self, config: IrisConfig, context: LearnerContext, tokenizer: TokenizerComponent, world: WorldModelComponent
+    ) -> None:
+        super().__init__(config.actor_critic_training, "actor_critic")
+        self._config, shape, num_actions = config.actor_critic, frame_shape(context.env), context.env.num_actions
+        self.model = self._trainable(
+            context, lambda: ActorCritic(config.actor_critic, shape, num_actions), config.precision
+        )
+        self._tokenizer, self._world = tokenizer, world
+
+    def _losses(self, windows: Windows) -> dict[str, Tensor]:
+        config = self._config
+        with self.model.precision:
+            dream = imagine(
+                self._tokenizer.tokenizer,
+                self._world.model.network,
+                self.model.network,
+                windows.frame,
+                windows.mask,
+                config.horizon,
+                original=config.use_original_frames,
+            )
+        losses = actor_critic_losses(config, dream)
+        return {
+            "loss": torch.stack(list(losses.values())).sum(),
+            **losses,
+            "entropy": dream.entropy.mean(),
+            "value": dream.value.mean(),
+            "reward": dream.reward.mean(),
+            "ends": dream.terminated.float().mean(),
+        }
+
+
+def sizes_of(config: IrisConfig, env: EnvSpec) -> Sizes:
+    """Returns what is modelled of an environment."""
+    height, width = config.tokenizer.map_size(*frame_shape(env)[1:])
+    return Sizes(height * width, config.tokenizer.vocabulary_size, env.num_actions)
+
+
+def tensors_of(saved: Mapping[str, Any]) -> dict[str, Array]:
+    """Returns name -> array of parameters and buffers that a `Trainable` saved."""
+    return {**saved["parameters"], **saved.get("buffers", {})}

@@ -1,0 +1,100 @@
+"""What the actor-critic does in the world model, to learn from it.
+
+It has seen real frames before (the burn-in); the world model begins from the last of them alone. From there on all is
+imagined, and goes on although an episode has ended: returns do not reach over the end.
+
+Micheli et al. 2023, section 2.3, https://arxiv.org/abs/2209.00588.
+
+Shape legend: B copies, R real frames, C channels, H and W of a frame, K tokens, T imagined frames.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlsys.algorithms.iris.actor_critic import ActorCritic, Recalled, seen
+from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer
+from rlsys.algorithms.iris.world_models.drawing import draw
+from rlsys.algorithms.iris.world_models.interface import WorldModel
+from rlsys.nets.distributions.categorical import entropy, log_probability
+
+
+class Dream(NamedTuple):
+    """What was imagined: T frames, and T - 1 steps between them.
+
+    Attributes:
+      log_probability: `[B, T - 1]`, of what was done.
+      entropy: `[B, T - 1]`, of the policy there.
+      value: `[B, T]`.
+      reward: `[B, T - 1]`.
+      terminated: `[B, T - 1]` bool.
+    """
+
+    log_probability: Tensor
+    entropy: Tensor
+    value: Tensor
+    reward: Tensor
+    terminated: Tensor
+
+
+def imagine(
+    tokenizer: Tokenizer,
+    world_model: WorldModel[Any],
+    actor_critic: ActorCritic,
+    frames: Tensor,
+    mask: Tensor,
+    horizon: int,
+    *,
+    original: bool = False,
+) -> Dream:
+    """Lets the policy act at temperature 1; gradients flow into the actor-critic alone, through all that it remembers.
+
+    Args:
+      tokenizer: shows frames.
+      world_model: where.
+      actor_critic: acts.
+      frames: `[B, R, C, H, W]` bytes, real ones; of the last one on it is imagined.
+      mask: `[B, R]` bool, false where there is none, as before the beginning of an episode.
+      horizon: T.
+      original: show real frames as they are.
+    """
+    memory = burn_in(actor_critic, None if original else tokenizer, frames[:, :-1], mask[:, :-1])
+    tokens = tokenizer.encode(frames[:, -1])
+    state = world_model.begin(len(frames), frames.device)
+    world_model.observe(state, tokens)
+    shown = frames[:, -1] if original else tokenizer.decode_tokens(tokens)
+    log_probabilities, entropies, rewards, ends = [], [], [], []
+    judged = actor_critic(shown, memory)
+    values = [judged.value]
+    for _ in range(horizon - 1):
+        action = draw(judged.policy.detach())
+        imagined = world_model.imagine(state, action)
+        assert imagined.tokens is not None, "the next frame is drawn"
+        log_probabilities.append(log_probability(judged.policy, action))
+        entropies.append(entropy(judged.policy))
+        rewards.append(imagined.reward)
+        ends.append(imagined.terminated)
+        judged = actor_critic(tokenizer.decode_tokens(imagined.tokens), judged.memory)
+        values.append(judged.value)
+    return Dream(*(torch.stack(parts, dim=1) for parts in (log_probabilities, entropies, values, rewards, ends)))
+
+
+@torch.no_grad()
+def burn_in(actor_critic: ActorCritic, tokenizer: Tokenizer | None, frames: Tensor, mask: Tensor) -> Recalled:
+    """Returns what is remembered after real frames.
+
+    Args:
+      actor_critic: sees them.
+      tokenizer: shows them; None shows them as they are.
+      frames: `[B, R, C, H, W]` bytes.
+      mask: `[B, R]` bool, false where there is none.
+    """
+    memory = actor_critic.nothing(len(frames))
+    if not frames.shape[1]:
+        return memory
+    shown = seen(tokenizer, frames)
+    for frame, is_there in zip(shown.unbind(1), mask.unbind(1), strict=True):
+        after = actor_critic.recall(frame, memory)
+        memory = Recalled(*(torch.where(is_there[:, None], new, old) for new, old in zip(after, memory, strict=True)))
+    return memory

@@ -1,0 +1,266 @@
+"""IRIS's learner: it goes through the phases of `phases.py`, one unit a step.
+
+Micheli et al. 2023, algorithm 1, https://arxiv.org/abs/2209.00588.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+
+from rlsys.algorithms.iris.comparison import STEPS, compare
+from rlsys.algorithms.iris.components import (
+    ActorCriticComponent,
+    Component,
+    TokenizerComponent,
+    Windows,
+    WorldModelComponent,
+    tensors_of,
+)
+from rlsys.algorithms.iris.config import IrisConfig, Training
+from rlsys.algorithms.iris.phases import Phase, make_phases, rows_of_environment
+from rlsys.algorithms.iris.requirements import frame_shape
+from rlsys.algorithms.iris.world import IrisWorld
+from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, Saved, SequenceQuery
+from rlsys.nets.transfer import to_device, to_host
+from rlsys.types import Array, ModelComparison, Sequences
+
+_COMPARED = 16
+"""Stretches of episodes at once that the world model is compared with."""
+_TOKENIZER, _ACTOR_CRITIC = "tokenizer.", "actor_critic."
+_WORLD = ("tokenizer", "world_model")
+"""Components that a world is made of."""
+
+
+class IrisLearner(Learner):
+    """One rank's components; what was collected is in replay."""
+
+    def __init__(self, context: LearnerContext) -> None:
+        self._config: IrisConfig = context.config
+        self._context, self._device = context, torch.device(context.device)
+        config = self._config
+        self._tokenizer = TokenizerComponent(config, context)
+        self._world_model = WorldModelComponent(config, context, self._tokenizer)
+        self._actor_critic = ActorCriticComponent(config, context, self._tokenizer, self._world_model)
+        self._components: dict[str, Component[Any]] = {
+            "tokenizer": self._tokenizer,
+            "world_model": self._world_model,
+            "actor_critic": self._actor_critic,
+        }
+        self._world = IrisWorld(
+            self._tokenizer.tokenizer,
+            self._world_model.model.network,
+            self._tokenizer.model.precision,
+            context.env,
+            config.context,
+        )
+        self._shape, self._phases = frame_shape(context.env), make_phases(config)
+        self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
+        self._films: dict[str, Sequence[ModelComparison]] = {}
+        torch.manual_seed(context.draw_seed)  # dropout, and all that is drawn in imagination
+        if not context.is_resumed:
+            self._begin_as_others()
+
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Does one unit of the present phase.
+
+        Raises:
+          WorkerError: a loss or a gradient is not finite; the weights are those before.
+        """
+        phase = self._phases[self._phase]
+        match phase.kind:
+            case "collect":
+                batch = replay.collected(1, rows_of_environment(self._config))
+                metrics = {"real/mean_reward": float(batch.reward.mean())}
+            case "compare":
+                metrics = self._compare(replay)
+            case kind:
+                metrics = self._train(replay, kind)
+        self._steps += 1
+        self._advance(phase)
+        return {**metrics, "iris/epoch": float(phase.epoch), "iris/phase": float(self._phase)}
+
+    def turns(self) -> int:
+        """Returns how many turns of collecting it has begun."""
+        return self._turns
+
+    def steps_left(self) -> int:
+        """Returns the units of this phase and all later ones that are not done."""
+        return sum(phase.units for phase in self._phases[self._phase :]) - self._done
+
+    def weights(self) -> Mapping[str, Array]:
+        """Returns what acting needs: the actor-critic and, unless it sees frames as they are, the tokenizer."""
+        weights = {f"{_ACTOR_CRITIC}{name}": array for name, array in self._actor_critic.model.weights().items()}
+        if self._config.actor_critic.use_original_frames:
+            return weights
+        shown = self._tokenizer.model.weights().items()
+        return {**weights, **{name: array for name, array in shown if name.startswith(_TOKENIZER)}}
+
+    def load_weights(self, weights: Mapping[str, Array], world: Saved | None) -> None:
+        """Takes over all components but those that settings have named others for.
+
+        Raises:
+          CheckpointError: one of them is another one than this.
+        """
+        config = self._config
+        if config.load_actor_critic_from is None:
+            self._load_actor_critic(weights)
+        if world is not None:
+            named = (config.load_tokenizer_from, config.load_world_model_from)
+            for name, location in zip(_WORLD, named, strict=True):
+                if location is None:
+                    self._components[name].model.load_weights(tensors_of(world[name]))
+
+    def histograms(self) -> Mapping[str, Array]:
+        """Returns copies of all weights and of the last updates' gradients."""
+        return {
+            f"{name}/{part}": array
+            for name, component in self._components.items()
+            for part, array in component.model.histograms().items()
+        }
+
+    def films(self) -> Mapping[str, Sequence[ModelComparison]]:
+        """Returns the newest comparison of the world model with what happened."""
+        films, self._films = self._films, {}
+        return films
+
+    def save(self) -> Saved:
+        """Returns everything; the weights of tokenizer and world model apart."""
+        saved = {name: component.model.save() for name, component in self._components.items()}
+        optimizers = {name: parts.pop("optimizer") for name, parts in saved.items()}
+        return {
+            "world": {name: saved.pop(name) for name in _WORLD},
+            **saved,
+            "optimizer": optimizers,
+            "progress": {"phase": self._phase, "done": self._done, "turns": self._turns, "steps": self._steps},
+            "torch_rng": torch.random.get_rng_state().numpy(),
+            "cuda_rng": torch.cuda.get_rng_state(self._device).numpy() if self._device.type == "cuda" else None,
+        }
+
+    def load(self, saved: Saved) -> None:
+        """Goes on exactly from `save`: in the phase, and at the unit of it, where that was."""
+        for name, component in self._components.items():
+            parts = saved["world"][name] if name in _WORLD else saved[name]
+            component.model.load({**parts, "optimizer": saved["optimizer"][name]})
+        for name, value in saved["progress"].items():
+            setattr(self, f"_{name}", value)
+        torch.random.set_rng_state(torch.from_numpy(saved["torch_rng"].copy()))
+        if self._device.type == "cuda" and saved["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(torch.from_numpy(saved["cuda_rng"].copy()), self._device)
+
+    def _begin_as_others(self) -> None:
+        """Takes over the components that settings name others for."""
+        config, read = self._config, self._context.read_world
+        if config.load_tokenizer_from is not None:
+            world = read(config.load_tokenizer_from.reveal("iris.load_tokenizer_from"))
+            self._tokenizer.model.load_weights(tensors_of(world["tokenizer"]))
+        if config.load_world_model_from is not None:
+            world = read(config.load_world_model_from.reveal("iris.load_world_model_from"))
+            self._world_model.model.load_weights(tensors_of(world["world_model"]))
+        if config.load_actor_critic_from is not None:
+            source = config.load_actor_critic_from.reveal("iris.load_actor_critic_from")
+            self._load_actor_critic(self._context.read_weights(source))
+
+    def _load_actor_critic(self, weights: Mapping[str, Array]) -> None:
+        named = weights.items()
+        self._actor_critic.model.load_weights(
+            {name.removeprefix(_ACTOR_CRITIC): array for name, array in named if name.startswith(_ACTOR_CRITIC)}
+        )
+
+    def _advance(self, phase: Phase) -> None:
+        self._done += 1
+        if self._done == phase.units:
+            self._phase, self._done = self._phase + 1, 0
+        if self._phase < len(self._phases) and self._phases[self._phase].kind == "collect":
+            self._turns += 1
+
+    def _train(self, replay: Replay, kind: Literal["tokenizer", "world_model", "actor_critic"]) -> dict[str, float]:
+        """Does one update of a component; all batches are drawn before anything changes."""
+        component, query, training = self._components[kind], self._query(kind), self._training(kind)
+        drawn = [replay.sequences(query) for _ in range(training.gradient_accumulation)]
+        metrics = component.step([self._windows(sequences) for sequences in drawn])
+        component.check_finite(metrics, drawn, self._steps)
+        return metrics
+
+    def _training(self, kind: Literal["tokenizer", "world_model", "actor_critic"]) -> Training:
+        training: Training = getattr(self._config, f"{kind}_training")
+        return training
+
+    def _query(
+        self, kind: Literal["tokenizer", "world_model", "actor_critic"], *, held_out: bool = False
+    ) -> SequenceQuery:
+        """Returns what asks for this rank's share of a component's batch.
+
+        The tokenizer is given rows by themselves, or what follows them for its critic; the world model windows that
+        begin, and the actor-critic windows that end, at any row.
+        """
+        config = self._config
+        with_returns = config.returns_rows if config.tokenizer.critic_weight else 1
+        length = {
+            "tokenizer": with_returns,
+            "world_model": config.world_model_training.length,
+            "actor_critic": config.actor_critic.burn_in + 1,
+        }[kind]
+        return SequenceQuery(
+            self._training(kind).batch_size // self._context.num_ranks,
+            length,
+            by="episode",
+            reach="before" if kind == "actor_critic" else "after",
+            age_weights=() if held_out else config.age_weights,
+            held_out_every=config.held_out_every,
+            part=self._part(held_out=held_out),
+        )
+
+    def _part(self, *, held_out: bool) -> Literal["all", "learned", "held_out"]:
+        if not self._config.held_out_every:
+            return "all"
+        return "held_out" if held_out else "learned"
+
+    def _compare(self, replay: Replay) -> dict[str, float]:
+        """Returns losses of held-out episodes, and how far what is foretold is from what happened there.
+
+        Where nothing is held out, it is all episodes; where none has come yet, nothing is compared.
+        """
+        try:
+            frames = self._windows(replay.sequences(self._query("tokenizer", held_out=True)))
+            windows = self._windows(replay.sequences(self._query("world_model", held_out=True)))
+        except NothingToDraw:
+            return {"world/held_out_windows": 0.0}
+        with torch.no_grad():
+            losses = self._tokenizer.losses(frames)
+            found = {f"tokenizer/held_out_{name}": loss for name, loss in losses.parts.items()}
+            found |= {f"world/held_out_{name}": loss for name, loss in self._world_model.losses(windows).items()}
+        found |= {f"world/held_out_{name}": share for name, share in self._world_model.accuracies(windows).items()}
+        metrics = to_host(found)
+        stretches = self._stretches(replay)
+        if stretches is not None:
+            arrays = (stretches.observation, stretches.action, stretches.reward)
+            errors, films = compare(self._world, *(self._to_device(array) for array in arrays))
+            metrics |= errors
+            self._films = {"world/comparison": films}
+        return metrics
+
+    def _stretches(self, replay: Replay) -> Sequences | None:
+        """Returns the longest windows that there are of those that can be compared; None where all are too short."""
+        for steps in reversed(STEPS):
+            query = SequenceQuery(
+                _COMPARED,
+                self._world.max_context - 1 + steps,
+                held_out_every=self._config.held_out_every,
+                part=self._part(held_out=True),
+            )
+            try:
+                return replay.sequences(query)
+            except NothingToDraw:
+                continue
+        return None
+
+    def _windows(self, drawn: Sequences) -> Windows:
+        """Returns rows that were drawn; the observation after the last of them is left out."""
+        frame = self._to_device(drawn.observation[:, :-1])
+        columns = (drawn.action, drawn.reward, drawn.terminated, drawn.mask)
+        return Windows(frame.reshape(*frame.shape[:2], *self._shape), *(self._to_device(column) for column in columns))
+
+    def _to_device(self, array: Array) -> torch.Tensor:
+        with self._context.timed("copy"):
+            return to_device(array, self._device)

@@ -1,0 +1,25 @@
+"""What the actor-critic is trained by: REINFORCE with a baseline, on λ-returns of what it has imagined.
+
+    - mean log π(a_t) (G_t - sg v_t)  +  mean (v_t - G_t)²  -  entropy_weight · mean H(π_t)
+
+Micheli et al. 2023, appendix B, https://arxiv.org/abs/2209.00588.
+"""
+
+from torch import Tensor
+from torch.nn import functional
+
+from rlsys.algorithms.iris.config import ActorCriticConfig
+from rlsys.algorithms.iris.imagination import Dream
+from rlsys.ops.lambda_returns import lambda_returns
+
+
+def actor_critic_losses(config: ActorCriticConfig, dream: Dream) -> dict[str, Tensor]:
+    """Returns "policy_loss", "value_loss" and "entropy_loss", which is weighted: scalars, whose sum is the loss."""
+    known = dream.value.detach()
+    discount = config.gamma * (~dream.terminated).float()
+    target = lambda_returns(dream.reward, discount, known[:, 1:], config.lambda_)
+    return {
+        "policy_loss": -(dream.log_probability * (target - known[:, :-1])).mean(),
+        "value_loss": functional.mse_loss(dream.value[:, :-1], target),
+        "entropy_loss": -config.entropy_weight * dream.entropy.mean(),
+    }

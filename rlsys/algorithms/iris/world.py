@@ -1,0 +1,99 @@
+"""IRIS's world: the world model over tokens as something to act in; its frames are what the tokenizer makes of them.
+
+Micheli et al. 2023, section 2.2, https://arxiv.org/abs/2209.00588.
+
+Shape legend: N copies, R rows of real history, K tokens of a frame.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlsys.algorithms.iris.components import sizes_of, tensors_of
+from rlsys.algorithms.iris.config import IrisConfig
+from rlsys.algorithms.iris.requirements import frame_shape
+from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer
+from rlsys.algorithms.iris.world_models.interface import WorldModel
+from rlsys.algorithms.iris.world_models.make import make_world_model
+from rlsys.api import WorldContext, WorldState, WorldStep
+from rlsys.nets.flat import check_fits, share_arrays
+from rlsys.nets.precision import autocast
+from rlsys.types import EnvSpec
+
+_MEMORY, _TOKENS = "memory/", "tokens"
+_REMEDY = "it is of another environment, or of other settings. Play it in its own, with its settings."
+
+
+class IrisWorld:
+    """See `World`. Its state is `tokens`, `[N, K]` of the newest frame, and the world model's memory."""
+
+    min_context = 1
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        world_model: WorldModel[Any],
+        precision: AbstractContextManager[object],
+        env: EnvSpec,
+        max_context: int,
+    ) -> None:
+        """Takes networks in evaluation mode, which others may train, and the precision of the tokenizer."""
+        self.device = next(tokenizer.parameters()).device
+        self.max_context = max_context
+        self._tokenizer, self._world_model, self._precision = tokenizer, world_model, precision
+        self._shape, self._as_shown = frame_shape(env), env.observation.shape
+
+    @torch.no_grad()
+    def begin(self, observation: Tensor, action: Tensor) -> WorldState:
+        """See `World`."""
+        with self._precision:
+            tokens = self._tokenizer.encode(observation.reshape(*observation.shape[:2], *self._shape))
+        memory = self._world_model.begin(len(tokens), self.device)
+        self._world_model.observe_many(memory, tokens, action)
+        return {_TOKENS: tokens[:, -1].clone(), **_prefixed(memory.state())}
+
+    @torch.no_grad()
+    def step(
+        self, state: WorldState, action: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[WorldState, WorldStep]:
+        """See `World`."""
+        memory = {name.removeprefix(_MEMORY): part for name, part in state.items() if name != _TOKENS}
+        after, imagined = self._world_model.step(memory, action, generator)
+        assert imagined.tokens is not None, "the next frame is drawn"
+        return {_TOKENS: imagined.tokens, **_prefixed(after)}, WorldStep(imagined.reward, imagined.terminated)
+
+    @torch.no_grad()
+    def observe(self, state: WorldState) -> Tensor:
+        """See `World`."""
+        with self._precision:
+            frames = self._tokenizer.decode_tokens(state[_TOKENS])
+        shown = frames.mul(255.0).round_().to(torch.uint8)
+        return shown.reshape(len(shown), *self._as_shown)
+
+
+def make_world(context: WorldContext) -> IrisWorld:
+    """Builds the world that a learner saved.
+
+    Raises:
+      CheckpointError: it was made for another environment, or with other settings.
+    """
+    config: IrisConfig = context.config
+    device, prefix = torch.device(context.device), "tokenizer."
+    tokenizer = Tokenizer(config.tokenizer, frame_shape(context.env)).to(device).eval()
+    section = config.world_model.model_copy(update={"pretrained": None})
+    world_model = make_world_model(section, sizes_of(config, context.env)).to(device).eval()
+    saved = tensors_of(context.saved["tokenizer"])
+    shown = {name.removeprefix(prefix): array for name, array in saved.items() if name.startswith(prefix)}
+    for module, arrays, name in (
+        (tokenizer, shown, "tokenizer"),
+        (world_model, tensors_of(context.saved["world_model"]), "world model"),
+    ):
+        check_fits(module, arrays, name, _REMEDY)
+        share_arrays(module, arrays)
+    return IrisWorld(tokenizer, world_model, autocast(config.precision, device), context.env, config.context)
+
+
+def _prefixed(memory: WorldState) -> dict[str, Tensor]:
+    return {f"{_MEMORY}{name}": part for name, part in memory.items()}
