@@ -19,6 +19,7 @@ _reducing_kernel = njit(cache=True, nogil=True, error_model="numpy", fastmath={"
 _inlined_kernel = njit(inline="always", error_model="numpy")
 
 _f = np.float32
+_SIXTEEN = np.uint32(16)
 _ZERO, _HALF, _ONE, _THREE = _f(0.0), _f(0.5), _f(1.0), _f(3.0)
 _FAR = _f(7.90531110763549805)  # beyond it, tanh is 1 in float32
 _P1, _P3, _P5, _P7 = (
@@ -71,6 +72,20 @@ def add_bias_and_relu(hidden_NU: Array, bias_U: Array) -> None:
             hidden_NU[n, u] = _ZERO if activation < _ZERO else activation
 
 
+@_inlined_kernel
+def _update_row(x_3D: Any, y_3D: Any, input_bias_3D: Any, belief_bias_3D: Any, h_D: Any) -> None:
+    # several short loops over neighbouring numbers, each of few arrays: then all of them vectorise
+    size = h_D.size
+    for i in range(2 * size):
+        x_3D[i] = _sigmoid(x_3D[i] + input_bias_3D[i] + y_3D[i] + belief_bias_3D[i])
+    r_D, z_D, n_D, y_D = x_3D[:size], x_3D[size : 2 * size], x_3D[2 * size :], y_3D[2 * size :]
+    input_bias_D, belief_bias_D = input_bias_3D[2 * size :], belief_bias_3D[2 * size :]
+    for d in range(size):
+        n_D[d] = _tanh(n_D[d] + input_bias_D[d] + r_D[d] * (y_D[d] + belief_bias_D[d]))
+    for d in range(size):
+        h_D[d] = n_D[d] + z_D[d] * (h_D[d] - n_D[d])
+
+
 @_kernel
 def update_belief(
     input_N3D: Array, belief_N3D: Array, input_bias_3D: Array, belief_bias_3D: Array, rows_NF: Array, first: int
@@ -89,16 +104,24 @@ def update_belief(
     """
     size = input_bias_3D.size // 3
     for row in range(rows_NF.shape[0]):
-        # several short loops over neighbouring numbers, each of few arrays: then all of them vectorise
-        x_3D, y_3D, h_D = input_N3D[row], belief_N3D[row], rows_NF[row, first : first + size]
-        for i in range(2 * size):
-            x_3D[i] = _sigmoid(x_3D[i] + input_bias_3D[i] + y_3D[i] + belief_bias_3D[i])
-        r_D, z_D, n_D, y_D = x_3D[:size], x_3D[size : 2 * size], x_3D[2 * size :], y_3D[2 * size :]
-        input_bias_D, belief_bias_D = input_bias_3D[2 * size :], belief_bias_3D[2 * size :]
-        for d in range(size):
-            n_D[d] = _tanh(n_D[d] + input_bias_D[d] + r_D[d] * (y_D[d] + belief_bias_D[d]))
-        for d in range(size):
-            h_D[d] = n_D[d] + z_D[d] * (h_D[d] - n_D[d])
+        h_D = rows_NF[row, first : first + size]
+        _update_row(input_N3D[row], belief_N3D[row], input_bias_3D, belief_bias_3D, h_D)
+
+
+@_kernel
+def update_belief_rounded(
+    input_N3D: Array, belief_N3D: Array, input_bias_3D: Array, belief_bias_3D: Array, rows_NF: Array, first: int
+) -> None:
+    """Does the same with products that are bits of bfloat16, uint16: the upper halves of float32's."""
+    width = input_bias_3D.size
+    bits_3D, more_bits_3D = np.empty(width, np.uint32), np.empty(width, np.uint32)
+    x_3D, y_3D = bits_3D.view(np.float32), more_bits_3D.view(np.float32)
+    for row in range(rows_NF.shape[0]):
+        for i in range(width):
+            bits_3D[i] = np.uint32(input_N3D[row, i]) << _SIXTEEN
+        for i in range(width):
+            more_bits_3D[i] = np.uint32(belief_N3D[row, i]) << _SIXTEEN
+        _update_row(x_3D, y_3D, input_bias_3D, belief_bias_3D, rows_NF[row, first : first + width // 3])
 
 
 @_kernel
