@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.iris_learners import CATCH, settings
+from algorithms.iris.small_learners import CATCH, settings
 
 from rlsys.algorithms.iris.actor_critic import ActorCritic, Agent, Recalled
 from rlsys.algorithms.iris.config import ActorCriticConfig

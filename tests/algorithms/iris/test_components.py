@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.iris_learners import CATCH, settings
+from algorithms.iris.small_learners import CATCH, settings
 
 from rlsys.algorithms.iris.components import (
     ActorCriticComponent,

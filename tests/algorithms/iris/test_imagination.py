@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.iris_learners import CATCH, settings
+from algorithms.iris.small_learners import CATCH, settings
 from torch import Tensor
 
 from rlsys.algorithms.iris.actor_critic import ActorCritic

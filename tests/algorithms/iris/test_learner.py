@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.iris_learners import CATCH, collected, make_learner, settings
+from algorithms.iris.small_learners import CATCH, collected, make_learner, settings
 
 from rlsys.algorithms.iris import ALGORITHM
 from rlsys.algorithms.iris.learner import IrisLearner

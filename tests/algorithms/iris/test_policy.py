@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from support.iris_learners import CATCH, make_learner, settings
+from algorithms.iris.small_learners import CATCH, make_learner, settings
 
 from rlsys.algorithms.iris.policy import IrisPolicy
 from rlsys.api import PolicyContext

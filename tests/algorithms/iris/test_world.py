@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.iris_learners import CATCH, make_learner, settings
+from algorithms.iris.small_learners import CATCH, make_learner, settings
 
 from rlsys.algorithms.iris.world import make_world
 from rlsys.api import WorldContext
