@@ -120,3 +120,13 @@ def test_one_that_sees_frames_as_they_are_publishes_no_tokenizer() -> None:
     weights = make_learner(settings(actor_critic={"use_original_frames": True})).weights()
     assert {name.partition(".")[0] for name in weights} == {"actor_critic"}
     assert {name.partition(".")[0] for name in make_learner().weights()} == {"actor_critic", "tokenizer"}
+
+
+def test_a_tokenizer_that_is_fixed_stays_as_it_was() -> None:
+    other = make_learner()
+    config = settings(tokenizer={"train": False}, load_tokenizer_from=Location("elsewhere"))
+    learner = make_learner(config, read_world={"elsewhere": other.save()["world"]}.__getitem__)
+    assert "tokenizer" not in {phase.kind for phase in learner._phases}
+    assert not any(parameter.requires_grad for parameter in learner._tokenizer.model.network.parameters())
+    ours, theirs = learner._tokenizer.model.weights(), other._tokenizer.model.weights()
+    assert all(np.array_equal(ours[name], array) for name, array in theirs.items())
