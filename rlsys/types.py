@@ -297,7 +297,7 @@ class Sequences:
 
     Attributes:
       observation: `[B, L + 1, *frame]` single frames, never stacked: of each row, and the one after the last row, also
-        where that is the last of its episode.
+        where that is the last of its episode; or the first of these where fewer were asked for.
       action: `[B, L, *action]`.
       reward, terminated, truncated: `[B, L]`.
       extras: name -> `[B, L, ...]`.

@@ -66,7 +66,8 @@ class Algorithm:
       temperature: the section's field that says at which temperature evaluations choose actions, 0 for the best one;
         empty where they always take that.
       kept: the section's fields that a resumed run cannot change although all that is saved would have the same shapes,
-        because it would mean something else. What changes a shape is found without being named.
+        because it would mean something else ("world_model.heads" is one of a section within). What changes a shape is
+        found without being named.
     """
 
     name: str

@@ -160,6 +160,7 @@ class SequenceQuery:
     Attributes:
       batch_size: windows B.
       length: rows L of a window.
+      num_frames: observations of each window that are wanted, from its first row on; 0 for all L + 1.
       by: what is equally likely: each "row" at which a window can begin, or each "episode" (each run), and then each
         row of it; or "priority": rows are as likely as their priorities say, and windows end where their run ends.
       reach: a window lies "inside" its run; or it may begin "before" it, or end "after" it, or "both", by all but one
@@ -176,6 +177,7 @@ class SequenceQuery:
 
     batch_size: int
     length: int
+    num_frames: int = field(default=0, kw_only=True)
     by: Literal["row", "episode", "priority"] = "row"
     reach: Literal["inside", "before", "after", "both"] = "inside"
     begins: bool = False

@@ -1,8 +1,8 @@
 """Wrappers that gymnasium does not have: repeated actions, whole games, lives, no-ops, FIRE and broken loops.
 
 From the inside out: NoopReset, ActionRepeat, GameRecord, EpisodeLife, FireReset, AvoidRepeat, ObservationNoise,
-FrameStack. No-ops are simulator frames, FIRE presses are decisions, and what stands outside of EpisodeLife sees each life
-as an episode.
+FrameStack. No-ops are simulator frames, FIRE presses are decisions, and what stands outside of EpisodeLife sees each
+life as an episode.
 
 Wrappers tell each other what they know by attributes. `info` and the options of a reset are the environment's: they are
 passed on as they are, and no key of them means anything here.

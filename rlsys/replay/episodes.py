@@ -56,17 +56,24 @@ class Windows:
         slots: Array = self.slot[np.arange(len(self.slot)), self.mask.argmax(axis=1)]
         return slots
 
-    def observations(self) -> tuple[Array, Array]:
-        """Returns slots of `[B, L + 1]` observations, and whether there are such."""
+    def observations(self, num_frames: int = 0) -> tuple[Array, Array]:
+        """Returns slots of the first so many of `[B, L + 1]` observations, or all, and whether there are such."""
         slot = np.concatenate([self.slot, self.slot[:, -1:] + 1], axis=1)
         slot[:, 1:-1] = np.where(self.mask[:, 1:], self.slot[:, 1:], self.slot[:, :-1] + 1)
         nothing = np.zeros((len(slot), 1), np.bool_)
         mask = np.concatenate([self.mask, nothing], axis=1) | np.concatenate([nothing, self.mask], axis=1)
-        return slot, mask
+        wanted = num_frames or slot.shape[1]
+        return slot[:, :wanted], mask[:, :wanted]
 
-    def read(self, ring: SegmentRing, num_items: int) -> Sequences:
-        """Copies the windows out of a ring; `num_items` are in its table."""
-        places = dict.fromkeys(ring.columns, (self.slot, self.mask)) | {"observation": self.observations()}
+    def read(self, ring: SegmentRing, num_items: int, num_frames: int = 0) -> Sequences:
+        """Copies the windows out of a ring.
+
+        Args:
+          ring: where the rows are.
+          num_items: in its table.
+          num_frames: observations that are copied of each window; 0 for all.
+        """
+        places = dict.fromkeys(ring.columns, (self.slot, self.mask)) | {"observation": self.observations(num_frames)}
         data = {name: _take(ring, name, slots, mask) for name, (slots, mask) in places.items()}
         return Sequences(
             observation=data.pop("observation"),

@@ -228,7 +228,7 @@ class Table:
         else:
             windows = runs.draw(positions)
         self._counts["sampled_items"] += windows.mask.size
-        return windows.read(self._ring, self._num_items)
+        return windows.read(self._ring, self._num_items, query.num_frames)
 
     def collected(
         self, turn: int, unrolls: int, length: int, environments: Sequence[int], rank: int = 0, num_ranks: int = 1

@@ -83,6 +83,30 @@ def test_it_remembers_nothing_before_the_first_step_and_a_loaded_one_goes_on_ali
     assert torch.equal(flat.vector, twin.vector)
 
 
+def test_decay_can_spare_all_but_trained_weights_of_dense_layers() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Embedding(4, 6), nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3))
+    module[3].requires_grad_(False)
+    twin, frozen = copy.deepcopy(module), module[3].weight.clone()
+    flat = FlatParameters(module)
+    ours = Adam(flat, weight_decay=DECAY, decoupled=True, dense_only=True)
+    others = [parameter for name, parameter in twin.named_parameters() if name != "1.weight"]
+    reference = torch.optim.AdamW(
+        [{"params": [twin[1].weight]}, {"params": others, "weight_decay": 0.0}], 0.1, weight_decay=DECAY
+    )
+    for step in range(3):
+        ids = torch.tensor([step, 3])
+        flat.gradient.zero_()
+        reference.zero_grad()
+        for each in (module, twin):
+            each(ids).square().sum().backward()
+        ours.step(0.1)
+        reference.step()
+    for name, parameter in twin.named_parameters():
+        torch.testing.assert_close(flat.parameters[name].data, parameter.data)
+    assert torch.equal(module[3].weight, frozen)
+
+
 def test_what_was_saved_does_not_change_with_later_steps() -> None:
     flat, optimizer = make()
     flat.gradient.fill_(1.0)

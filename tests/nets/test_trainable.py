@@ -51,6 +51,19 @@ def test_weights_come_from_the_seed_alone_and_leave_no_trace() -> None:
     assert not equal(one.weights(), make_part(seed=2).weights())
 
 
+def test_gradients_of_several_batches_add_up() -> None:
+    def gradients(*seeds: int, adds: bool) -> dict[str, Any]:
+        part = make_part()
+        part.network.eval()
+        for seed in seeds:
+            part.backward(loss(part, seed), adds=adds)
+        return {name: array for name, array in part.histograms().items() if name.startswith("gradients/")}
+
+    one, other, both = gradients(1, adds=False), gradients(2, adds=False), gradients(1, 2, adds=True)
+    assert all(np.allclose(both[name], one[name] + other[name], atol=1e-7) for name in both)
+    assert equal(gradients(1, 2, adds=False), other)
+
+
 def test_a_step_is_torchs_on_the_clipped_gradient() -> None:
     part = make_part(max_norm=0.1)
     module = copy.deepcopy(part.network)

@@ -129,6 +129,16 @@ def test_the_observation_after_the_last_row_is_seen() -> None:
     assert windows.observation[:, :, 2].max() == 5, "an episode of 5 steps has 6 observations"
 
 
+@pytest.mark.parametrize("reach", ["before", "after"])
+def test_fewer_observations_are_the_first(reach: Any) -> None:
+    table = collect().table()
+    whole = everything(table, SequenceQuery(1, 4, reach=reach))
+    fewer = everything(table, SequenceQuery(1, 4, reach=reach, num_frames=2))
+    np.testing.assert_array_equal(fewer.observation, whole.observation[:, :2])
+    np.testing.assert_array_equal(fewer.reward, whole.reward)
+    np.testing.assert_array_equal(fewer.mask, whole.mask)
+
+
 def test_windows_at_the_beginning_of_runs() -> None:
     collected = collect()
     table = collected.table()

@@ -67,5 +67,12 @@ ALGORITHM = Algorithm(
     },
     make_world=_make_world,
     environments="environments",
+    kept=(
+        "world_model.heads",
+        "world_model.attention",
+        "world_model.gelu",
+        "world_model.ncp_cell",
+        "world_model.ncp_seed",
+    ),
 )
 """IRIS as the runtime sees it."""

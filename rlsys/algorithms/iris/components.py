@@ -2,7 +2,7 @@
 
 Micheli et al. 2023, algorithm 1, https://arxiv.org/abs/2209.00588.
 
-Shape legend: B windows, L frames of one, C channels, H and W of a frame.
+Shape legend: B windows, L rows of one, F of them with a frame, C channels, H and W of a frame.
 """
 
 import abc
@@ -36,7 +36,7 @@ class Windows(NamedTuple):
     """Rows of episodes, on the device.
 
     Attributes:
-      frame: `[B, L, C, H, W]` bytes.
+      frame: `[B, F, C, H, W]` bytes, of the first F rows: all but of the tokenizer's.
       action: `[B, L]`, done there.
       reward: `[B, L]`, what came of it.
       terminated: `[B, L]` bool, whether the episode was over then.

@@ -196,14 +196,15 @@ class IrisLearner(Learner):
         """
         config = self._config
         with_returns = config.returns_rows if config.tokenizer.critic_weight else 1
-        length = {
-            "tokenizer": with_returns,
-            "world_model": config.world_model_training.length,
-            "actor_critic": config.actor_critic.burn_in + 1,
+        length, num_frames = {
+            "tokenizer": (with_returns, 1),
+            "world_model": (config.world_model_training.length,) * 2,
+            "actor_critic": (config.actor_critic.burn_in + 1,) * 2,
         }[kind]
         return SequenceQuery(
             self._training(kind).batch_size // self._context.num_ranks,
             length,
+            num_frames=num_frames,
             by="episode",
             reach="before" if kind == "actor_critic" else "after",
             age_weights=() if held_out else config.age_weights,
@@ -256,8 +257,8 @@ class IrisLearner(Learner):
         return None
 
     def _windows(self, drawn: Sequences) -> Windows:
-        """Returns rows that were drawn; the observation after the last of them is left out."""
-        frame = self._to_device(drawn.observation[:, :-1])
+        """Returns rows that were drawn, as components know them."""
+        frame = self._to_device(drawn.observation)
         columns = (drawn.action, drawn.reward, drawn.terminated, drawn.mask)
         return Windows(frame.reshape(*frame.shape[:2], *self._shape), *(self._to_device(column) for column in columns))
 

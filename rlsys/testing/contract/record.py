@@ -1,6 +1,7 @@
 """What the record of an algorithm says, without building anything."""
 
 from rlsys.api import Segments, TableSpec
+from rlsys.files.yaml_tree import leaves
 from rlsys.replay.limiter import RateLimiter
 from rlsys.testing.requirement import require
 from rlsys.testing.training import Rank, Training
@@ -9,7 +10,7 @@ from rlsys.testing.training import Rank, Training
 def check_record(training: Training) -> None:
     """Requires that the record's parts fit each other: fields that exist, a table of the right kind."""
     algorithm, rank = training.algorithm, training.ranks[0]
-    fields = algorithm.config_type.model_fields
+    fields = {*algorithm.config_type.model_fields, *leaves(training.section.model_dump(mode="json"))}
     for name in (algorithm.environments, algorithm.temperature, *algorithm.kept):
         require(
             not name or name in fields,

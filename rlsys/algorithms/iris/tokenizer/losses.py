@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlsys.algorithms.iris.tokenizer.config import TokenizerConfig
-from rlsys.algorithms.iris.tokenizer.files import load_pretrained
 from rlsys.algorithms.iris.tokenizer.perceptual import load_lpips
+from rlsys.algorithms.iris.tokenizer.pretrained import load_pretrained
 from rlsys.algorithms.iris.tokenizer.quantizer import Ranks
 from rlsys.algorithms.iris.tokenizer.tokenizer import Seen, Tokenizer
 

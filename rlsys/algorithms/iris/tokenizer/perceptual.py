@@ -7,13 +7,14 @@ Shape legend: N frames, H height, W width, C channels of a layer.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rlsys.algorithms.iris.tokenizer.config import TokenizerConfig
-from rlsys.algorithms.iris.tokenizer.files import check_fits, read_tensors
+from rlsys.algorithms.iris.weight_files import check_fits, read_tensors
 from rlsys.config.location import Location
 from rlsys.errors import ConfigError
 
@@ -94,9 +95,10 @@ def _checked(
     location: Location, setting: str, expected: Mapping[str, tuple[int, ...]], remedy: str
 ) -> dict[str, Tensor]:
     """Returns a file's weights, without those of the classifier, if they are the expected ones."""
-    tensors = read_tensors(location, setting)
+    named = f"{setting} = '{location}'"
+    tensors = read_tensors(Path(location.reveal(setting)), named)
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
-    check_fits(kept, expected, f"{setting} = '{location}'", remedy)
+    check_fits(kept, expected, named, remedy)
     return kept
 
 

@@ -5,23 +5,20 @@ lie there the other way round (as `Conv1D`), inputs first.
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from rlsys.algorithms.iris.weight_files import check_fits, read_tensors
 from rlsys.algorithms.iris.world_models.transformer import Trunk
 from rlsys.errors import ConfigError
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 _PREFIX = "transformer."
 _TRANSPOSED = (".attn.c_attn.weight", ".attn.c_proj.weight", ".mlp.c_fc.weight", ".mlp.c_proj.weight")
-_SHOWN = 5
 
 
 @torch.no_grad()
@@ -41,33 +38,29 @@ def load_gpt2(trunk: Trunk, folder: str | Path) -> None:
     found = {name.removeprefix(_PREFIX): tensor for name, tensor in _read(path).items()}
     found = {name: tensor.t() if name.endswith(_TRANSPOSED) else tensor for name, tensor in found.items()}
     expected = {name: tensor for name, tensor in trunk.state_dict().items() if name.startswith(("h.", "ln_f."))}
-    _check(expected, found, path)
+    found = {name: tensor for name, tensor in found.items() if name in expected}
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    check_fits(found, shapes, f"the GPT-2 in '{path}'", "Choose layers and width as they are there.")
     for name, tensor in expected.items():
         tensor.copy_(found[name])
 
 
 def _read(folder: Path) -> Mapping[str, Tensor]:
     for name in _FILES:
-        if (folder / name).is_file():
-            return _read_file(folder / name)
         index = folder / f"{name}.index.json"
-        if index.is_file():
+        if (folder / name).is_file():
+            parts = [name]
+        elif index.is_file():
             parts = sorted(set(_read_json(index).get("weight_map", {}).values()))
-            return {name: tensor for part in parts for name, tensor in _read_file(folder / part).items()}
+        else:
+            continue
+        return {
+            name: tensor for part in parts for name, tensor in read_tensors(folder / part, f"'{folder / part}'").items()
+        }
     raise ConfigError(
         f"'{folder}' has no {' or '.join(_FILES)}; pretrained blocks are read from there. Copy a GPT-2 into it, as "
         "Hugging Face saves one."
     )
-
-
-def _read_file(path: Path) -> Mapping[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ConfigError(f"'{path}' is no whole file of tensors ({type(error).__name__}). Copy it again.") from None
-    return tensors
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -84,21 +77,3 @@ def _check_heads(trunk: Trunk, folder: Path) -> None:
     heads = _read_json(path).get("n_head") if path.is_file() else None
     if heads is not None and heads != trunk.heads:
         raise ConfigError(f"heads = {trunk.heads}, and '{folder}' has a GPT-2 of {heads}. Choose as many.")
-
-
-def _check(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], folder: Path) -> None:
-    wrong = [
-        f"{name} {_shape(tensor)}, there {_shape(found[name]) if name in found else 'missing'}"
-        for name, tensor in expected.items()
-        if name not in found or found[name].shape != tensor.shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise ConfigError(
-            f"'{folder}' has another GPT-2 than is configured: {'; '.join(wrong[:_SHOWN])}{more}. Choose layers and "
-            "width as they are there."
-        )
-
-
-def _shape(tensor: Tensor) -> str:
-    return str(tuple(tensor.shape))

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from rlsys.config.location import Location
 from rlsys.errors import ConfigError
 
 _SHOWN = 200
@@ -15,31 +14,29 @@ _NAMED = 4
 """Tensors that an error names, of each kind."""
 
 
-def read_tensors(location: Location, setting: str) -> dict[str, Tensor]:
+def read_tensors(path: Path, named: str) -> dict[str, Tensor]:
     """Returns name -> tensor of a file, on the CPU. Of a torch file nothing but tensors is loaded, and no code is run.
 
     Args:
-      location: of the file.
-      setting: dotted path of the setting that names it, for the error.
+      path: of the file.
+      named: what it is called in errors: "iris.tokenizer.initial = 'file'".
 
     Raises:
       ConfigError: it cannot be read, or holds something else.
     """
-    path = Path(location.reveal(setting))
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except OSError as error:
         raise ConfigError(
-            f"{setting} = '{path}' cannot be read: {error.strerror or error}. Set it to a file of weights that the "
-            "learner's machine has."
+            f"{named} cannot be read: {error.strerror or error}. Name a file of weights that the learner's machine has."
         ) from None
     except Exception as error:  # noqa: BLE001 - the formats' own libraries say in many types what is wrong with a file
         raise ConfigError(
-            f"{setting} = '{path}' is no file of weights: {' '.join(str(error).split())[:_SHOWN]}. It must be of "
-            "torch.save or safetensors."
+            f"{named} is no file of weights: {' '.join(str(error).split())[:_SHOWN]}. It must be of torch.save or "
+            "safetensors."
         ) from None
     if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        raise ConfigError(f"{setting} = '{path}' holds {type(found).__name__}; it must hold name -> tensor.")
+        raise ConfigError(f"{named} holds {type(found).__name__}; it must hold name -> tensor.")
     return {str(name): tensor for name, tensor in found.items()}
 
 
@@ -67,39 +64,6 @@ def check_fits(tensors: Mapping[str, Tensor], expected: Mapping[str, Iterable[in
     ]
     if any(faults):
         raise ConfigError(f"{file} does not fit: {'; '.join(filter(None, faults))}. {remedy}")
-
-
-def load_pretrained(tokenizer: nn.Module, location: Location, setting: str = "iris.tokenizer.initial") -> None:
-    """Begins a tokenizer as another one of its sizes was saved: by its `state_dict`, or within that of a whole agent.
-
-    What the codebook counts is not needed, and a learner's critic is another module.
-
-    Args:
-      tokenizer: a `Tokenizer`.
-      location: of the file.
-      setting: that names it, for the error.
-
-    Raises:
-      ConfigError: the file cannot be read, or its tokenizer has other sizes.
-    """
-    tensors = _below(read_tensors(location, setting), "quantizer.codes")
-    counted = {"quantizer.size", "quantizer.idle"}
-    state = tokenizer.state_dict()
-    expected = {name: tensor.shape for name, tensor in state.items() if name not in counted or name in tensors}
-    check_fits(
-        tensors,
-        expected,
-        f"{setting} = '{location}'",
-        "Set the sizes of iris.tokenizer to those it was trained with.",
-    )
-    tokenizer.load_state_dict({**state, **tensors})
-
-
-def _below(tensors: Mapping[str, Tensor], known: str) -> dict[str, Tensor]:
-    """Returns what lies beside a known tensor, whatever their names begin with."""
-    found = next((name for name in tensors if f".{name}".endswith(f".{known}")), known)
-    prefix = found.removesuffix(known)
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _some(what: str, names: list[str]) -> str:
