@@ -97,7 +97,8 @@ def measure(model: str, device: str) -> list[Row]:
         torch.from_numpy(rng.integers(0, 6, shape)).to(device),
         torch.from_numpy(rng.integers(-1, 2, shape).astype(np.float32)).to(device),
     )
-    starts = clip[0][:1, :1].expand(_ROLLOUTS, 4, -1, -1, -1).contiguous()
+    frame, action = clip[0][:1, :1].expand(_ROLLOUTS, 4, -1, -1, -1), clip[1][:1, :3].expand(_ROLLOUTS, -1)
+    starts = frame.contiguous(), action.contiguous()
     steps, frames = _STEPS[device], config.batch_size * (length - 1 if model == "stochastic" else 1)
     best: dict[tuple[str, str], float] = {}
     for turn in range(_TURNS[device] + 1):
@@ -105,7 +106,7 @@ def measure(model: str, device: str) -> list[Row]:
             experience: list[Any] = []
 
             def act(learner: SimpleLearner = learner, into: list[Any] = experience) -> None:
-                into[:] = [simulate(learner._simulated, learner._policy_updates, starts, steps, 1, learner._stack)]
+                into[:] = [simulate(learner._world, learner._policy_updates, starts, steps, 1, learner._seen)]
 
             works: dict[str, Callable[[], object]] = {
                 "frame": act,

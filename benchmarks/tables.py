@@ -112,6 +112,12 @@ TABLES: dict[str, Table] = {
         {"what": "what", "device": "device"},
         {"frames/s": "frames_per_s", "plainly": "plain_frames_per_s", "times as many": "ratio"},
     ),
+    "iris": Table(
+        "speed.jsonl",
+        "benchmarks/iris.py",
+        {"what": "what", "device": "device"},
+        {"per s": "per_s", "plainly": "plain_per_s", "times as many": "ratio"},
+    ),
     "planet_peer": Table(
         "speed.jsonl",
         "benchmarks/planet_peer.py",

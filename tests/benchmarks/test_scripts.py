@@ -63,6 +63,7 @@ DEAD: dict[str, tuple[list[str], Fakes]] = {
     "leaks": (["ppo", "--minutes", "10"], lambda module, folder: {"launch": lambda *arguments, **options: None}),
     "learning": (["nothing", "RUN"], lambda module, folder: {}),
     "memory": (["--dry", "--directory", "RUN"], lambda module, folder: {}),
+    "iris": ([], lambda module, folder: {"measure": lambda *arguments: [dead(module.Row)]}),
     "planet_peer": (["python"], lambda module, folder: {"measure": lambda *arguments: [dead(module.Row)]}),
     "prediction": (
         ["--cases", "muzero-cartpole"],
