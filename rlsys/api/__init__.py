@@ -12,6 +12,7 @@ Another system's algorithm is a `rlsys.baseline.Baseline`.
 
 from rlsys.api.algorithm import Algorithm, ValueSpec
 from rlsys.api.learner import Learner, LearnerContext
+from rlsys.api.phases import Phase, Schedule
 from rlsys.api.policy import Decision, Policy, PolicyContext
 from rlsys.api.replay import (
     Cut,
@@ -38,12 +39,14 @@ __all__ = [
     "Learner",
     "LearnerContext",
     "NothingToDraw",
+    "Phase",
     "Policy",
     "PolicyContext",
     "QueueSpec",
     "Replay",
     "ReplayNotReady",
     "Saved",
+    "Schedule",
     "Segments",
     "SequenceQuery",
     "Spaces",

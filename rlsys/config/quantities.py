@@ -7,7 +7,7 @@ has used, and far below what overflows. Fields narrow them with `Field(ge=…)`.
 from numbers import Integral, Real
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from pydantic_core import PydanticCustomError
 
 
@@ -36,6 +36,13 @@ def _text(value: Any) -> Any:
         raise PydanticCustomError("text", "Input should be a text without NUL characters")
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
         raise PydanticCustomError("text", "Input should be valid UTF-8")
+    return value
+
+
+def _not_all(value: int) -> int:
+    """Refuses to hold out every episode."""
+    if value == 1:
+        raise ValueError("it must be 0 or at least 2: something has to be learned from")
     return value
 
 
@@ -82,6 +89,8 @@ Pixels = Annotated[_Integer, Field(ge=1, le=1_024)]
 """Height or width of a frame; simulators draw at most 512."""
 Repeats = Annotated[_Integer, Field(ge=1, le=1_000)]
 """How often one action or observation is repeated or kept."""
+HeldOutEvery = Annotated[_Integer, Field(ge=0, le=1_000_000), AfterValidator(_not_all)]
+"""One of so many episodes is not learned from; 0 for none."""
 Index = Annotated[_Integer, Field(ge=0, le=1_000_000)]
 """Which of several things, from 0."""
 Atom = Annotated[_Integer, Field(ge=-10_000, le=10_000)]

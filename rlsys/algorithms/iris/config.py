@@ -15,6 +15,7 @@ from rlsys.config.location import Location
 from rlsys.config.quantities import (
     Count,
     Flag,
+    HeldOutEvery,
     Norm,
     Probability,
     Rate,
@@ -25,13 +26,6 @@ from rlsys.config.quantities import (
     Weight,
     Workers,
 )
-
-
-def _several(value: int) -> int:
-    """Refuses to hold out every episode."""
-    if value == 1:
-        raise ValueError("it must be 0 or at least 2: something has to be learned from")
-    return value
 
 
 def _some(weights: tuple[float, ...]) -> tuple[float, ...]:
@@ -139,7 +133,7 @@ class IrisConfig(Section):
     precision: Literal["fp32", "bf16"] = "bf16"
     """Numbers in products of tokenizer and actor-critic, where the device multiplies bf16 natively."""
 
-    held_out_every: Annotated[int, Field(ge=0, le=1_000_000), AfterValidator(_several)] = 20
+    held_out_every: HeldOutEvery = 20
     """Of each environment's episodes one in so many is not learned from, its second first; 0 learns from all."""
     compare_every: Steps = 5
     """Epochs after which losses of such episodes are computed, and what the world model foretells is compared with what

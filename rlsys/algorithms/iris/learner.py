@@ -18,10 +18,10 @@ from rlsys.algorithms.iris.components import (
     tensors_of,
 )
 from rlsys.algorithms.iris.config import IrisConfig, Training
-from rlsys.algorithms.iris.phases import Phase, make_phases, rows_of_environment
+from rlsys.algorithms.iris.phases import make_phases, rows_of_environment
 from rlsys.algorithms.iris.requirements import frame_shape
 from rlsys.algorithms.iris.world import IrisWorld
-from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, Saved, SequenceQuery
+from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, Saved, Schedule, SequenceQuery
 from rlsys.nets.transfer import to_device, to_host
 from rlsys.types import Array, ModelComparison, Sequences
 
@@ -54,8 +54,7 @@ class IrisLearner(Learner):
             context.env,
             config.context,
         )
-        self._shape, self._phases = frame_shape(context.env), make_phases(config)
-        self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
+        self._shape, self._schedule = frame_shape(context.env), Schedule(make_phases(config))
         self._films: dict[str, Sequence[ModelComparison]] = {}
         torch.manual_seed(context.draw_seed)  # dropout, and all that is drawn in imagination
         if not context.is_resumed:
@@ -67,7 +66,7 @@ class IrisLearner(Learner):
         Raises:
           WorkerError: a loss or a gradient is not finite; the weights are those before.
         """
-        phase = self._phases[self._phase]
+        phase = self._schedule.now
         match phase.kind:
             case "collect":
                 batch = replay.collected(1, rows_of_environment(self._config))
@@ -76,17 +75,16 @@ class IrisLearner(Learner):
                 metrics = self._compare(replay)
             case kind:
                 metrics = self._train(replay, kind)
-        self._steps += 1
-        self._advance(phase)
-        return {**metrics, "iris/epoch": float(phase.epoch), "iris/phase": float(self._phase)}
+        self._schedule.advance()
+        return {**metrics, "iris/epoch": float(phase.epoch), "iris/phase": float(self._schedule.index)}
 
     def turns(self) -> int:
         """Returns how many turns of collecting it has begun."""
-        return self._turns
+        return self._schedule.turns
 
     def steps_left(self) -> int:
         """Returns the units of this phase and all later ones that are not done."""
-        return sum(phase.units for phase in self._phases[self._phase :]) - self._done
+        return self._schedule.steps_left()
 
     def weights(self) -> Mapping[str, Array]:
         """Returns what acting needs: the actor-critic and, unless it sees frames as they are, the tokenizer."""
@@ -132,7 +130,7 @@ class IrisLearner(Learner):
             "world": {name: saved.pop(name) for name in _WORLD},
             **saved,
             "optimizer": optimizers,
-            "progress": {"phase": self._phase, "done": self._done, "turns": self._turns, "steps": self._steps},
+            "progress": self._schedule.save(),
             "torch_rng": torch.random.get_rng_state().numpy(),
             "cuda_rng": torch.cuda.get_rng_state(self._device).numpy() if self._device.type == "cuda" else None,
         }
@@ -142,8 +140,7 @@ class IrisLearner(Learner):
         for name, component in self._components.items():
             parts = saved["world"][name] if name in _WORLD else saved[name]
             component.model.load({**parts, "optimizer": saved["optimizer"][name]})
-        for name, value in saved["progress"].items():
-            setattr(self, f"_{name}", value)
+        self._schedule.load(saved["progress"])
         torch.random.set_rng_state(torch.from_numpy(saved["torch_rng"].copy()))
         if self._device.type == "cuda" and saved["cuda_rng"] is not None:
             torch.cuda.set_rng_state(torch.from_numpy(saved["cuda_rng"].copy()), self._device)
@@ -167,19 +164,12 @@ class IrisLearner(Learner):
             {name.removeprefix(_ACTOR_CRITIC): array for name, array in named if name.startswith(_ACTOR_CRITIC)}
         )
 
-    def _advance(self, phase: Phase) -> None:
-        self._done += 1
-        if self._done == phase.units:
-            self._phase, self._done = self._phase + 1, 0
-        if self._phase < len(self._phases) and self._phases[self._phase].kind == "collect":
-            self._turns += 1
-
     def _train(self, replay: Replay, kind: Literal["tokenizer", "world_model", "actor_critic"]) -> dict[str, float]:
         """Does one update of a component; all batches are drawn before anything changes."""
         component, query, training = self._components[kind], self._query(kind), self._training(kind)
         drawn = [replay.sequences(query) for _ in range(training.gradient_accumulation)]
         metrics = component.step([self._windows(sequences) for sequences in drawn])
-        component.check_finite(metrics, drawn, self._steps)
+        component.check_finite(metrics, drawn, self._schedule.steps)
         return metrics
 
     def _training(self, kind: Literal["tokenizer", "world_model", "actor_critic"]) -> Training:

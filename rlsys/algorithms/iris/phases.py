@@ -4,25 +4,16 @@ for each epoch: collect · train the tokenizer · train the world model · train
 happened
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 from rlsys.algorithms.iris.config import IrisConfig
+from rlsys.api import Phase
 
 Kind = Literal["collect", "tokenizer", "world_model", "actor_critic", "compare"]
 
 
-@dataclass(frozen=True)
-class Phase:
-    """Units of one kind in a row: a turn of collecting, updates of a component, or a comparison; epochs begin at 1."""
-
-    kind: Kind
-    epoch: int
-    units: int
-
-
-def make_phases(config: IrisConfig) -> tuple[Phase, ...]:
-    """Returns all phases of a run."""
+def make_phases(config: IrisConfig) -> tuple[Phase[Kind], ...]:
+    """Returns all phases of a run: turns of collecting, updates of a component, and comparisons; epochs begin at 1."""
     return tuple(phase for epoch in range(1, config.epochs + 1) for phase in _of_epoch(config, epoch) if phase.units)
 
 
@@ -31,7 +22,7 @@ def rows_of_environment(config: IrisConfig) -> int:
     return -(-config.rows_per_epoch // config.environments)
 
 
-def _of_epoch(config: IrisConfig, epoch: int) -> tuple[Phase, ...]:
+def _of_epoch(config: IrisConfig, epoch: int) -> tuple[Phase[Kind], ...]:
     """Returns an epoch's phases; some of them have no units."""
     tokenizer, world_model, actor_critic = (
         training.steps_per_epoch if epoch > training.start_after_epochs else 0

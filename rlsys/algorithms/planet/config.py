@@ -5,12 +5,13 @@ README.md in this folder maps every parameter of upstream and of its fork to its
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from rlsys.config import Section
 from rlsys.config.quantities import (
     Count,
     Flag,
+    HeldOutEvery,
     Items,
     Layers,
     Norm,
@@ -28,13 +29,6 @@ from rlsys.planning.settings import PlannerConfig
 def _listed(value: Any) -> Any:
     """Takes one number for a list of it."""
     return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _several(value: int) -> int:
-    """Refuses to hold out every episode."""
-    if value == 1:
-        raise ValueError("it must be 0 or at least 2: something has to be learned from")
-    return value
 
 
 OneOrMore = Annotated[tuple[Units, ...], BeforeValidator(_listed), Field(min_length=1, max_length=8)]
@@ -137,7 +131,7 @@ class PlanetConfig(Section):
     """How a decision is looked for in the model."""
     bootstraps: Flag = False
     """What a plan is worth includes the value of where it ends."""
-    held_out_every: Annotated[int, Field(ge=0, le=1_000_000), AfterValidator(_several)] = 20
+    held_out_every: HeldOutEvery = 20
     """Of each environment's episodes one in so many is not learned from, its second first; 0 learns from all."""
     compare_every: Steps = 500
     """Updates after which losses of such episodes are computed, and dreams from five known frames compared with what

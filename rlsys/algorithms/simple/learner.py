@@ -17,11 +17,11 @@ from rlsys.algorithms.ppo.updates import PolicyUpdates
 from rlsys.algorithms.simple.comparison import compare
 from rlsys.algorithms.simple.config import SimpleConfig
 from rlsys.algorithms.simple.networks import INPUT_FRAMES
-from rlsys.algorithms.simple.phases import Phase, make_phases, unrolls_of_turn
+from rlsys.algorithms.simple.phases import make_phases, unrolls_of_turn
 from rlsys.algorithms.simple.simulated_experience import simulate
 from rlsys.algorithms.simple.world import SimpleWorld
 from rlsys.algorithms.simple.world_model_updates import WorldModelUpdates
-from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, Saved, SequenceQuery, WorldState
+from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, Saved, Schedule, SequenceQuery, WorldState
 from rlsys.nets.transfer import to_device
 from rlsys.types import Array, ModelComparison, Sequences
 
@@ -46,8 +46,7 @@ class SimpleLearner(Learner):
         self._world = SimpleWorld(
             model.network, model.forward, model.precision, context.env, self._config.intrinsic_reward_scale
         )
-        self._phases = make_phases(self._config)
-        self._phase, self._done, self._turns, self._steps = 0, 0, 1, 0
+        self._schedule = Schedule(make_phases(self._config))
         self._epochs: list[int] = []
         """First turns of what was collected in each epoch."""
         self._films: dict[str, Sequence[ModelComparison]] = {}
@@ -62,7 +61,7 @@ class SimpleLearner(Learner):
         Raises:
           WorkerError: a loss or a gradient is not finite; the weights are those before.
         """
-        phase = self._phases[self._phase]
+        phase = self._schedule.now
         match phase.kind:
             case "collect":
                 metrics = self._collect(replay)
@@ -72,17 +71,16 @@ class SimpleLearner(Learner):
                 metrics = self._train_policy(replay, phase.epoch)
             case "compare":
                 metrics = self._compare(replay)
-        self._steps += 1
-        self._advance(phase)
-        return {**metrics, "simple/epoch": float(phase.epoch), "simple/phase": float(self._phase)}
+        self._schedule.advance()
+        return {**metrics, "simple/epoch": float(phase.epoch), "simple/phase": float(self._schedule.index)}
 
     def turns(self) -> int:
         """Returns how many turns of collecting it has begun."""
-        return self._turns
+        return self._schedule.turns
 
     def steps_left(self) -> int:
         """Returns the units of this phase and all later ones that are not done."""
-        return sum(phase.units for phase in self._phases[self._phase :]) - self._done
+        return self._schedule.steps_left()
 
     def weights(self) -> Mapping[str, Array]:
         """Returns the policy's parameters: the world model stays here."""
@@ -115,7 +113,7 @@ class SimpleLearner(Learner):
             "world": world,
             "training": training,
             "policy": self._policy_updates.save(),
-            "progress": {"phase": self._phase, "done": self._done, "turns": self._turns, "steps": self._steps},
+            "progress": self._schedule.save(),
             "epochs": list(self._epochs),
             "torch_rng": torch.random.get_rng_state().numpy(),
             "cuda_rng": self._cuda_state(),
@@ -125,31 +123,25 @@ class SimpleLearner(Learner):
         """Goes on exactly from `save`: in the phase, and at the unit of it, where that was."""
         self._world_updates.load(saved["world"], saved["training"])
         self._policy_updates.load(saved["policy"])
-        for name, value in saved["progress"].items():
-            setattr(self, f"_{name}", value)
+        self._schedule.load(saved["progress"])
         self._epochs = list(saved["epochs"])
         torch.random.set_rng_state(torch.from_numpy(saved["torch_rng"].copy()))
         if self._device.type == "cuda" and saved["cuda_rng"] is not None:
             torch.cuda.set_rng_state(torch.from_numpy(saved["cuda_rng"].copy()), self._device)
 
-    def _advance(self, phase: Phase) -> None:
-        self._done += 1
-        if self._done == phase.units:
-            self._phase, self._done = self._phase + 1, 0
-        if self._phase < len(self._phases) and self._phases[self._phase].kind == "collect":
-            self._turns += 1
-
     def _collect(self, replay: Replay) -> dict[str, float]:
         """Waits for a turn, and learns a little from it, if it may."""
         batch = replay.collected(*unrolls_of_turn(self._config))
-        if not self._done:
+        if self._schedule.is_at_beginning:
             self._epochs.append(batch.turn)
         metrics: dict[str, float] = {}
         if self._config.learn_from_real:
             metrics = self._policy_updates.learn(
                 self._policy_updates.experience(batch, self._to_device), self._config.ppo.learning_rate
             )
-            self._policy_updates.actor_critic.check_finite(metrics, learned_from(batch, self._context.env), self._steps)
+            self._policy_updates.actor_critic.check_finite(
+                metrics, learned_from(batch, self._context.env), self._schedule.steps
+            )
         return {f"real/{name.replace('/', '_')}": value for name, value in metrics.items()} | {
             "real/mean_reward": float(batch.reward.mean())
         }
@@ -160,7 +152,7 @@ class SimpleLearner(Learner):
         frame, action, reward = self._on_device(replay.sequences(query))
         *_, height, width = frame.shape
         metrics = self._world_updates.step(frame.reshape(*frame.shape[:2], -1, height, width), action, reward)
-        self._world_updates.model.check_finite(metrics, {}, self._steps)
+        self._world_updates.model.check_finite(metrics, {}, self._schedule.steps)
         return metrics
 
     def _train_policy(self, replay: Replay, epoch: int) -> dict[str, float]:
@@ -170,7 +162,7 @@ class SimpleLearner(Learner):
             self._world, self._policy_updates, history, config.simulated_rollout_length, epoch + 1, self._seen
         )
         metrics = self._policy_updates.learn(experience, config.ppo.learning_rate, epoch + 1)
-        self._policy_updates.actor_critic.check_finite(metrics, {}, self._steps)
+        self._policy_updates.actor_critic.check_finite(metrics, {}, self._schedule.steps)
         return metrics | {"simulation/mean_reward": float(experience.reward.mean())}
 
     def _starts(self, replay: Replay) -> tuple[Tensor, Tensor]:

@@ -4,10 +4,10 @@ collect · for each epoch: train the model · train the policy in it · collect 
 """
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 from rlsys.algorithms.simple.config import SimpleConfig
+from rlsys.api import Phase
 
 Kind = Literal["collect", "model", "policy", "compare"]
 
@@ -15,19 +15,13 @@ _LONG_MODEL_EPOCHS = (0, 1, 4, 9, 14)
 _LONG_POLICY_EPOCHS_FROM_END = (3, 7)
 
 
-@dataclass(frozen=True)
-class Phase:
-    """Units of one kind in a row: turns of collecting, updates of the model, iterations of PPO, or a comparison."""
+def make_phases(config: SimpleConfig) -> tuple[Phase[Kind], ...]:
+    """Returns all phases of a run: turns of collecting, updates of the model, iterations of PPO, and comparisons.
 
-    kind: Kind
-    epoch: int
-    units: int
-
-
-def make_phases(config: SimpleConfig) -> tuple[Phase, ...]:
-    """Returns all phases of a run; the first collection is epoch -1's."""
+    The first collection is epoch -1's.
+    """
     turns = turns_of_epoch(config)
-    phases = [Phase("collect", -1, turns)]
+    phases: list[Phase[Kind]] = [Phase("collect", -1, turns)]
     for epoch in range(config.epochs):
         is_last = epoch == config.epochs - 1
         phases += [
