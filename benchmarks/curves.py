@@ -20,6 +20,7 @@ CURVES = {
     "planet-cartpole-swingup": "PlaNet, cartpole swing-up by pixels, 32 × 32",
     "planet-cartpole-balance-small": "PlaNet, cartpole balance by pixels, 32 × 32",
     "planet-cartpole-balance-da-small": "PlaNet, cartpole balance by pixels, five pushes, 32 × 32",
+    "iris-catch": "IRIS, Catch",
     "simple-catch": "SimPLe, Catch",
     "simple-catch-without-sampling": "SimPLe, Catch, without scheduled sampling",
 }
