@@ -51,8 +51,9 @@ def evaluate_run(options: EvaluationOptions) -> int:
     """Evaluates a run's checkpoints, prints a table, and writes it into the run's folder.
 
     It becomes eval.json and a part of report.html. What each row of the grid came to is also added to the run's
-    metrics, unless settings were overridden: a metric means the same in every row. Of an export only eval.json is kept,
-    below runs/exports, and of an experiment in <experiment>/random.
+    metrics, unless settings were overridden, for a metric means the same in every row, or actions were random, which
+    are of no checkpoint. Of an export only eval.json is kept, below runs/exports, and of an experiment in
+    <experiment>/random.
 
     Returns:
       The exit status, 0.
@@ -72,7 +73,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
     evaluation = _Evaluation(trained, options)
     evaluation.play()
     report.write_evaluation(trained.output, evaluation.results())
-    if trained.is_run and not options.overrides:
+    if trained.is_run and options.agent != "random" and not options.overrides:
         append_rows(trained.output, trained.loaded, evaluation.late_rows)
     if options.plot is not None:
         evaluation.plot(options.plot)

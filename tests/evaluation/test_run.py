@@ -258,6 +258,7 @@ def test_random_actions_need_no_checkpoint_and_have_names_of_their_own(
     for manifest in folder.glob("checkpoints/*/manifest.json"):
         manifest.unlink()
     evaluate_run(EvaluationOptions(str(folder), episodes=2, agent="random"))
+    assert not (folder / "metrics.jsonl").exists(), "they are of no learner step"
     (result,) = evaluation_of(folder)["results"]
     assert result["label"] == "random"
     assert [*result["metrics"]] == [f"mean_reward/eval/random_max_noops_0_{kind}" for kind in ("unclipped", "clipped")]
