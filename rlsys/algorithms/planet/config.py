@@ -72,6 +72,9 @@ class PlanetConfig(Section):
     """Channels of the encoder's first convolution; each one after it has twice as many."""
     image_bits: Annotated[int, Field(ge=1, le=8)] = 5
     """Bits to which pictures are quantised; noise fills the steps between."""
+    normalize_pictures: Flag = False
+    """Networks see and draw how pictures differ from their running mean, in units of that; what is small, as a pole of
+    a pixel's width, is learned several times sooner."""
     head_layers: Layers = 3
     """Hidden layers of what foretells rewards, values and other parts of observations (first release: 2)."""
     head_units: Units = 300

@@ -31,6 +31,8 @@ _KNOWN_FRAMES = 5
 _FAR = (1, 10, 50)
 """Steps ahead at which it is."""
 _FILMED = 4
+_WATCHED_EVERY = 8
+"""Frames of a window from one that the mean of pictures is taken of to the next."""
 
 
 class PlanetLearner(Learner):
@@ -65,7 +67,9 @@ class PlanetLearner(Learner):
           WorkerError: a loss or a gradient is not finite; the weights are those before.
         """
         drawn = replay.sequences(self._query("learned"))
-        losses = self._losses(drawn)
+        windows = self._windows(drawn)
+        self._watch(windows)
+        losses = self._losses(windows)
         metrics = self._model.step(
             losses.total, self._learning_rate(), {f"world/{name}": loss for name, loss in losses.parts.items()}
         )
@@ -88,7 +92,7 @@ class PlanetLearner(Learner):
           CheckpointError: it is another one than this.
         """
         if world is not None:
-            self._model.load_weights(world["parameters"])
+            self._model.load_weights({**world["parameters"], **world.get("buffers", {})})
 
     def histograms(self) -> Mapping[str, Array]:
         """Returns copies of all weights and of the last update's gradients."""
@@ -102,9 +106,10 @@ class PlanetLearner(Learner):
     def save(self) -> Saved:
         """Returns everything; the model's weights apart."""
         saved = self._model.save()
+        optimizer = saved.pop("optimizer")
         return {
-            "world": {"parameters": saved["parameters"]},
-            "optimizer": saved["optimizer"],
+            "world": saved,
+            "optimizer": optimizer,
             "rng": self._generator.get_state().numpy(),
             "step": self._step,
         }
@@ -121,8 +126,14 @@ class PlanetLearner(Learner):
         size = config.batch_size // self._context.num_ranks
         return SequenceQuery(size, config.length - 1, held_out_every=config.held_out_every, part=part)
 
-    def _losses(self, drawn: Sequences) -> Losses:
-        windows = self._windows(drawn)
+    def _watch(self, windows: Windows) -> None:
+        """Takes some of the pictures into what normalises them."""
+        pictures = self._model.network.agent.pictures
+        if pictures is not None:
+            is_frame = windows.is_frame[:, ::_WATCHED_EVERY] > 0
+            pictures.moments.update(windows.shown[:, ::_WATCHED_EVERY][is_frame], self._context.average)
+
+    def _losses(self, windows: Windows) -> Losses:
         decoded, states = self._follow(windows)
         return compute_losses(self._model.network, self._config, windows, decoded, states)
 
@@ -177,7 +188,7 @@ class PlanetLearner(Learner):
             except (NothingToDraw, ReplayNotReady):  # the update is done; the next comparison comes soon enough
                 return {}
             with torch.no_grad():
-                parts = self._losses(drawn).parts
+                parts = self._losses(self._windows(drawn)).parts
             metrics = {f"world/held_out_{name}": float(loss) for name, loss in parts.items()}
         whole = np.flatnonzero(drawn.mask.all(axis=1))
         if drawn.reward.shape[1] < _KNOWN_FRAMES or not len(whole):

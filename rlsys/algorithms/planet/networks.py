@@ -20,12 +20,41 @@ from rlsys.algorithms.planet.inputs import Actions, Pictures, make_inputs
 from rlsys.algorithms.planet.seen import decoder_kernels, decoder_layers, num_halvings, told_parts
 from rlsys.algorithms.planet.transitions.cell import dense
 from rlsys.algorithms.planet.transitions.make import make_cell
+from rlsys.nets.observations.normalization import RunningMoments
 from rlsys.nets.pixels import FlattenPixels
 from rlsys.types import EnvSpec
 
 _VECTOR_LAYERS = 2
 _FEW = 4
 """Channels up to which `LastPixels` is faster than PyTorch's transposed convolution."""
+_SMALLEST_DEVIATION = 1e-3
+"""Of pictures, which are 1 wide from black to white."""
+
+
+class NormalizedPictures(nn.Module):
+    """Pictures by how they differ from the mean of all so far, in one deviation for all of their pixels.
+
+    Networks need not learn what never changes, and what changes is large, however few pixels it has.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.moments = RunningMoments(prod(shape))
+        self._shape = shape
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Returns `[N, C, H, W]` of such."""
+        return (pictures - self._mean()) / self._deviation()
+
+    def denormalize(self, pictures: Tensor) -> Tensor:
+        """Returns pictures `[N, C, H, W]` as they are seen."""
+        return pictures * self._deviation() + self._mean()
+
+    def _mean(self) -> Tensor:
+        return self.moments.mean.view(self._shape)
+
+    def _deviation(self) -> Tensor:
+        return self.moments.variance.mean().sqrt().clamp_min(_SMALLEST_DEVIATION)
 
 
 class ConvEncoder(nn.Sequential):
@@ -134,7 +163,9 @@ class Agent(nn.Module):
     def __init__(self, config: PlanetConfig, env: EnvSpec) -> None:
         super().__init__()
         inputs = make_inputs(env, config.image_bits)
+        self.pictures: NormalizedPictures | None = None
         if isinstance(inputs, Pictures):
+            self.pictures = NormalizedPictures(inputs.shape) if config.normalize_pictures else None
             self.encoder: nn.Module = ConvEncoder(inputs.shape, config.image_depth)
             num_embedded = self.encoder.num_features
         else:
@@ -150,7 +181,8 @@ class Agent(nn.Module):
         """Returns what the cell's posterior needs of `[..., *input]`: `[..., n]`."""
         axes = 3 if isinstance(self.encoder, ConvEncoder) else 1
         leading = prepared.shape[: prepared.dim() - axes]
-        embedded: Tensor = self.encoder(prepared.flatten(end_dim=len(leading) - 1))
+        shown = prepared.flatten(end_dim=len(leading) - 1)
+        embedded: Tensor = self.encoder(shown if self.pictures is None else self.pictures(shown))
         return self.cell.see(embedded).view(*leading, -1)
 
 
@@ -173,6 +205,8 @@ class WorldModel(nn.Module):
     def decode(self, features: Tensor) -> Tensor:
         """Returns means `[..., *input]` of features `[..., F]`."""
         decoded: Tensor = self.decoder(features.flatten(end_dim=-2))
+        if self.agent.pictures is not None:
+            decoded = self.agent.pictures.denormalize(decoded.float())
         return decoded.reshape(*features.shape[:-1], *decoded.shape[1:])
 
 

@@ -89,7 +89,7 @@ def make_world(context: WorldContext) -> PlanetWorld:
     """
     config: PlanetConfig = context.config
     network = WorldModel(config, context.env).to(context.device).eval()
-    saved = context.saved["parameters"]
+    saved = {**context.saved["parameters"], **context.saved.get("buffers", {})}
     check_fits(network, saved, "world model", "it is of another environment. Play it in its own, with its settings.")
     share_arrays(network, saved)
     return PlanetWorld(network, config, context.env)
