@@ -51,7 +51,7 @@ def check(config: PlanetConfig, env: EnvSpec, num_environments: int, num_ranks: 
         )
     config.planner.action_size(env, "planet.planner")
     _check_cells(config)
-    _check_seen(env)
+    _check_seen(env, normalizes_pictures=config.normalize_pictures)
     _check_bounds(env)
     if env.max_steps is not None and config.length > (frames := env.max_steps + 1):
         raise ConfigError(
@@ -105,7 +105,7 @@ def _check_shares(config: PlanetConfig) -> None:
                 )
 
 
-def _check_seen(env: EnvSpec) -> None:
+def _check_seen(env: EnvSpec, *, normalizes_pictures: bool) -> None:
     """Refuses observations of which planet would not know what to see."""
     part = seen_part(env)
     if part is None:
@@ -120,6 +120,11 @@ def _check_seen(env: EnvSpec) -> None:
             "another environment."
         )
     picture = picture_in(part)
+    if picture is None and normalizes_pictures:
+        raise ConfigError(
+            f"planet.normalize_pictures = true with '{env.id}', which shows numbers. Leave it out, or choose what "
+            "shows pictures."
+        )
     if picture is not None and part.spec.dtype != "uint8":
         raise ConfigError(
             f"'{env.id}' shows pictures of {np.dtype(part.spec.dtype)}; planet quantises bytes (uint8). Choose "

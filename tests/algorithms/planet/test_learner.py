@@ -8,7 +8,8 @@ import torch
 
 from rlsys.algorithms.planet.config import PlanetConfig
 from rlsys.algorithms.planet.learner import PlanetLearner
-from rlsys.api import LearnerContext, NothingToDraw, SequenceQuery
+from rlsys.algorithms.planet.world import make_world
+from rlsys.api import LearnerContext, NothingToDraw, SequenceQuery, WorldContext
 from rlsys.types import Array, ArraySpec, EnvSpec, Sequences
 
 SMALL: dict[str, Any] = {
@@ -104,18 +105,25 @@ def test_without_an_episode_that_is_held_out_nothing_is_compared() -> None:
     assert "world/frame_error_at_1" in every and "world/held_out_image_loss" not in every
 
 
+class Pictures(Counting):
+    """The same, shown by how bright a picture is."""
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        drawn = super().sequences(query)
+        shape = (*drawn.observation.shape[:2], 8, 8)
+        drawn.observation = np.broadcast_to(40 * drawn.observation[:, :, :1, None], shape).astype(np.uint8)
+        return drawn
+
+
+PICTURE = EnvSpec("task", ArraySpec((8, 8), "uint8"), ArraySpec((), "int64"), 2)
+
+
+def picture_learner(**settings: Any) -> PlanetLearner:
+    return PlanetLearner(LearnerContext(PlanetConfig(**SMALL | {"image_depth": 2} | settings), PICTURE, seed=0))
+
+
 def test_pictures_are_filmed_once() -> None:
-    picture = EnvSpec("task", ArraySpec((8, 8), "uint8"), ArraySpec((), "int64"), 2)
-    config = PlanetConfig(**SMALL | {"compare_every": 1, "image_depth": 2})
-    subject = PlanetLearner(LearnerContext(config, picture, seed=0))
-
-    class Pictures(Counting):
-        def sequences(self, query: SequenceQuery) -> Sequences:
-            drawn = super().sequences(query)
-            shape = (*drawn.observation.shape[:2], 8, 8)
-            drawn.observation = np.broadcast_to(drawn.observation[:, :, :1, None], shape).astype(np.uint8)
-            return drawn
-
+    subject = picture_learner(compare_every=1)
     subject.step(Pictures())  # type: ignore[arg-type]
     (film,) = subject.films().values()
     assert len(film) == 4
@@ -154,3 +162,23 @@ def test_the_learning_rate_grows_over_its_ramp() -> None:
     subject, replay = learner(learning_rate_ramp=4, learning_rate=4e-3), Counting()
     rates = [subject.step(replay)["world/learning_rate"] for _ in range(6)]  # type: ignore[arg-type]
     assert rates == pytest.approx([1e-3, 2e-3, 3e-3, 4e-3, 4e-3, 4e-3])
+
+
+def test_what_normalizes_pictures_goes_wherever_the_model_goes() -> None:
+    subject, replay = picture_learner(normalize_pictures=True), Pictures()
+    for _ in range(4):
+        subject.step(replay)  # type: ignore[arg-type]
+    saved = subject.save()
+    mean = saved["world"]["buffers"]["agent.pictures.moments.mean"]
+    np.testing.assert_allclose(mean, 40 / 256 - 0.5, atol=0.05)  # in units of what is seen
+    assert mean.std() < 0.01
+    np.testing.assert_array_equal(subject.weights()["pictures.moments.mean"], mean)
+    again, another = (picture_learner(normalize_pictures=True) for _ in range(2))
+    again.load(saved)
+    another.load_weights(subject.weights(), saved["world"])
+    world = make_world(WorldContext(subject._config, PICTURE, saved["world"]))
+    for agent in (again._model.network.agent, another._model.network.agent, world._network.agent):
+        assert agent.pictures is not None
+        np.testing.assert_array_equal(agent.pictures.moments.mean, mean)
+    first, second = subject.step(Pictures()), again.step(Pictures())  # type: ignore[arg-type]
+    assert first == second

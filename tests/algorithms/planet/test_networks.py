@@ -4,8 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from rlsys.algorithms.planet.networks import ConvDecoder, ConvEncoder, Dense, FirstPixels, LastPixels
+from rlsys.algorithms.planet.config import PlanetConfig
+from rlsys.algorithms.planet.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    Dense,
+    FirstPixels,
+    LastPixels,
+    NormalizedPictures,
+    WorldModel,
+)
 from rlsys.algorithms.planet.seen import decoder_kernels, decoder_layers
+from rlsys.types import ArraySpec, EnvSpec
 
 
 def size(module: nn.Module) -> int:
@@ -64,3 +74,36 @@ def test_a_transposed_convolution_to_few_channels_is_a_convolution_to_those_of_f
     torch.testing.assert_close(layer.weight.grad, reference.weight.grad, rtol=1e-4, atol=1e-4)
     assert layer.bias is not None and reference.bias is not None
     torch.testing.assert_close(layer.bias.grad, reference.bias.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_pictures_are_normalized_by_their_mean_and_one_deviation() -> None:
+    torch.manual_seed(0)
+    pictures = torch.linspace(-0.4, 0.3, 192).view(3, 8, 8) + 0.01 * torch.randn(500, 3, 8, 8)
+    pictures[:, 0] += 0.2 * torch.randn(500, 8, 8)
+    normalized = NormalizedPictures((3, 8, 8))
+    for part in pictures.split(100):
+        normalized.moments.update(part, lambda _: None)
+    shown = normalized(pictures)
+    torch.testing.assert_close(shown.mean(dim=0), torch.zeros(3, 8, 8), atol=1e-4, rtol=0.0)
+    assert shown.var(dim=0).mean() == pytest.approx(1.0, rel=0.01)
+    assert shown[:, 0].std() > 10 * shown[:, 1].std()  # pixels keep their proportions
+    torch.testing.assert_close(normalized.denormalize(shown), pictures)
+
+
+def test_a_picture_that_never_changes_is_normalized_to_small_numbers() -> None:
+    normalized, same = NormalizedPictures((1, 8, 8)), torch.full((5, 1, 8, 8), 0.25)
+    normalized.moments.update(same, lambda _: None)
+    assert normalized(same).abs().max() < 1e-3
+
+
+def test_networks_of_a_model_see_and_draw_normalized_pictures() -> None:
+    env = EnvSpec("task", ArraySpec((8, 8), "uint8"), ArraySpec((), "int64"), 2)
+    torch.manual_seed(0)
+    model = WorldModel(PlanetConfig(image_depth=2, normalize_pictures=True), env)
+    pictures = 0.3 + 0.01 * torch.randn(6, 1, 8, 8)
+    assert model.agent.pictures is not None
+    model.agent.pictures.moments.update(pictures, lambda _: None)
+    expected = model.agent.cell.see(model.agent.encoder(model.agent.pictures(pictures)))
+    torch.testing.assert_close(model.agent.embed(pictures[None])[0], expected)
+    drawn = model.decode(torch.zeros(1, 6, model.agent.cell.num_features))
+    torch.testing.assert_close(drawn[0].mean(dim=0), pictures.mean(dim=0), atol=0.02, rtol=0.0)
