@@ -1,4 +1,4 @@
-"""Settings that say where something lies that another run has left: a run, a checkpoint, an export, a file, a URI."""
+"""Settings that say where something lies: a run, a checkpoint, an export, a URI of one; or a file that others made."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +68,12 @@ class Location:
                 lambda value, info: str(value) if info.mode == "json" else value, info_arg=True
             ),
         )
+
+
+class WeightFile(Location):
+    """A file or folder of weights that another system has written, on the learner's machine."""
+
+    __slots__ = ()
 
 
 def expanded(text: str) -> str:

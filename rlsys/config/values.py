@@ -117,7 +117,7 @@ def _members(annotation: Any) -> list[Any]:
         return _members(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
         return [member for part in get_args(annotation) for member in _members(part)]
-    if annotation is Location:
+    if isinstance(annotation, type) and issubclass(annotation, Location):
         return [str]
     return list(get_args(annotation)) if origin is Literal else [annotation]
 

@@ -12,8 +12,8 @@ from rlsys.api import Learner, Saved
 from rlsys.checkpoints.checkpoint import Checkpoints, Opened
 from rlsys.checkpoints.storage import is_uri
 from rlsys.config import Loaded
-from rlsys.config.location import Location, relocated
-from rlsys.errors import CheckpointError, RlsysError
+from rlsys.config.location import Location, WeightFile, relocated
+from rlsys.errors import CheckpointError, ConfigError, RlsysError
 from rlsys.exports.find import find
 from rlsys.files.json_tree import check_tree
 from rlsys.types import Array, Weights
@@ -72,6 +72,7 @@ def settle(loaded: Loaded) -> Loaded:
     """Returns a new run's experiment with each place that it begins from as any process finds it, now and later.
 
     A run becomes its folder and one of its checkpoints, a file its absolute path; what lies elsewhere stays as it is.
+    Absolute paths of other systems' weights do, too: the learner's machine may have them alone.
 
     Raises:
       RlsysError: there is no such thing; the setting is named.
@@ -80,6 +81,8 @@ def settle(loaded: Loaded) -> Loaded:
 
     def settled(setting: str, location: Location) -> Location:
         source = location.reveal(setting)
+        if isinstance(location, WeightFile):
+            return WeightFile(_settled_file(setting, source))
         try:
             return Location(_settled(source, directory))
         except RlsysError as error:
@@ -128,6 +131,16 @@ def _settled(source: str, directory: str) -> str:
     if found.is_run:
         return f"{found.output}#{found.open('latest', ()).learner_step}"
     return str(path.absolute()) if path.exists() else source  # or it ships with the package
+
+
+def _settled_file(setting: str, source: str) -> str:
+    path = Path(source)
+    if is_uri(source) or not (path.exists() or path.is_absolute()):
+        raise ConfigError(
+            f"{setting} = {source}: there is no such file or folder here. Copy the weights to the learner's machine, "
+            "and give their path."
+        )
+    return str(path.absolute())
 
 
 def _open(source: str, *parts: str) -> Opened:

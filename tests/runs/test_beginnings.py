@@ -14,10 +14,11 @@ import pytest
 from support.command_line import rlsys
 from support.runs import MakeRecorder, MakeSpec
 
+from rlsys import config
 from rlsys.checkpoints.checkpoint import Checkpoints
-from rlsys.config.location import Location
-from rlsys.errors import CheckpointError
-from rlsys.exports.pretrained import begin_from, read_weights
+from rlsys.config.location import Location, WeightFile
+from rlsys.errors import CheckpointError, ConfigError
+from rlsys.exports.pretrained import begin_from, read_weights, settle
 from rlsys.runs.folder import load
 from rlsys.runs.progress import Progress
 from rlsys.runs.resume import checkpoint_to_resume, with_replay
@@ -87,6 +88,28 @@ def test_weights_that_are_not_there_or_do_not_fit_are_one_line(trained: Path, ov
     assert len(lines) == 1, done.stderr
     assert message in lines[0]
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_of_weights_is_found_again_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gpt2").mkdir()
+    (tmp_path / "vgg.pt").touch()
+    given = [
+        "iris.world_model.pretrained=gpt2",
+        "iris.tokenizer.perceptual=vgg",
+        "iris.tokenizer.vgg_path=vgg.pt",
+        "iris.tokenizer.initial=/elsewhere/of/the/learner.pt",
+    ]
+    settled = settle(config.load("iris-gpt2-pretrained", overrides=given)).experiment
+    assert settled.section.world_model.pretrained == WeightFile(str(tmp_path / "gpt2"))
+    assert settled.section.tokenizer.vgg_path == WeightFile(str(tmp_path / "vgg.pt"))
+    assert settled.section.tokenizer.initial == WeightFile("/elsewhere/of/the/learner.pt")
+
+
+@pytest.mark.parametrize("path", ["gpt2", "s3://bucket/gpt2"])
+def test_a_file_of_weights_that_is_not_there_is_refused_before_anything_begins(path: str) -> None:
+    with pytest.raises(ConfigError, match=f"iris.world_model.pretrained = {path}: there is no such file or folder"):
+        settle(config.load("iris-gpt2-pretrained", overrides=[f"iris.world_model.pretrained={path}"]))
 
 
 def test_a_learner_says_which_arrays_do_not_fit(trained: Path) -> None:

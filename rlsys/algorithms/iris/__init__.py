@@ -60,7 +60,7 @@ ALGORITHM = Algorithm(
             "attention_resolutions": [],
         },
         "tokenizer_training": {**_TRAINING, "start_after_epochs": 0},
-        "world_model": {"layers": 1, "width": 16, "heads": 2, "max_blocks": 5, "precision": "fp32"},
+        "world_model": {"layers": 1, "width": 8, "heads": 2, "max_blocks": 5, "precision": "fp32"},
         "world_model_training": {**_TRAINING, "start_after_epochs": 1, "length": 5},
         "actor_critic": {"channels": [4, 4, 8, 8], "units": 16, "horizon": 4, "burn_in": 3},
         "actor_critic_training": {**_TRAINING, "start_after_epochs": 1},

@@ -26,6 +26,7 @@ CATCH = env_spec(EnvConfig(id="catch"))
                 "iris.world_model.kind=ncp_single_step",
                 "iris.world_model.frames=autoregressive",
                 "iris.world_model.width=200",
+                "iris.world_model.ncp_units=3264",
             ],
             "iris.world_model.ncp_units = 3264 with 4200 outputs",
         ),

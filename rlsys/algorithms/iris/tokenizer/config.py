@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from rlsys.config import Section
-from rlsys.config.location import Location
+from rlsys.config.location import WeightFile
 from rlsys.config.quantities import Flag, Layers, Pixels, Probability, Repeats, Steps, Units, Weight
 from rlsys.errors import ConfigError
 
@@ -45,9 +45,9 @@ class TokenizerConfig(Section):
     (with_lpips)."""
     perceptual_weight: Weight = 1.0
     """Weight of that."""
-    vgg_path: Location | None = None
+    vgg_path: WeightFile | None = None
     """File with VGG16's weights in torchvision's names, of torch or safetensors."""
-    lpips_path: Location | None = None
+    lpips_path: WeightFile | None = None
     """File with those of LPIPS's five linear layers; none looks for them in vgg_path."""
     commitment_weight: Weight = 1.0
     """Weight of the distances between encodings and codes (Δ-IRIS: 0.02)."""
@@ -68,7 +68,7 @@ class TokenizerConfig(Section):
     """Updates after which a code that nothing was nearest to becomes an encoding of the day; 0 never does."""
     train: Flag = True
     """Learn at all; false keeps the initial tokenizer as it is (should_train)."""
-    initial: Location | None = None
+    initial: WeightFile | None = None
     """File of a pretrained tokenizer of these sizes, of torch or safetensors (load_tokenizer)."""
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from rlsys.config import Section
-from rlsys.config.location import Location
+from rlsys.config.location import WeightFile
 from rlsys.config.quantities import Flag, Layers, Probability, Repeats, Seed, Temperature, Units
 from rlsys.errors import ConfigError
 
@@ -25,7 +25,8 @@ _LAYERS: dict[Kind, int] = {"transformer": 10, "ncp_single_step": 2, "ncp_multi_
 _WIDTH: dict[Kind, int] = {"transformer": 256, "ncp_single_step": 128, "ncp_multi_step": 256}
 _NEURONS_BESIDE = 3
 """That a circuit has beside its outputs."""
-_NCP_UNITS: dict[Kind, int] = {"transformer": 0, "ncp_single_step": 3_264, "ncp_multi_step": 512}
+_NCP_UNITS: dict[Kind, float] = {"ncp_single_step": 1.5, "ncp_multi_step": 2.0}
+"""Neurons for each output; upstream's 3264 and 512, where a frame has 16 tokens."""
 
 
 class WorldModelConfig(Section):
@@ -59,7 +60,7 @@ class WorldModelConfig(Section):
     upstream's flush. More of them cost less."""
     gelu: Literal["exact", "tanh"] = "exact"
     """Transformer: upstream's activation, or the one that GPT-2 was trained with."""
-    pretrained: Location | None = None
+    pretrained: WeightFile | None = None
     """Transformer: folder of a GPT-2 whose blocks this one begins with (pretrained_weights, there a name)."""
     frozen: Frozen = False
     """Transformer: attention and perceptrons are not trained: of all blocks, or of all but so many last ones."""
@@ -69,7 +70,8 @@ class WorldModelConfig(Section):
     """Transformer: one after them (post_transformer_layer)."""
 
     ncp_units: Units | None = None
-    """NCP: neurons of each block (ncp_units); none: 3264 of ncp_single_step, 512 of ncp_multi_step."""
+    """NCP: neurons of each block (ncp_units); none: 1.5 times its outputs of ncp_single_step, twice of ncp_multi_step,
+    3264 and 512 for 16 tokens of the default width."""
     ncp_cell: Literal["cfc", "cfc_no_gate"] = "cfc"
     """NCP: how a neuron's two answers are mixed over time; no_gate adds one to the other (mode)."""
     ncp_layer_norm: Flag = True
@@ -96,10 +98,12 @@ class WorldModelConfig(Section):
         """Numbers that stand for a token."""
         return self.width or _WIDTH[self.kind]
 
-    @property
-    def num_units(self) -> int:
-        """Neurons of each block of an NCP."""
-        return self.ncp_units or _NCP_UNITS[self.kind]
+    def num_units(self, num_tokens: int) -> int:
+        """Returns neurons of each block, for frames of so many tokens; a transformer has none."""
+        outputs = self._num_outputs(num_tokens)
+        if self.kind == "transformer":
+            return 0
+        return self.ncp_units or max(int(_NCP_UNITS[self.kind] * outputs), outputs + _NEURONS_BESIDE)
 
     def check_tokens(self, num_tokens: int, section: str = "iris.world_model") -> None:
         """Refuses frames of so many tokens that a circuit has too few neurons for.
@@ -111,12 +115,15 @@ class WorldModelConfig(Section):
         Raises:
           ConfigError: it says how many there must be.
         """
-        num_outputs = self.num_features * (num_tokens + 1 if self.kind == "ncp_single_step" else 1)
-        if self.kind != "transformer" and self.num_units < num_outputs + _NEURONS_BESIDE:
+        num_units, num_outputs = self.num_units(num_tokens), self._num_outputs(num_tokens)
+        if self.kind != "transformer" and num_units < num_outputs + _NEURONS_BESIDE:
             raise ConfigError(
-                f"{section}.ncp_units = {self.num_units} with {num_outputs} outputs of {self.kind}; a circuit has at "
+                f"{section}.ncp_units = {num_units} with {num_outputs} outputs of {self.kind}; a circuit has at "
                 f"least {_NEURONS_BESIDE} neurons more than outputs. Raise ncp_units, or lower width."
             )
+
+    def _num_outputs(self, num_tokens: int) -> int:
+        return self.num_features * (num_tokens + 1 if self.kind == "ncp_single_step" else 1)
 
     @model_validator(mode="after")
     def _check_transformer(self) -> Self:

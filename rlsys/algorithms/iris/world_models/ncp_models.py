@@ -26,11 +26,11 @@ _TOKENS = "tokens"
 class NCPBlock(nn.Module):
     """A circuit whose motor neurons say as much as it hears."""
 
-    def __init__(self, config: WorldModelConfig, num_features: int) -> None:
+    def __init__(self, config: WorldModelConfig, num_units: int, num_features: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(num_features) if config.ncp_layer_norm else nn.Identity()
         has_gate = config.ncp_cell == "cfc"
-        self.cell = CfC(num_features, config.num_units, num_features, seed=config.ncp_seed, has_gate=has_gate)
+        self.cell = CfC(num_features, num_units, num_features, seed=config.ncp_seed, has_gate=has_gate)
         self._dropout = config.residual_dropout
 
     def forward(self, x: Tensor, state: Tensor, joined: list[Joined] | None = None) -> tuple[Tensor, Tensor]:
@@ -59,7 +59,8 @@ class NCPNetwork(nn.Module):
         self.embedding = nn.Embedding(sizes.vocabulary + sizes.actions, width)
         has_positions = config.kind == "ncp_multi_step" and config.ncp_positions
         self.position = nn.Embedding(sizes.block, width) if has_positions else None
-        self.blocks = nn.ModuleList(NCPBlock(config, num_features) for _ in range(config.num_layers))
+        num_units = config.num_units(sizes.tokens)
+        self.blocks = nn.ModuleList(NCPBlock(config, num_units, num_features) for _ in range(config.num_layers))
         self.token = Head(num_features, num_features, num_answers)
         self.reward = Head(num_features, width, num_reward_classes)
         self.end = Head(num_features, width, 2)
@@ -92,6 +93,7 @@ class NCPModel(WorldModel[NCPNetwork]):
 
     def __init__(self, config: WorldModelConfig, sizes: Sizes, num_features: int, num_answers: int) -> None:
         super().__init__(config, sizes)
+        self._num_units = config.num_units(sizes.tokens)
         self.network = NCPNetwork(config, sizes, num_features, num_answers, self.rewards.size)
         self._joined: list[list[Joined]] = []
 
@@ -108,7 +110,7 @@ class NCPModel(WorldModel[NCPNetwork]):
         """See `WorldModel`."""
         self._read_weights(device)
         self._join(self._inference_dtype(device))
-        states = [torch.zeros(batch, self.config.num_units, device=device) for _ in range(self.config.num_layers)]
+        states = [torch.zeros(batch, self._num_units, device=device) for _ in range(self.config.num_layers)]
         tokens = torch.zeros(batch, self.sizes.tokens, dtype=torch.int64, device=device)
         return Memory({_TOKENS: tokens, **{f"state/{index}": state for index, state in enumerate(states)}})
 
@@ -144,7 +146,7 @@ class NCPModel(WorldModel[NCPNetwork]):
 
     def _unroll(self, x_BtD: Tensor) -> Tensor:
         """Returns what heads see of whole sequences, with gradients."""
-        nothing = x_BtD.new_zeros(len(x_BtD), self.config.num_units, dtype=torch.float32)
+        nothing = x_BtD.new_zeros(len(x_BtD), self._num_units, dtype=torch.float32)
         seen: Tensor = self.network(x_BtD, [nothing] * self.config.num_layers)[0]
         return seen
 

@@ -12,7 +12,14 @@ from rlsys.algorithms.iris.world_models.config import WorldModelConfig
 )
 def test_one_option_chooses_a_model_of_upstream_s_size(kind: Any, layers: int, width: int, units: int) -> None:
     config = WorldModelConfig(kind=kind)
-    assert (config.num_layers, config.num_features, config.num_units) == (layers, width, units)
+    assert (config.num_layers, config.num_features, config.num_units(num_tokens=16)) == (layers, width, units)
+
+
+@pytest.mark.parametrize("kind", ["ncp_single_step", "ncp_multi_step"])
+@pytest.mark.parametrize("num_tokens", [2, 20, 256])
+def test_circuits_grow_with_what_they_have_to_say(kind: Any, num_tokens: int) -> None:
+    for width in (1, 16, 200):
+        WorldModelConfig(kind=kind, width=width).check_tokens(num_tokens)
 
 
 @pytest.mark.parametrize(
