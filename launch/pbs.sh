@@ -43,7 +43,9 @@ on_node() { # HOST COMMAND...: pbsdsh takes no environment along, so a file says
 }
 
 go_on_later() {
-    echo "the job's time is nearly over; go on with the same qsub and LAUNCH=\"--resume $run\""
+    local launch=" and LAUNCH=\"--resume $run\""
+    [[ $run == */* ]] || launch= # several runs
+    echo "the job's time is nearly over; go on with the same qsub$launch"
 }
 
 warn_before_the_end() { # five minutes before the job's time is over

@@ -35,7 +35,11 @@ settle() { # sets `run` and `command`: as given, with the job for an id; or goin
         --resume) run=${2:-} && return ;;
         -* | *=* | '') fail "begin with the name of an experiment, or with --resume RUN" ;;
     esac
-    run=$(basename "${1%.y*ml}")/job-$job
+    run=$(basename "${1%.y*ml}")
+    if are_several "$@"; then # the same command goes on with them
+        return
+    fi
+    run+=/job-$job
     if has_checkpoint "$directory/$run"; then
         command=(--resume "$directory/$run")
         return
@@ -44,6 +48,17 @@ settle() { # sets `run` and `command`: as given, with the job for an id; or goin
         mv "$directory/$run" "$directory/$run-ended-$(date +%s)"
     fi
     command+=("run.run_tag=job-$job")
+}
+
+are_several() { # the arguments of 'rlsys launch': whether they are more than one run, each with an id of its own
+    case " $* " in *" --num-runs"*) return ;; esac
+    python -c '
+import sys
+from rlsys.config import load
+
+settings = [word for word in sys.argv[2:] if "=" in word and not word.startswith("-")]
+sys.exit(not load(sys.argv[1], overrides=settings).experiment.run.are_several)
+' "$@" 2>/dev/null # what is wrong with them is said when they are launched
 }
 
 has_checkpoint() { # a run's folder; its checkpoints may lie elsewhere

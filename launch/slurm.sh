@@ -4,6 +4,7 @@
 #   sbatch --nodes=4 --cpus-per-task=16 launch/slurm.sh muzero-breakout runtime.rollout_cpus=1
 #   sbatch --partition=gpu --nodes=1 --gpus-per-node=1 --cpus-per-task=8 : --partition=cpu --nodes=3 --cpus-per-task=16 \
 #       launch/slurm.sh muzero-breakout --profile gpu-48         # a heterogeneous job: the first part learns
+#   sbatch --array=1-26 --gpus-per-node=1 launch/slurm.sh iris-atari100k      # its runs, shared out among 26 jobs
 #   scancel --batch --signal=TERM JOB                            # end it with a checkpoint; so does 'rlsys stop RUN'
 #
 # Submit from the folder in which runs/ shall lie, on a file system that all machines see, and in a shell that finds

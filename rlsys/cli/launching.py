@@ -1,19 +1,23 @@
 """The command that trains: a new run, or one that goes on, here or as a job."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlsys.cli.arguments import RUNS, Directory, OptionalName, Overrides, Profile, ResumedRun
 from rlsys.errors import ConfigError
 
+if TYPE_CHECKING:
+    from rlsys.config import Loaded
+
 _NumRuns = Annotated[
     int | None,
     typer.Option(
         min=1,
         max=99_999,
-        help="So many runs of it, 00001 and on, one after the other, beside other terminals and machines.",
+        help="So many runs, 00001 and on, one after the other, beside other terminals and machines: run.num_runs=N.",
         show_default=False,
     ),
 ]
@@ -21,7 +25,7 @@ _ResumeRuns = Annotated[
     bool | None,
     typer.Option(
         "--resume-runs/--no-resume-runs",
-        help="With --num-runs: go on with those that ended before they were complete.",
+        help="Of several runs: go on with those that ended before they were complete.",
         show_default="go on",
     ),
 ]
@@ -53,12 +57,12 @@ def launch(
     num_runs: _NumRuns = None,
     resume_runs: _ResumeRuns = None,
 ) -> None:
-    """Train an experiment, or go on with a run."""
+    """Train an experiment, in all runs that it says, or go on with a run."""
     from rlsys import config
 
     name, given = _split_name(name, overrides)
     _check(name, resume, profile=profile, checkpoint=checkpoint, submit=submit, inline=inline)
-    _check_several(num_runs, resume_runs, resume=resume, submit=submit)
+    given += [f"run.num_runs={num_runs}"] if num_runs is not None else []
     given += [f"run.minutes={minutes}"] if minutes is not None else []
     given += [f"runtime.address={address}"] if address is not None else []
     if resume is not None:
@@ -66,17 +70,18 @@ def launch(
     elif directory != RUNS:
         given.append(f"run.directory={directory}")
     loaded = config.load(name, profile, given) if name is not None else None
+    _check_several(loaded, resume_runs, given, resume=resume)
     if submit:
         from rlsys.runtime.cluster.submit import Order
         from rlsys.runtime.cluster.submit import submit as hand_over
 
-        typer.echo(hand_over(Order(name, profile, resume, given), loaded))
+        typer.echo(hand_over(Order(name, profile, resume, given, resume_runs is not False), loaded))
         raise typer.Exit
 
-    if num_runs is not None and loaded is not None:
+    if loaded is not None and loaded.experiment.run.are_several:
         from rlsys.commands.several import launch_several
 
-        raise typer.Exit(launch_several(loaded, num_runs, inline=inline, resumes=resume_runs is not False))
+        raise typer.Exit(launch_several(loaded, inline=inline, resumes=resume_runs is not False))
 
     from rlsys.runtime.launch.launch import launch as run
 
@@ -107,21 +112,18 @@ def _check(
         raise ConfigError("--submit with --inline; a job trains on a cluster. Leave one of them out.")
 
 
-def _check_several(num_runs: int | None, resume_runs: bool | None, *, resume: str | None, submit: bool) -> None:
+def _check_several(
+    loaded: "Loaded | None", resume_runs: bool | None, given: Sequence[str], *, resume: str | None
+) -> None:
     """Refuses what does not belong to several runs, or to one."""
-    if num_runs is None and resume_runs is not None:
+    if resume is not None and (several := [word for word in given if word.startswith(("run.num_runs=", "run.games="))]):
+        raise ConfigError(
+            f"{several[0]} with --resume {resume}; one goes on with a run, the other with all that an experiment has. "
+            "Leave one of them out."
+        )
+    if resume_runs is not None and not (loaded is not None and loaded.experiment.run.are_several):
         option = "--resume-runs" if resume_runs else "--no-resume-runs"
         raise ConfigError(f"{option} without --num-runs; it says what becomes of several runs. Add --num-runs N.")
-    if num_runs is not None and resume is not None:
-        raise ConfigError(
-            f"--num-runs {num_runs} with --resume {resume}; one goes on with a run, the other with all that an "
-            "experiment has. Leave one of them out."
-        )
-    if num_runs is not None and submit:
-        raise ConfigError(
-            f"--num-runs {num_runs} with --submit; a job trains one run. Submit each with run.run_tag and run.seed, or "
-            "leave --submit out."
-        )
 
 
 def _split_name(name: str | None, overrides: list[str] | None) -> tuple[str | None, list[str]]:

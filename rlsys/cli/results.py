@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rlsys.errors import ConfigError
+
 _Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Of runs, at any depth, ours or with event files.")]
 _Series = Annotated[
     list[str] | None,
@@ -14,14 +16,29 @@ _Series = Annotated[
 
 def scores(
     folder: _Folder,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file: .json, .csv, or a picture.")],
+    outs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="OUT...", help="Files: .json, .csv, or pictures.", show_default=False),
+    ] = None,
     *,
     series: _Series = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Compare runs on its games with published methods: atari100k.", show_default=False),
+    ] = None,
 ) -> None:
     """Compile the scores and losses of all runs below a folder, also of TensorBoard files of others."""
+    if suite is not None:
+        from rlsys.commands.suites import compare
+
+        if written := compare(suite, folder, outs or (), series or ()):
+            typer.echo(written)
+        return
+    if not outs:
+        raise ConfigError("no OUT; what is compiled has to go somewhere. Name a .json or .csv file, or a picture.")
     from rlsys.commands.compiling import write_scores
 
-    typer.echo(write_scores(folder, out, series or ()))
+    typer.echo(write_scores(folder, outs, series or ()))
 
 
 def histograms(

@@ -1,11 +1,13 @@
-"""Several runs of one experiment, one after the other, beside others who do the same.
+"""Several runs of one experiment, of each of its games, one after the other, beside others who do the same.
 
-The runs are called 00001, 00002, … and visited in random order: what nobody has begun is begun, what was left before it
-was complete goes on, and all else is passed by. Terminals and machines that share the folder divide them so among
-themselves: of several who would begin or go on with the same run, one gets it (`rlsys.runs.lease`).
+The runs are called 00001, 00002, …, after their game where there are several, and visited in random order, those of all
+games with one seed before those with the next: what nobody has begun is begun, what was left before it was complete
+goes on, and all else is passed by. Terminals and machines that share the folder divide them so among themselves: of
+several who would begin or go on with the same run, one gets it (`rlsys.runs.lease`).
 """
 
 import contextlib
+import os
 import random
 import sys
 import traceback
@@ -13,15 +15,21 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlsys import registry
+from rlsys.api import Algorithm
 from rlsys.config import Loaded, override
 from rlsys.config.location import locations
+from rlsys.envs.make import env_spec
+from rlsys.envs.tasks import names
 from rlsys.errors import ConfigError, RlsysError, WorkerError
 from rlsys.files.yaml_tree import at, leaves
+from rlsys.metrics.suites.suite import env_ids
 from rlsys.quoting import quoted, run_name
 from rlsys.runs import folder as run_folder
 from rlsys.runs.folder import RunExistsError
 from rlsys.runs.heartbeat import Heartbeat, look
 from rlsys.runs.lease import RunLedError
+from rlsys.runs.resolve import resolve
 from rlsys.runtime.launch.launch import launch
 from rlsys.terminal import as_text
 
@@ -29,15 +37,14 @@ INTERRUPTED = 130
 """The exit status of a run that a signal ended."""
 
 
-def launch_several(loaded: Loaded, num_runs: int, *, inline: bool, resumes: bool) -> int:
-    """Trains whichever of an experiment's runs 1 to `num_runs` nobody else trains and is not complete.
+def launch_several(loaded: Loaded, *, inline: bool, resumes: bool) -> int:
+    """Trains whichever of an experiment's runs nobody else trains and is not complete: `run.num_runs` of each game.
 
     Run i has the seed of the experiment plus i, unless one is given on the command line. A run that is begun keeps the
     settings that it began with.
 
     Args:
       loaded: the merged experiment.
-      num_runs: how many runs there are to be.
       inline: run each in this one process.
       resumes: go on with those that are neither complete nor led by anybody, rather than pass them by.
 
@@ -46,17 +53,12 @@ def launch_several(loaded: Loaded, num_runs: int, *, inline: bool, resumes: bool
 
     Raises:
       WorkerError: some failed; the others have been visited nevertheless.
-      RlsysError: what would end each of them alike, before one is begun.
+      RlsysError: what would end each of them alike, or all runs of a game, before one is begun.
     """
-    tag = loaded.experiment.run.run_tag
-    if tag is not None:
-        raise ConfigError(
-            f"run.run_tag = {tag} with --num-runs; each run has a tag of its own, from 00001 on. Leave it out."
-        )
+    runs = _runs(loaded)
     ends: Counter[str] = Counter()
     failed: list[str] = []
-    for index in random.sample(range(1, num_runs + 1), num_runs):
-        run = _run(loaded, index)
+    for run in runs:
         folder = run_folder.path_of(run)
         _say_kept(folder, run, [path for path, layer in loaded.origin.items() if layer == "override"])
         try:
@@ -72,22 +74,58 @@ def launch_several(loaded: Loaded, num_runs: int, *, inline: bool, resumes: bool
             failed.append(folder.name)
             continue
         if end == "interrupted":
-            _say(f"{loaded.name}: interrupted; the same command goes on with what is left of {num_runs:,} runs")
+            _say(f"{loaded.name}: interrupted; the same command goes on with what is left of {len(runs):,} runs")
             return INTERRUPTED
         ends[end] += 1
     counts = [f"{count:,} {end}" for end, count in ends.items()]
     if failed:
         raise WorkerError(
-            f"{len(failed):,} of {num_runs:,} runs of {loaded.name} failed: {', '.join(sorted(failed)[:10])}"
+            f"{len(failed):,} of {len(runs):,} runs of {loaded.name} failed: {', '.join(sorted(failed)[:10])}"
             f"{', …' if len(failed) > 10 else ''}{'; '.join(['', *counts])}. The same command tries them again."
         )
-    _say(f"{loaded.name}: {num_runs:,} {'run' if num_runs == 1 else 'runs'}: {', '.join(counts)}")
+    _say(f"{loaded.name}: {len(runs):,} {'run' if len(runs) == 1 else 'runs'}: {', '.join(counts)}")
     return 0
 
 
-def _run(loaded: Loaded, index: int) -> Loaded:
-    """Returns one of the runs: the experiment with a tag, and as a rule a seed, of its own."""
+def _runs(loaded: Loaded) -> list[Loaded]:
+    """Returns the runs in the order in which they are visited, once it is certain that all games can be played."""
+    settings = loaded.experiment.run
+    indices = range(1, (settings.num_runs or 1) + 1)
+    if not settings.games:
+        return [_run(loaded, index) for index in random.sample(indices, len(indices))]
+    games = _games(loaded)
+    return [_run(loaded, index, game) for index in indices for game in random.sample(games, len(games))]
+
+
+def _games(loaded: Loaded) -> list[tuple[str, str]]:
+    """Returns id and name of each game.
+
+    Raises:
+      ConfigError: env.id says otherwise, or one agent plays several environments.
+      RlsysError: one of them cannot be played.
+    """
+    env = loaded.experiment.env
+    if env.tasks or loaded.origin.get("env.id") == "override":
+        other = "env.tasks" if env.tasks else f"env.id = {env.id}"
+        raise ConfigError(f"run.games with {other}; each of its runs plays one of run.games. Leave one of them out.")
+    ids = list(dict.fromkeys(env_ids(loaded.experiment.run.games)))
+    found = registry.get(loaded.experiment.algorithm)
+    experiments = [override(loaded, [f"env.id={env_id}"]) for env_id in ids]
+    for one in experiments:
+        if isinstance(found, Algorithm):
+            resolve(one, found, num_cpus=os.cpu_count() or 1, num_gpus=None)
+        else:
+            env_spec(one.experiment.env)
+    return list(zip(ids, names([one.experiment.env for one in experiments]), strict=True))
+
+
+def _run(loaded: Loaded, index: int, game: tuple[str, str] | None = None) -> Loaded:
+    """Returns one of the runs: the experiment with a tag, and as a rule a seed, of its own, and a game if there are."""
     own = [f"run.run_tag={index:05d}"]
+    if game is not None:
+        own = [f"env.id={game[0]}", f"run.run_tag={game[1]}-{index:05d}", "run.games=[]"]
+    if loaded.experiment.run.num_runs is not None:
+        own.append("run.num_runs=null")
     if loaded.origin.get("run.seed") != "override":
         own.append(f"run.seed={loaded.experiment.run.seed + index}")
     return override(loaded, own)

@@ -199,6 +199,11 @@ class FinalEvaluation(Section):
 class RunConfig(Section):
     """Budget, seeds, evaluation, checkpoints and tracking."""
 
+    games: Annotated[tuple[Text, ...], Field(max_length=_MOST_TASKS)] = ()
+    """Environments, each of which is played in place of env.id by runs of its own: ids, or atari100k for the 26 of that
+    suite; none: env.id alone."""
+    num_runs: Annotated[Steps, Field(ge=1, le=99_999)] | None = None
+    """Runs, each with its own seed, of each of games: 00001 and on; none: one (upstream: --num_runs)."""
     seed: Seed = 0
     """Seed of everything random; workers derive their own from it."""
     training_steps: Steps = Field(100_000_000, ge=1)
@@ -266,6 +271,20 @@ class RunConfig(Section):
     debug_histograms: Flag = False
     """Log distributions of weights and gradients (upstream: --debug), and of what a policy tells of each decision of an
     evaluation, such as what a planner expects (upstream: summarise_plan_returns)."""
+
+    @property
+    def are_several(self) -> bool:
+        """Whether an experiment is more than one run."""
+        return self.num_runs is not None or bool(self.games)
+
+    @pydantic.model_validator(mode="after")
+    def _check_tag(self) -> Self:
+        if self.run_tag is not None and self.are_several:
+            raise ValueError(
+                f"run_tag = {self.run_tag} with num_runs or games; each of several runs has a tag of its own, from "
+                "00001 on. Leave it out"
+            )
+        return self
 
     @pydantic.field_validator("checkpoints")
     @classmethod

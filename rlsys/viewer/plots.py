@@ -1,4 +1,4 @@
-"""Plots: how runs learned, what the policy thought in evaluated episodes, what latents know of the state.
+"""Plots: how runs learned, how methods compare, what the policy thought in episodes, what latents know of the state.
 
 Figures are made without pyplot, so nothing is shared between them and no screen is needed.
 Shape legend: T decisions of an episode, A actions, K components of a state, D of latents.
@@ -23,6 +23,9 @@ from rlsys.viewer.trace import Trace
 
 Row = Mapping[str, float]
 """One row of metrics: "learner_step", "env_steps", "time_s" and metrics named `group/name`."""
+
+Interval = tuple[Array, Array | None, Array | None]
+"""A number, or several, and between which they are likely to lie where that is known."""
 
 ENDINGS = (".png", ".svg", ".pdf")
 """What a figure can be saved as."""
@@ -115,6 +118,49 @@ def plot_scores(runs: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[fl
             axes.legend(fontsize="x-small")
     for axes in panels[len(keys) :]:
         axes.set_axis_off()
+    return figure
+
+
+def plot_suite(
+    aggregates: Mapping[str, Mapping[str, Interval]],
+    threshold_T: Array,
+    profiles: Mapping[str, Interval],
+    *,
+    emphasised: Sequence[str],
+) -> Figure:
+    """Draws how methods compare over many games: aggregates as points, and below them their profiles as lines.
+
+    Args:
+      aggregates: name of an aggregate -> method -> number with its interval.
+      threshold_T: normalised scores, `[T]`.
+      profiles: method -> share of runs above each of them, `[T]`.
+      emphasised: methods whose names are bold and whose lines are thick, with intervals.
+    """
+    methods = list(dict.fromkeys(method for found in aggregates.values() for method in found))
+    palette = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    colours = {method: palette[index % len(palette)] for index, method in enumerate(methods)}
+    figure = Figure(figsize=(13, 4.5 + 0.26 * len(methods)), layout="constrained")
+    heights = [0.8 + 0.26 * len(methods), 3.7]
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
+    for axes, (name, found) in zip(above.subplots(1, len(aggregates), sharey=True), aggregates.items(), strict=True):
+        for row, method in enumerate(methods):
+            value, low, high = found[method]
+            if low is not None and high is not None:
+                axes.plot([low, high], [row, row], color=colours[method], linewidth=7, solid_capstyle="butt")
+            axes.plot([value], [row], "|k", markersize=10)
+        axes.set(title=name, yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.5, -0.5))
+        axes.grid(alpha=0.3, axis="x")
+        for label in axes.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() in emphasised else "normal")
+    axes = below.subplots()
+    for method, (value, low, high) in profiles.items():
+        is_thick = method in emphasised
+        axes.plot(threshold_T, value, label=method, color=colours[method], linewidth=3 if is_thick else 1)
+        if is_thick and low is not None and high is not None:
+            axes.fill_between(threshold_T, low, high, color=colours[method], alpha=0.2, linewidth=0)
+    axes.set(xlabel="normalised score", ylabel="share of runs above it", xlim=(threshold_T[0], threshold_T[-1]))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="x-small", ncols=2)
     return figure
 
 

@@ -47,14 +47,19 @@ def test_several_runs_are_visited_with_what_one_is_launched_with(
 ) -> None:
     calls: list[tuple[Any, ...]] = []
 
-    def launch_several(loaded: config.Loaded, num_runs: int, **options: bool) -> int:
-        calls.append((loaded.experiment.run.minutes, num_runs, options))
+    def launch_several(loaded: config.Loaded, **options: bool) -> int:
+        calls.append((loaded.experiment.run.minutes, loaded.experiment.run.num_runs, options))
         return 130
 
     monkeypatch.setattr(several, "launch_several", launch_several)
     assert invoke("launch", "counting", "--num-runs", "5", "--inline", "--minutes", "2")[0] == 130
     assert invoke("launch", "counting", "--num-runs", "1000", "--no-resume-runs")[0] == 130
-    assert calls == [(2.0, 5, {"inline": True, "resumes": True}), (None, 1000, {"inline": False, "resumes": False})]
+    assert invoke("launch", "counting", "run.games=[a, b]", "--no-resume-runs")[0] == 130
+    assert calls == [
+        (2.0, 5, {"inline": True, "resumes": True}),
+        (None, 1000, {"inline": False, "resumes": False}),
+        (None, None, {"inline": False, "resumes": False}),
+    ]
     assert launched == []
 
 
@@ -63,9 +68,10 @@ def test_several_runs_are_visited_with_what_one_is_launched_with(
     [
         ("counting --no-resume-runs", "--no-resume-runs without --num-runs; it says what becomes of several runs."),
         ("counting --resume-runs", "--resume-runs without --num-runs; it says what becomes of several runs."),
-        ("--resume counting/a --num-runs 2", "--num-runs 2 with --resume counting/a; one goes on with a run, the"),
-        ("counting --submit --num-runs 2", "--num-runs 2 with --submit; a job trains one run."),
-        ("counting --num-runs 2 run.run_tag=a", "run.run_tag = a with --num-runs; each run has a tag of its own"),
+        ("--resume counting/a --num-runs 2", "run.num_runs=2 with --resume counting/a; one goes on with a run, the"),
+        ("--resume counting/a run.games=[]", "run.games=[] with --resume counting/a; one goes on with a run, the"),
+        ("counting --num-runs 2 run.num_runs=3", "run.num_runs is given twice, as '3' and as '2'."),
+        ("counting run.num_runs=0", "run.num_runs = 0; it must be greater than or equal to 1. Correct it on the"),
         ("--num-runs 2", "no experiment; name one"),
     ],
 )

@@ -121,6 +121,21 @@ def test_a_run_that_ended_before_its_first_checkpoint_is_put_aside(start: Start,
     assert aside.name.startswith(f"job-{JOB}-ended-")
 
 
+@pytest.mark.parametrize("launch", [["iris-atari100k"], ["muzero-cartpole", "--num-runs", "3"]], ids=" ".join)
+@pytest.mark.parametrize("scheduler", ["slurm", "pbs"])
+def test_several_runs_keep_their_own_ids_and_the_same_job_goes_on_with_them(
+    start: Start, scheduler: str, launch: list[str]
+) -> None:
+    job = start(scheduler, *launch)
+    job.wait_for(lambda: job.lines("launched"), "launch")
+    (launched,) = job.lines("launched")
+    assert launched.startswith(f"launch {' '.join(launch)} --address ")
+    warn(job, scheduler)
+    assert job.ended() == 130
+    if scheduler == "pbs":
+        assert "go on with the same qsub\n" in job.log
+
+
 def test_a_run_that_is_complete_ends_the_job_and_leaves_nothing(start: Start) -> None:
     job = start("slurm", "muzero-cartpole", machines=(["a", "b"],))
     job.wait_for(lambda: job.lines("launched"), "launch")

@@ -49,7 +49,7 @@ def test_scores_keep_runs_of_one_label_apart_in_real_json(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "made" / "scores.json"
-    assert write_scores(runs, out, ()) == f"{out}: 3 runs"
+    assert write_scores(runs, [out], ()) == f"{out}: 3 runs"
     tree = json.loads(out.read_text(), parse_constant=pytest.fail)
     assert {label: list(found) for label, found in tree.items()} == {"cc": ["00001", "00002"], "ppo": ["a"]}
     assert tree["cc"]["00002"]["test_score"] == [3.0, 4.0, 5.0]
@@ -67,7 +67,7 @@ def test_scores_keep_runs_of_one_label_apart_in_real_json(
 
 
 def test_scores_are_a_table_or_a_picture_where_the_ending_says_so(runs: Path, tmp_path: Path) -> None:
-    write_scores(runs, tmp_path / "scores.csv", ())
+    write_scores(runs, [tmp_path / "scores.csv"], ())
     with (tmp_path / "scores.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 5 * 2 + 5 * 3 + 1
@@ -80,7 +80,7 @@ def test_scores_are_a_table_or_a_picture_where_the_ending_says_so(runs: Path, tm
         "value": "1.0",
     }
     assert lines[-1]["env_steps"] == "90"
-    assert write_scores(runs, tmp_path / "scores.png", ()) == f"{tmp_path / 'scores.png'}: 3 runs"
+    assert write_scores(runs, [tmp_path / "scores.png"], ()) == f"{tmp_path / 'scores.png'}: 3 runs"
     assert iio.imread(tmp_path / "scores.png").std() > 5
 
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_written_or_meant_is_refused_in_one_line(
     runs: Path, out: str, series: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        write_scores(runs, runs / "died" / "00001" / out, series)
+        write_scores(runs, [runs / "died" / "00001" / out], series)
     assert not list(runs.glob("**/s.json"))
 
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gymnasium
 import pytest
 from support.command_line import PATIENCE_S, rlsys, start, wait_for
 
@@ -14,7 +15,7 @@ from rlsys import config
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.commands import several
 from rlsys.commands.several import launch_several
-from rlsys.errors import ConfigError, WorkerError
+from rlsys.errors import ConfigError, EnvError, WorkerError
 from rlsys.metrics.rows import read_metrics
 from rlsys.runs import folder as run_folder
 from rlsys.runs.heartbeat import Heartbeat, look
@@ -59,7 +60,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
 
 
 def run(num_runs: int, *overrides: str, resumes: bool = True) -> int:
-    return launch_several(config.load("counting.yaml", overrides=overrides), num_runs, inline=True, resumes=resumes)
+    loaded = config.load("counting.yaml", overrides=[*overrides, f"run.num_runs={num_runs}"])
+    return launch_several(loaded, inline=True, resumes=resumes)
 
 
 def runs() -> dict[str, Path]:
@@ -110,7 +112,7 @@ def test_a_seed_that_is_given_is_that_of_all_runs_and_one_of_the_experiment_coun
         "00002": 42,
         "00003": 43,
     }
-    again = f"rlsys launch {here / 'counting.yaml'} run.seed=41 run.run_tag=00001 --inline"
+    again = f"rlsys launch {here / 'counting.yaml'} run.seed=41 run.num_runs=null run.run_tag=00001 --inline"
     assert again in [run_folder.command_of(loaded, inline=True) for loaded in launched]
 
 
@@ -233,8 +235,89 @@ def test_a_bug_in_one_run_is_told_with_its_traceback_and_the_others_are_trained(
 def test_what_would_end_each_run_alike_is_said_once_and_nothing_is_begun(here: Path) -> None:
     with pytest.raises(ConfigError, match="min_size_to_sample = 200 is larger than max_size = 10"):
         run(3, "checking.window_size=10")
-    with pytest.raises(ConfigError, match=r"run\.run_tag = mine with --num-runs; each run has a tag of its own"):
+    with pytest.raises(ConfigError, match="run_tag = mine with num_runs or games; each of several runs has a tag"):
         run(3, "run.run_tag=mine")
+    assert not Path("runs").exists()
+
+
+GAMES = "run.games=[rlsys/Counting-v0, rlsys/Counting-v1]"
+
+
+@pytest.fixture
+def second_game() -> Iterator[None]:
+    """Another game, which is the same by another name."""
+    gymnasium.register("rlsys/Counting-v1", "rlsys.testing.environments:CountingEnv")
+    yield
+    del gymnasium.registry["rlsys/Counting-v1"]
+
+
+def test_each_game_has_runs_of_its_own_and_each_seed_comes_to_all_games_before_the_next(
+    here: Path, second_game: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(2, GAMES) == 0
+    assert seeds() == {
+        "rlsys-Counting-v0-00001": 1,
+        "rlsys-Counting-v0-00002": 2,
+        "rlsys-Counting-v1-00001": 1,
+        "rlsys-Counting-v1-00002": 2,
+    }
+    for name, path in runs().items():
+        experiment = run_folder.load(path).experiment
+        assert experiment.env.id == name.replace("-", "/", 1).rpartition("-")[0]
+        assert (experiment.run.games, experiment.run.num_runs) == ((), None), "it is one run"
+        assert steps(path) == [4, 8, 12]
+    out = capsys.readouterr().out
+    visited = re.findall(r"^next is counting/.*-0000(\d), a new run", out, re.MULTILINE)
+    assert visited == ["1", "1", "2", "2"]
+    assert out.splitlines()[-1] == "counting: 4 runs: 4 trained"
+    (folder, *_) = runs().values()
+    command = (folder / "config.yaml").read_text().splitlines()[0]
+    assert "env.id=rlsys/Counting-v0" in command and "'run.games=[]' run.num_runs=null" in command
+    leave_undone(folder, 12, 16)
+    assert run(2, GAMES) == 0
+    assert steps(folder) == [4, 8, 12, 16]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "counting: 4 runs: " in last and "3 complete before" in last and "1 gone on with" in last
+
+
+def test_games_that_an_experiment_names_have_one_run_each_and_those_that_are_given_win(
+    here: Path, second_game: None
+) -> None:
+    (here / "counting.yaml").write_text(EXPERIMENT + "  games: [rlsys/Counting-v1, rlsys/Counting-v1]\n")
+    assert launch_several(config.load("counting.yaml"), inline=True, resumes=True) == 0
+    assert seeds() == {"rlsys-Counting-v1-00001": 1}
+    loaded = config.load("counting.yaml", overrides=["run.games=[rlsys/Counting-v0]", "run.seed=9"])
+    assert launch_several(loaded, inline=True, resumes=True) == 0
+    assert seeds() == {"rlsys-Counting-v0-00001": 9, "rlsys-Counting-v1-00001": 1}
+
+
+def test_a_suite_stands_for_its_games(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[config.Loaded] = []
+
+    def launch(loaded: config.Loaded, **options: object) -> int:
+        launched.append(loaded)
+        return 0
+
+    monkeypatch.setattr(several, "launch", launch)
+    loaded = config.load("iris-atari100k", overrides=["run.num_runs=2"])
+    assert launch_several(loaded, inline=True, resumes=True) == 0
+    found = {(one.experiment.env.id, one.experiment.run.seed) for one in launched}
+    assert len(launched) == len(found) == 2 * 26
+    assert ("MsPacmanNoFrameskip-v4", 2) in found
+    assert {one.experiment.run.run_tag for one in launched} >= {"MsPacmanNoFrameskip-v4-00002"}
+
+
+def test_a_game_that_cannot_be_played_is_said_before_any_is_begun(here: Path, second_game: None) -> None:
+    with pytest.raises(EnvError, match="no environment 'rlsys/Counting-v9'"):
+        run(2, "run.games=[rlsys/Counting-v0, rlsys/Counting-v9]")
+    with pytest.raises(
+        ConfigError, match=r"run\.games with env\.id = rlsys/Counting-v1; each of its runs plays one of"
+    ):
+        run(2, GAMES, "env.id=rlsys/Counting-v1")
+    with pytest.raises(ConfigError, match=r"run\.games with env\.tasks; each of its runs plays one of run\.games\."):
+        run(2, GAMES, "env.tasks=[rlsys/Counting-v1]")
+    with pytest.raises(ConfigError, match="run_tag = mine with num_runs or games"):
+        config.load("counting.yaml", overrides=[GAMES, "run.run_tag=mine"])
     assert not Path("runs").exists()
 
 

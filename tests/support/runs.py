@@ -53,6 +53,27 @@ def run_with_metrics(folder: Path, rows: Sequence[Mapping[str, Any]] = (ROW,)) -
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
+def suite_run(folder: Path, env_id: str | None, metrics: Mapping[str, Any], *, final: str = "test") -> None:
+    """Writes a run: its configuration, and a row with metrics."""
+    run_with_metrics(folder, [{**ROW, "env_steps": 100_000, **metrics}])
+    env = {} if env_id is None else {"id": env_id}
+    sets = [{"name": final, "episodes": 100}] if final else []
+    (folder / "config.yaml").write_text(json.dumps({"env": env, "run": {"final_evaluation": sets}}))
+
+
+def ended(folder: Path, *, is_complete: bool, reason: str = "interrupted") -> None:
+    """Writes the last sign of life of a run."""
+    sign = {"state": "done", "reason": reason, "host": "here", "pid": 1, "started": 1, "seen": 1.0, "status": None}
+    (folder / "status.json").write_text(json.dumps({**sign, "is_complete": is_complete}))
+
+
+def method_runs(folder: Path, returns: Mapping[str, list[float]]) -> None:
+    """Writes a run for each return of each game."""
+    for game, values in returns.items():
+        for index, value in enumerate(values):
+            suite_run(folder / f"{game}-{index}", f"{game}NoFrameskip-v4", {"final/test": value})
+
+
 def planet_run(folder: Path, scores: Sequence[float] = (1.0, 2.0, 3.0)) -> None:
     """Writes what PlaNet's trainer does, here every 50 steps: losses of both parts, and scores of evaluations."""
     losses = "graph/summaries/general/zero_step_losses"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rlsys.api import ValueSpec
-from rlsys.viewer.plots import plot_episodes, plot_learning, quartiles, save, to_svg
+from rlsys.viewer.plots import plot_episodes, plot_learning, plot_suite, quartiles, save, to_svg
 from rlsys.viewer.trace import Trace, mean_of_extras
 
 
@@ -172,3 +172,22 @@ def test_the_viewer_imports_neither_torch_nor_ray_nor_wandb_nor_pyplot():
     )
     output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert output.strip() == "[]"
+
+
+def test_methods_are_rows_of_each_aggregate_and_lines_of_the_profile() -> None:
+    one = np.float64(1.0)
+    aggregates = {
+        name: {"mine": (one, one - 0.5, one + 0.5), "other": (one, one, one), "third": (one, None, None)}
+        for name in ("mean", "median")
+    }
+    threshold_T = np.linspace(0.0, 2.0, 5)
+    profiles = {"other": (threshold_T / 2, None, None), "mine": (threshold_T / 2, threshold_T / 3, threshold_T)}
+    figure = plot_suite(aggregates, threshold_T, profiles, emphasised=["mine"])
+    *panels, below = figure.get_axes()
+    assert [axes.get_title() for axes in panels] == ["mean", "median"]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["mine", "other", "third"]
+    assert [label.get_fontweight() for label in panels[0].get_yticklabels()] == ["bold", "normal", "normal"]
+    assert len(panels[0].get_lines()) == 3 + 2, "a mark for each method, and a bar where there is an interval"
+    assert [line.get_label() for line in below.get_lines()] == ["other", "mine"]
+    assert len(below.collections) == 1, "only what is emphasised shows how certain it is"
+    assert to_svg(figure).startswith("<svg")

@@ -37,12 +37,14 @@ class Order:
       profile: a name or a YAML file; None if none was named.
       resume: the run to go on with; None for a new one.
       overrides: KEY=VALUE.
+      resumes: of several runs, go on with those that are there.
     """
 
     name: str | None
     profile: str | None
     resume: str | None
     overrides: Sequence[str]
+    resumes: bool = True
 
 
 def submit(order: Order, loaded: Loaded | None) -> str:
@@ -53,7 +55,7 @@ def submit(order: Order, loaded: Loaded | None) -> str:
       loaded: the merged experiment; not needed to resume.
 
     Returns:
-      What the user should know: the run, the job, and how to follow and stop it.
+      What the user should know: the run, or that there are several, the job, and how to follow and stop it.
 
     Raises:
       ConfigError: there is no cluster to submit to, or the run is there already.
@@ -71,22 +73,26 @@ def submit(order: Order, loaded: Loaded | None) -> str:
     else:
         assert loaded is not None, "neither an experiment nor a run"
         folder = run_folder.path_of(loaded)
-        if folder.exists():
-            raise run_folder.taken(folder)
-        kept = _without(order.overrides, "run.directory", "run.run_tag", "run.checkpoints", "runtime.address")
-        words = [*kept, f"run.directory={folder.parent.parent}", f"run.run_tag={folder.name}"]
-        if loaded.experiment.run.checkpoints is not None:
-            words.append(f"run.checkpoints={loaded.experiment.run.checkpoints}")  # absolute: the job begins elsewhere
+        words = _words(order, loaded, folder)
     address = loaded.experiment.runtime.address
     if address is None:
         raise ConfigError(
             "--submit with runtime.address = null; a job needs a cluster that is there already. Add --address auto on "
             "its head, or --address host:port, or http://127.0.0.1:8265 through the tunnel of 'ray dashboard'."
         )
-    run = f"{folder.parent.name}/{folder.name}"
+    are_several = loaded.experiment.run.are_several
+    run = folder.parent.name if are_several else f"{folder.parent.name}/{folder.name}"
     with _files(order) as (command, working_dir):
         command += [*words, "runtime.address=auto"]
         job, dashboard = _hand_over(command, address, working_dir, run)
+    if are_several:
+        return (
+            f"the runs of {run} follow one another as job {job} of the cluster at {address}, without this terminal; "
+            "submitted again, beside one another.\n"
+            f"their state: {quoting.command('status', '--directory', folder.parent.parent)}\n"
+            f"stop it:     {shlex.join(['ray', 'job', 'stop', job, '--address', dashboard])}\n"
+            f"its log:     {shlex.join(['ray', 'job', 'logs', job, '--address', dashboard, '--follow'])}"
+        )
     return (
         f"{run} goes on as job {job} of the cluster at {address}, without this terminal.\n"
         f"follow it: {quoting.command('attach', folder)}\n"
@@ -94,6 +100,19 @@ def submit(order: Order, loaded: Loaded | None) -> str:
         f"stop it:   {quoting.command('stop', folder)}\n"
         f"its log:   {shlex.join(['ray', 'job', 'logs', job, '--address', dashboard, '--follow'])}"
     )
+
+
+def _words(order: Order, loaded: Loaded, folder: Path) -> list[str]:
+    """Returns settings and options of a new run, or of several, for a job that begins in another folder."""
+    words = _without(order.overrides, "run.directory", "run.run_tag", "run.checkpoints", "runtime.address")
+    words.append(f"run.directory={folder.parent.parent}")
+    if loaded.experiment.run.checkpoints is not None:
+        words.append(f"run.checkpoints={loaded.experiment.run.checkpoints}")  # absolute
+    if loaded.experiment.run.are_several:
+        return [*words, *([] if order.resumes else ["--no-resume-runs"])]
+    if folder.exists():
+        raise run_folder.taken(folder)
+    return [*words, f"run.run_tag={folder.name}"]
 
 
 def _without(overrides: Sequence[str], *keys: str) -> list[str]:

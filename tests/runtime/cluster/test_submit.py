@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.command_line import PATIENCE_S, rlsys, wait_for
 
-from rlsys.config import data_folder
+from rlsys.config import data_folder, load
+from rlsys.runtime.cluster import submit
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -81,6 +82,25 @@ def test_what_cannot_be_submitted_is_one_line(ray_cluster: None, head: tuple[str
     (tmp_path / "runs" / "muzero-cartpole" / "here").mkdir(parents=True)
     taken = rlsys(tmp_path, "launch", "muzero-cartpole", "--submit", "--address", free, "run.run_tag=here")
     assert "here exists already, and runs are never overwritten" in taken.stderr
+
+
+def test_several_runs_are_one_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[list[str]] = []
+
+    def hand_over(command: list[str], address: str, working_dir: str | None, run: str) -> tuple[str, str]:
+        handed.append([*command, address, run])
+        return "job_1", "http://there"
+
+    monkeypatch.setattr(submit, "_hand_over", hand_over)
+    monkeypatch.chdir(tmp_path)
+    given = ["run.num_runs=3", "run.checkpoints=kept", "runtime.address=there:1"]
+    loaded = load("iris-atari100k", overrides=given)
+    said = submit.submit(submit.Order("iris-atari100k", None, None, given, resumes=False), loaded)
+    here = [f"run.directory={tmp_path / 'runs'}", f"run.checkpoints={tmp_path / 'kept'}"]
+    job = ["rlsys", "launch", "iris-atari100k", "run.num_runs=3", *here, "--no-resume-runs", "runtime.address=auto"]
+    assert handed == [[*job, "there:1", "iris-atari100k"]]
+    assert said.splitlines()[0].startswith("the runs of iris-atari100k follow one another as job job_1 of the cluster")
+    assert "stop it:     ray job stop job_1 --address http://there" in said
 
 
 def _is_taken(port: int) -> bool:
