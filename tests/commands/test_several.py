@@ -7,48 +7,21 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import gymnasium
 import pytest
 from support.command_line import PATIENCE_S, rlsys, start, wait_for
+from support.runs import leave_undone, steps
 
 from rlsys import config
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.commands import several
 from rlsys.commands.several import launch_several
-from rlsys.errors import ConfigError, EnvError, WorkerError
-from rlsys.metrics.rows import read_metrics
+from rlsys.errors import ConfigError, WorkerError
 from rlsys.runs import folder as run_folder
 from rlsys.runs.heartbeat import Heartbeat, look
 from rlsys.runs.lease import Lease
 from rlsys.testing.object_store import ObjectStore, serving
 
-EXPERIMENT = """\
-algorithm: counted:checking
-env: {id: rlsys/Counting-v0}
-runtime: {rollout_workers: 1, environments_per_worker: 4}
-run:
-  training_steps: 12
-  checkpoint_every_learner_steps: 6
-  evaluate_every_learner_steps: 0
-  log_every_learner_steps: 4
-  wandb: disabled
-  tensorboard: false
-"""
-MODULE = """\
-import rlsys.testing.environments
-from rlsys.testing.algorithm import CHECKING
-"""
 LONG = "run.training_steps=1000000"
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with the experiment 'counting.yaml'."""
-    (tmp_path / "counting.yaml").write_text(EXPERIMENT)
-    (tmp_path / "counted.py").write_text(MODULE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -70,10 +43,6 @@ def runs() -> dict[str, Path]:
 
 def seeds() -> dict[str, int]:
     return {name: run_folder.load(path).experiment.run.seed for name, path in runs().items()}
-
-
-def steps(folder: Path) -> list[int]:
-    return [int(row["learner_step"]) for row in read_metrics(folder)]
 
 
 def test_each_run_has_a_folder_and_a_seed_of_its_own_and_is_trained_once(
@@ -104,7 +73,8 @@ def test_a_seed_that_is_given_is_that_of_all_runs_and_one_of_the_experiment_coun
     monkeypatch.setattr(several, "launch", launch)
     run(2, "run.seed=7")
     assert {loaded.experiment.run.seed for loaded in launched} == {7}
-    (here / "counting.yaml").write_text(EXPERIMENT + "  seed: 40\n")
+    with (here / "counting.yaml").open("a") as experiment:
+        experiment.write("  seed: 40\n")
     launched.clear()
     run(3)
     assert {loaded.experiment.run.run_tag: loaded.experiment.run.seed for loaded in launched} == {
@@ -114,14 +84,6 @@ def test_a_seed_that_is_given_is_that_of_all_runs_and_one_of_the_experiment_coun
     }
     again = f"rlsys launch {here / 'counting.yaml'} run.seed=41 run.num_runs=null run.run_tag=00001 --inline"
     assert again in [run_folder.command_of(loaded, inline=True) for loaded in launched]
-
-
-def leave_undone(folder: Path, steps_before: int, steps_now: int) -> None:
-    """Makes a run that was complete one that was to do more, and has died."""
-    text = (folder / "config.yaml").read_text()
-    (folder / "config.yaml").write_text(text.replace(f"training_steps: {steps_before}", f"training_steps: {steps_now}"))
-    sign = json.loads((folder / "status.json").read_text())
-    (folder / "status.json").write_text(json.dumps({**sign, "state": "training", "is_complete": False, "started": 1}))
 
 
 def test_a_run_that_ended_before_it_was_complete_goes_on_unless_that_is_not_wanted(
@@ -237,87 +199,6 @@ def test_what_would_end_each_run_alike_is_said_once_and_nothing_is_begun(here: P
         run(3, "checking.window_size=10")
     with pytest.raises(ConfigError, match="run_tag = mine with num_runs or games; each of several runs has a tag"):
         run(3, "run.run_tag=mine")
-    assert not Path("runs").exists()
-
-
-GAMES = "run.games=[rlsys/Counting-v0, rlsys/Counting-v1]"
-
-
-@pytest.fixture
-def second_game() -> Iterator[None]:
-    """Another game, which is the same by another name."""
-    gymnasium.register("rlsys/Counting-v1", "rlsys.testing.environments:CountingEnv")
-    yield
-    del gymnasium.registry["rlsys/Counting-v1"]
-
-
-def test_each_game_has_runs_of_its_own_and_each_seed_comes_to_all_games_before_the_next(
-    here: Path, second_game: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(2, GAMES) == 0
-    assert seeds() == {
-        "rlsys-Counting-v0-00001": 1,
-        "rlsys-Counting-v0-00002": 2,
-        "rlsys-Counting-v1-00001": 1,
-        "rlsys-Counting-v1-00002": 2,
-    }
-    for name, path in runs().items():
-        experiment = run_folder.load(path).experiment
-        assert experiment.env.id == name.replace("-", "/", 1).rpartition("-")[0]
-        assert (experiment.run.games, experiment.run.num_runs) == ((), None), "it is one run"
-        assert steps(path) == [4, 8, 12]
-    out = capsys.readouterr().out
-    visited = re.findall(r"^next is counting/.*-0000(\d), a new run", out, re.MULTILINE)
-    assert visited == ["1", "1", "2", "2"]
-    assert out.splitlines()[-1] == "counting: 4 runs: 4 trained"
-    (folder, *_) = runs().values()
-    command = (folder / "config.yaml").read_text().splitlines()[0]
-    assert "env.id=rlsys/Counting-v0" in command and "'run.games=[]' run.num_runs=null" in command
-    leave_undone(folder, 12, 16)
-    assert run(2, GAMES) == 0
-    assert steps(folder) == [4, 8, 12, 16]
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert "counting: 4 runs: " in last and "3 complete before" in last and "1 gone on with" in last
-
-
-def test_games_that_an_experiment_names_have_one_run_each_and_those_that_are_given_win(
-    here: Path, second_game: None
-) -> None:
-    (here / "counting.yaml").write_text(EXPERIMENT + "  games: [rlsys/Counting-v1, rlsys/Counting-v1]\n")
-    assert launch_several(config.load("counting.yaml"), inline=True, resumes=True) == 0
-    assert seeds() == {"rlsys-Counting-v1-00001": 1}
-    loaded = config.load("counting.yaml", overrides=["run.games=[rlsys/Counting-v0]", "run.seed=9"])
-    assert launch_several(loaded, inline=True, resumes=True) == 0
-    assert seeds() == {"rlsys-Counting-v0-00001": 9, "rlsys-Counting-v1-00001": 1}
-
-
-def test_a_suite_stands_for_its_games(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    launched: list[config.Loaded] = []
-
-    def launch(loaded: config.Loaded, **options: object) -> int:
-        launched.append(loaded)
-        return 0
-
-    monkeypatch.setattr(several, "launch", launch)
-    loaded = config.load("iris-atari100k", overrides=["run.num_runs=2"])
-    assert launch_several(loaded, inline=True, resumes=True) == 0
-    found = {(one.experiment.env.id, one.experiment.run.seed) for one in launched}
-    assert len(launched) == len(found) == 2 * 26
-    assert ("MsPacmanNoFrameskip-v4", 2) in found
-    assert {one.experiment.run.run_tag for one in launched} >= {"MsPacmanNoFrameskip-v4-00002"}
-
-
-def test_a_game_that_cannot_be_played_is_said_before_any_is_begun(here: Path, second_game: None) -> None:
-    with pytest.raises(EnvError, match="no environment 'rlsys/Counting-v9'"):
-        run(2, "run.games=[rlsys/Counting-v0, rlsys/Counting-v9]")
-    with pytest.raises(
-        ConfigError, match=r"run\.games with env\.id = rlsys/Counting-v1; each of its runs plays one of"
-    ):
-        run(2, GAMES, "env.id=rlsys/Counting-v1")
-    with pytest.raises(ConfigError, match=r"run\.games with env\.tasks; each of its runs plays one of run\.games\."):
-        run(2, GAMES, "env.tasks=[rlsys/Counting-v1]")
-    with pytest.raises(ConfigError, match="run_tag = mine with num_runs or games"):
-        config.load("counting.yaml", overrides=[GAMES, "run.run_tag=mine"])
     assert not Path("runs").exists()
 
 

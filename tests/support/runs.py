@@ -67,6 +67,19 @@ def ended(folder: Path, *, is_complete: bool, reason: str = "interrupted") -> No
     (folder / "status.json").write_text(json.dumps({**sign, "is_complete": is_complete}))
 
 
+def leave_undone(folder: Path, steps_before: int, steps_now: int) -> None:
+    """Makes a run that was complete one that was to do more, and has died."""
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace(f"training_steps: {steps_before}", f"training_steps: {steps_now}"))
+    sign = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**sign, "state": "training", "is_complete": False, "started": 1}))
+
+
+def steps(folder: Path) -> list[int]:
+    """Returns the learner steps of a run's rows."""
+    return [int(row["learner_step"]) for row in read_metrics(folder)]
+
+
 def method_runs(folder: Path, returns: Mapping[str, list[float]]) -> None:
     """Writes a run for each return of each game."""
     for game, values in returns.items():
