@@ -7,7 +7,6 @@ several who would begin or go on with the same run, one gets it (`rlsys.runs.lea
 """
 
 import contextlib
-import os
 import random
 import sys
 import traceback
@@ -16,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlsys import registry
-from rlsys.api import Algorithm
 from rlsys.config import Loaded, override
 from rlsys.config.location import locations
 from rlsys.envs.make import env_spec
@@ -29,7 +27,6 @@ from rlsys.runs import folder as run_folder
 from rlsys.runs.folder import RunExistsError
 from rlsys.runs.heartbeat import Heartbeat, look
 from rlsys.runs.lease import RunLedError
-from rlsys.runs.resolve import resolve
 from rlsys.runtime.launch.launch import launch
 from rlsys.terminal import as_text
 
@@ -109,14 +106,11 @@ def _games(loaded: Loaded) -> list[tuple[str, str]]:
         other = "env.tasks" if env.tasks else f"env.id = {env.id}"
         raise ConfigError(f"run.games with {other}; each of its runs plays one of run.games. Leave one of them out.")
     ids = list(dict.fromkeys(env_ids(loaded.experiment.run.games)))
-    found = registry.get(loaded.experiment.algorithm)
-    experiments = [override(loaded, [f"env.id={env_id}"]) for env_id in ids]
-    for one in experiments:
-        if isinstance(found, Algorithm):
-            resolve(one, found, num_cpus=os.cpu_count() or 1, num_gpus=None)
-        else:
-            env_spec(one.experiment.env)
-    return list(zip(ids, names([one.experiment.env for one in experiments]), strict=True))
+    envs = [override(loaded, [f"env.id={env_id}"]).experiment.env for env_id in ids]
+    algorithm = registry.get(loaded.experiment.algorithm)
+    for one in envs:
+        registry.check_spaces(algorithm, env_spec(one))
+    return list(zip(ids, names(envs), strict=True))
 
 
 def _run(loaded: Loaded, index: int, game: tuple[str, str] | None = None) -> Loaded:

@@ -86,7 +86,6 @@ def test_a_suite_stands_for_its_games(here: Path, monkeypatch: pytest.MonkeyPatc
         return 0
 
     monkeypatch.setattr(several, "launch", launch)
-    monkeypatch.setattr(several, "resolve", lambda *arguments, **options: None)  # 26 simulators; test_suite finds them
     loaded = config.load("iris-atari100k", overrides=["run.num_runs=2"])
     assert launch_several(loaded, inline=True, resumes=True) == 0
     found = {(one.experiment.env.id, one.experiment.run.seed) for one in launched}
