@@ -18,6 +18,7 @@ from rlsys import registry
 from rlsys.config import Loaded, override
 from rlsys.config.location import locations
 from rlsys.envs.make import env_spec
+from rlsys.envs.table import find
 from rlsys.envs.tasks import names
 from rlsys.errors import ConfigError, RlsysError, WorkerError
 from rlsys.files.yaml_tree import at, leaves
@@ -106,6 +107,8 @@ def _games(loaded: Loaded) -> list[tuple[str, str]]:
         other = "env.tasks" if env.tasks else f"env.id = {env.id}"
         raise ConfigError(f"run.games with {other}; each of its runs plays one of run.games. Leave one of them out.")
     ids = list(dict.fromkeys(env_ids(loaded.experiment.run.games)))
+    for env_id in ids:
+        find(env_id)  # says what could be meant
     envs = [override(loaded, [f"env.id={env_id}"]).experiment.env for env_id in ids]
     algorithm = registry.get(loaded.experiment.algorithm)
     for one in envs:

@@ -200,6 +200,13 @@ class Heartbeat:
         with contextlib.suppress(OSError):
             self._write()
 
+    def complete(self, reason: str) -> None:
+        """Notes that nothing was left to do, if the session that did the last of it was interrupted just then."""
+        sighting = look(self._folder)
+        if sighting is not None and not sighting.is_complete:
+            self._status = sighting.status
+            self.end("done", reason, is_complete=True)
+
     def _live(self) -> None:
         """Gives signs of life until the run has ended."""
         while not self._ended.wait(BEAT_S):

@@ -103,6 +103,22 @@ def test_a_run_that_ended_before_it_was_complete_goes_on_unless_that_is_not_want
     assert capsys.readouterr().out == "counting: 1 run: 1 complete before\n"
 
 
+def test_a_run_that_was_interrupted_when_nothing_was_left_is_complete_from_then_on(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(1) == 0
+    (folder,) = runs().values()
+    sign = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**sign, "is_complete": False}))
+    assert run(1) == 0
+    found = json.loads((folder / "status.json").read_text())
+    assert (found["state"], found["reason"], found["is_complete"]) == ("done", sign["reason"], True)
+    assert found["status"] == sign["status"], "its figures are kept"
+    capsys.readouterr()
+    assert run(1) == 0
+    assert capsys.readouterr().out == "counting: 1 run: 1 complete before\n"
+
+
 def test_a_run_that_died_before_its_first_checkpoint_begins_anew_and_its_rows_count_no_more(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,19 +85,17 @@ def submit(order: Order, loaded: Loaded | None) -> str:
     with _files(order) as (command, working_dir):
         command += [*words, "runtime.address=auto"]
         job, dashboard = _hand_over(command, address, working_dir, run)
+    status, stop = quoting.command("status", folder), quoting.command("stop", folder)
+    begun = f"{run} goes on as job {job} of the cluster at {address}, without this terminal.\n"
     if are_several:
-        return (
-            f"the runs of {run} follow one another as job {job} of the cluster at {address}, without this terminal; "
-            "submitted again, beside one another.\n"
-            f"their state: {quoting.command('status', '--directory', folder.parent.parent)}\n"
-            f"stop it:     {shlex.join(['ray', 'job', 'stop', job, '--address', dashboard])}\n"
-            f"its log:     {shlex.join(['ray', 'job', 'logs', job, '--address', dashboard, '--follow'])}"
-        )
+        status = quoting.command("status", "--directory", folder.parent.parent)
+        stop = shlex.join(["ray", "job", "stop", job, "--address", dashboard])
+    else:
+        begun += f"follow it: {quoting.command('attach', folder)}\n"
     return (
-        f"{run} goes on as job {job} of the cluster at {address}, without this terminal.\n"
-        f"follow it: {quoting.command('attach', folder)}\n"
-        f"its state: {quoting.command('status', folder)}\n"
-        f"stop it:   {quoting.command('stop', folder)}\n"
+        f"{begun}"
+        f"its state: {status}\n"
+        f"stop it:   {stop}\n"
         f"its log:   {shlex.join(['ray', 'job', 'logs', job, '--address', dashboard, '--follow'])}"
     )
 

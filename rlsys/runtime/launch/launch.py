@@ -121,9 +121,10 @@ def _launch(
     if isinstance(found, Baseline):
         return launch_baseline(loaded, found, inline=inline)
     progress = Progress(loaded.experiment.run)
-    if saved is not None and folder is not None and step is not None:
+    if saved is not None and folder is not None and step is not None and heartbeat is not None:
         _go_on(loaded, folder, step, progress, is_changed=bool(overrides))
         if complete := _complete(loaded, folder, progress):
+            heartbeat.complete(progress.finished())
             Console(loaded, folder).finish(complete)
             return 0
     else:

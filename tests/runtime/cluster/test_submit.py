@@ -99,8 +99,12 @@ def test_several_runs_are_one_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     here = [f"run.directory={tmp_path / 'runs'}", f"run.checkpoints={tmp_path / 'kept'}"]
     job = ["rlsys", "launch", "iris-atari100k", "run.num_runs=3", *here, "--no-resume-runs", "runtime.address=auto"]
     assert handed == [[*job, "there:1", "iris-atari100k"]]
-    assert said.splitlines()[0].startswith("the runs of iris-atari100k follow one another as job job_1 of the cluster")
-    assert "stop it:     ray job stop job_1 --address http://there" in said
+    assert said.splitlines() == [
+        "iris-atari100k goes on as job job_1 of the cluster at there:1, without this terminal.",
+        f"its state: rlsys status --directory {tmp_path / 'runs'}",
+        "stop it:   ray job stop job_1 --address http://there",
+        "its log:   ray job logs job_1 --address http://there --follow",
+    ]
 
 
 def _is_taken(port: int) -> bool:
