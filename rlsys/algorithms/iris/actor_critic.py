@@ -2,7 +2,8 @@
 
 Micheli et al. 2023, section 2.3 and appendix A, https://arxiv.org/abs/2209.00588.
 
-Shape legend: B copies, C channels, H and W of a frame, U units, A actions.
+Shape legend: B copies, C channels, H and W of a frame, U units, A actions, C numbers that are
+said of a value.
 """
 
 import itertools
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from rlsys.algorithms.iris.config import ActorCriticConfig, IrisConfig
 from rlsys.algorithms.iris.requirements import frame_shape
+from rlsys.algorithms.iris.scalars import make_scalar
 from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer, prepare
 from rlsys.nets.residual import conv3x3
 from rlsys.types import EnvSpec
@@ -31,11 +33,13 @@ class Judged(NamedTuple):
     Attributes:
       policy: `[B, A]` logits, float32.
       value: `[B]` float32.
+      value_said: `[B, C]` float32, what the head says of it (scalars.py).
       memory: after having seen them.
     """
 
     policy: Tensor
     value: Tensor
+    value_said: Tensor
     memory: Recalled
 
 
@@ -54,7 +58,8 @@ class ActorCritic(nn.Module):
         self.see = nn.Sequential(*layers, nn.Flatten())
         self.remember = nn.LSTMCell(sizes[-1] * height * width, config.units)
         self.policy = nn.Linear(config.units, num_actions)
-        self.value = nn.Linear(config.units, 1)
+        self._values = make_scalar(config.values)
+        self.value = nn.Linear(config.units, self._values.size)
 
     def nothing(self, batch: int) -> Recalled:
         """Returns the memory of who has seen nothing."""
@@ -68,7 +73,8 @@ class ActorCritic(nn.Module):
     def forward(self, frames: Tensor, memory: Recalled) -> Judged:
         """Returns what is to be done and expected where frames `[B, C, H, W]` are seen next."""
         memory = self.recall(frames, memory)
-        return Judged(self.policy(memory.hidden).float(), self.value(memory.hidden).float().squeeze(1), memory)
+        said = self.value(memory.hidden).float()
+        return Judged(self.policy(memory.hidden).float(), self._values.mean(said), said, memory)
 
 
 class Agent(nn.Module):

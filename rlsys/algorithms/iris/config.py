@@ -98,6 +98,8 @@ class ActorCriticConfig(Section):
     """Mixes returns of all lengths into those that values and advantages are measured by (lambda_)."""
     entropy_weight: Weight = 0.001
     """Of the policy's entropy (entropy_weight)."""
+    values: Literal["scalar", "two_hot"] = "scalar"
+    """What is said of a value: the number, or a distribution on a logarithmic scale (Hafner et al. 2023)."""
 
 
 class IrisConfig(Section):

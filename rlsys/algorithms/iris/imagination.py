@@ -27,6 +27,7 @@ class Dream(NamedTuple):
       log_probability: `[B, T - 1]`, of what was done.
       entropy: `[B, T - 1]`, of the policy there.
       value: `[B, T]`.
+      value_said: `[B, T, n]`, what the head says of it (scalars.py).
       reward: `[B, T - 1]`.
       terminated: `[B, T - 1]` bool.
     """
@@ -34,6 +35,7 @@ class Dream(NamedTuple):
     log_probability: Tensor
     entropy: Tensor
     value: Tensor
+    value_said: Tensor
     reward: Tensor
     terminated: Tensor
 
@@ -66,7 +68,7 @@ def imagine(
     shown = frames[:, -1] if original else tokenizer.decode_tokens(tokens)
     log_probabilities, entropies, rewards, ends = [], [], [], []
     judged = actor_critic(shown, memory)
-    values = [judged.value]
+    values, said = [judged.value], [judged.value_said]
     for _ in range(horizon - 1):
         action = draw(judged.policy.detach())
         imagined = world_model.imagine(state, action)
@@ -77,7 +79,9 @@ def imagine(
         ends.append(imagined.terminated)
         judged = actor_critic(tokenizer.decode_tokens(imagined.tokens), judged.memory)
         values.append(judged.value)
-    return Dream(*(torch.stack(parts, dim=1) for parts in (log_probabilities, entropies, values, rewards, ends)))
+        said.append(judged.value_said)
+    parts = (log_probabilities, entropies, values, said, rewards, ends)
+    return Dream(*(torch.stack(part, dim=1) for part in parts))
 
 
 @torch.no_grad()

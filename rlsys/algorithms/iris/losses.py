@@ -2,14 +2,15 @@
 
     - mean log π(a_t) (G_t - sg v_t)  +  mean (v_t - G_t)²  -  entropy_weight · mean H(π_t)
 
-Micheli et al. 2023, appendix B, https://arxiv.org/abs/2209.00588.
+Micheli et al. 2023, appendix B, https://arxiv.org/abs/2209.00588. Values that are said as distributions (scalars.py)
+have a cross entropy in the second one's place.
 """
 
 from torch import Tensor
-from torch.nn import functional
 
 from rlsys.algorithms.iris.config import ActorCriticConfig
 from rlsys.algorithms.iris.imagination import Dream
+from rlsys.algorithms.iris.scalars import make_scalar
 from rlsys.ops.lambda_returns import lambda_returns
 
 
@@ -20,6 +21,6 @@ def actor_critic_losses(config: ActorCriticConfig, dream: Dream) -> dict[str, Te
     target = lambda_returns(dream.reward, discount, known[:, 1:], config.lambda_)
     return {
         "policy_loss": -(dream.log_probability * (target - known[:, :-1])).mean(),
-        "value_loss": functional.mse_loss(dream.value[:, :-1], target),
+        "value_loss": make_scalar(config.values).loss(dream.value_said[:, :-1], target).mean(),
         "entropy_loss": -config.entropy_weight * dream.entropy.mean(),
     }

@@ -34,8 +34,8 @@ def frames(rows: int = R + 1) -> Tensor:
 def test_gradients_flow_into_the_actor_critic_alone() -> None:
     tokenizer, world_model, actor_critic = parts()
     dream = imagine(tokenizer, world_model, actor_critic, frames(), torch.ones(B, R + 1, dtype=torch.bool), T)
-    assert dream.value.shape == (B, T)
-    assert all(part.shape == (B, T - 1) for name, part in dream._asdict().items() if name != "value")
+    assert dream.value.shape == (B, T) and dream.value_said.shape == (B, T, 1)
+    assert all(part.shape == (B, T - 1) for name, part in dream._asdict().items() if "value" not in name)
     (dream.value.sum() + dream.log_probability.sum()).backward()
     assert all(parameter.grad is not None for parameter in actor_critic.parameters())
     assert all(parameter.grad is None for part in (tokenizer, world_model) for parameter in part.parameters())

@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlsys.algorithms.iris.scalars import TwoHot
 from rlsys.algorithms.iris.world_models.drawing import draw
-from rlsys.ops.losses import cross_entropy
-from rlsys.ops.support import support_mean, two_hot
-from rlsys.ops.value_transform import symexp, symlog
-
-_HIGHEST, _ATOMS_PER_UNIT = 40, 4
-"""The last atom, and atoms per unit of the logarithmic scale: rewards up to e^10 - 1 = 22,025."""
 
 
 class RewardCode(Protocol):
@@ -60,28 +55,14 @@ class Sign:
         return reward.sign().long() + 1
 
 
-class TwoHot:
-    """Atoms on a logarithmic scale, whose mean is the reward (Hafner et al. 2023, section 2)."""
-
-    size = 2 * _HIGHEST + 1
-
-    def loss(self, logits: Tensor, reward: Tensor) -> Tensor:
-        """See `RewardCode`."""
-        return cross_entropy(logits.float(), self._target(reward))
+class TwoHotReward(TwoHot):
+    """How much it is; nothing is drawn."""
 
     def draw(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
-        """See `RewardCode`; nothing is drawn."""
-        return symexp(support_mean(logits.float(), -_HIGHEST) / _ATOMS_PER_UNIT)
-
-    def is_right(self, logits: Tensor, reward: Tensor) -> Tensor:
         """See `RewardCode`."""
-        return logits.argmax(-1) == self._target(reward).argmax(-1)
-
-    @staticmethod
-    def _target(reward: Tensor) -> Tensor:
-        return two_hot(symlog(reward.float()) * _ATOMS_PER_UNIT, -_HIGHEST, _HIGHEST)
+        return self.mean(logits)
 
 
 def make_reward_code(kind: Literal["sign", "two_hot"]) -> RewardCode:
     """Returns what a setting names."""
-    return Sign() if kind == "sign" else TwoHot()
+    return Sign() if kind == "sign" else TwoHotReward()
