@@ -353,3 +353,25 @@ class ModelComparison:
     model_observation: Array
     reward: Array
     model_reward: Array
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """One whole episode of T steps, real or imagined, to be kept and looked at.
+
+    Attributes:
+      observation: `[T + 1, *frame]`, single frames.
+      action: `[T, *action]`.
+      reward: `[T]` float32.
+      terminated: `[T]` bool.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    terminated: Array
+
+    @property
+    def episode_return(self) -> float:
+        """The sum of its rewards."""
+        return float(self.reward.sum())

@@ -61,6 +61,12 @@ _VideoSeconds = Annotated[
 _Trees = Annotated[
     Path | None, typer.Option(help="Folder for a picture of the search tree of each move.", show_default=False)
 ]
+_Reconstruction = Annotated[
+    bool,
+    typer.Option(
+        "--reconstruction", help="Playing: the game as it is drawn, as it is seen, and what the model makes of that."
+    ),
+]
 
 
 def evaluate(
@@ -174,6 +180,16 @@ def play(
     no_real: Annotated[
         bool, typer.Option("--no-real", help="Playing: in the model alone, without the real game.")
     ] = False,
+    no_model: Annotated[
+        bool, typer.Option("--no-model", help="Playing: the real game alone, also of runs without a world model.")
+    ] = False,
+    agent: Annotated[bool, typer.Option("--agent", help="Playing: the policy begins; P takes turns.")] = False,
+    reconstruction: _Reconstruction = False,
+    header: Annotated[
+        bool, typer.Option("--header", help="Playing: action, reward, end, step and return above the picture.")
+    ] = False,
+    ask: Annotated[bool, typer.Option("--ask", help="Playing: at each episode's end, whether to keep it.")] = False,
+    episodes: Annotated[bool, typer.Option("--episodes", help="Look through the episodes that the run kept.")] = False,
     zoom: Annotated[
         float | None, typer.Option(min=1.0, max=50.0, help="Playing: enlarges frames.", show_default="4")
     ] = None,
@@ -200,6 +216,12 @@ def play(
         video_seconds=video_seconds,
         record=record,
         no_real=no_real,
+        no_model=no_model,
+        agent=agent,
+        reconstruction=reconstruction,
+        header=header,
+        ask=ask,
+        episodes=episodes,
         zoom=zoom,
         episode_steps=episode_steps,
         trust=trust,

@@ -1,14 +1,14 @@
-"""Watching a trained policy, and playing in the world model that was trained with it. `rlsys play` does this."""
+"""Watching a trained policy, playing in its world model, and looking through kept episodes: what `rlsys play` does."""
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rlsys import registry
-from rlsys.api import Algorithm, Policy, PolicyContext, WorldContext
+from rlsys.api import Algorithm, Policy, PolicyContext, World, WorldContext
+from rlsys.checkpoints.checkpoint import Opened
 from rlsys.config import Experiment, RunConfig
 from rlsys.envs.make import env_spec
 from rlsys.errors import ConfigError
@@ -20,9 +20,11 @@ from rlsys.files.outputs import check_outputs
 from rlsys.process import fastest_device, prepare, use_threads
 from rlsys.types import Array, EnvSpec, Weights
 from rlsys.viewer.film import Film, FilmLimits
-from rlsys.viewer.game import Game, ImaginedGame
-from rlsys.viewer.keys import make_keys
-from rlsys.viewer.player import Pilot, Player, play
+from rlsys.viewer.playing.game import Game, ImaginedGame, Reconstruction
+from rlsys.viewer.playing.keys import make_keys
+from rlsys.viewer.playing.player import Pilot, Player
+from rlsys.viewer.playing.replay import Replay
+from rlsys.viewer.playing.stage import Show, Stage
 from rlsys.viewer.screen import Legend, Screen, WindowClosed
 from rlsys.viewer.web import Browser
 from rlsys.viewer.window import Window, has_screen
@@ -31,6 +33,18 @@ _WATCH_FPS = 30.0
 _PLAY_FPS = 20.0
 _ZOOM = 4.0
 _QUIT: Legend = (("Q", "quit"),)
+_PLAYED = (
+    "no_real",
+    "no_model",
+    "record",
+    "zoom",
+    "episode_steps",
+    "agent",
+    "reconstruction",
+    "header",
+    "ask",
+)
+"""Options that are for playing."""
 _OPTIONS = {
     "run.seed": "--seed",
     "run.directory": "--directory",
@@ -59,6 +73,12 @@ class PlayOptions:
         watches meanwhile; None takes the run's own.
       record: folder for played episodes; None: media in the run's folder.
       no_real: play in the model alone.
+      no_model: play the real game alone, also where there is no model.
+      agent: begin with the policy playing.
+      reconstruction: show the real game as it draws itself, as it is seen, and what the world model makes of that.
+      header: write action, reward, end, step and return above the picture.
+      ask: at the end of each played episode, whether to keep its recording.
+      episodes: look through the episodes that the run has kept.
       zoom: how much frames are enlarged while playing; None: 4.
       episode_steps: steps after which a played episode ends at the latest.
       trust: whether an export may have modules imported, of which its algorithm or its environment comes.
@@ -78,6 +98,12 @@ class PlayOptions:
     video_seconds: float | None = None
     record: Path | None = None
     no_real: bool = False
+    no_model: bool = False
+    agent: bool = False
+    reconstruction: bool = False
+    header: bool = False
+    ask: bool = False
+    episodes: bool = False
     zoom: float | None = None
     episode_steps: int | None = None
     trust: bool = False
@@ -103,38 +129,65 @@ def play_run(options: PlayOptions) -> str:
     context = PolicyContext(experiment.section, env_spec(experiment.env), experiment.run.seed)
     check_policy(algorithm.make_policy, context, changes)
     check_outputs({"--film": options.film}, {"--record": options.record})
+    if options.episodes:
+        return _browse(options, trained)
     if _watches(options, algorithm):
         return _watch(options, trained, algorithm)
     return _play(options, trained, algorithm)
 
 
 def _watches(options: PlayOptions, algorithm: Algorithm) -> bool:
-    return options.watch or algorithm.make_world is None
+    return options.watch or (algorithm.make_world is None and not options.no_model)
 
 
 def _check(options: PlayOptions, algorithm: Algorithm) -> None:
     if options.port and not options.web:
         raise ConfigError(f"--port {options.port} without --web; only a page in the browser has a port. Add --web.")
-    if _watches(options, algorithm):
-        only_played: Mapping[str, Any] = {
-            "--no-real": options.no_real or None,
-            "--record": options.record,
-            "--zoom": options.zoom,
-            "--episode-steps": options.episode_steps,
-        }
-        why = f"algorithm = {algorithm.name}, which has no world model" if algorithm.make_world is None else "--watch"
-        for name, value in only_played.items():
-            if value is not None:
-                raise ConfigError(f"{name} with {why}; it is for playing in a world model. Leave it out.")
-    elif options.video_frames is not None or options.video_seconds is not None:
+    if options.episodes:
+        _refuse(options, ("zoom",), "--episodes", "it is for playing")
+        _check_screen(options)
+    elif _watches(options, algorithm):
+        named = "--watch" if options.watch else f"algorithm = {algorithm.name}, which has no world model"
+        _refuse(options, (), named, "it is for playing in a world model, or with --no-model")
+    else:
+        _check_played(options, algorithm)
+        _check_screen(options)
+
+
+def _check_played(options: PlayOptions, algorithm: Algorithm) -> None:
+    if options.video_frames is not None or options.video_seconds is not None:
         raise ConfigError("--video-frames or --video-seconds without --watch; they end the film of that. Add --watch.")
-    elif options.film is not None:
+    if options.film is not None:
         raise ConfigError(
             f"--film {options.film} without --watch; played episodes are recorded in a folder. "
             "Use --record FOLDER, or --watch to film the policy."
         )
-    elif not (options.web or has_screen()):
+    if options.no_real and (options.no_model or options.reconstruction):
+        other = "--no-model" if options.no_model else "--reconstruction"
+        raise ConfigError(f"--no-real with {other}, which is about the real game. Leave one of them out.")
+    if options.reconstruction and algorithm.make_world is None:
+        raise ConfigError(
+            f"--reconstruction with algorithm = {algorithm.name}, which has no world model. Leave it out."
+        )
+
+
+def _refuse(options: PlayOptions, allowed: Sequence[str], named: str, why: str) -> None:
+    """Refuses options that mean nothing to what was asked for."""
+    for name in ("watch", "film", *_PLAYED) if named == "--episodes" else _PLAYED:
+        if name not in allowed and getattr(options, name) not in (None, False):
+            raise ConfigError(f"--{name.replace('_', '-')} with {named}; {why}. Leave it out.")
+
+
+def _check_screen(options: PlayOptions) -> None:
+    if not (options.web or has_screen()):
         raise ConfigError("no screen: use --web, or --watch to film.")
+
+
+def _browse(options: PlayOptions, trained: Trained) -> str:
+    experiment = trained.loaded.experiment
+    env = env_spec(experiment.env)
+    replay = Replay(trained.output, env, make_keys(env), zoom=options.zoom or _ZOOM)
+    return _perform(options, replay, f"{experiment.env.id}, kept episodes", trained.output / "media" / "recordings")
 
 
 def _watch(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
@@ -172,37 +225,57 @@ def _limits(options: PlayOptions, run: RunConfig) -> FilmLimits:
 
 
 def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
-    assert algorithm.make_world is not None
     experiment = trained.loaded.experiment
     env = env_spec(experiment.env)
     keys = make_keys(env)
-    opened = trained.open_with_world(options.checkpoint)
     seed = experiment.run.seed if options.seed is None else options.seed
-    with opened.loading("world") as saved:
-        world = algorithm.make_world(WorldContext(experiment.section, env, saved, fastest_device()))
+    world, opened = _world(options, trained, algorithm)
     policy = _policy(algorithm, experiment, env, weights_in(opened), seed)
-    fps = options.fps or _PLAY_FPS
     records = options.record or trained.output / "media"
     player = Player(
         keys,
-        Game(experiment.env, env, world, seed, noop=keys.noop),
-        ImaginedGame(world, env, seed),
+        Game(experiment.env, env, world, seed, noop=keys.noop, draws=options.reconstruction),
+        None if world is None or options.no_model else ImaginedGame(world, env, seed),
         Pilot(policy),
         folder=records,
         shows_game=not options.no_real,
+        reconstruction=Reconstruction(world, env) if world is not None and options.reconstruction else None,
+        has_header=options.header,
+        policy_plays=options.agent,
+        asks=options.ask,
         zoom=options.zoom or _ZOOM,
-        fps=fps,
+        fps=options.fps or _PLAY_FPS,
         episode_steps=options.episode_steps,
     )
     played = _title(experiment.env.id, opened.learner_step, seed, options)
-    with _playing_screen(options, played, fps, player.legend) as screen:
-        play(player, screen)
+    said = _perform(options, player, played, records / "recordings")
     if not player.recorded:
-        return f"{played}: nothing was played."
+        return f"{played}: nothing was {'kept' if options.ask else 'played'}.{said.removeprefix(played)}"
     names = ", ".join(stem.name for stem in player.recorded)
-    return f"{played}: recorded in {records}, as .mp4 and .npz: {names}" + "".join(
-        f". {text}" for text in player.troubles
-    )
+    told = f"{played}: recorded in {records}, as .mp4 and .npz: {names}"
+    return told + "".join(f". {text}" for text in player.troubles) + said.removeprefix(played)
+
+
+def _world(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> tuple[World | None, Opened]:
+    """Returns the world model that is played in, or shows what it makes of frames, and the checkpoint."""
+    if options.no_model and not options.reconstruction:
+        return None, trained.open(options.checkpoint, parts=["weights"])
+    assert algorithm.make_world is not None, "refused before"
+    opened = trained.open_with_world(options.checkpoint)
+    experiment = trained.loaded.experiment
+    with opened.loading("world") as saved:
+        context = WorldContext(experiment.section, env_spec(experiment.env), saved, fastest_device())
+        return algorithm.make_world(context), opened
+
+
+def _perform(options: PlayOptions, show: Show, title: str, folder: Path) -> str:
+    """Shows it until that is ended; returns the title, and which films were made besides."""
+    fps = options.fps or _PLAY_FPS
+    stage = Stage(show, folder, fps)
+    with _playing_screen(options, title, fps, stage.legend) as screen:
+        stage.play(screen)
+    films = f" Films in {folder}: {', '.join(stem.name for stem in stage.clips)}." if stage.clips else ""
+    return title + films + "".join(f" {text}." for text in stage.troubles)
 
 
 def _title(env_id: str, learner_step: int, seed: int, options: PlayOptions) -> str:

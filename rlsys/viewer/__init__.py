@@ -1,9 +1,9 @@
 """What people look at and play with: world models, episodes as films, search trees and plots of a run.
 
-player.py      keys in, pictures out: plays a game and a world model of it side by side. It is made of
-keys.py        chords of keys -> actions         game.py       the real game, and the imagined one
-columns.py, comparison.py: the picture           recording.py  films and arrays of what was played
+playing/       keys in, pictures out: a game beside a world model of it, and the episodes that a run has kept
+columns.py, comparison.py, header.py: the picture
 screen.py      what shows a picture and brings keys: window.py, or web.py with page.html
-film.py        .mp4 and .gif                     trace.py, plots.py, search_tree.py, report.py: of runs and episodes
+film.py        .mp4 and .gif                     episodes.py   the newest and the best episodes of a run, as arrays
+trace.py, plots.py, search_tree.py, report.py: of runs and episodes
 picture.py     pictures, of whatever environments draw
 """

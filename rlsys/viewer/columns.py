@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from rlsys.types import Array, ArraySpec, EnvSpec, Part
+from rlsys.viewer.picture import fitted
 
 _TOLERANCE = 10
 _SMALLEST_WIDTH = 220
@@ -30,7 +31,8 @@ class Column:
     Attributes:
       title: what it shows.
       lines: below the title; all columns of a picture have equally many.
-      frame: `[H, W]` or `[C, H, W]` uint8, with one or three planes.
+      frame: `[H, W]` or `[C, H, W]` uint8, with one or three planes; one that is larger than the smallest of a picture
+        is fitted into the same room.
     """
 
     title: str
@@ -85,14 +87,16 @@ def compose(columns: Sequence[Column], zoom: float, bar: tuple[int, int, int]) -
     """Draws columns from left to right.
 
     Args:
-      columns: at least one; frames are of one size.
+      columns: at least one.
       zoom: frames are enlarged by it without smoothing; small ones by more, so that their headers have room.
       bar: colour of the topmost rows of pixels.
 
     Returns:
       `[H, W, 3]` uint8.
     """
-    drawn = [_draw(column, zoom) for column in columns]
+    height, width = min((column.frame.shape[-2:] for column in columns), key=lambda size: size[0])
+    zoom = max(zoom, _SMALLEST_WIDTH / width)
+    drawn = [_draw(column, round(height * zoom), round(width * zoom)) for column in columns]
     gap = np.full((drawn[0].shape[0], _GAP, 3), _BACKGROUND, np.uint8)
     picture: Array = np.concatenate([part for column in drawn for part in (gap, column)][1:], axis=1)
     picture[:_BAR] = bar
@@ -121,13 +125,9 @@ def _places(part: Part, numbers: Array) -> Array:
     return flat
 
 
-def _draw(column: Column, zoom: float) -> Array:
-    frame = to_rgb(column.frame)
-    height, width, _ = frame.shape
-    zoom = max(zoom, _SMALLEST_WIDTH / width)
-    size = (round(width * zoom), round(height * zoom))
-    enlarged = cv2.resize(frame, size, interpolation=cv2.INTER_NEAREST)
-    return np.concatenate([_text_field([column.title, *column.lines], size[0], _TITLE, _TEXT), enlarged])
+def _draw(column: Column, height: int, width: int) -> Array:
+    enlarged = fitted(to_rgb(column.frame), height, width)
+    return np.concatenate([_text_field([column.title, *column.lines], width, _TITLE, _TEXT), enlarged])
 
 
 def _text_field(lines: Sequence[str], width: int, first: tuple[int, int, int], others: tuple[int, ...] = ()) -> Array:

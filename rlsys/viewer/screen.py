@@ -22,7 +22,7 @@ class KeyEvent:
     """A key that was pressed or released.
 
     Attributes:
-      key: lower case: a character, or "space", "up", "down", "left", "right", "escape".
+      key: lower case: a character, or "space", "up", "down", "left", "right", "pgup", "pgdn", "return", "escape".
       is_down: pressed rather than released. Whoever shows releases all keys when it loses the keyboard.
     """
 

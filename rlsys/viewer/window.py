@@ -13,6 +13,7 @@ from rlsys.viewer.columns import characters_in, with_footer
 from rlsys.viewer.screen import CLOSING_KEYS, KeyEvent, Legend, WindowClosed
 
 _SMALLEST_SIDE = 480
+_NAMES = {"page up": "pgup", "page down": "pgdn"}
 
 
 def has_screen() -> bool:
@@ -89,7 +90,8 @@ class Window:
             return [KeyEvent(key, is_down=False) for key in sorted(released)]
         if event.type not in (pygame.KEYDOWN, pygame.KEYUP):
             return []
-        key = pygame.key.name(event.key).lower()
+        name = pygame.key.name(event.key).lower()
+        key = _NAMES.get(name, name)
         if event.type == pygame.KEYUP:
             self._held.discard(key)
             return [KeyEvent(key, is_down=False)]

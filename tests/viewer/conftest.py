@@ -10,9 +10,9 @@ from rlsys.api import Policy, PolicyContext
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
 from rlsys.testing.worlds import DotsConfig, DotWorld, RightPolicy
-from rlsys.viewer.game import Game, ImaginedGame
-from rlsys.viewer.keys import make_keys
-from rlsys.viewer.player import Pilot, Player
+from rlsys.viewer.playing.game import Game, ImaginedGame, Reconstruction
+from rlsys.viewer.playing.keys import make_keys
+from rlsys.viewer.playing.player import Pilot, Player
 
 MakePlayer = Callable[..., Player]
 
@@ -27,6 +27,8 @@ def make_player(tmp_path: Path) -> MakePlayer:
         num_stack: int = 1,
         clip_rewards: bool = False,
         policy: Policy | None = None,
+        has_model: bool = True,
+        reconstructs: bool = False,
         **options: Any,
     ) -> Player:
         config = EnvConfig(id="rlsys/Dot-v0", stack_states=num_stack, clip_rewards=clip_rewards)
@@ -35,10 +37,11 @@ def make_player(tmp_path: Path) -> MakePlayer:
         world = DotWorld(error_after=error_after, min_context=num_context)
         return Player(
             keys,
-            Game(config, env, world, 0, noop=keys.noop),
-            ImaginedGame(world, env, 0),
+            Game(config, env, world, 0, noop=keys.noop, draws=reconstructs),
+            ImaginedGame(world, env, 0) if has_model else None,
             Pilot(policy or RightPolicy(PolicyContext(DotsConfig(), env, 0))),
             folder=tmp_path,
+            reconstruction=Reconstruction(world, env) if reconstructs else None,
             **options,
         )
 

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from rlsys.errors import ConfigError
-from rlsys.viewer.player import Player, play
+from rlsys.viewer.playing.player import Player
+from rlsys.viewer.playing.stage import Stage
 from rlsys.viewer.screen import WindowClosed
 from rlsys.viewer.web import Browser
 
@@ -215,9 +216,10 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 class Session:
     """A player whose browser is served, and played from a thread, as `rlsys play --web` does."""
 
-    def __init__(self, player: Player) -> None:
+    def __init__(self, player: Player, folder: Path = Path()) -> None:
         self.player = player
-        self.browser = Browser("rlsys/Dot-v0 at learner step 12", fps=50.0, legend=[*player.legend])
+        self.stage = Stage(player, folder, 50.0)
+        self.browser = Browser("rlsys/Dot-v0 at learner step 12", fps=50.0, legend=self.stage.legend)
         self._thread = threading.Thread(target=self._play)
 
     def __enter__(self) -> "Session":
@@ -233,7 +235,7 @@ class Session:
         self.browser.__exit__(None, None, None)
 
     def _play(self) -> None:
-        play(self.player, self.browser)
+        self.stage.play(self.browser)
 
     @property
     def actions(self) -> list[int]:

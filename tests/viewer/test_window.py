@@ -1,13 +1,15 @@
 """The window of `rlsys play`, on SDL's dummy screen."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pygame
 import pytest
 
 from rlsys.errors import ConfigError
-from rlsys.viewer.player import Player, play
+from rlsys.viewer.playing.player import Player
+from rlsys.viewer.playing.stage import Stage
 from rlsys.viewer.screen import KeyEvent, WindowClosed
 from rlsys.viewer.window import Window, has_screen
 
@@ -67,7 +69,7 @@ def test_keys_are_handed_over_in_order_and_released_with_the_keyboard() -> None:
         assert window.show(frame) == []
 
 
-def test_a_game_is_played_in_it(make_player: Callable[..., Player]) -> None:
+def test_a_game_is_played_in_it(make_player: Callable[..., Player], tmp_path: Path) -> None:
     player = make_player()
 
     class Script(Window):
@@ -84,7 +86,7 @@ def test_a_game_is_played_in_it(make_player: Callable[..., Player]) -> None:
     released = [(pygame.KEYUP, key) for _, key in chord]
     script = [[], chord, [], released, [(pygame.KEYDOWN, pygame.K_x)], [(pygame.KEYDOWN, pygame.K_q)]]
     with Script("dots", fps=1_000, legend=player.legend, smallest_side=1) as window:
-        play(player, window)
+        Stage(player, tmp_path, 1_000).play(window)
         assert not script
         with np.load(f"{player.recorded[0]}.npz") as arrays:
             assert arrays["action"].tolist() == [8, 8], "UPFIRE for as long as both are held"

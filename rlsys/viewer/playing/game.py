@@ -5,16 +5,17 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from rlsys.api import World
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make
 from rlsys.envs.wrappers import Environment
-from rlsys.planning.imagined import ImaginedEnv, latest
+from rlsys.planning.imagined import ImaginedEnv, latest, to_array, to_tensors
 from rlsys.types import Array, EnvSpec
 from rlsys.viewer.columns import picture_of, picture_part
 from rlsys.viewer.comparison import Tally
-from rlsys.viewer.picture import fitted, to_picture
+from rlsys.viewer.picture import to_picture
 
 Action = int | Array
 """What is done in one game: one of a few, or an array of choices or numbers."""
@@ -59,27 +60,37 @@ class Game:
       passed: the steps of the episode before that.
     """
 
-    def __init__(self, config: EnvConfig, spec: EnvSpec, world: World, seed: int, *, noop: Action = 0) -> None:
+    def __init__(
+        self,
+        config: EnvConfig,
+        spec: EnvSpec,
+        world: World | None,
+        seed: int,
+        *,
+        noop: Action = 0,
+        draws: bool = False,
+    ) -> None:
         """Makes the game; `reset` begins its first episode.
 
         Args:
           config: the run's environment; frames are not stacked here, and no action is replaced.
           spec: of the same, as a policy sees it.
-          world: the model that begins from it.
+          world: the model that begins from it, if one does.
           seed: of the episodes.
           noop: the action that passes the time until there are enough frames for the model.
+          draws: let the environment draw itself although what it observes is a picture.
 
         Raises:
           EnvError: the environment cannot be made.
         """
         single = config.model_copy(update={"stack_states": 1, "avoid_repeat": False})
-        self._draws = picture_part(spec) is None
+        self._draws = draws or picture_part(spec) is None
         self._env = _make(single, seed, draws=self._draws)
         self._spec = spec
-        self._min_context, self._max_context = world.min_context, world.max_context
+        self._min_context, self._max_context = (1, 1) if world is None else (world.min_context, world.max_context)
         self._noop = noop
-        self._frames: deque[Array] = deque(maxlen=max(world.max_context, spec.num_stack))
-        self._actions: deque[Action] = deque(maxlen=world.max_context - 1)
+        self._frames: deque[Array] = deque(maxlen=max(self._max_context, spec.num_stack))
+        self._actions: deque[Action] = deque(maxlen=self._max_context - 1)
         self.tally = Tally()
         self.passed: list[PassedStep] = []
 
@@ -94,18 +105,17 @@ class Game:
         return picture_of(self._spec, self.frame)
 
     def drawn(self) -> Array | None:
-        """Returns how the environment draws itself, as large as `picture`, `[3, H, W]`.
+        """Returns how the environment draws itself, `[3, H, W]` in its own size.
 
-        None where what is observed is a picture anyway, or where it cannot.
+        None where it was not asked for and what is observed is a picture anyway, or where it cannot.
         """
         if not self._draws:
             return None
         try:
-            picture = to_picture(self._env.render())
+            return to_picture(self._env.render()).transpose(2, 0, 1)
         except Exception:  # noqa: BLE001 - an environment may draw with anything, and fail in any way
             self._draws = False
             return None
-        return fitted(picture, *self.picture.shape[-2:]).transpose(2, 0, 1)
 
     def reset(self, *, new_game: bool) -> None:
         """Begins an episode, and passes the time until a model can begin; `new_game` although lives are left."""
@@ -194,6 +204,23 @@ class ImaginedGame:
     def stacked(self) -> Array:
         """Returns what a policy sees of it."""
         return self._observation
+
+
+class Reconstruction:
+    """What a world model makes of the frames of the real game that it has just been given."""
+
+    def __init__(self, world: World, spec: EnvSpec) -> None:
+        """Takes a model, which others may use at the same time."""
+        self._world, self._spec = world, spec
+
+    def picture(self, game: Game) -> Array:
+        """Returns the newest frame as the model has it, to be shown."""
+        observation, action = game.history()
+        device = self._world.device
+        with torch.inference_mode():
+            begun = self._world.begin(to_tensors(observation, device), to_tensors(action, device))
+            frame = to_array(self._world.observe(begun), self._spec.observation)[0]
+        return picture_of(self._spec, frame)
 
 
 def _make(config: EnvConfig, seed: int, *, draws: bool) -> Environment:

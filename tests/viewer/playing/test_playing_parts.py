@@ -16,9 +16,9 @@ from rlsys.envs.make import env_spec
 from rlsys.evaluation.random_policy import RandomPolicy
 from rlsys.testing.environments import NestedEnv, PartsEnv
 from rlsys.testing.worlds import RecurrentWorld
-from rlsys.viewer.game import Game, ImaginedGame
-from rlsys.viewer.keys import make_keys
-from rlsys.viewer.player import Pilot, Player
+from rlsys.viewer.playing.game import Game, ImaginedGame
+from rlsys.viewer.playing.keys import make_keys
+from rlsys.viewer.playing.player import Pilot, Player
 from rlsys.viewer.screen import KeyEvent
 
 

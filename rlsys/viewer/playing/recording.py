@@ -5,6 +5,7 @@ Row t of the arrays holds what happened at, and because of, `observation[t]`, as
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from rlsys.viewer.film import Film
 
 @dataclass(frozen=True)
 class PlayedStep:
-    """One step of a played episode; what is None is not recorded.
+    """One step of a played episode; what is None is not recorded: that of a side that is not played.
 
     Attributes:
       action: what was done in both: a number, or an array of choices or numbers.
@@ -28,11 +29,11 @@ class PlayedStep:
     """
 
     action: int | Array
-    model_reward: float
+    model_reward: float | None
     reward: float | None
     raw_reward: float | None
-    model_over: bool
-    restarted: bool
+    model_over: bool | None
+    restarted: bool | None
     by_policy: bool
 
 
@@ -41,7 +42,7 @@ class Recording:
 
     The .npz file has `model_observation` and `observation`, `[T + 1, *frame]`, and per step, `[T]` and actions
     `[T, *action]`, the fields of `PlayedStep`. Where row t was restarted, `model_observation[t]` is what the model
-    began from, a real frame. Without the real game there is neither `observation` nor `reward`.
+    began from, a real frame. Without one of both sides there is nothing of it.
     """
 
     def __init__(self, stem: Path, fps: float) -> None:
@@ -62,7 +63,7 @@ class Recording:
         """One sentence about why there is no film; empty where there is one."""
         return f"{self.stem.name}.mp4 is left out: {self._film.trouble}" if self._film.trouble else ""
 
-    def begin(self, picture: Array, model: Array, real: Array | None) -> None:
+    def begin(self, picture: Array, model: Array | None, real: Array | None) -> None:
         """Takes the picture and the frames that the episode begins with."""
         self._first = picture
         self._add(model, real)
@@ -71,7 +72,7 @@ class Recording:
         """Takes what the model was begun from, in place of its last frame."""
         self._frames["model_observation"].replace_last(model)
 
-    def append(self, step: PlayedStep, picture: Array, model: Array, real: Array | None) -> None:
+    def append(self, step: PlayedStep, picture: Array, model: Array | None, real: Array | None) -> None:
         """Takes a step and what it led to."""
         if self._first is not None:
             self._film.append(self._first)
@@ -85,16 +86,16 @@ class Recording:
         self._film.close()
         if not self._steps:
             return False
-        path = self.stem.with_name(f"{self.stem.name}.npz")
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
-            for name, frames in self._frames.items():
-                frames.write(archive, name)
-            for name, values in self._columns().items():
-                with archive.open(f"{name}.npy", "w") as member:
-                    np.lib.format.write_array(member, values)  # type: ignore[no-untyped-call]
+        _write(self.stem, self._frames, self._columns())
         return True
 
-    def _add(self, model: Array, real: Array | None) -> None:
+    def discard(self) -> None:
+        """Ends the film, and leaves nothing."""
+        self._film.close()
+        self._film.path.unlink(missing_ok=True)
+        self._steps.clear()
+
+    def _add(self, model: Array | None, real: Array | None) -> None:
         for name, frame in (("model_observation", model), ("observation", real)):
             if frame is not None:
                 self._frames.setdefault(name, _Frames()).append(frame)
@@ -107,6 +108,38 @@ class Recording:
                 dtype = np.float32 if isinstance(first, float) else None
                 columns[name] = np.array([row[name] for row in rows], dtype)
         return columns
+
+
+class Clip:
+    """A film of whatever was seen, and its pictures as an array: `frames`, `[T, H, W, 3]` uint8, in a .npz file.
+
+    Attributes:
+      stem: of both files' names.
+    """
+
+    def __init__(self, stem: Path, fps: float) -> None:
+        """Prepares `<stem>.mp4` and `<stem>.npz`."""
+        self.stem = stem
+        self._film = Film(stem.with_name(f"{stem.name}.mp4"), fps)
+        self._frames = _Frames()
+        self._last: Array | None = None
+
+    @property
+    def trouble(self) -> str:
+        """One sentence about why there is no film; empty where there is one."""
+        return f"{self.stem.name}.mp4 is left out: {self._film.trouble}" if self._film.trouble else ""
+
+    def append(self, picture: Array) -> None:
+        """Takes a picture, unless it is the one before: nobody wants to see how nothing happens."""
+        if picture is not self._last:
+            self._film.append(picture)
+            self._frames.append(picture)
+            self._last = picture
+
+    def close(self) -> None:
+        """Ends both files."""
+        self._film.close()
+        _write(self.stem, {"frames": self._frames}, {})
 
 
 class _Frames:
@@ -134,6 +167,18 @@ class _Frames:
             np.lib.format.write_array_header_1_0(member, header)  # type: ignore[no-untyped-call]
             for packed in self._packed:
                 member.write(zlib.decompress(packed))
+
+
+def _write(stem: Path, frames: Mapping[str, _Frames], columns: Mapping[str, Array]) -> None:
+    """Writes `<stem>.npz`."""
+    path = stem.with_name(f"{stem.name}.npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+        for name, rows in frames.items():
+            rows.write(archive, name)
+        for name, values in columns.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, values)  # type: ignore[no-untyped-call]
 
 
 def next_stem(folder: Path) -> Path:

@@ -15,9 +15,9 @@ from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
 from rlsys.testing.worlds import DotEnv, RecurrentWorld
 from rlsys.types import State, Weights
-from rlsys.viewer.game import Game, ImaginedGame
-from rlsys.viewer.keys import make_keys
-from rlsys.viewer.player import Pilot, Player
+from rlsys.viewer.playing.game import Game, ImaginedGame
+from rlsys.viewer.playing.keys import make_keys
+from rlsys.viewer.playing.player import Pilot, Player
 from rlsys.viewer.screen import KeyEvent
 
 

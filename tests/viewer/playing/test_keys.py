@@ -7,7 +7,7 @@ from rlsys.config import EnvConfig
 from rlsys.envs.families.procgen import ACTIONS as PROCGEN
 from rlsys.envs.make import env_spec
 from rlsys.types import ArraySpec, EnvSpec
-from rlsys.viewer.keys import ActionKeys, Keys, NumberKeys, make_keys
+from rlsys.viewer.playing.keys import ActionKeys, Keys, NumberKeys, make_keys
 
 
 def env(*names: str, num_actions: int = 0) -> EnvSpec:
@@ -20,13 +20,37 @@ def test_every_action_of_an_atari_game_has_the_chord_of_its_words() -> None:
     keys = ActionKeys(known)
     assert len(known.action_meanings) == 18
     letters = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": "space"}
-    arrows = {"UP": "up", "DOWN": "down", "LEFT": "left", "RIGHT": "right", "FIRE": "space"}
     for action, name in enumerate(known.action_meanings):
-        for names in (letters, arrows):
-            held = {key for word, key in names.items() if word in name}
-            assert keys.action(held) == (action if held else None), name
+        held = {key for word, key in letters.items() if word in name}
+        assert keys.action(held) == (action if held else None), name
+        assert keys.name(action) == name
     assert keys.noop == 0
-    assert [row[0] for row in keys.legend] == ["W", "S", "A", "D", "SPACE", "ARROWS"]
+    assert [row[0] for row in keys.legend] == ["W", "S", "A", "D", "SPACE", "ARROWS", "T R G F", "U Y J H"]
+
+
+def test_arrows_fire_and_letters_are_diagonals_where_a_game_has_those() -> None:
+    upstream = {
+        "t": "UPRIGHT",
+        "r": "UPLEFT",
+        "g": "DOWNRIGHT",
+        "f": "DOWNLEFT",
+        "up": "UPFIRE",
+        "right": "RIGHTFIRE",
+        "left": "LEFTFIRE",
+        "down": "DOWNFIRE",
+        "u": "UPRIGHTFIRE",
+        "y": "UPLEFTFIRE",
+        "j": "DOWNRIGHTFIRE",
+        "h": "DOWNLEFTFIRE",
+    }
+    known = env_spec(EnvConfig(id="BoxingNoFrameskip-v4"))
+    keys = ActionKeys(known)
+    assert {key: known.action_meanings[keys.action({key}) or 0] for key in upstream} == upstream
+    assert upstream.keys() <= keys.letters
+    breakout = ActionKeys(env("NOOP", "FIRE", "RIGHT", "LEFT"))
+    assert [breakout.action({key}) for key in ("right", "left", "up", "t", "r")] == [2, 3, None, None, None]
+    assert breakout.letters == {"a", "d", "space", "left", "right"}
+    assert ("ARROWS", "the same directions") in breakout.legend
 
 
 def test_a_chord_that_the_game_lacks_means_the_most_of_it_that_there_is() -> None:

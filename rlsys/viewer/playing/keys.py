@@ -1,7 +1,8 @@
 """Which action a chord of keys means.
 
 Games name their actions by the stick's directions and the button: "UPRIGHTFIRE". What is held together is the action
-that has the most of its words and none beside: W+D+SPACE. Number keys pick actions by their number.
+that has the most of its words and none beside: W+D+SPACE. An arrow is its direction together with the button, where a
+game has that, and other letters are diagonals. Number keys pick actions by their number.
 
 Where several choices are made at once, each of their options but the first has a key, and what is held together is done
 together; a choice without a key is its first option. Where actions are numbers, two keys move each of them down and up
@@ -9,7 +10,7 @@ by steps; it stays where it was put.
 """
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Protocol
 
 import numpy as np
@@ -19,24 +20,32 @@ from rlsys.types import Array, EnvSpec
 from rlsys.viewer.screen import Legend
 
 WORDS = {
-    "w": "UP",
-    "s": "DOWN",
-    "a": "LEFT",
-    "d": "RIGHT",
-    "space": "FIRE",
-    "up": "UP",
-    "down": "DOWN",
-    "left": "LEFT",
-    "right": "RIGHT",
+    "w": ("UP",),
+    "s": ("DOWN",),
+    "a": ("LEFT",),
+    "d": ("RIGHT",),
+    "space": ("FIRE",),
+    "up": ("UP", "FIRE"),
+    "down": ("DOWN", "FIRE"),
+    "left": ("LEFT", "FIRE"),
+    "right": ("RIGHT", "FIRE"),
+    "t": ("UP", "RIGHT"),
+    "r": ("UP", "LEFT"),
+    "g": ("DOWN", "RIGHT"),
+    "f": ("DOWN", "LEFT"),
+    "u": ("UP", "RIGHT", "FIRE"),
+    "y": ("UP", "LEFT", "FIRE"),
+    "j": ("DOWN", "RIGHT", "FIRE"),
+    "h": ("DOWN", "LEFT", "FIRE"),
 }
-"""Key -> the word that it stands for in an action's name."""
+"""Key -> the words that it stands for in an action's name."""
 
+_ARROWS = ("up", "down", "left", "right")
 _NOTHING = "NOOP"
-_NAME = re.compile(f"(?:{'|'.join(dict.fromkeys(WORDS.values()))})+")
-_WORD = re.compile("|".join(dict.fromkeys(WORDS.values())))
-_OPPOSITES = (frozenset({"UP", "DOWN"}), frozenset({"LEFT", "RIGHT"}))
 _LETTERS = {"UP": "W", "DOWN": "S", "LEFT": "A", "RIGHT": "D", "FIRE": "SPACE"}
-
+_WORD = re.compile("|".join(_LETTERS))
+_NAME = re.compile(f"(?:{_WORD.pattern})+")
+_OPPOSITES = (frozenset({"UP", "DOWN"}), frozenset({"LEFT", "RIGHT"}))
 
 _OPTIONS = "1234567890wasdefghijklmotuvyzb"
 """Keys of the options of choices, in their order; those beyond have none."""
@@ -68,9 +77,11 @@ class Keys(Protocol):
 
     Attributes:
       legend: its keys, for who plays.
+      letters: keys that mean actions, and so nothing else.
     """
 
     legend: Legend
+    letters: Set[str]
 
     @property
     def noop(self) -> int | Array:
@@ -84,6 +95,9 @@ class Keys(Protocol):
 
     def show(self, action: int | Array) -> str:
         """Returns an action as a text, empty where it need not be shown."""
+
+    def name(self, action: int | Array) -> str:
+        """Returns what an action is called."""
 
 
 def make_keys(env: EnvSpec) -> Keys:
@@ -102,16 +116,20 @@ class ActionKeys:
     Attributes:
       noop: the action that does nothing; 0 where no name says which.
       legend: its keys, for who plays.
+      letters: see `Keys`.
     """
 
     def __init__(self, env: EnvSpec) -> None:
         names = env.action_meanings or tuple(str(action) for action in range(env.num_actions))
         self.noop = names.index(_NOTHING) if _NOTHING in names else 0
+        self._names = names
         self._num_actions = env.num_actions
         self._by_words: dict[frozenset[str], int] = {}
         for action, name in enumerate(names):
             if _NAME.fullmatch(name.replace(" ", "")):
                 self._by_words.setdefault(frozenset(_WORD.findall(name)), action)
+        self._words = dict(self._known_words())
+        self.letters: Set[str] = self._words.keys()
         reached = {*self._by_words.values(), *([self.noop] if _NOTHING in names else [])}
         self.legend = self._legend({action: name for action, name in enumerate(names) if action not in reached})
 
@@ -120,7 +138,7 @@ class ActionKeys:
         numbers = [int(key) for key in held if key.isdecimal() and len(key) == 1]
         if numbers:
             return min(numbers) if min(numbers) < self._num_actions else None
-        words = {WORDS[key] for key in held if key in WORDS}
+        words = set[str]().union(*(self._words[key] for key in held if key in self._words))
         for pair in _OPPOSITES:
             if pair <= words:
                 words -= pair
@@ -134,11 +152,37 @@ class ActionKeys:
         """See `Keys`; what was done can be seen."""
         return ""
 
+    def name(self, action: int | Array) -> str:
+        """See `Keys`."""
+        return self._names[int(action)]
+
+    def _known_words(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """Yields what each key means here: an arrow without the button is a direction, other keys are left out."""
+        single = set[str]().union(*self._by_words)
+        for key, words in WORDS.items():
+            if frozenset(words) in self._by_words or (len(words) == 1 and words[0] in single):
+                yield key, frozenset(words)
+            elif key in _ARROWS and words[0] in single:
+                yield key, frozenset(words[:1])
+
+    def _more_rows(self) -> Iterator[tuple[str, str]]:
+        """Yields the legend of arrows and of diagonals."""
+        arrows = [self._words[key] for key in _ARROWS if key in self._words]
+        if arrows:
+            yield "ARROWS", "the same directions" + (", and fire" if any("FIRE" in words for words in arrows) else "")
+        for fires in (False, True):
+            names = {
+                key: "".join(WORDS[key]).lower()
+                for key, words in self._words.items()
+                if key not in _ARROWS and len(words - {"FIRE"}) == 2 and ("FIRE" in words) == fires
+            }
+            if names:
+                yield " ".join(names).upper(), ", ".join(names.values())
+
     def _legend(self, unreached: Mapping[int, str]) -> Legend:
         used = set().union(*self._by_words)
         rows = [(letters, word.lower()) for word, letters in _LETTERS.items() if word in used]
-        if used - {"FIRE"}:
-            rows.append(("ARROWS", "the same directions"))
+        rows += self._more_rows()
         if unreached:
             last = min(self._num_actions, 10) - 1
             named = [f"{action} {name}" for action, name in unreached.items() if action <= last and name != str(action)]
@@ -153,11 +197,13 @@ class ChoiceKeys:
     Attributes:
       noop: the first option of each.
       legend: its keys, for who plays.
+      letters: see `Keys`.
     """
 
     def __init__(self, env: EnvSpec) -> None:
         options = [(index, option) for index, count in enumerate(env.action_choices) for option in range(1, count)]
         self._by_key = dict(zip(_OPTIONS, options, strict=False))
+        self.letters: Set[str] = self._by_key.keys()
         self.noop: Array = np.zeros(env.action.shape, env.action.dtype)
         keys = [[key for key, option in self._by_key.items() if option[0] == index] for index in range(self.noop.size)]
         self.legend: Legend = [
@@ -183,6 +229,10 @@ class ChoiceKeys:
         """Returns the options."""
         return " ".join(map(str, np.ravel(action).tolist()))
 
+    def name(self, action: int | Array) -> str:
+        """See `Keys`."""
+        return self.show(action)
+
 
 class NumberKeys:
     """The keys of actions that are numbers; see `Keys`.
@@ -191,6 +241,7 @@ class NumberKeys:
 
     Attributes:
       legend: its keys, for who plays.
+      letters: see `Keys`.
     """
 
     def __init__(self, env: EnvSpec) -> None:
@@ -208,6 +259,7 @@ class NumberKeys:
             np.ceil(np.round(room / self._step, 6)) for room in (self._home - self._low, self._high - self._home)
         )
         self._moves = np.zeros(size)
+        self.letters: Set[str] = frozenset(key for pair in _PAIRS[:size] for key in pair)
         self.legend = self._legend(size)
 
     @property
@@ -235,6 +287,10 @@ class NumberKeys:
         numbers = np.ravel(action)
         more = " …" if len(numbers) > len(_PAIRS) else ""
         return " ".join(f"{number:+.2f}" for number in numbers[: len(_PAIRS)].tolist()) + more
+
+    def name(self, action: int | Array) -> str:
+        """See `Keys`."""
+        return self.show(action)
 
     def _legend(self, size: int) -> Legend:
         rows = [

@@ -4,9 +4,10 @@
     game    what the real environment makes of the same actions; its episode ends for both
     difference   where they differ, and by how much reward
 
-Frames that are no pictures are shown as bars, one for each number, and beside them how the game draws itself.
+Either may be left out. Frames that are no pictures are shown as bars, one for each number, and beside them how the game
+draws itself.
 
-A `Player` knows neither windows nor browsers: a `Screen` shows its picture and brings the keys.
+A `Player` knows neither windows nor browsers: a `Stage` shows its picture on a screen, and brings the keys.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +19,13 @@ from rlsys.actor import Actor
 from rlsys.api import Policy
 from rlsys.envs.step import action_of
 from rlsys.types import Array
-from rlsys.viewer.columns import Column, compose
-from rlsys.viewer.comparison import column, difference_column
-from rlsys.viewer.game import Action, Game, GameStep, ImaginedGame, PassedStep
-from rlsys.viewer.keys import Keys
-from rlsys.viewer.recording import PlayedStep, Recording, next_stem
-from rlsys.viewer.screen import KeyEvent, Legend, Screen, WindowClosed
+from rlsys.viewer.comparison import Tally
+from rlsys.viewer.header import with_header
+from rlsys.viewer.playing.game import Action, Game, GameStep, ImaginedGame, PassedStep, Reconstruction
+from rlsys.viewer.playing.keys import Keys
+from rlsys.viewer.playing.recording import PlayedStep, Recording, next_stem
+from rlsys.viewer.playing.sides import Sides
+from rlsys.viewer.screen import KeyEvent, Legend
 
 _WAITING, _REAL_TIME = (40, 200, 90), (225, 60, 60)
 _SHOW_END_S = 1.0
@@ -33,9 +35,9 @@ _COMMANDS: Legend = (
     ("N", "let a step pass while it waits"),
     ("X", "begin the model anew from the real game"),
     ("P", "the policy plays / you play"),
-    ("R", "new episode"),
-    ("Q", "quit"),
 )
+_RESET, _ALSO_RESET = "return", "r"
+_YES, _NO = ("y", "return"), "n"
 
 
 class Pilot:
@@ -78,11 +80,15 @@ class Player:
         self,
         keys: Keys,
         game: Game,
-        model: ImaginedGame,
+        model: ImaginedGame | None,
         pilot: Pilot,
         *,
         folder: Path,
         shows_game: bool = True,
+        reconstruction: Reconstruction | None = None,
+        has_header: bool = False,
+        policy_plays: bool = False,
+        asks: bool = False,
         zoom: float = 4.0,
         fps: float = 20.0,
         episode_steps: int | None = None,
@@ -92,37 +98,46 @@ class Player:
         Args:
           keys: of the environment's actions.
           game: the real environment.
-          model: the imagined one.
+          model: the imagined one; None plays the real one alone.
           pilot: plays while P is on.
           folder: where episodes are recorded.
           shows_game: play the real game, too; else it gives only what the model begins from, and the model says when an
             episode ends.
+          reconstruction: what a model makes of the real game's frames is shown, too.
+          has_header: write action, reward, end, step and return above the picture.
+          policy_plays: begin with P on.
+          asks: at the end of each episode, whether to keep its recording; else all are kept.
           zoom: how much frames are enlarged.
           fps: ticks per second, and pictures per second of the films.
           episode_steps: steps after which an episode ends at the latest.
         """
+        assert shows_game or model is not None, "one of both is played"
         self._keys, self._game, self._model, self._pilot = keys, game, model, pilot
-        self._folder, self._shows_game = folder, shows_game
-        self._zoom, self._fps, self._episode_steps = zoom, fps, episode_steps
+        self._folder, self._shows_game, self._has_header, self._asks = folder, shows_game, has_header, asks
+        self._sides = Sides(game if shows_game else None, model, reconstruction, zoom=zoom)
+        self._fps, self._episode_steps = fps, episode_steps
         self._held: set[str] = set()
         self._tapped: set[str] = set()
-        self._waits = True
-        self._policy_plays = False
+        self._waits, self._policy_plays = True, policy_plays
         self._recording: Recording | None = None
+        self._doubtful: Recording | None = None
         self._recorded: list[Path] = []
         self.troubles: list[str] = []
         self._commands: dict[str, Callable[[], None]] = {
             "c": self._toggle_waiting,
-            "x": self.restart_model,
             "p": self._toggle_policy,
-            "r": self.reset,
+            _RESET: self.reset,
+            **({} if model is None else {"x": self.restart_model}),
+            **({} if _ALSO_RESET in keys.letters else {_ALSO_RESET: self.reset}),
         }
         self.reset()
 
     @property
     def legend(self) -> Legend:
         """All keys and what they do."""
-        return [*self._keys.legend, *_COMMANDS]
+        resets = " ".join(key.upper() for key in (_ALSO_RESET, _RESET) if key in self._commands)
+        commands = [row for row in _COMMANDS if row[0].lower() in self._commands or row[0] == "N"]
+        return [*self._keys.legend, *commands, (resets, "new episode")]
 
     @property
     def picture(self) -> Array:
@@ -137,6 +152,7 @@ class Player:
         parts += [numbers] if (numbers := self._keys.show(self._action)) else []
         parts += ["episode over"] if self._is_over else []
         parts += [f"recorded {self._recorded[-1].name}"] if self._recorded else []
+        parts += ["keep this episode? Y / N"] if self._doubtful is not None else []
         return " | ".join(parts)
 
     @property
@@ -145,17 +161,22 @@ class Player:
         return tuple(self._recorded)
 
     def key(self, event: KeyEvent) -> None:
-        """Takes a key; a command acts at once, an action with the next tick."""
+        """Takes a key; a command acts at once, an action with the next tick. A question is answered before all else."""
         if not event.is_down:
             self._held.discard(event.key)
         elif event.key not in self._held:
             self._held.add(event.key)
+            if self._doubtful is not None:
+                self._answer(event.key)
+                return
             self._tapped.add(event.key)
             self._commands.get(event.key, lambda: None)()
 
     def tick(self) -> None:
         """Lets 1 / fps seconds pass: makes a step, unless it waits for a key."""
         held, self._tapped = self._held | self._tapped, set()
+        if self._doubtful is not None:
+            return
         action = None if self._policy_plays or self._pause else self._keys.action(held)
         wants_step = not self._stands_still or action is not None or "n" in held
         if self._pause:
@@ -174,7 +195,7 @@ class Player:
 
     def restart_model(self) -> None:
         """Begins only the model anew, from the last real frames; its counters begin again."""
-        if self._recording is not None:  # not after the episode's end
+        if self._recording is not None and self._model is not None:  # not after the episode's end
             self._model.begin(self._game)
             self._restarted = True
             if not self._shows_game:
@@ -183,8 +204,10 @@ class Player:
             self._draw()
 
     def close(self) -> None:
-        """Ends the recording and the game."""
-        self._end_recording()
+        """Ends the recording and the game; an episode that nobody was asked about any more is kept."""
+        self._keep(self._doubtful)
+        self._keep(self._recording)
+        self._doubtful = self._recording = None
         self._game.close()
 
     @property
@@ -194,7 +217,7 @@ class Player:
 
     def _seen(self) -> Array:
         """Returns what a policy sees."""
-        return (self._game if self._shows_game else self._model).stacked()
+        return self._game.stacked() if self._shows_game or self._model is None else self._model.stacked()
 
     def _toggle_waiting(self) -> None:
         self._waits = not self._waits
@@ -205,9 +228,10 @@ class Player:
         self._draw()
 
     def _begin(self, *, new_game: bool) -> None:
-        self._end_recording()
+        self._keep(self._recording)
         self._game.reset(new_game=new_game)
-        self._model.begin(self._game)
+        if self._model is not None:
+            self._model.begin(self._game)
         self._pilot.restart(self._game.passed)
         self._keys.restart()
         self._action: Action = self._keys.noop
@@ -215,61 +239,74 @@ class Player:
         self._is_over = self._restarted = False
         self._draw()
         self._recording = Recording(next_stem(self._folder), self._fps)
-        self._recording.begin(self._picture, self._model.frame, self._game.frame if self._shows_game else None)
+        self._recording.begin(self._picture, *self._frames)
 
-    def _end_recording(self) -> None:
-        if self._recording is not None and self._recording.close():
-            self._recorded.append(self._recording.stem)
-            self.troubles += [self._recording.trouble] if self._recording.trouble else []
-        self._recording = None
+    def _keep(self, recording: Recording | None) -> None:
+        if recording is not None and recording.close():
+            self._recorded.append(recording.stem)
+            self.troubles += [recording.trouble] if recording.trouble else []
+
+    def _answer(self, key: str) -> None:
+        """Keeps the recording of the episode that has just ended, or not."""
+        if key in _YES:
+            self._keep(self._doubtful)
+            self._doubtful = None
+        elif key == _NO:
+            assert self._doubtful is not None, "it was asked about"
+            self._doubtful.discard()
+            self._doubtful = None
 
     def _step(self, action: Action) -> None:
         self._action = action
         real = self._game.step(action) if self._shows_game else None
-        self._model.step(action)
-        self._pilot.after_step(action, self._model.tally.reward if real is None else real.reward)
+        if self._model is not None:
+            self._model.step(action)
+        self._pilot.after_step(action, self._tally.reward if real is None else real.reward)
         self._steps += 1
-        ended = self._model.is_over if real is None else real.terminated or real.truncated
-        self._is_over = ended or self._steps == self._episode_steps
-        self._pause = round(_SHOW_END_S * self._fps) if self._is_over else 0
+        ended = self._model_over if real is None else real.terminated or real.truncated
+        self._is_over = bool(ended) or self._steps == self._episode_steps
+        self._pause = round(_SHOW_END_S * self._fps) if self._is_over and not self._asks else 0
         self._draw()
         self._record(action, real)
         if self._is_over:
-            self._end_recording()
+            ended_recording, self._recording = self._recording, None
+            if self._asks:
+                self._doubtful = ended_recording
+            else:
+                self._keep(ended_recording)
+
+    @property
+    def _tally(self) -> Tally:
+        """What counts: of the real game, if it is played."""
+        return self._game.tally if self._shows_game or self._model is None else self._model.tally
+
+    @property
+    def _model_over(self) -> bool | None:
+        return None if self._model is None else self._model.is_over
+
+    @property
+    def _frames(self) -> tuple[Array | None, Array | None]:
+        """Where both sides are, as they are recorded."""
+        return None if self._model is None else self._model.frame, self._game.frame if self._shows_game else None
 
     def _record(self, action: Action, real: GameStep | None) -> None:
+        model = self._model
         step = PlayedStep(
             action=action,
-            model_reward=self._model.tally.reward,
+            model_reward=None if model is None else model.tally.reward,
             reward=None if real is None else real.reward,
             raw_reward=None if real is None else real.raw_reward,
-            model_over=self._model.is_over,
-            restarted=self._restarted,
+            model_over=self._model_over,
+            restarted=None if model is None else self._restarted,
             by_policy=self._policy_plays,
         )
         self._restarted = False
         assert self._recording is not None, "an episode is recorded until it is over"
-        self._recording.append(step, self._picture, self._model.frame, None if real is None else self._game.frame)
+        self._recording.append(step, self._picture, *self._frames)
 
     def _draw(self) -> None:
-        model, real = self._model, self._game
-        columns = [column("world model (over)" if model.is_over else "world model", model.tally, model.picture)]
-        if self._shows_game:
-            columns.append(column("game (over)" if self._is_over else "game", real.tally, real.picture))
-            columns.append(difference_column(model.tally, model.picture, real.tally, real.picture))
-            if (drawn := real.drawn()) is not None:
-                columns.append(Column("as it draws itself", ("", ""), drawn))
-        self._picture = compose(columns, self._zoom, _WAITING if self._stands_still else _REAL_TIME)
-
-
-def play(player: Player, screen: Screen) -> None:
-    """Lets someone play until the screen is closed; a recording that was begun is ended."""
-    try:
-        while True:
-            for event in screen.show(player.picture, player.status):
-                player.key(event)
-            player.tick()
-    except WindowClosed:
-        pass
-    finally:
-        player.close()
+        self._picture = self._sides.draw(_WAITING if self._stands_still else _REAL_TIME, is_over=self._is_over)
+        if self._has_header:
+            tally = self._tally
+            done = f"action {self._keys.name(self._action)}   reward {tally.reward:g}   over {self._is_over}"
+            self._picture = with_header(self._picture, done, f"step {self._steps}   return {tally.total:g}")
