@@ -250,7 +250,7 @@ def _play(options: PlayOptions, trained: Trained, algorithm: Algorithm) -> str:
     played = _title(experiment.env.id, opened.learner_step, seed, options)
     said = _perform(options, player, played, records / "recordings")
     if not player.recorded:
-        return f"{played}: nothing was {'kept' if options.ask else 'played'}.{said.removeprefix(played)}"
+        return f"{played}: nothing was {'kept' if options.ask else 'played'}{said.removeprefix(played) or '.'}"
     names = ", ".join(stem.name for stem in player.recorded)
     told = f"{played}: recorded in {records}, as .mp4 and .npz: {names}"
     return told + "".join(f". {text}" for text in player.troubles) + said.removeprefix(played)
@@ -274,8 +274,8 @@ def _perform(options: PlayOptions, show: Show, title: str, folder: Path) -> str:
     stage = Stage(show, folder, fps)
     with _playing_screen(options, title, fps, stage.legend) as screen:
         stage.play(screen)
-    films = f" Films in {folder}: {', '.join(stem.name for stem in stage.clips)}." if stage.clips else ""
-    return title + films + "".join(f" {text}." for text in stage.troubles)
+    films = f". Films in {folder}: {', '.join(stem.name for stem in stage.clips)}" if stage.clips else ""
+    return "".join([title, films, *(f". {text}" for text in stage.troubles)])
 
 
 def _title(env_id: str, learner_step: int, seed: int, options: PlayOptions) -> str:

@@ -15,6 +15,8 @@ from rlsys.commands.play import PlayOptions, play_run
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.runs import folder as run_folder
 from rlsys.testing.worlds import DOTS
+from rlsys.types import EpisodeRecord
+from rlsys.viewer.episodes import folder_of, keep
 from rlsys.viewer.screen import KeyEvent, Legend, WindowClosed
 
 MakeRun = Callable[..., str]
@@ -100,6 +102,62 @@ def test_options_reach_the_player(make_run: MakeRun, window: type[ScriptedWindow
     assert play_run(PlayOptions(run)) == "rlsys/Dot-v0 at learner step 12, seed 0: nothing was played."
 
 
+@pytest.mark.parametrize("algorithm", [DOTS, replace(DOTS, make_world=None)], ids=["left out", "none"])
+def test_the_real_game_is_played_alone_without_the_model(
+    make_run: MakeRun, window: type[ScriptedWindow], algorithm: Algorithm
+) -> None:
+    run = make_run(algorithm)
+    window.script = ("n", "p", "d", "return")
+    said = play_run(PlayOptions(run, no_model=True, agent=True, header=True))
+    assert said.endswith(f"recorded in {run}/media, as .mp4 and .npz: played-0001")
+    with np.load(f"{run}/media/played-0001.npz") as arrays:
+        assert "model_observation" not in arrays
+        assert arrays["by_policy"].tolist() == [True, False]
+
+
+def test_reconstructions_need_the_model_that_is_not_played_in(
+    make_run: MakeRun, window: type[ScriptedWindow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+    monkeypatch.setattr(window, "show", _measured(window.show, widths))
+    window.script = ("d",)
+    run = make_run()
+    for options in ({"no_model": True}, {"no_model": True, "reconstruction": True}, {"reconstruction": True}):
+        play_run(PlayOptions(run, **options))
+    assert [(width + 6) // (220 + 6) for width in dict.fromkeys(widths)] == [1, 3, 5]
+
+
+def _measured(show: Callable[..., Any], widths: list[int]) -> Callable[..., Any]:
+    def measured(window: ScriptedWindow, frame: np.ndarray, status: str = "") -> Any:
+        widths.append(frame.shape[1])
+        return show(window, frame, status)
+
+    return measured
+
+
+def test_who_declines_keeps_nothing_and_films_on_a_key_lie_apart(
+    make_run: MakeRun, window: type[ScriptedWindow]
+) -> None:
+    run = make_run()
+    window.script = (",", "d", ",", "n")
+    said = play_run(PlayOptions(run, ask=True, episode_steps=1))
+    (film,) = Path(run, "media", "recordings").glob("*.npz")
+    assert said == (f"rlsys/Dot-v0 at learner step 12, seed 0: nothing was kept. Films in {film.parent}: {film.stem}")
+    assert not list(Path(run, "media").glob("played-*"))
+
+
+def test_kept_episodes_are_looked_through(make_run: MakeRun, window: type[ScriptedWindow]) -> None:
+    run = make_run()
+    frames = np.zeros((3, 30, 40), np.uint8)
+    kept = EpisodeRecord(frames, np.array([1, 2]), np.ones(2, np.float32), np.array([False, True]))
+    keep(folder_of(Path(run), "test"), [kept], 12, 10)
+    window.script = ("right", ",", "right", ",", "up")
+    said = play_run(PlayOptions(run, episodes=True))
+    (film,) = Path(run, "media", "recordings").glob("*.npz")
+    assert said == f"rlsys/Dot-v0, kept episodes. Films in {film.parent}: {film.stem}"
+    assert ("T Y I", "train, test, imagination") in window.made[0]["legend"]
+
+
 @pytest.mark.parametrize("algorithm", [DOTS, replace(DOTS, make_world=None)], ids=["asked", "without a world model"])
 def test_the_policy_is_watched(make_run: MakeRun, window: type[ScriptedWindow], algorithm: Algorithm) -> None:
     run = make_run(algorithm)
@@ -160,6 +218,19 @@ def test_in_the_browser_it_says_where(
         ),
         (replace(DOTS, make_world=None), {"zoom": 3.0}, "--zoom with algorithm = dots, which has no world model"),
         (replace(DOTS, make_world=None), {"episode_steps": 3}, "--episode-steps with algorithm = dots"),
+        (replace(DOTS, make_world=None), {"agent": True}, "--agent with algorithm = dots, which has no world model"),
+        (DOTS, {"header": True, "watch": True}, "--header with --watch; it is for playing"),
+        (DOTS, {"no_model": True, "no_real": True}, "--no-real with --no-model, which is about the real game"),
+        (DOTS, {"reconstruction": True, "no_real": True}, "--no-real with --reconstruction, which is about the real"),
+        (
+            replace(DOTS, make_world=None),
+            {"no_model": True, "reconstruction": True},
+            "--reconstruction with algorithm = dots, which has no world model",
+        ),
+        (DOTS, {"episodes": True}, "no screen: use --web"),
+        (DOTS, {"episodes": True, "agent": True}, "--agent with --episodes; it is for playing"),
+        (DOTS, {"episodes": True, "watch": True}, "--watch with --episodes; it is for playing"),
+        (DOTS, {"episodes": True, "web": True}, "holds no episodes in media/episodes"),
     ],
 )
 def test_options_that_do_not_belong_together_are_refused(
