@@ -28,7 +28,7 @@ zero), so nothing is learned from it, but its value is what the row before it bo
 Shape legend: T rows of a segment or unroll, n unrolls, B batch, L rows of a sampled window.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -356,14 +356,26 @@ class ModelComparison:
 
 
 @dataclass(frozen=True)
+class Reconstruction:
+    """T frames of a real episode, and what a model makes of each.
+
+    Attributes:
+      observation, reconstruction: `[T, *frame]` uint8.
+    """
+
+    observation: Array
+    reconstruction: Array
+
+
+@dataclass(frozen=True)
 class EpisodeRecord:
     """One whole episode of T steps, real or imagined, to be kept and looked at.
 
     Attributes:
       observation: `[T + 1, *frame]`, single frames.
       action: `[T, *action]`.
-      reward: `[T]` float32.
-      terminated: `[T]` bool.
+      reward: `[T]` float32, as the game gives them, or as they were imagined.
+      terminated: `[T]` bool, where an episode ended as learning knows it.
     """
 
     observation: Array
@@ -375,3 +387,7 @@ class EpisodeRecord:
     def episode_return(self) -> float:
         """The sum of its rewards."""
         return float(self.reward.sum())
+
+
+Shown = Sequence[ModelComparison] | Sequence[Reconstruction] | Sequence[EpisodeRecord]
+"""What there is to see of a world model: a film, a picture, or imagined episodes."""

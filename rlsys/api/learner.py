@@ -1,7 +1,7 @@
 """Who learns: once per data-parallel rank."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 
 from rlsys.api.replay import Replay
 from rlsys.api.saved import Saved
-from rlsys.types import Array, EnvSpec, ModelComparison
+from rlsys.types import Array, EnvSpec, Shown
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,11 @@ class Learner(abc.ABC):
         """Returns copies of what `run.debug_histograms` shows, named `group/name`: by default the weights."""
         return {f"weights/{name}": array for name, array in self.weights().items()}
 
-    def films(self) -> Mapping[str, Sequence[ModelComparison]]:
-        """Returns what is new for `run.video` to show of a world model, named `group/name`; by default nothing."""
+    def shown(self) -> Mapping[str, Shown]:
+        """Returns what is new for `run.video` to show of a world model, named `group/name`; by default nothing.
+
+        Comparisons become films, reconstructions pictures, and episodes are kept as imagined ones.
+        """
         return {}
 
     @abc.abstractmethod

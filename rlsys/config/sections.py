@@ -268,6 +268,9 @@ class RunConfig(Section):
     """Pictures after which a film ends, however long the game: at 30 a second, a minute."""
     video_seconds: Seconds = Field(20.0, gt=0.0)
     """Seconds of drawing after which a film ends: MuJoCo without a GPU needs a tenth of one or more for a picture."""
+    kept_episodes: Annotated[int, Field(ge=0, le=1_000)] = 10
+    """Of episodes in media/episodes, how many of the newest are kept besides the best: of those collected by the first
+    environment, of evaluations, and of imagined ones; 0 keeps none (IRIS: num_episodes_to_save)."""
     debug_histograms: Flag = False
     """Log distributions of weights and gradients (upstream: --debug), and of what a policy tells of each decision of an
     evaluation, such as what a planner expects (upstream: summarise_plan_returns)."""

@@ -27,6 +27,7 @@ class Episode:
       observation: what the policy sees next.
       length: decisions so far.
       reward: of the last step, as it is learned from.
+      raw_reward: of the same, as the game gives it.
       first: whether the last step ended an episode as learning knows it: the game, a life, or a point.
       ended: whether it is over.
       clipped: sum of the signs of its raw rewards so far.
@@ -60,6 +61,7 @@ class Episode:
         self.index = index
         self.length = 0
         self.reward = 0.0
+        self.raw_reward = 0.0
         self.first = False
         self.ended = False
         self.clipped = 0.0
@@ -81,7 +83,7 @@ class Episode:
         observation, reward, terminated, truncated, _ = self._env.step(action_of(action_B, row))
         self.observation, self.reward = observation, float(reward)
         self.length += 1
-        raw_reward = self._env.record.raw_reward
+        self.raw_reward = raw_reward = self._env.record.raw_reward
         self.clipped += float(np.sign(raw_reward))
         self._show(raw_reward)
         self.first = bool(terminated or truncated)

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from rlsys.evaluation.episodes import EpisodeStatistics, OnFrame, play_episodes
+from rlsys.evaluation.kept_games import KeptGames
 from rlsys.metrics.process_stats import ProcessStats
 from rlsys.runs.grid import Cell
 from rlsys.runs.spec import RunSpec
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film, FilmLimits
+from rlsys.viewer.media import Media
 from rlsys.viewer.trace import Trace
 from rlsys.weights import Echo, echo
 
@@ -50,7 +52,8 @@ def evaluate(
 ) -> Evaluation:
     """Plays `run.evaluation_episodes` whole games of each cell; the same weights always give the same result.
 
-    The film has its name once the evaluation is whole: one that was begun and not ended is a draft.
+    The first `run.kept_episodes` games of the grid's first cell are kept, and the first is filmed: that has its name
+    once the evaluation is whole: one that was begun and not ended is a draft.
 
     Args:
       spec: says what is played.
@@ -59,14 +62,15 @@ def evaluate(
       is_hurried: asked before each picture; True ends the film, and the games are played on unseen.
     """
     path = spec.folder / "media" / f"evaluation-{weights.learner_step:09d}.mp4"
+    kept = KeptGames(spec.run.kept_episodes, spec.env_spec.num_stack)
     film = Film(path.with_name(f"{_DRAFT}{path.name}"))
     limits = FilmLimits(spec.run.video_frames, spec.run.video_seconds, is_hurried)
     grid = spec.evaluation_grid
-    is_filmed = spec.run.video and spec.folder.is_dir()
+    on_frame = film.append if spec.run.video and spec.folder.is_dir() else None
     try:
         with film:
             played = [
-                _play(spec, cell, weights, film.append if is_filmed and cell is grid[0] else None, limits, on_turn)
+                _play(spec, cell, weights, on_turn, *((on_frame, limits, kept) if cell is grid[0] else ()))
                 for cell in grid
             ]
     except BaseException:
@@ -75,7 +79,7 @@ def evaluate(
     if film.num_frames:
         with contextlib.suppress(FileNotFoundError):  # the run's folder was moved meanwhile
             film.path.replace(path)
-    metrics: dict[str, float] = {}
+    metrics, troubles = dict[str, float](), list[str]()
     if spec.run.evaluation_temperatures or spec.run.evaluation_noops:
         for cell, (_, found) in zip(grid, played, strict=True):
             metrics |= cell.metrics(found.mean, found.mean_clipped)
@@ -85,8 +89,10 @@ def evaluate(
         if cell.task:
             metrics[f"evaluation/{cell.task}/return"] = found.mean
         statistics = statistics if cell is grid[0] else statistics.then(found)
+    Media(spec.folder, spec.run, troubles.append).keep("test", kept.take(), weights.learner_step)
     if film.trouble:
-        statistics = statistics.with_troubles([f"the film of an evaluation is left out: {film.trouble}"])
+        troubles.append(f"the film of an evaluation is left out: {film.trouble}")
+    statistics = statistics.with_troubles(troubles)
     histograms = {"return_hist": statistics.returns, **_told(statistics.traces)}
     statistics = replace(statistics, traces=())
     shown = path if film.num_frames else None
@@ -114,9 +120,10 @@ def _play(
     spec: RunSpec,
     cell: Cell,
     weights: Weights,
-    on_frame: OnFrame | None,
-    limits: FilmLimits,
     on_turn: Callable[[], None] | None,
+    on_frame: OnFrame | None = None,
+    limits: FilmLimits | None = None,
+    kept: KeptGames | None = None,
 ) -> tuple[Echo, EpisodeStatistics]:
     context = replace(spec.policy_context(worker=0, incarnation=0), config=cell.section)
     policy = spec.algorithm.make_policy(context)
@@ -132,6 +139,7 @@ def _play(
         max_steps=spec.run.evaluation_max_steps,
         on_frame=on_frame,
         limits=limits,
+        on_decision=() if kept is None else (kept,),
         on_turn=on_turn,
         traces=spec.run.debug_histograms,
     )

@@ -1,12 +1,12 @@
-"""A world model beside the game: their frames, and by how much they differ. For play, and for films of a learner."""
+"""A world model beside the game: their frames, and by how much they differ. For play, and for what learners show."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from rlsys.types import Array, ModelComparison
-from rlsys.viewer.columns import Column, compose, difference
+from rlsys.types import Array, ModelComparison, Reconstruction
+from rlsys.viewer.columns import Column, compose, difference, to_rgb
 
 _BAR = (90, 150, 230)
 _BLACK_FRAMES = 2
@@ -56,3 +56,14 @@ def film_of(stretches: Iterable[ModelComparison], zoom: float = 1.0) -> Iterator
             yield picture
         if len(stretch.reward):
             yield from [np.zeros_like(picture)] * _BLACK_FRAMES
+
+
+def picture_of_reconstructions(stretches: Sequence[Reconstruction]) -> Array:
+    """Draws frames from left to right, below each what a model makes of it: `[H, W, 3]` uint8, two rows a stretch."""
+    rows = [
+        np.concatenate([to_rgb(frame) for frame in frames], axis=1)
+        for stretch in stretches
+        for frames in (stretch.observation, stretch.reconstruction)
+    ]
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(row, [(0, 0), (0, width - row.shape[1]), (0, 0)]) for row in rows])

@@ -1,17 +1,19 @@
-"""How well a world model foretells episodes that it did not learn from."""
+"""How well a world model foretells episodes that it did not learn from, and what the policy does in it."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from rlsys.algorithms.iris.imagination import Dream
 from rlsys.api import World
 from rlsys.planning.open_loop import foretell
-from rlsys.types import ModelComparison
+from rlsys.types import EpisodeRecord, ModelComparison
 
 STEPS = (1, 10, 50)
 """Ahead at which it is compared."""
 _FILMED = 4
+_KEPT = 10
 
 
 @torch.no_grad()
@@ -43,3 +45,25 @@ def compare(
         metrics[f"world/reward_error_at_{step}"] = float((foretold - happened)[:, step - 1].abs().mean())
     arrays = [part[:_FILMED].cpu().numpy() for part in (real, shown, happened, foretold)]
     return metrics, [ModelComparison(*rows) for rows in zip(*arrays, strict=True)]
+
+
+def imagined_episodes(dream: Dream, frames: Tensor) -> tuple[dict[str, float], Sequence[EpisodeRecord]]:
+    """Returns what was imagined up to the first end of each dream.
+
+    Args:
+      dream: of B copies.
+      frames: `[B, T, *frame]` bytes, what was seen.
+
+    Returns:
+      Metrics: the means of `imagination/episode_return` and `imagination/episode_length`. And some of the episodes.
+    """
+    ended = dream.terminated.long()
+    counts = ended.cumsum(dim=1) == ended
+    length = counts.sum(dim=1)
+    metrics = {
+        "imagination/episode_return": float((dream.reward * counts).sum(dim=1).mean()),
+        "imagination/episode_length": float(length.float().mean()),
+    }
+    columns = [part[:_KEPT].cpu().numpy() for part in (frames, dream.action, dream.reward, dream.terminated)]
+    rows = zip(length.tolist(), *columns, strict=False)
+    return metrics, [EpisodeRecord(seen[: n + 1], done[:n], came[:n], over[:n]) for n, seen, done, came, over in rows]

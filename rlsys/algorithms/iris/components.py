@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from rlsys.algorithms.iris.actor_critic import ActorCritic
 from rlsys.algorithms.iris.config import IrisConfig, Training
-from rlsys.algorithms.iris.imagination import imagine
+from rlsys.algorithms.iris.imagination import Dream, imagine
 from rlsys.algorithms.iris.losses import actor_critic_losses
 from rlsys.algorithms.iris.requirements import frame_shape
 from rlsys.algorithms.iris.tokenizer.losses import Losses, TokenizerModel
 from rlsys.algorithms.iris.tokenizer.quantizer import Ranks
-from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer
+from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer, as_bytes
 from rlsys.algorithms.iris.world_models.interface import Sizes, WorldModel
 from rlsys.algorithms.iris.world_models.make import make_world_model
 from rlsys.api import LearnerContext
@@ -195,10 +195,17 @@ class ActorCriticComponent(Component[ActorCritic]):
         )
         self._tokenizer, self._world = tokenizer, world
 
-    def _losses(self, windows: Windows) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def dream(self, windows: Windows) -> tuple[Dream, Tensor]:
+        """Returns what is imagined, and all that is seen there, `[B, T, C, H, W]` bytes."""
+        seen: list[Tensor] = []
+        dream = self._imagine(windows, seen.append)
+        return dream, torch.stack([as_bytes(frames) for frames in seen], dim=1)
+
+    def _imagine(self, windows: Windows, see: Callable[[Tensor], None] = lambda frames: None) -> Dream:
         config = self._config
         with self.model.precision:
-            dream = imagine(
+            return imagine(
                 self._tokenizer.tokenizer,
                 self._world.model.network,
                 self.model.network,
@@ -206,8 +213,12 @@ class ActorCriticComponent(Component[ActorCritic]):
                 windows.mask,
                 config.horizon,
                 original=config.use_original_frames,
+                see=see,
             )
-        losses = actor_critic_losses(config, dream)
+
+    def _losses(self, windows: Windows) -> dict[str, Tensor]:
+        dream = self._imagine(windows)
+        losses = actor_critic_losses(self._config, dream)
         return {
             "loss": torch.stack(list(losses.values())).sum(),
             **losses,

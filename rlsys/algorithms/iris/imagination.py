@@ -8,6 +8,7 @@ Micheli et al. 2023, section 2.3, https://arxiv.org/abs/2209.00588.
 Shape legend: B copies, R real frames, C channels, H and W of a frame, K tokens, T imagined frames.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +25,8 @@ class Dream(NamedTuple):
     """What was imagined: T frames, and T - 1 steps between them.
 
     Attributes:
-      log_probability: `[B, T - 1]`, of what was done.
+      action: `[B, T - 1]` int64, what was done.
+      log_probability: `[B, T - 1]`, of that.
       entropy: `[B, T - 1]`, of the policy there.
       value: `[B, T]`.
       value_said: `[B, T, n]`, what the head says of it (scalars.py).
@@ -32,6 +34,7 @@ class Dream(NamedTuple):
       terminated: `[B, T - 1]` bool.
     """
 
+    action: Tensor
     log_probability: Tensor
     entropy: Tensor
     value: Tensor
@@ -49,6 +52,7 @@ def imagine(
     horizon: int,
     *,
     original: bool = False,
+    see: Callable[[Tensor], None] = lambda frames: None,
 ) -> Dream:
     """Lets the policy act at temperature 1; gradients flow into the actor-critic alone, through all that it remembers.
 
@@ -60,27 +64,32 @@ def imagine(
       mask: `[B, R]` bool, false where there is none, as before the beginning of an episode.
       horizon: T.
       original: show real frames as they are.
+      see: is given each of the T frames, `[B, C, H, W]`, bytes or numbers within [0, 1].
     """
     memory = burn_in(actor_critic, None if original else tokenizer, frames[:, :-1], mask[:, :-1])
     tokens = tokenizer.encode(frames[:, -1])
     state = world_model.begin(len(frames), frames.device)
     world_model.observe(state, tokens)
     shown = frames[:, -1] if original else tokenizer.decode_tokens(tokens)
-    log_probabilities, entropies, rewards, ends = [], [], [], []
+    actions, log_probabilities, entropies, rewards, ends = [], [], [], [], []
+    see(shown)
     judged = actor_critic(shown, memory)
     values, said = [judged.value], [judged.value_said]
     for _ in range(horizon - 1):
         action = draw(judged.policy.detach())
         imagined = world_model.imagine(state, action)
         assert imagined.tokens is not None, "the next frame is drawn"
+        actions.append(action)
         log_probabilities.append(log_probability(judged.policy, action))
         entropies.append(entropy(judged.policy))
         rewards.append(imagined.reward)
         ends.append(imagined.terminated)
-        judged = actor_critic(tokenizer.decode_tokens(imagined.tokens), judged.memory)
+        shown = tokenizer.decode_tokens(imagined.tokens)
+        see(shown)
+        judged = actor_critic(shown, judged.memory)
         values.append(judged.value)
         said.append(judged.value_said)
-    parts = (log_probabilities, entropies, values, said, rewards, ends)
+    parts = (actions, log_probabilities, entropies, values, said, rewards, ends)
     return Dream(*(torch.stack(part, dim=1) for part in parts))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from rlsys.algorithms.iris.comparison import STEPS, compare
+from rlsys.algorithms.iris.comparison import STEPS, compare, imagined_episodes
 from rlsys.algorithms.iris.components import (
     ActorCriticComponent,
     Component,
@@ -20,13 +20,16 @@ from rlsys.algorithms.iris.components import (
 from rlsys.algorithms.iris.config import IrisConfig, Training
 from rlsys.algorithms.iris.phases import make_phases, rows_of_environment
 from rlsys.algorithms.iris.requirements import frame_shape
+from rlsys.algorithms.iris.tokenizer.tokenizer import as_bytes
 from rlsys.algorithms.iris.world import IrisWorld
 from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, Saved, Schedule, SequenceQuery
 from rlsys.nets.transfer import to_device, to_host
-from rlsys.types import Array, ModelComparison, Sequences
+from rlsys.types import Array, Reconstruction, Sequences, Shown
 
 _COMPARED = 16
 """Stretches of episodes at once that the world model is compared with."""
+_RECONSTRUCTED = 3
+"""Windows whose frames are shown beside what the tokenizer makes of them."""
 _TOKENIZER, _ACTOR_CRITIC = "tokenizer.", "actor_critic."
 _WORLD = ("tokenizer", "world_model")
 """Components that a world is made of."""
@@ -55,7 +58,7 @@ class IrisLearner(Learner):
             config.context,
         )
         self._shape, self._schedule = frame_shape(context.env), Schedule(make_phases(config))
-        self._films: dict[str, Sequence[ModelComparison]] = {}
+        self._shown: dict[str, Shown] = {}
         torch.manual_seed(context.draw_seed)  # dropout, and all that is drawn in imagination
         if not context.is_resumed:
             self._begin_as_others()
@@ -117,10 +120,10 @@ class IrisLearner(Learner):
             for part, array in component.model.histograms().items()
         }
 
-    def films(self) -> Mapping[str, Sequence[ModelComparison]]:
-        """Returns the newest comparison of the world model with what happened."""
-        films, self._films = self._films, {}
-        return films
+    def shown(self) -> Mapping[str, Shown]:
+        """Returns the newest comparison of the world model with what happened, reconstructions, and dreams."""
+        shown, self._shown = self._shown, {}
+        return shown
 
     def save(self) -> Saved:
         """Returns everything; the weights of tokenizer and world model apart."""
@@ -223,13 +226,43 @@ class IrisLearner(Learner):
             found |= {f"world/held_out_{name}": loss for name, loss in self._world_model.losses(windows).items()}
         found |= {f"world/held_out_{name}": share for name, share in self._world_model.accuracies(windows).items()}
         metrics = to_host(found)
+        self._shown = {"tokenizer/reconstruction": self._reconstructions(windows), **self._dreams(replay, metrics)}
         stretches = self._stretches(replay)
         if stretches is not None:
             arrays = (stretches.observation, stretches.action, stretches.reward)
             errors, films = compare(self._world, *(self._to_device(array) for array in arrays))
             metrics |= errors
-            self._films = {"world/comparison": films}
+            self._shown["world/comparison"] = films
         return metrics
+
+    def _reconstructions(self, windows: Windows) -> Sequence[Reconstruction]:
+        """Returns frames of a few windows, and what the tokenizer makes of them."""
+        shape, found = self._context.env.observation.shape, []
+        for frames, mask in zip(windows.frame[:_RECONSTRUCTED], windows.mask[:_RECONSTRUCTED], strict=True):
+            with torch.no_grad(), self._tokenizer.model.precision:
+                seen = as_bytes(self._tokenizer.tokenizer.reconstruct(frames[mask]))
+            pair = (part.reshape(len(part), *shape).cpu().numpy() for part in (frames[mask], seen))
+            found.append(Reconstruction(*pair))
+        return found
+
+    def _dreams(self, replay: Replay, metrics: dict[str, float]) -> dict[str, Shown]:
+        """Returns what the policy does in the world model, and adds metrics of that, once it learns there.
+
+        What is drawn for it is not missing from what is learned by: the streams go on as if nothing had been.
+        """
+        if self._schedule.now.epoch <= self._config.actor_critic_training.start_after_epochs:
+            return {}
+        try:
+            begun = self._windows(replay.sequences(self._query("actor_critic", held_out=True)))
+        except NothingToDraw:
+            return {}
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            dream, frames = self._actor_critic.dream(begun)
+        found, episodes = imagined_episodes(
+            dream, frames.reshape(*frames.shape[:2], *self._context.env.observation.shape)
+        )
+        metrics |= found
+        return {"imagination/episodes": episodes}
 
     def _stretches(self, replay: Replay) -> Sequences | None:
         """Returns the longest windows that there are of those that can be compared; None where all are too short."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from rlsys.algorithms.iris.components import sizes_of, tensors_of
 from rlsys.algorithms.iris.config import IrisConfig
 from rlsys.algorithms.iris.requirements import frame_shape
-from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer
+from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer, as_bytes
 from rlsys.algorithms.iris.world_models.interface import WorldModel
 from rlsys.algorithms.iris.world_models.make import make_world_model
 from rlsys.api import WorldContext, WorldState, WorldStep
@@ -69,8 +69,7 @@ class IrisWorld:
         """See `World`."""
         with self._precision:
             frames = self._tokenizer.decode_tokens(state[_TOKENS])
-        shown = frames.mul(255.0).round_().to(torch.uint8)
-        return shown.reshape(len(shown), *self._as_shown)
+        return as_bytes(frames).reshape(len(frames), *self._as_shown)
 
 
 def make_world(context: WorldContext) -> IrisWorld:

@@ -5,7 +5,7 @@ Hafner et al. 2019, algorithm 1, https://arxiv.org/abs/1811.04551.
 Shape legend: B windows of this rank, T frames, S numbers of a stochastic state.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -23,14 +23,15 @@ from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, ReplayNotR
 from rlsys.nets.optimizers import Adam
 from rlsys.nets.trainable import Trainable
 from rlsys.nets.transfer import to_device
-from rlsys.planning.open_loop import foretell
-from rlsys.types import Array, ModelComparison, Sequences
+from rlsys.planning.open_loop import foretell, reconstruct
+from rlsys.types import Array, ModelComparison, Reconstruction, Sequences, Shown
 
 _KNOWN_FRAMES = 5
 """From which the model begins what it is compared in; upstream's."""
 _FAR = (1, 10, 50)
 """Steps ahead at which it is."""
 _FILMED = 4
+_RECONSTRUCTED, _RECONSTRUCTED_FRAMES = 3, 20
 _WATCHED_EVERY = 8
 """Frames of a window from one that the mean of pictures is taken of to the next."""
 
@@ -57,7 +58,7 @@ class PlanetLearner(Learner):
         self._inputs, self._actions = make_inputs(env, config.image_bits), Actions(env, self._device)
         self._world = PlanetWorld(self._model.network, config, env)
         self._generator = torch.Generator(self._device).manual_seed(context.draw_seed)
-        self._films: dict[str, Sequence[ModelComparison]] = {}
+        self._shown: dict[str, Shown] = {}
         self._step = 0
 
     def step(self, replay: Replay) -> Mapping[str, float]:
@@ -98,10 +99,10 @@ class PlanetLearner(Learner):
         """Returns copies of all weights and of the last update's gradients."""
         return self._model.histograms()
 
-    def films(self) -> Mapping[str, Sequence[ModelComparison]]:
-        """Returns the newest comparison of the model with what happened."""
-        films, self._films = self._films, {}
-        return films
+    def shown(self) -> Mapping[str, Shown]:
+        """Returns the newest comparison of the model with what happened, and what it makes of frames."""
+        shown, self._shown = self._shown, {}
+        return shown
 
     def save(self) -> Saved:
         """Returns everything; the model's weights apart."""
@@ -207,7 +208,14 @@ class PlanetLearner(Learner):
         if isinstance(self._inputs, Pictures):
             shows = (real, foretold.observation, happened, foretold.reward)
             rows = zip(*(part[:_FILMED].cpu().numpy() for part in shows), strict=True)
-            self._films = {"world/comparison": [ModelComparison(*row) for row in rows]}
+            seen = shown[:_RECONSTRUCTED, :_RECONSTRUCTED_FRAMES]
+            made_of_it = reconstruct(self._world, seen, action[: len(seen), : seen.shape[1] - 1], self._world.show)
+            real_of_it = self._inputs.show(self._inputs.prepare(seen))
+            pairs = zip(*(part.cpu().numpy() for part in (real_of_it, made_of_it)), strict=True)
+            self._shown = {
+                "world/comparison": [ModelComparison(*row) for row in rows],
+                "world/reconstruction": [Reconstruction(*pair) for pair in pairs],
+            }
         return metrics | {name: float(error) for name, error in errors.items()}
 
     def _learning_rate(self) -> float:

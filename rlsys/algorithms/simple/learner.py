@@ -5,7 +5,7 @@ Kaiser et al. 2020, algorithm 1, https://arxiv.org/abs/1903.00374.
 Shape legend: B rollouts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from rlsys.algorithms.simple.world import SimpleWorld
 from rlsys.algorithms.simple.world_model_updates import WorldModelUpdates
 from rlsys.api import Learner, LearnerContext, NothingToDraw, Replay, Saved, Schedule, SequenceQuery, WorldState
 from rlsys.nets.transfer import to_device
-from rlsys.types import Array, ModelComparison, Sequences
+from rlsys.types import Array, Sequences, Shown
 
 _HELD_OUT = 1 / 11
 """Share of each epoch's rows that the model does not learn from."""
@@ -49,7 +49,7 @@ class SimpleLearner(Learner):
         self._schedule = Schedule(make_phases(self._config))
         self._epochs: list[int] = []
         """First turns of what was collected in each epoch."""
-        self._films: dict[str, Sequence[ModelComparison]] = {}
+        self._shown: dict[str, Shown] = {}
         torch.manual_seed(context.draw_seed)  # dropout, bits and actions in the simulated environment
         source = self._config.load_world_from
         if source is not None and not context.is_resumed:
@@ -101,10 +101,10 @@ class SimpleLearner(Learner):
         of_world = {f"world/{name}": array for name, array in self._world_updates.model.histograms().items()}
         return {**self._policy_updates.actor_critic.histograms(), **of_world}
 
-    def films(self) -> Mapping[str, Sequence[ModelComparison]]:
+    def shown(self) -> Mapping[str, Shown]:
         """Returns the newest comparison of the model with held-out episodes."""
-        films, self._films = self._films, {}
-        return films
+        shown, self._shown = self._shown, {}
+        return shown
 
     def save(self) -> Saved:
         """Returns everything; the world model's weights apart."""
@@ -189,7 +189,7 @@ class SimpleLearner(Learner):
         except NothingToDraw:
             return {"world/held_out_windows": 0.0}
         metrics, stretches = compare(self._world, batches, config.wm_eval_rollout_ratios, _FILMED)
-        self._films = {"world/comparison": stretches}
+        self._shown = {"world/comparison": stretches}
         return metrics
 
     def _query(self, batch_size: int, num_frames: int, *, newest: bool = False, **choices: Any) -> SequenceQuery:

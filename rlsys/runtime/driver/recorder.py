@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,12 +26,8 @@ from rlsys.runtime.workers.inference import InferenceReport
 from rlsys.runtime.workers.learning import LearnerReport
 from rlsys.runtime.workers.rollout import RolloutReport
 from rlsys.runtime.workers.shard import ShardReport
-from rlsys.types import Array, ModelComparison
-from rlsys.viewer.comparison import film_of
-from rlsys.viewer.film import FilmLimits, write_film
-
-_FPS = 10.0
-"""Of films of a world model, as upstream's."""
+from rlsys.types import Array
+from rlsys.viewer.media import Media
 
 
 class Recorder:
@@ -61,6 +56,7 @@ class Recorder:
         self._metrics: dict[str, float] = {}
         self._wrong_weights = 0
         self._troubles: set[str] = set()
+        self._media = Media(spec.folder, spec.run, self._without)
         self._version_lag: int | None = None
         self._meter = ProcessMeter()
         self._worker_table = WorkerTable()
@@ -89,6 +85,7 @@ class Recorder:
         )
         for name, value in report.means.items():
             self._averages.add(name, [value], report.env_steps)
+        self._media.keep("train", report.episodes, self._progress.learner_steps)
 
     def inference(self, report: InferenceReport) -> None:
         """Takes in what an inference worker did."""
@@ -137,8 +134,10 @@ class Recorder:
         for name, values in report.metrics.items():
             self._averages.add(name, values)
         self._tracker.histograms(report.histograms)
-        for name, stretches in report.films.items():
-            self._film(name, stretches, report.learner_step)
+        for name, shown in report.shown.items():
+            film = self._media.show(name, shown, report.learner_step)
+            if film is not None:
+                self._tracker.film(name, film)
         self._replay = self._growth.continued(report.replay)
         self._lags.append(report.lags)
 
@@ -279,20 +278,6 @@ class Recorder:
         """Tells whether a learner step that has a row is past since the last one; inline each is written at once."""
         every = self._spec.run.log_every_learner_steps
         return every > 0 and self._progress.learner_steps // every != self._learner_steps_before // every
-
-    def _film(self, name: str, stretches: Sequence[ModelComparison], learner_step: int) -> None:
-        if not self._spec.folder.is_dir():  # moved
-            return
-        run = self._spec.run
-        path = self._spec.folder / "media" / f"{name.replace('/', '-')}-{learner_step:09d}.mp4"
-        try:
-            footage = write_film(path, film_of(stretches), _FPS, FilmLimits(run.video_frames, run.video_seconds))
-        except Exception as error:  # noqa: BLE001 - a picture must not end what it is of
-            self._without(f"the film {name} is left out: {error or type(error).__name__}")
-        else:
-            self._tracker.film(name, path)
-            if footage.cut_by:
-                self._without(f"the film {name} shows only the beginning, {footage.cut_by}")
 
     def _without(self, trouble: str) -> None:
         """Says once what will not be seen."""

@@ -15,7 +15,7 @@ from rlsys.metrics.process_stats import ProcessStats
 from rlsys.metrics.timing import Stopwatch
 from rlsys.runs.spec import RunSpec
 from rlsys.runtime.workers.agreed_replay import AgreedReplay, Agreement, Alone, PatientReplay
-from rlsys.types import Array, Batch, ModelComparison, Sequences
+from rlsys.types import Array, Batch, Sequences, Shown
 from rlsys.weights import Packed, pack
 
 _Drawn = TypeVar("_Drawn", Batch, Sequences)
@@ -42,7 +42,7 @@ class LearnerReport:
       waits_for: what it waited for when the time was up; empty if it worked.
       replay: figures of the replay as this learner sees it.
       histograms: arrays whose distributions are shown, with `run.debug_histograms`.
-      films: what a world model foretold, with `run.video`.
+      shown: what there is to see of a world model, with `run.video`.
       steps_left: updates after which the learner has nothing left to do; None: there is no end.
     """
 
@@ -57,7 +57,7 @@ class LearnerReport:
     waits_for: str = ""
     replay: dict[str, float] = field(default_factory=dict)
     histograms: dict[str, Array] = field(default_factory=dict)
-    films: dict[str, Sequence[ModelComparison]] = field(default_factory=dict)
+    shown: dict[str, Shown] = field(default_factory=dict)
     steps_left: int | None = None
 
 
@@ -168,7 +168,7 @@ class LearnerWorker:
         if self._reports_histograms and report.steps:
             report.histograms = dict(self._learner.histograms())
         if self._reports_films:
-            report.films = dict(self._learner.films())
+            report.shown = dict(self._learner.shown())
         self._values, self._lags = {}, []
         self._report = LearnerReport(self.learner_step)
         return report

@@ -11,7 +11,8 @@ from rlsys.envs.vector import BatchedEnv, GameResult
 from rlsys.metrics.process_stats import ProcessStats
 from rlsys.metrics.timing import Stopwatch
 from rlsys.runs.spec import RunSpec
-from rlsys.types import Item, Weights
+from rlsys.types import EpisodeRecord, Item, Weights
+from rlsys.viewer.tap import EpisodeTap
 from rlsys.weights import NOTHING, Echo, echo
 
 _PAUSE_S, _SHORT_PAUSE_S = 0.05, 0.002
@@ -58,6 +59,7 @@ class RolloutReport:
       worker: its index.
       env_steps: decisions, over all its environments.
       games: whole games finished.
+      episodes: of its first environment, some that are to be kept.
       means: "rollout/<extra>" -> mean of each scalar that the policy remembers.
       spent: seconds in simulators (env), in the policy (act), cutting and sending segments (write), and waiting for
         room in replay (wait_replay) and for weights (wait_weights); the rest is other.
@@ -69,6 +71,7 @@ class RolloutReport:
     worker: int
     env_steps: int = 0
     games: list[GameResult] = field(default_factory=list)
+    episodes: list[EpisodeRecord] = field(default_factory=list)
     means: dict[str, float] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
     process_stats: ProcessStats | None = None
@@ -101,6 +104,7 @@ class RolloutWorker:
             num_environments=spec.num_environments,
             timed=self._watch.part,
         )
+        self._tap = EpisodeTap(self._collector.env) if spec.run.kept_episodes and not index else None
         self._steps_since_sync = 0
         self._sums: dict[str, float] = {}
         self._report = RolloutReport(index)
@@ -127,6 +131,8 @@ class RolloutWorker:
         """Makes one decision in every environment and returns what that completed."""
         collected = self._collector.step()
         with self._watch.part("write"):
+            if self._tap is not None:
+                self._tap.step(collected.result)
             for name, value in collected.decision.extras.items():
                 if value.ndim == 1 and value.dtype.names is None:
                     self._sums[name] = self._sums.get(name, 0.0) + float(value.sum())
@@ -171,6 +177,7 @@ class RolloutWorker:
         report = self._report
         report.means = {f"rollout/{name}": total / report.env_steps for name, total in self._sums.items()}
         report.spent = self._watch.take()
+        report.episodes = [] if self._tap is None else self._tap.take()
         self._sums = {}
         self._report = RolloutReport(report.worker, waits_for=report.waits_for)
         return report

@@ -9,7 +9,7 @@ from rlsys.api import NothingToDraw, Saved, TableSpec
 from rlsys.testing.requirement import require
 from rlsys.testing.saved import first_difference
 from rlsys.testing.training import Rank, Training
-from rlsys.types import Array, ModelComparison, Sequences
+from rlsys.types import Array, EpisodeRecord, ModelComparison, Reconstruction, Sequences
 
 _MOST_UPDATES = 1_000
 """Updates after which the weights must have changed."""
@@ -94,7 +94,7 @@ def _check_update(rank: Rank, before: _Before, metrics: Mapping[str, float]) -> 
             f"{sampled}",
         )
     _check_histograms(learner.histograms())
-    _check_films(rank)
+    _check_shown(rank)
 
 
 def _counted(rank: Rank) -> list[int]:
@@ -121,13 +121,32 @@ def _check_histograms(histograms: Mapping[str, Array]) -> None:
         require(bool(np.isfinite(array).all()), f"histograms are of finite numbers; {name} is not")
 
 
-def _check_films(rank: Rank) -> None:
-    films = rank.learner.films()
-    for name, stretches in films.items():
-        require("/" in name, f"films are named group/name; one is called '{name}'")
-        for stretch in stretches:
-            _check_stretch(name, stretch, rank.env.spec.observation.shape)
-    require(not films or not rank.learner.films(), "a film is given once; it was given again")
+def _check_shown(rank: Rank) -> None:
+    shown = rank.learner.shown()
+    for name, items in shown.items():
+        require("/" in name, f"what is shown is named group/name; one is called '{name}'")
+        for item in items:
+            _check_item(name, item, rank.env.spec.observation.shape)
+    require(not shown or not rank.learner.shown(), "what is shown is given once; it was given again")
+
+
+def _check_item(name: str, item: ModelComparison | Reconstruction | EpisodeRecord, frame: tuple[int, ...]) -> None:
+    match item:
+        case ModelComparison():
+            _check_stretch(name, item, frame)
+        case Reconstruction():
+            shapes = {array.shape[1:] for array in (item.observation, item.reconstruction)}
+            require(
+                shapes == {frame} and len(item.observation) == len(item.reconstruction),
+                f"a reconstruction has a frame per frame; of {name} there are {item.observation.shape} and "
+                f"{item.reconstruction.shape}",
+            )
+        case EpisodeRecord():
+            steps = {len(item.action), len(item.reward), len(item.terminated), len(item.observation) - 1}
+            require(
+                len(steps) == 1 and item.observation.shape[1:] == frame,
+                f"an episode has a frame more than steps; one of {name} has {item.observation.shape} of {steps}",
+            )
 
 
 def _check_stretch(name: str, stretch: ModelComparison, frame: tuple[int, ...]) -> None:

@@ -4,7 +4,6 @@ Row t of the arrays holds what happened at, and because of, `observation[t]`, as
 """
 
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from rlsys.types import Array
 from rlsys.viewer.film import Film
+from rlsys.viewer.frames import PackedFrames
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Recording:
         self.stem = stem
         self._film = Film(stem.with_name(f"{stem.name}.mp4"), fps)
         self._first: Array | None = None
-        self._frames: dict[str, _Frames] = {}
+        self._frames: dict[str, PackedFrames] = {}
         self._steps: list[PlayedStep] = []
 
     @property
@@ -98,7 +98,7 @@ class Recording:
     def _add(self, model: Array | None, real: Array | None) -> None:
         for name, frame in (("model_observation", model), ("observation", real)):
             if frame is not None:
-                self._frames.setdefault(name, _Frames()).append(frame)
+                self._frames.setdefault(name, PackedFrames()).append(frame)
 
     def _columns(self) -> dict[str, Array]:
         rows = [vars(step) for step in self._steps]
@@ -121,7 +121,7 @@ class Clip:
         """Prepares `<stem>.mp4` and `<stem>.npz`."""
         self.stem = stem
         self._film = Film(stem.with_name(f"{stem.name}.mp4"), fps)
-        self._frames = _Frames()
+        self._frames = PackedFrames()
         self._last: Array | None = None
 
     @property
@@ -142,34 +142,7 @@ class Clip:
         _write(self.stem, {"frames": self._frames}, {})
 
 
-class _Frames:
-    """Frames in compressed memory: half an hour of play would fill it otherwise."""
-
-    def __init__(self) -> None:
-        self._packed: list[bytes] = []
-        self._shape: tuple[int, ...] = ()
-        self._dtype = np.dtype(np.uint8)
-
-    def append(self, frame: Array) -> None:
-        self._shape, self._dtype = frame.shape, frame.dtype
-        self._packed.append(zlib.compress(frame.tobytes(), 1))
-
-    def replace_last(self, frame: Array) -> None:
-        self._packed.pop()
-        self.append(frame)
-
-    def write(self, archive: zipfile.ZipFile, name: str) -> None:
-        """Writes `[T + 1, *frame]` as one array, frame by frame."""
-        shape = (len(self._packed), *self._shape)
-        descr = np.lib.format.dtype_to_descr(self._dtype)  # type: ignore[no-untyped-call]
-        header = {"descr": descr, "fortran_order": False, "shape": shape}
-        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-            np.lib.format.write_array_header_1_0(member, header)  # type: ignore[no-untyped-call]
-            for packed in self._packed:
-                member.write(zlib.decompress(packed))
-
-
-def _write(stem: Path, frames: Mapping[str, _Frames], columns: Mapping[str, Array]) -> None:
+def _write(stem: Path, frames: Mapping[str, PackedFrames], columns: Mapping[str, Array]) -> None:
     """Writes `<stem>.npz`."""
     path = stem.with_name(f"{stem.name}.npz")
     path.parent.mkdir(parents=True, exist_ok=True)

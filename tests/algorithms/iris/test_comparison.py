@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlsys.algorithms.iris.comparison import compare
+from rlsys.algorithms.iris.comparison import compare, imagined_episodes
+from rlsys.algorithms.iris.imagination import Dream
 from rlsys.api import WorldState, WorldStep
 
 NUM, KNOWN, STEPS = 6, 2, 10
@@ -49,3 +50,16 @@ def test_errors_are_compared_as_far_as_there_is_something() -> None:
     assert films[0].observation[:, 0, 0].tolist() == [5 * step for step in range(KNOWN, KNOWN + STEPS)]
     assert films[0].model_observation[:, 0, 0].tolist() == [5 + 3 * (step + 1) for step in range(STEPS)]
     assert films[3].reward.tolist() == [0.0] * STEPS and films[3].model_reward.tolist() == [1.0] * STEPS
+
+
+def test_an_imagined_episode_ends_with_its_first_end() -> None:
+    reward = torch.tensor([[1.0, 2.0, 4.0], [1.0, 1.0, 1.0]])
+    ends = torch.tensor([[False, True, True], [False, False, False]])
+    nothing = torch.zeros(2, 3)
+    dream = Dream(torch.arange(6).view(2, 3), nothing, nothing, torch.zeros(2, 4), reward, ends)
+    frames = torch.arange(2 * 4 * 4, dtype=torch.uint8).view(2, 4, 2, 2)
+    metrics, (first, second) = imagined_episodes(dream, frames)
+    assert metrics == {"imagination/episode_return": 3.0, "imagination/episode_length": 2.5}
+    assert first.action.tolist() == [0, 1] and first.terminated.tolist() == [False, True]
+    assert first.episode_return == 3.0 and first.observation.shape == (3, 2, 2)
+    assert second.terminated.tolist() == [False] * 3 and second.observation.shape == (4, 2, 2)

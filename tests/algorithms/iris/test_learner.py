@@ -1,9 +1,11 @@
 """IRIS's learner: what it does when, what it learns from, and what it begins with."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from algorithms.iris.small_learners import CATCH, collected, make_learner, settings
 
 from rlsys.algorithms.iris import ALGORITHM
@@ -11,6 +13,7 @@ from rlsys.algorithms.iris.learner import IrisLearner
 from rlsys.api import LearnerContext
 from rlsys.config.location import Location
 from rlsys.testing.training import Training
+from rlsys.types import EpisodeRecord, Reconstruction, Shown
 
 
 def of(training: Training) -> IrisLearner:
@@ -22,21 +25,33 @@ def of(training: Training) -> IrisLearner:
 def test_a_run_goes_through_all_phases_and_rests_between_turns() -> None:
     training = Training(ALGORITHM, settings())
     training.publish()
-    rank, seen, films = training.ranks[0], list[str](), 0
+    rank, seen, shown = training.ranks[0], list[str](), dict[str, Shown]()
     while of(training).steps_left():
         before = rank.decisions
         (metrics,) = training.update()
         seen.append(next(iter(metrics)).partition("/")[0])
         assert (rank.decisions > before) == (seen[-1] == "real")
-        films += len(of(training).films().get("world/comparison", ()))
+        shown |= of(training).shown()
     first, later = (
         ["real", "tokenizer", "tokenizer", "tokenizer"],
         ["tokenizer"] * 2 + ["world"] * 2 + ["actor_critic"] * 2,
     )
     assert seen == [*first, "real", *later, "tokenizer", *later, "tokenizer"]
     assert rank.decisions == 2 * 120 and of(training).turns() == 2
-    assert films > 0
+    assert 0.0 < metrics["imagination/episode_length"] <= 3.0, "four frames"
+    assert len(shown.pop("world/comparison")) > 0
+    check_shown(shown)
     training.close()
+
+
+def check_shown(shown: Mapping[str, Shown]) -> None:
+    assert shown.keys() == {"tokenizer/reconstruction", "imagination/episodes"}
+    for pair in shown["tokenizer/reconstruction"]:
+        assert isinstance(pair, Reconstruction)
+        assert pair.observation.shape == pair.reconstruction.shape == (len(pair.observation), 20, 16)
+        assert pair.observation.dtype == pair.reconstruction.dtype == np.uint8
+    lengths = [len(dream.reward) for dream in shown["imagination/episodes"] if isinstance(dream, EpisodeRecord)]
+    assert 0 < len(lengths) <= 10 and all(1 <= length <= 3 for length in lengths)
 
 
 def test_held_out_episodes_are_compared_with_and_never_learned_from() -> None:
@@ -129,3 +144,15 @@ def test_a_tokenizer_that_is_fixed_stays_as_it_was() -> None:
     assert not any(parameter.requires_grad for parameter in learner._tokenizer.model.network.parameters())
     ours, theirs = learner._tokenizer.model.weights(), other._tokenizer.model.weights()
     assert all(np.array_equal(ours[name], array) for name, array in theirs.items())
+
+
+def test_dreaming_to_be_looked_at_changes_nothing_that_is_drawn() -> None:
+    training = collected()
+    learner, metrics = of(training), dict[str, float]()
+    begun = learner._config.actor_critic_training.model_copy(update={"start_after_epochs": 0})
+    learner._config = learner._config.model_copy(update={"actor_critic_training": begun})
+    before = torch.random.get_rng_state()
+    assert learner._dreams(training.ranks[0].replay, metrics).keys() == {"imagination/episodes"}
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert metrics.keys() == {"imagination/episode_return", "imagination/episode_length"}
+    training.close()

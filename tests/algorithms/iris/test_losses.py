@@ -13,6 +13,7 @@ def test_losses_are_those_of_the_formula() -> None:
     config = ActorCriticConfig(gamma=0.5, lambda_=0.5, entropy_weight=0.1)
     value = torch.tensor([[1.0, 2.0, 4.0]], requires_grad=True)
     dream = Dream(
+        action=torch.zeros(1, 2, dtype=torch.int64),
         log_probability=torch.tensor([[-1.0, -2.0]], requires_grad=True),
         entropy=torch.tensor([[0.5, 0.7]]),
         value=value,
@@ -37,7 +38,7 @@ def test_losses_are_those_of_the_formula() -> None:
 def test_what_comes_after_an_end_is_worth_nothing() -> None:
     value = torch.tensor([[0.0, 9.0, 9.0]])
     nothing, end = torch.zeros(1, 2), torch.tensor([[True, False]])
-    dream = Dream(nothing, nothing, value, value[..., None], torch.ones(1, 2), end)
+    dream = Dream(nothing.long(), nothing, nothing, value, value[..., None], torch.ones(1, 2), end)
     config = ActorCriticConfig(gamma=1.0, lambda_=1.0)
     assert float(actor_critic_losses(config, dream)["value_loss"]) == pytest.approx((1.0 + (10.0 - 9.0) ** 2) / 2)
 
@@ -53,7 +54,7 @@ def test_values_can_be_said_as_distributions() -> None:
         assert judged.value.shape == (3,)
         nothing, end = torch.zeros(3, 1), torch.ones(3, 1, dtype=torch.bool)
         value, said = (torch.stack([part, part], dim=1) for part in (judged.value, judged.value_said))
-        losses = actor_critic_losses(config, Dream(nothing, nothing, value, said, reward, end))
+        losses = actor_critic_losses(config, Dream(nothing.long(), nothing, nothing, value, said, reward, end))
         optimizer.zero_grad()
         losses["value_loss"].backward()
         optimizer.step()

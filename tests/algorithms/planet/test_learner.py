@@ -88,7 +88,7 @@ def test_dreams_are_compared_with_what_happened() -> None:
     assert metrics["world/frame_error_at_1"] < 0.5 * metrics["world/copy_error_at_1"]
     assert "world/reward_error_at_1" in metrics and "world/frame_error_at_10" not in metrics
     assert metrics["world/held_out_image_loss"] == pytest.approx(metrics["world/image_loss"], rel=0.05)
-    assert subject.films() == {}
+    assert subject.shown() == {}
 
 
 def test_without_an_episode_that_is_held_out_nothing_is_compared() -> None:
@@ -125,11 +125,14 @@ def picture_learner(**settings: Any) -> PlanetLearner:
 def test_pictures_are_filmed_once() -> None:
     subject = picture_learner(compare_every=1)
     subject.step(Pictures())  # type: ignore[arg-type]
-    (film,) = subject.films().values()
-    assert len(film) == 4
+    shown = subject.shown()
+    film, (seen, *_) = shown["world/comparison"], shown["world/reconstruction"]
+    assert len(film) == 4 and len(shown["world/reconstruction"]) == 3
+    assert seen.observation.shape == seen.reconstruction.shape == (12, 8, 8)
+    assert seen.observation.dtype == seen.reconstruction.dtype == np.uint8
     assert film[0].observation.shape == film[0].model_observation.shape == (7, 8, 8)
     assert film[0].observation.dtype == film[0].model_observation.dtype == np.uint8
-    assert subject.films() == {}
+    assert subject.shown() == {}
 
 
 def test_weights_are_what_acting_needs() -> None:

@@ -87,7 +87,7 @@ FORETOLD = ModelComparison(
 def test_what_a_world_model_foretold_becomes_a_film(make_spec: MakeSpec, make_recorder: MakeRecorder) -> None:
     spec = make_spec()
     recorder = make_recorder(spec, Progress(spec.run))
-    recorder.learner(LearnerReport(7, steps=1, films={"world/comparison": [FORETOLD, FORETOLD]}))
+    recorder.learner(LearnerReport(7, steps=1, shown={"world/comparison": [FORETOLD, FORETOLD]}))
     film = spec.folder / "media" / "world-comparison-000000007.mp4"
     frames = iio.imread(film, plugin="FFMPEG")
     assert len(frames) == 2 * (5 + 2)
@@ -102,7 +102,7 @@ def test_a_long_film_of_a_world_model_ends_and_one_line_says_so(
     said: list[str] = []
     monkeypatch.setattr(recorder, "message", said.append)
     for step in (7, 8):
-        recorder.learner(LearnerReport(step, steps=1, films={"world/comparison": [FORETOLD]}))
+        recorder.learner(LearnerReport(step, steps=1, shown={"world/comparison": [FORETOLD]}))
         film = spec.folder / "media" / f"world-comparison-{step:09d}.mp4"
         assert len(iio.imread(film, plugin="FFMPEG")) == 4
     assert said == ["the film world/comparison shows only the beginning, video_frames = 4. Training goes on."]
@@ -116,7 +116,7 @@ def test_a_film_that_cannot_be_written_ends_nothing(
     said: list[str] = []
     monkeypatch.setattr(recorder, "message", said.append)
     (spec.folder / "media").write_text("in the way")
-    recorder.learner(LearnerReport(7, steps=1, films={"world/comparison": [FORETOLD]}, metrics={"loss/total": [2.0]}))
+    recorder.learner(LearnerReport(7, steps=1, shown={"world/comparison": [FORETOLD]}, metrics={"loss/total": [2.0]}))
     assert written(recorder, spec)["loss/total"] == 2.0
     assert len(said) == 1 and "world/comparison is left out" in said[0]
 

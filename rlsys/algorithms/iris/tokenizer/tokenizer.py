@@ -106,6 +106,11 @@ def prepare(frames: Tensor) -> Tensor:
     return frames.float().mul(scale).sub_(1.0).contiguous(memory_format=_layout())
 
 
+def as_bytes(frames: Tensor) -> Tensor:
+    """Returns frames within [0, 1], or such as are bytes already, as bytes."""
+    return frames.mul(255.0).round_().to(torch.uint8) if frames.is_floating_point() else frames
+
+
 def _layout() -> torch.memory_format:
     """Returns how pictures lie: channels last, but not to learn.
 
