@@ -7,6 +7,7 @@
 #   job                   the scheduler's number of this job: the run's id, so that a restarted job goes on with its run
 #   on_node HOST COMMAND  runs a command on another machine, and ends it when it gets SIGTERM itself
 #   go_on_later           called when the run was ended by SIGUSR1, which says that the job's time is nearly over
+#   leave                 called after all else, if there is such a function
 #
 # Who has not this user's ~/.ray/auth_token, which lies in a home folder that all machines see, is refused by the
 # cluster. No Ray process of another job on the same machines is touched.
@@ -44,9 +45,7 @@ settle() { # sets `run` and `command`: as given, with the job for an id; or goin
         command=(--resume "$directory/$run")
         return
     fi
-    if [[ -e $directory/$run ]]; then # ended before its first checkpoint
-        mv "$directory/$run" "$directory/$run-ended-$(date +%s)"
-    fi
+    put_aside "$directory/$run"
     command+=("run.run_tag=job-$job")
 }
 
@@ -59,6 +58,12 @@ from rlsys.config import load
 settings = [word for word in sys.argv[2:] if "=" in word and not word.startswith("-")]
 sys.exit(not load(sys.argv[1], overrides=settings).experiment.run.are_several)
 ' "$@" 2>/dev/null # what is wrong with them is said when they are launched
+}
+
+put_aside() { # a run's folder, if it ended before its first checkpoint
+    if [[ -e $1 ]] && ! has_checkpoint "$1"; then
+        mv "$1" "$1-ended-$(date +%s)"
+    fi
 }
 
 has_checkpoint() { # a run's folder; its checkpoints may lie elsewhere
@@ -177,6 +182,9 @@ end_cluster() {
         wait "$part" 2>/dev/null || true
     done
     [[ -z ${folder:-} ]] || rm -rf "$folder"
+    if declare -F leave >/dev/null; then
+        leave
+    fi
 }
 
 fail() {

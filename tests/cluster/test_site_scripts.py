@@ -31,6 +31,18 @@ RAY = {
         esac""",
 }
 
+TRAINING = {
+    # Says what it knows of its surroundings, writes a run where it is told to, and ends when the job does.
+    "rlsys": """
+        echo "$*" >> launched
+        printf '%s\\n' "$WANDB_API_KEY" "$TMPDIR" "$WANDB_CACHE_DIR" "$TORCH_HOME" "$OPENBLAS_NUM_THREADS" > seen
+        for word in "$@"; do case $word in run.directory=*) directory=${word#*=} ;; esac; done
+        run=${directory:-runs}/$2/job-4711
+        [[ $2 == --resume ]] && run=$3
+        mkdir -p "$run/checkpoints" && touch "$run/config.yaml" && echo "$2" >> "$run/history"
+        trap "exit 130" TERM; until [[ -e done ]]; do sleep 0.1; done""",
+}
+
 Start = Callable[..., Job]
 
 
@@ -154,3 +166,60 @@ def test_what_cannot_start_is_one_line(start: Start, tmp_path: Path) -> None:
         "error: a machine could not join the Ray cluster; see above why.",
     ]
     assert not job.lines("launched")
+
+
+def test_a_run_on_a_scratch_comes_back_and_is_taken_along_where_it_goes_on(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("SCRATCHDIR", str(scratch))
+    (tmp_path / ".env").write_text("WANDB_API_KEY=secret\n", encoding="utf-8")
+    install(tmp_path, TRAINING)
+    job = start("pbs", "iris-catch", "run.directory=here", "env.id=A\\ B")
+    job.wait_for(lambda: (tmp_path / "seen").exists() and list(scratch.rglob("history")), "launch")
+    assert job.lines("launched")[0].startswith(
+        f"launch iris-catch env.id=A B run.directory={scratch}/runs run.run_tag=job-{JOB} --address "
+    )
+    assert job.lines("seen") == ["secret", *(f"{scratch}/{name}" for name in ("tmp", "wandb", "torch")), "1"]
+    job.signal(signal.SIGTERM)
+    assert job.ended() == 130
+    run = tmp_path / "here" / "iris-catch" / f"job-{JOB}"
+    assert (run / "history").read_text(encoding="utf-8") == "iris-catch\n"
+    assert f"the run is in here/iris-catch/job-{JOB}" in job.log and not list(scratch.rglob("history"))
+
+    (run / "old").touch()
+    again = start("pbs", "--resume", f"here/iris-catch/job-{JOB}")
+    again.wait_for(lambda: len(job.lines("launched")) == 2, "second launch")
+    assert f"launch --resume {scratch}/runs/iris-catch/job-{JOB} " in job.lines("launched")[1]
+    again.wait_for(lambda: len((scratch / "runs/iris-catch" / run.name / "history").read_text().split()) == 2, "it")
+    (scratch / "runs" / "iris-catch" / run.name / "old").unlink()
+    (tmp_path / "done").touch()
+    assert again.ended() == 0
+    assert (run / "history").read_text(encoding="utf-8") == "iris-catch\n--resume\n"
+    assert not (run / "old").exists(), "what the run has deleted does not come back"
+
+
+def test_a_run_that_cannot_be_brought_back_stays(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("SCRATCHDIR", str(scratch))
+    (tmp_path / "runs").write_text("in the way", encoding="utf-8")
+    install(tmp_path, TRAINING)
+    (tmp_path / "done").touch()
+    job = start("pbs", "iris-catch")
+    job.ended()
+    assert f"error: runs/iris-catch/job-{JOB} cannot be written; the run stays in " in job.log
+    assert (scratch / "runs" / "iris-catch" / f"job-{JOB}" / "history").exists()
+
+
+@pytest.mark.parametrize("reason", ["asked", "two machines"])
+def test_otherwise_a_scratch_is_left_alone(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    monkeypatch.setenv("SCRATCHDIR", str(tmp_path / "scratch"))
+    if reason == "asked":
+        monkeypatch.setenv("RLSYS_SCRATCH", "no")
+    job = start("pbs", "iris-catch", machines=(["a"] if reason == "asked" else ["a", "b"],))
+    job.wait_for(lambda: job.lines("launched"), "launch")
+    assert "run.directory" not in job.lines("launched")[0] and not (tmp_path / "scratch").exists()
