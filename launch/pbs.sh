@@ -15,7 +15,8 @@
 # A file .env there is read as by a shell: WANDB_API_KEY=… is not among the job's variables then. A job on one machine
 # with a SCRATCHDIR works there: the run, which is taken along if it goes on, temporary files and caches. At its end,
 # however that comes, the run is brought back to runs/; until then `qsig -s SIGTERM JOB` ends it with a checkpoint. What
-# cannot be brought back stays, with CLEAN_SCRATCH=false. RLSYS_SCRATCH=no: the run lies in runs/ all the time.
+# cannot be brought back stays, with CLEAN_SCRATCH=false. RLSYS_SCRATCH=no: the run lies in runs/ all the time, as several
+# runs always do, which jobs share out.
 #
 # Five minutes before its time is over, the run writes a checkpoint; the last line says how to go on with it. A job that
 # PBS itself runs again goes on with its run, runs/<experiment>/job-<job>.

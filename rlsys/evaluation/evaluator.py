@@ -27,7 +27,7 @@ class Evaluation:
     """What came out, of the weights of which learner step.
 
     `metrics` hold the grid and each task, `statistics` the grid's first cell, over all tasks, and `histograms` its
-    returns and, with `run.debug_histograms`, whatever numbers the policy told of its decisions.
+    returns, the actions of kept games and, with `run.debug_histograms`, whatever numbers the policy told of decisions.
     Without a film of the first game where it cannot be drawn, and without statistics of a process that is not its own.
     """
 
@@ -89,11 +89,14 @@ def evaluate(
         if cell.task:
             metrics[f"evaluation/{cell.task}/return"] = found.mean
         statistics = statistics if cell is grid[0] else statistics.then(found)
-    Media(spec.folder, spec.run, troubles.append).keep("test", kept.take(), weights.learner_step)
+    games = kept.take()
+    Media(spec.folder, spec.run, troubles.append).keep("test", games, weights.learner_step)
     if film.trouble:
         troubles.append(f"the film of an evaluation is left out: {film.trouble}")
     statistics = statistics.with_troubles(troubles)
     histograms = {"return_hist": statistics.returns, **_told(statistics.traces)}
+    if games:
+        histograms["action"] = np.concatenate([np.ravel(game.action) for game in games])
     statistics = replace(statistics, traces=())
     shown = path if film.num_frames else None
     return Evaluation(weights.learner_step, acted_with, statistics, shown, metrics, histograms)

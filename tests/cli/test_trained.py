@@ -112,8 +112,8 @@ def test_what_cannot_be_played_is_answered_by_one_line(invoke: Invoke) -> None:
     status, out, err = invoke("play", "counting/a", "--no-real")
     assert (status, out) == (2, "")
     assert err == (
-        "error: --no-real with algorithm = checking, which has no world model; it is for playing in a world model. "
-        "Leave it out.\n"
+        "error: --no-real with algorithm = checking, which has no world model; it is for playing in a world model, or "
+        "with --no-model. Leave it out.\n"
     )
 
 

@@ -13,6 +13,7 @@ from rlsys.metrics.rows import read_metrics
 from rlsys.runs.progress import Progress
 from rlsys.runtime.driver.inline import InlineRun
 from rlsys.types import Weights
+from rlsys.viewer.episodes import folder_of, kept_in, read_episode
 
 
 def test_while_training_the_first_cell_is_the_runs_return_and_each_is_a_metric(
@@ -50,13 +51,32 @@ def test_the_line_of_an_evaluation_says_where_its_film_is_only_the_beginning(
 def test_numbers_that_the_policy_tells_are_histograms_where_they_are_asked_for(make_spec: Callable[..., Any]) -> None:
     settings = {"evaluation_episodes": 3, "video": False}
     found = evaluate(make_spec(run=settings), Weights(1, 10, {}))
-    assert list(found.histograms) == ["return_hist"]
+    assert list(found.histograms) == ["return_hist", "action"]
+    assert len(found.histograms["action"]) == found.statistics.lengths.sum()
     assert found.histograms["return_hist"].tolist() == found.statistics.returns.tolist()
     told = evaluate(make_spec(run={**settings, "debug_histograms": True}), Weights(1, 10, {}))
-    assert told.statistics.traces == () and set(told.histograms) == {"return_hist", "seen", "value"}
+    assert told.statistics.traces == () and set(told.histograms) == {"return_hist", "action", "seen", "value"}
     expected = np.concatenate([np.arange(length) for length in told.statistics.lengths])
     assert told.histograms["value"].tolist() == expected.tolist()
     assert len(told.histograms["seen"]) == 3 * len(expected)
+
+
+def test_the_first_games_are_kept_as_the_policy_saw_them(make_spec: Callable[..., Any]) -> None:
+    spec = make_spec(run={"evaluation_episodes": 3, "video": False, "kept_episodes": 2})
+    spec.folder.mkdir(parents=True)
+    found = evaluate(spec, Weights(1, 10, {}))
+    kept = [read_episode(path) for path in kept_in(folder_of(spec.folder, "test"))]
+    assert len(kept) == 3, "two games, and the better one once more"
+    for game, episode_return, length in zip(kept[:2], found.statistics.returns, found.statistics.lengths, strict=False):
+        assert game.episode_return == episode_return and len(game.action) == length
+        assert len(game.observation) == length + 1 and game.terminated[-1] and not game.terminated[:-1].any()
+
+
+def test_a_run_that_keeps_no_episodes_has_none(make_spec: Callable[..., Any]) -> None:
+    spec = make_spec(run={"evaluation_episodes": 1, "video": False, "kept_episodes": 0})
+    spec.folder.mkdir(parents=True)
+    assert list(evaluate(spec, Weights(1, 10, {})).histograms) == ["return_hist"]
+    assert not (spec.folder / "media").exists()
 
 
 def test_without_a_grid_evaluations_report_what_they_did(make_spec: Callable[..., Any]) -> None:

@@ -222,7 +222,9 @@ class IrisLearner(Learner):
             return {"world/held_out_windows": 0.0}
         with torch.no_grad():
             losses = self._tokenizer.losses(frames)
-            found = {f"tokenizer/held_out_{name}": loss for name, loss in losses.parts.items()}
+            found = {
+                f"tokenizer/held_out_{name}": loss for name, loss in (("loss", losses.total), *losses.parts.items())
+            }
             found |= {f"world/held_out_{name}": loss for name, loss in self._world_model.losses(windows).items()}
         found |= {f"world/held_out_{name}": share for name, share in self._world_model.accuracies(windows).items()}
         metrics = to_host(found)

@@ -86,6 +86,8 @@ class Recorder:
         for name, value in report.means.items():
             self._averages.add(name, [value], report.env_steps)
         self._media.keep("train", report.episodes, self._progress.learner_steps)
+        for episode in report.episodes:
+            self._tracker.histograms({"episodes/action": np.ravel(episode.action)})
 
     def inference(self, report: InferenceReport) -> None:
         """Takes in what an inference worker did."""

@@ -104,18 +104,16 @@ class Replay:
         self._move_to(0)
 
     def _move_to(self, step: int) -> None:
-        episode = self._episode
-        self._step = min(max(step, 0), len(episode.reward))
-        is_last = self._step == len(episode.reward)
-        done = "" if is_last else f"action {self._keys.name(episode.action[self._step])}"
-        reward, over = (
-            (0.0, False) if not self._step else (episode.reward[self._step - 1], episode.terminated[self._step - 1])
-        )
+        """Shows a frame, what has led there, and what was done then."""
+        episode, last = self._episode, len(self._episode.reward)
+        self._step = step = min(max(step, 0), last)
+        reward, over = (float(episode.reward[step - 1]), episode.terminated[step - 1]) if step else (0.0, False)
+        following = "the end" if step == last else f"action {self._keys.name(episode.action[step])}"
+        title = f"{self._kind} {self._index + 1} of {len(self._paths)}"
         lines = (
-            f"step {self._step}   return {float(episode.reward[: self._step].sum()):g}",
-            f"reward {float(reward):g}   {'over' if over else done}",
+            f"step {step}   return {float(episode.reward[:step].sum()):g}",
+            f"reward {reward:g}   {'over' if over else following}",
         )
-        frame = picture_of(self._env, episode.observation[self._step])
-        self._picture = compose(
-            [Column(f"{self._kind}: {self._paths[self._index].stem}", lines, frame)], self._zoom, _BAR
-        )
+        title += ", the best" if self._paths[self._index].stem.startswith("best_") else ""
+        frame = picture_of(self._env, episode.observation[step])
+        self._picture = compose([Column(title, lines, frame)], self._zoom, _BAR)

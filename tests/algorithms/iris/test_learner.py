@@ -66,6 +66,7 @@ def test_held_out_episodes_are_compared_with_and_never_learned_from() -> None:
     errors = {f"world/{kind}_error_at_{step}" for kind in ("frame", "copy", "reward") for step in (1, 10)}
     assert errors <= metrics.keys()
     assert {
+        "tokenizer/held_out_loss",
         "tokenizer/held_out_reconstruction_loss",
         "world/held_out_loss",
         "world/held_out_token_accuracy",

@@ -76,11 +76,11 @@ def test_the_picture_tells_what_happened_and_what_was_done(replay: Replay) -> No
     press(replay, "right")
     frame = episode(3).observation
     lines = ("step 1   return 1", "reward 1   action RIGHT")
-    expected = compose([Column("imagination: episode_000001_step_000000200", lines, frame[1])], 4.0, (90, 150, 230))
+    expected = compose([Column("imagination 1 of 2", lines, frame[1])], 4.0, (90, 150, 230))
     assert np.array_equal(replay.picture, expected)
     press(replay, "pgup")
     lines = ("step 3   return 3", "reward 1   over")
-    expected = compose([Column("imagination: episode_000001_step_000000200", lines, frame[3])], 4.0, (90, 150, 230))
+    expected = compose([Column("imagination 1 of 2", lines, frame[3])], 4.0, (90, 150, 230))
     assert np.array_equal(replay.picture, expected)
 
 
