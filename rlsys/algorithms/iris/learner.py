@@ -228,7 +228,7 @@ class IrisLearner(Learner):
             found |= {f"world/held_out_{name}": loss for name, loss in self._world_model.losses(windows).items()}
         found |= {f"world/held_out_{name}": share for name, share in self._world_model.accuracies(windows).items()}
         metrics = to_host(found)
-        self._shown = {"tokenizer/reconstruction": self._reconstructions(windows), **self._dreams(replay, metrics)}
+        self._shown = {"tokenizer/reconstruction": self._reconstructions(windows), **self._dreams(windows, metrics)}
         stretches = self._stretches(replay)
         if stretches is not None:
             arrays = (stretches.observation, stretches.action, stretches.reward)
@@ -247,17 +247,17 @@ class IrisLearner(Learner):
             found.append(Reconstruction(*pair))
         return found
 
-    def _dreams(self, replay: Replay, metrics: dict[str, float]) -> dict[str, Shown]:
-        """Returns what the policy does in the world model, and adds metrics of that, once it learns there.
+    def _dreams(self, windows: Windows, metrics: dict[str, float]) -> dict[str, Shown]:
+        """Returns what the policy does in the world model after whole windows, and adds metrics of that.
 
-        What is drawn for it is not missing from what is learned by: the streams go on as if nothing had been.
+        It does so once it learns there. What is drawn for it is not missing from what is learned by: torch's streams go
+        on as if nothing had been.
         """
-        if self._schedule.now.epoch <= self._config.actor_critic_training.start_after_epochs:
+        whole = windows.mask.all(dim=1)
+        if self._schedule.now.epoch <= self._config.actor_critic_training.start_after_epochs or not whole.any():
             return {}
-        try:
-            begun = self._windows(replay.sequences(self._query("actor_critic", held_out=True)))
-        except NothingToDraw:
-            return {}
+        rows = slice(-1 - self._config.actor_critic.burn_in, None)
+        begun = Windows(*(part[whole][:, rows] for part in windows))
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             dream, frames = self._actor_critic.dream(begun)
         found, episodes = imagined_episodes(

@@ -153,7 +153,10 @@ def test_dreaming_to_be_looked_at_changes_nothing_that_is_drawn() -> None:
     begun = learner._config.actor_critic_training.model_copy(update={"start_after_epochs": 0})
     learner._config = learner._config.model_copy(update={"actor_critic_training": begun})
     before = torch.random.get_rng_state()
-    assert learner._dreams(training.ranks[0].replay, metrics).keys() == {"imagination/episodes"}
+    windows = learner._windows(training.ranks[0].replay.sequences(learner._query("actor_critic")))
+    whole = windows._replace(mask=torch.ones_like(windows.mask))
+    assert not learner._dreams(windows._replace(mask=torch.zeros_like(windows.mask)), metrics) and not metrics
+    assert learner._dreams(whole, metrics).keys() == {"imagination/episodes"}
     assert torch.equal(torch.random.get_rng_state(), before)
     assert metrics.keys() == {"imagination/episode_return", "imagination/episode_length"}
     training.close()
