@@ -56,7 +56,7 @@ def test_an_imagined_episode_ends_with_its_first_end() -> None:
     reward = torch.tensor([[1.0, 2.0, 4.0], [1.0, 1.0, 1.0]])
     ends = torch.tensor([[False, True, True], [False, False, False]])
     nothing = torch.zeros(2, 3)
-    dream = Dream(torch.arange(6).view(2, 3), nothing, nothing, torch.zeros(2, 4), reward, ends)
+    dream = Dream(torch.arange(6).view(2, 3), nothing, nothing, torch.zeros(2, 4), torch.zeros(2, 4, 1), reward, ends)
     frames = torch.arange(2 * 4 * 4, dtype=torch.uint8).view(2, 4, 2, 2)
     metrics, (first, second) = imagined_episodes(dream, frames)
     assert metrics == {"imagination/episode_return": 3.0, "imagination/episode_length": 2.5}
