@@ -8,27 +8,30 @@ from rlsys.api import Decision
 from rlsys.envs.step import action_of
 from rlsys.evaluation.episode import Episode
 from rlsys.types import Array, EpisodeRecord
-from rlsys.viewer.frames import PackedFrames
+from rlsys.viewer.frames import MOST_KEPT, PackedFrames
 
 
 class KeptGames:
     """Follows the first games of an evaluation; one of the `on_decision` of `play_episodes`."""
 
     def __init__(self, count: int, num_stack: int) -> None:
-        """Keeps the games of the first `count` seeds; of stacked frames, the newest of each."""
+        """Keeps the games of the first `count` seeds but those of more than `MOST_KEPT` decisions; of stacked frames, the
+        newest of each.
+        """
         self._count, self._num_stack = count, num_stack
-        self._games: dict[int, _Game] = {}
+        self._games: dict[int, _Game | None] = {}
 
     def __call__(self, running: Sequence[Episode], decision: Decision) -> None:
         """Takes what is seen, and what is done next."""
         for row, episode in enumerate(running):
             if episode.index < self._count:
                 game = self._games.setdefault(episode.index, _Game(episode, self._num_stack))
-                game.decided(np.array(action_of(decision.action, row)))
+                if game is not None and not game.decided(np.array(action_of(decision.action, row))):
+                    self._games[episode.index] = None
 
     def take(self) -> list[EpisodeRecord]:
         """Returns the games, all of which are over, in the order of their seeds."""
-        return [self._games[index].record() for index in sorted(self._games)]
+        return [game.record() for _, game in sorted(self._games.items()) if game is not None]
 
 
 class _Game:
@@ -38,9 +41,11 @@ class _Game:
         self._actions: list[Array] = []
         self._came: list[tuple[float, bool]] = []
 
-    def decided(self, action: Array) -> None:
+    def decided(self, action: Array) -> bool:
+        """Takes what is done where the game is; tells whether it may still be kept."""
         self._see()
         self._actions.append(action)
+        return len(self._actions) <= MOST_KEPT
 
     def record(self) -> EpisodeRecord:
         self._see()

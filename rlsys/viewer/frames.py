@@ -7,6 +7,9 @@ import numpy as np
 
 from rlsys.types import Array
 
+MOST_KEPT = 5_000
+"""Decisions of an episode that is kept as arrays; a longer one would hold up whoever writes it."""
+
 
 class PackedFrames:
     """Frames in compressed memory: half an hour of play would fill it otherwise."""
@@ -15,6 +18,9 @@ class PackedFrames:
         self._packed: list[bytes] = []
         self._shape: tuple[int, ...] = ()
         self._dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._packed)
 
     def append(self, frame: Array) -> None:
         """Takes a frame; all are of one shape and type."""

@@ -6,14 +6,17 @@ import numpy as np
 
 from rlsys.envs.vector import BatchedEnv, StepResult
 from rlsys.types import Array, EpisodeRecord
-from rlsys.viewer.frames import PackedFrames
+from rlsys.viewer.frames import MOST_KEPT, PackedFrames
 
 _EVERY_S = 30.0
 """After so long the newest episode is handed over; before that, one that is better than all before it."""
 
 
 class EpisodeTap:
-    """Follows the first of some environments from its next episode on, and hands over a few of its episodes."""
+    """Follows the first of some environments from its next episode on, and hands over a few of its episodes.
+
+    One of more than `MOST_KEPT` decisions is left out.
+    """
 
     def __init__(self, env: BatchedEnv) -> None:
         self._env = env
@@ -26,8 +29,10 @@ class EpisodeTap:
     def step(self, result: StepResult) -> None:
         """Takes what the environments have just done."""
         is_over = bool(result.terminated[0] or result.truncated[0])
-        if self._frames is not None:
+        if self._frames is not None and len(self._frames) <= MOST_KEPT:
             self._follow(self._frames, result)
+        elif self._frames is not None:
+            self._frames = None
         if is_over:
             self._begin()
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rlsys.checkpoints.checkpoint import Checkpoints
+from rlsys.evaluation import kept_games
 from rlsys.evaluation.evaluator import evaluate
 from rlsys.metrics.rows import read_metrics
 from rlsys.runs.progress import Progress
@@ -70,6 +71,16 @@ def test_the_first_games_are_kept_as_the_policy_saw_them(make_spec: Callable[...
     for game, episode_return, length in zip(kept[:2], found.statistics.returns, found.statistics.lengths, strict=False):
         assert game.episode_return == episode_return and len(game.action) == length
         assert len(game.observation) == length + 1 and game.terminated[-1] and not game.terminated[:-1].any()
+
+
+def test_games_that_are_too_long_are_not_kept(make_spec: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_games, "MOST_KEPT", 5)
+    spec = make_spec(run={"evaluation_episodes": 3, "video": False, "kept_episodes": 3})
+    spec.folder.mkdir(parents=True)
+    lengths = evaluate(spec, Weights(1, 10, {})).statistics.lengths
+    assert max(lengths) > 5
+    kept = [path for path in kept_in(folder_of(spec.folder, "test")) if not path.name.startswith("best_")]
+    assert len(kept) == sum(length <= 5 for length in lengths)
 
 
 def test_a_run_that_keeps_no_episodes_has_none(make_spec: Callable[..., Any]) -> None:

@@ -57,3 +57,17 @@ def test_episodes_come_seldom_unless_they_are_better(monkeypatch: pytest.MonkeyP
     play(env, tap, 1)
     assert len(tap.take()) == 1, "it is better than all before"
     env.close()
+
+
+def test_episodes_that_are_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = BatchedEnv(EnvConfig(id="rlsys/Dot-v0"), [0, 1])
+    tap = EpisodeTap(env)
+    play(env, tap, 1)
+    length = len(play(env, tap, 1)) - 2
+    tap.take()
+    for most, kept in ((length - 1, 0), (length, 1)):
+        monkeypatch.setattr(tap_module, "MOST_KEPT", most)
+        monkeypatch.setattr(tap, "_due", 0.0)
+        play(env, tap, 1)
+        assert len(tap.take()) == kept
+    env.close()
