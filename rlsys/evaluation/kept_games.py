@@ -15,9 +15,7 @@ class KeptGames:
     """Follows the first games of an evaluation; one of the `on_decision` of `play_episodes`."""
 
     def __init__(self, count: int, num_stack: int) -> None:
-        """Keeps the games of the first `count` seeds but those of more than `MOST_KEPT` decisions; of stacked frames, the
-        newest of each.
-        """
+        """Keeps games of the first seeds, of `MOST_KEPT` decisions at most; of stacked frames, the newest of each."""
         self._count, self._num_stack = count, num_stack
         self._games: dict[int, _Game | None] = {}
 
