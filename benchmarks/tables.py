@@ -118,6 +118,12 @@ TABLES: dict[str, Table] = {
         {"what": "what", "device": "device"},
         {"per s": "per_s", "plainly": "plain_per_s", "times as many": "ratio"},
     ),
+    "web_dream": Table(
+        "speed.jsonl",
+        "benchmarks/web_dream.py",
+        {"preset": "what"},
+        {"frames/s": "frames_per_s", "per CPU-second": "frames_per_cpu_s", "MB of the page": "page_megabytes"},
+    ),
     "planet_peer": Table(
         "speed.jsonl",
         "benchmarks/planet_peer.py",

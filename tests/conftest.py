@@ -1,7 +1,8 @@
-"""Shared fixtures: one small Ray cluster for all tests that need one, and runs of the checking algorithm."""
+"""Shared fixtures: a small Ray cluster and a browser for tests that need one, and runs of the checking algorithm."""
 
 import functools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,31 @@ def ray_cluster() -> Iterator[None]:
     connect(RuntimeConfig())
     yield
     ray.shutdown()
+
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium with a profile of its own, for tests of the group "chromium": one at a time is enough."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (Debian's package 'chromium'): nothing here can press keys in a page")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            headless=True,
+            args=FLAGS.split(),
+            viewport={"width": 1_280, "height": 860},
+        )
+        yield context
+        context.close()
 
 
 @pytest.fixture

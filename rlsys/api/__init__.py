@@ -30,7 +30,7 @@ from rlsys.api.replay import (
 )
 from rlsys.api.saved import Saved
 from rlsys.api.spaces import Spaces
-from rlsys.api.world import World, WorldContext, WorldState, WorldStep
+from rlsys.api.world import OffersTraceable, Traceable, World, WorldContext, WorldState, WorldStep, traceable
 
 __all__ = [
     "Algorithm",
@@ -39,6 +39,7 @@ __all__ = [
     "Learner",
     "LearnerContext",
     "NothingToDraw",
+    "OffersTraceable",
     "Phase",
     "Policy",
     "PolicyContext",
@@ -52,6 +53,7 @@ __all__ = [
     "Spaces",
     "StoreSpec",
     "TableSpec",
+    "Traceable",
     "TurnTooSmall",
     "Turns",
     "Unrolls",
@@ -60,4 +62,5 @@ __all__ = [
     "WorldContext",
     "WorldState",
     "WorldStep",
+    "traceable",
 ]

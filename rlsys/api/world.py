@@ -10,9 +10,9 @@ twice. Whatever acts in environments acts in `rlsys.planning.imagined.ImaginedEn
 Shape legend: N copies, R rows of real history.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rlsys.api.saved import Saved
 from rlsys.types import EnvSpec
@@ -94,3 +94,36 @@ class World(Protocol):
 
         It is a function of the state alone: nothing is drawn.
         """
+
+
+@dataclass(frozen=True)
+class Traceable:
+    """A world's steps of one copy as functions that can be written down as graphs, to be taken without torch.
+
+    Shapes are fixed, no tensor is asked for a number, and random numbers are drawn with torch's `rand`, `randn` and
+    their `_like`.
+
+    Attributes:
+      step: as `World.step`.
+      renew: state -> a state to go on from, where a step does not always have room; None where it has.
+      counted: the number of the state that says so.
+      most: what that is at most where there is room.
+    """
+
+    step: Callable[[WorldState, Tensor, Any | None], tuple[WorldState, WorldStep]]
+    renew: Callable[[WorldState], WorldState] | None = None
+    counted: str = ""
+    most: int = 0
+
+
+@runtime_checkable
+class OffersTraceable(Protocol):
+    """A world whose own `step` cannot be traced, and which has another that does the same."""
+
+    def traceable(self) -> Traceable:
+        """Returns its steps, of the weights that the last `begin` has read."""
+
+
+def traceable(world: World) -> Traceable:
+    """Returns the steps of a world that can be traced: of most worlds `World.step` itself."""
+    return world.traceable() if isinstance(world, OffersTraceable) else Traceable(world.step)

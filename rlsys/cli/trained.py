@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rlsys.cli.arguments import RUNS, Checkpoint, Directory, PlayedOverrides, TrainedRun, Trust
+from rlsys.errors import ConfigError
 
 
 class Planner(StrEnum):
@@ -17,6 +18,13 @@ class Planner(StrEnum):
     icem = "icem"
     mppi = "mppi"
     tree = "tree"
+
+
+class Form(StrEnum):
+    """What an export is for."""
+
+    checkpoint = "checkpoint"
+    web = "web"
 
 
 class Agent(StrEnum):
@@ -233,12 +241,22 @@ def export(
     run: TrainedRun,
     *,
     directory: Directory = RUNS,
-    to: Annotated[Path, typer.Option(help="A folder, or a .zip file, that does not exist yet.")],
+    to: Annotated[Path, typer.Option(help="A folder, or (but of a page) a .zip file, that does not exist yet.")],
+    form: Annotated[
+        Form, typer.Option("--format", help="What play and eval read, or a page that dreams in the browser.")
+    ] = Form.checkpoint,
     checkpoint: Checkpoint = "latest",
     half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits, rounded.")] = False,
     trust: Trust = False,
 ) -> None:
-    """Write what play and eval need of a run: its configuration and weights, without optimizer and replay."""
+    """Write what play and eval need of a run, or its world model as a page; without optimizer and replay."""
+    if form is Form.web:
+        if half:
+            raise ConfigError("--half with --format web; a page's weights always have 16 bits. Leave it out.")
+        from rlsys.exports.web.export import export_page
+
+        typer.echo(export_page(run, to, directory=str(directory), checkpoint=checkpoint, trust=trust))
+        return
     from rlsys.exports.export import export_run
 
     typer.echo(export_run(run, to, directory=str(directory), checkpoint=checkpoint, half=half, trust=trust))

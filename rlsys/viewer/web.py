@@ -4,7 +4,7 @@ It is served on this machine's loopback address alone. Whoever may drive it know
 drawn anew each time; and what other pages in the same browser send is refused: they come from another origin, or under
 another host's name. For a browser elsewhere: `ssh -L PORT:127.0.0.1:PORT`.
 
-    page ── GET /?token=… ──▶ page.html       one file, nothing from outside
+    page ── GET /?token=… ──▶ play.html       one file, nothing from outside
          ── /stream?token=… ─▶ WebSocket      ◀── {title, legend}, then {status} and PNG pictures, the newest only
                                               ──▶ {key, is_down}
 """
@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -27,11 +26,11 @@ from aiohttp import WSMsgType, web
 
 from rlsys.errors import ConfigError
 from rlsys.types import Array
+from rlsys.viewer.pages import read_page
 from rlsys.viewer.screen import CLOSING_KEYS, KeyEvent, Legend, WindowClosed
 
 _HOST = "127.0.0.1"
 _NAMES = (_HOST, "localhost")
-_PAGE = Path(__file__).with_name("page.html")
 _LONGEST_MESSAGE_BYTES = 1_024
 _LONGEST_KEY = 20
 _MOST_WAITING_KEYS = 1_000
@@ -153,7 +152,7 @@ class Browser:
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
         }
-        page = _PAGE.read_text(encoding="utf-8").replace("NONCE", nonce)
+        page = read_page("play.html").replace("NONCE", nonce)
         return web.Response(text=page, content_type="text/html", headers=headers)
 
     async def _serve_stream(self, request: web.Request) -> web.WebSocketResponse:

@@ -88,6 +88,7 @@ DEAD: dict[str, tuple[list[str], Fakes]] = {
             "measure": lambda *arguments: dead(module.Row),
         },
     ),
+    "web_dream": ([], lambda module, folder: {"measure": lambda *arguments: dead(module.Row)}),
     "whole_system": ([], lambda module, folder: {"measure": _zero("moves_per_s")}),
     **{
         name: ([], lambda module, folder: {"measure": lambda *arguments: [dead(module.Row)]})

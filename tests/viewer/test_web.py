@@ -5,10 +5,9 @@ import contextlib
 import http.client
 import json
 import re
-import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,11 +25,6 @@ from rlsys.viewer.web import Browser
 
 MakePlayer = Callable[..., Player]
 pytestmark = pytest.mark.xdist_group("chromium")  # one browser is enough
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 
 
 def answer(browser: Browser, path: str, **headers: str) -> http.client.HTTPResponse:
@@ -193,24 +187,6 @@ def test_a_page_is_told_the_title_the_keys_the_status_and_is_sent_the_picture() 
     assert json.loads(status) == {"status": "WAIT"}
     assert np.array_equal(iio.imread(png), picture)
     assert len(page.received) == 3, "what has not changed is not sent again"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A headless Chromium with a profile of its own."""
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (Debian's package 'chromium'): nothing here can press keys in a page")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            args=FLAGS.split(),
-            viewport={"width": 1_280, "height": 860},
-        )
-        yield context
-        context.close()
 
 
 class Session:

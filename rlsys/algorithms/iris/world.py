@@ -15,9 +15,9 @@ from rlsys.algorithms.iris.components import sizes_of, tensors_of
 from rlsys.algorithms.iris.config import IrisConfig
 from rlsys.algorithms.iris.requirements import frame_shape
 from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer, as_bytes
-from rlsys.algorithms.iris.world_models.interface import WorldModel
+from rlsys.algorithms.iris.world_models.interface import Imagined, WorldModel
 from rlsys.algorithms.iris.world_models.make import make_world_model
-from rlsys.api import WorldContext, WorldState, WorldStep
+from rlsys.api import Traceable, WorldContext, WorldState, WorldStep
 from rlsys.nets.flat import check_fits, share_arrays
 from rlsys.nets.precision import autocast
 from rlsys.types import EnvSpec
@@ -59,10 +59,22 @@ class IrisWorld:
         self, state: WorldState, action: Tensor, generator: torch.Generator | None = None
     ) -> tuple[WorldState, WorldStep]:
         """See `World`."""
-        memory = {name.removeprefix(_MEMORY): part for name, part in state.items() if name != _TOKENS}
-        after, imagined = self._world_model.step(memory, action, generator)
-        assert imagined.tokens is not None, "the next frame is drawn"
-        return {_TOKENS: imagined.tokens, **_prefixed(after)}, WorldStep(imagined.reward, imagined.terminated)
+        return _stepped(self._world_model.step(_memory(state), action, generator))
+
+    def traceable(self) -> Traceable:
+        """See `OffersTraceable`."""
+        traced = self._world_model.traced()
+
+        @torch.no_grad()
+        def step(state: WorldState, action: Tensor, generator: Any | None) -> tuple[WorldState, WorldStep]:
+            return _stepped(traced.step(_memory(state), action, generator))
+
+        @torch.no_grad()
+        def renew(state: WorldState) -> WorldState:
+            assert traced.renew is not None
+            return {_TOKENS: state[_TOKENS], **_prefixed(traced.renew(_memory(state)))}
+
+        return Traceable(step, renew if traced.renew else None, f"{_MEMORY}known", traced.most_known)
 
     @torch.no_grad()
     def observe(self, state: WorldState) -> Tensor:
@@ -92,6 +104,16 @@ def make_world(context: WorldContext) -> IrisWorld:
         check_fits(module, arrays, name, _REMEDY)
         share_arrays(module, arrays)
     return IrisWorld(tokenizer, world_model, autocast(config.precision, device), context.env, config.context)
+
+
+def _stepped(stepped: tuple[WorldState, Imagined]) -> tuple[WorldState, WorldStep]:
+    after, imagined = stepped
+    assert imagined.tokens is not None, "the next frame is drawn"
+    return {_TOKENS: imagined.tokens, **_prefixed(after)}, WorldStep(imagined.reward, imagined.terminated)
+
+
+def _memory(state: WorldState) -> dict[str, Tensor]:
+    return {name.removeprefix(_MEMORY): part for name, part in state.items() if name != _TOKENS}
 
 
 def _prefixed(memory: WorldState) -> dict[str, Tensor]:

@@ -186,4 +186,4 @@ def _symbols(bits: Tensor) -> Tensor:
 def _bits(symbols: Tensor) -> Tensor:
     """Returns ±1 `[B, D]` float32 for `[B, S]`."""
     shifts = torch.arange(_SYMBOL_BITS, device=symbols.device)
-    return (2.0 * ((symbols[:, :, None] >> shifts) & 1) - 1.0).flatten(start_dim=1)
+    return (2.0 * (torch.bitwise_right_shift(symbols[:, :, None], shifts) & 1) - 1.0).flatten(start_dim=1)

@@ -11,7 +11,7 @@ by steps; it stays where it was put.
 
 import re
 from collections.abc import Iterator, Mapping, Set
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -99,6 +99,9 @@ class Keys(Protocol):
     def name(self, action: int | Array) -> str:
         """Returns what an action is called."""
 
+    def table(self) -> dict[str, Any]:
+        """Returns all of this as JSON has it, for who does the same elsewhere: pages/actions.js."""
+
 
 def make_keys(env: EnvSpec) -> Keys:
     """Returns the keys of an environment."""
@@ -155,6 +158,17 @@ class ActionKeys:
     def name(self, action: int | Array) -> str:
         """See `Keys`."""
         return self._names[int(action)]
+
+    def table(self) -> dict[str, Any]:
+        """See `Keys`."""
+        return {
+            "kind": "actions",
+            "words": {key: sorted(words) for key, words in self._words.items()},
+            "opposites": [sorted(pair) for pair in _OPPOSITES],
+            "known": [[sorted(words), action] for words, action in self._by_words.items()],
+            "count": self._num_actions,
+            "noop": self.noop,
+        }
 
     def _known_words(self) -> Iterator[tuple[str, frozenset[str]]]:
         """Yields what each key means here: an arrow without the button is a direction, other keys are left out."""
@@ -233,6 +247,10 @@ class ChoiceKeys:
         """See `Keys`."""
         return self.show(action)
 
+    def table(self) -> dict[str, Any]:
+        """See `Keys`."""
+        return {"kind": "choices", "options": self._by_key, "noop": self.noop.ravel().tolist()}
+
 
 class NumberKeys:
     """The keys of actions that are numbers; see `Keys`.
@@ -291,6 +309,22 @@ class NumberKeys:
     def name(self, action: int | Array) -> str:
         """See `Keys`."""
         return self.show(action)
+
+    def table(self) -> dict[str, Any]:
+        """See `Keys`; what has no bound is null."""
+        parts = {
+            "home": self._home,
+            "step": self._step,
+            "low": self._low,
+            "high": self._high,
+            "down": self._most_down,
+            "up": self._most_up,
+        }
+        finite = {
+            name: [value if np.isfinite(value) else None for value in part.tolist()] for name, part in parts.items()
+        }
+        is_whole = np.dtype(self._spec.dtype).kind != "f"
+        return {"kind": "numbers", "pairs": _PAIRS, "home_key": _HOME, "whole": is_whole, **finite}
 
     def _legend(self, size: int) -> Legend:
         rows = [

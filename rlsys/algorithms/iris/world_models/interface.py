@@ -13,6 +13,7 @@ tokens that are foretold.
 """
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -76,6 +77,20 @@ class Imagined(NamedTuple):
     reward: Tensor
     terminated: Tensor
     tokens: Tensor | None
+
+
+class Traced(NamedTuple):
+    """Steps as functions of tensors alone, of copies that are all as far as each other.
+
+    Attributes:
+      step: (state, action, generator) -> what `WorldModel.step` returns.
+      renew: state -> the same state with room for a step; None where there always is.
+      most_known: what "known" is at most where there is room.
+    """
+
+    step: Callable[[State, Tensor, torch.Generator | None], tuple[dict[str, Tensor], Imagined]]
+    renew: Callable[[State], dict[str, Tensor]] | None = None
+    most_known: int = 0
 
 
 class WorldModel(nn.Module, abc.ABC, Generic[N]):
@@ -147,6 +162,10 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
             states.append((index, memory.state()))
             steps.append((index, {name: part for name, part in imagined._asdict().items() if part is not None}))
         return put_together(states), Imagined(**put_together(steps))
+
+    @abc.abstractmethod
+    def traced(self) -> Traced:
+        """Returns the steps as functions that can be traced, of the weights that the last `begin` has read."""
 
     def losses(
         self, tokens_BLK: Tensor, action_BL: Tensor, reward_BL: Tensor, terminated_BL: Tensor, mask_BL: Tensor

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-_COUNTS = ("known", "fed")
+COUNTS = ("known", "fed")
+"""Of a state, beside a memory's tensors."""
 State = Mapping[str, Tensor]
 """Name -> `[B, ...]`: a memory as a value; names and shapes are always the same, however long the history."""
 
@@ -42,7 +43,7 @@ class Memory:
         counts = (self.known, self.fed)
         known_and_fed = {
             name: torch.full((len(example),), count, dtype=torch.int64, device=example.device)
-            for name, count in zip(_COUNTS, counts, strict=True)
+            for name, count in zip(COUNTS, counts, strict=True)
         }
         return {**self.tensors, **known_and_fed}
 
@@ -52,8 +53,8 @@ def memories(state: State) -> Iterator[tuple[Tensor, Memory]]:
 
     They are in tensors of their own: the state stays as it is.
     """
-    counts = torch.stack([state[name] for name in _COUNTS], dim=-1)
-    tensors = {name: tensor for name, tensor in state.items() if name not in _COUNTS}
+    counts = torch.stack([state[name] for name in COUNTS], dim=-1)
+    tensors = {name: tensor for name, tensor in state.items() if name not in COUNTS}
     for known, fed in torch.unique(counts, dim=0).tolist():
         (index,) = (counts == counts.new_tensor([known, fed])).all(-1).nonzero(as_tuple=True)
         yield index, Memory({name: tensor[index] for name, tensor in tensors.items()}, known, fed)

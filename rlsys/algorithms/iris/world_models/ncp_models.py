@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from rlsys.algorithms.iris.world_models.config import WorldModelConfig
 from rlsys.algorithms.iris.world_models.drawing import draw
-from rlsys.algorithms.iris.world_models.interface import Foretold, Imagined, Sizes, WorldModel, before_tokens
+from rlsys.algorithms.iris.world_models.interface import Foretold, Imagined, Sizes, Traced, WorldModel, before_tokens
 from rlsys.algorithms.iris.world_models.layers import Head
-from rlsys.algorithms.iris.world_models.memory import Memory
+from rlsys.algorithms.iris.world_models.memory import COUNTS, Memory, State
 from rlsys.algorithms.iris.world_models.ncp import CfC, Joined
 
 _TOKENS = "tokens"
@@ -134,6 +134,19 @@ class NCPModel(WorldModel[NCPNetwork]):
         tokens_BK = self._draw_tokens(memory, seen_BD, generator)
         memory.tensors[_TOKENS].copy_(tokens_BK)
         return Imagined(reward, terminated, tokens_BK)
+
+    def traced(self) -> Traced:
+        """See `WorldModel`."""
+
+        def step(
+            state: State, action_B: Tensor, generator: torch.Generator | None
+        ) -> tuple[dict[str, Tensor], Imagined]:
+            counts = {name: state[name] for name in COUNTS}
+            memory = Memory({name: part.clone() for name, part in state.items() if name not in counts}, known=1)
+            imagined = self.imagine(memory, action_B, generator)
+            return {**memory.tensors, **counts}, imagined
+
+        return Traced(step)
 
     def _see(self, memory: Memory, x_BtD: Tensor) -> Tensor:
         """Returns what heads see of t moments, and remembers the state after them."""

@@ -14,12 +14,11 @@ from torch import Tensor
 from rlsys.algorithms.iris.world_models.attention import Kept, causal_mask, keep, parallel_mask
 from rlsys.algorithms.iris.world_models.config import WorldModelConfig
 from rlsys.algorithms.iris.world_models.drawing import draw
-from rlsys.algorithms.iris.world_models.interface import Foretold, Imagined, Sizes, WorldModel, before_tokens
+from rlsys.algorithms.iris.world_models.interface import Foretold, Imagined, Sizes, Traced, WorldModel, before_tokens
 from rlsys.algorithms.iris.world_models.memory import Memory
 from rlsys.algorithms.iris.world_models.pretrained import load_gpt2
 from rlsys.algorithms.iris.world_models.transformer import TransformerNetwork
-
-_IDS = "ids"
+from rlsys.algorithms.iris.world_models.transformer_steps import IDS, TransformerSteps
 
 
 class Transformer(WorldModel[TransformerNetwork]):
@@ -57,7 +56,7 @@ class Transformer(WorldModel[TransformerNetwork]):
         """See `WorldModel`."""
         self._read_weights(device)
         config = self.config
-        memory = Memory({_IDS: torch.zeros(batch, self._capacity, dtype=torch.int64, device=device)})
+        memory = Memory({IDS: torch.zeros(batch, self._capacity, dtype=torch.int64, device=device)})
         head_size = config.num_features // config.heads
         shape = (batch, config.heads, self._capacity, head_size)
         keep(memory, config.num_layers, shape, self._inference_dtype(device), device)
@@ -99,10 +98,15 @@ class Transformer(WorldModel[TransformerNetwork]):
             self._draw_tokens(memory, after_action, generator)
         return Imagined(reward, terminated, self.newest(memory))
 
+    def traced(self) -> Traced:
+        """See `WorldModel`."""
+        steps = TransformerSteps(self.config, self.sizes, self._inference_network(), self.rewards)
+        return Traced(steps.step, steps.renew, steps.most_known)
+
     def newest(self, memory: Memory) -> Tensor:
         """Returns the tokens of the newest frame, `[B, K]`, in memory of their own."""
         frame = memory.known - memory.known % self.sizes.block
-        return memory.tensors[_IDS][:, frame : frame + self.sizes.tokens].clone()
+        return memory.tensors[IDS][:, frame : frame + self.sizes.tokens].clone()
 
     def _draw_tokens(self, memory: Memory, seen_BE: Tensor, generator: torch.Generator | None) -> None:
         """Draws a frame; its last token is seen by the next pass, together with the action."""
@@ -116,7 +120,7 @@ class Transformer(WorldModel[TransformerNetwork]):
     def _pass(self, memory: Memory, *, asks: bool = False) -> Tensor:
         """Sees what is known and was not seen before, and questions about the next frame, if it asks; `[B, t, E]`."""
         network, start, end = self._inference_network(), memory.fed, memory.known
-        x = network.embed(memory.tensors[_IDS][:, start:end], start)
+        x = network.embed(memory.tensors[IDS][:, start:end], start)
         if asks:
             x = torch.cat([x, network.ask(end // self.sizes.block).expand(len(x), -1, -1)], dim=1)
         # Keys and values of questions lie where those of the answers will.
@@ -136,12 +140,12 @@ class Transformer(WorldModel[TransformerNetwork]):
     def _append(self, memory: Memory, ids_Bt: Tensor) -> None:
         self._make_room(memory, ids_Bt.shape[1])
         end = memory.known + ids_Bt.shape[1]
-        memory.tensors[_IDS][:, memory.known : end] = ids_Bt
+        memory.tensors[IDS][:, memory.known : end] = ids_Bt
         memory.known = end
 
     def _make_room(self, memory: Memory, num_tokens: int) -> None:
         """Forgets the oldest blocks where so many tokens do not fit; the rest is then seen again."""
-        ids, dropped = memory.tensors[_IDS], self.config.dropped_blocks * self.sizes.block
+        ids, dropped = memory.tensors[IDS], self.config.dropped_blocks * self.sizes.block
         while memory.known + num_tokens > self._capacity:
             left = memory.known - dropped
             ids[:, :left] = ids[:, dropped : memory.known].clone()
