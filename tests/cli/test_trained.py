@@ -66,6 +66,8 @@ def test_a_run_is_launched_resumed_evaluated_and_played(invoke: Invoke) -> None:
     assert invoke("export", "counting", "--to", "given.zip", "--half")[0] == 0
     assert "learner step 18" in invoke("eval", "given.zip", "--episodes", "1")[1]
     assert invoke("eval", "gopher://host/given.zip")[0] == 2
+    assert invoke("export", "counting", "--to", "page", "--format", "web")[0] == 2, "nothing to dream"
+    assert invoke("export", "counting", "--to", "page", "--format", "web", "--half")[0] == 2
     assert out.startswith("rlsys/Counting-v0 at learner step 18, seed 5, env.max_episode_steps=3: return ")
     assert (Path("runs") / "counting" / "a" / "media" / "play.mp4").stat().st_size > 0
     assert invoke("launch", "counting", "--inline", "run.run_tag=a")[0] == 2

@@ -65,7 +65,15 @@ def _bring(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as aside:
         command = [npm, "pack", "--silent", "--pack-destination", aside, _PACKAGE.replace("web-", "web@")]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PACK_S, check=False, cwd=aside)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_PACK_S,
+                check=False,
+                cwd=aside,
+            )
         except subprocess.TimeoutExpired:
             raise _failed(f"no answer in {_PACK_S:.0f} s") from None
         packed = next(Path(aside).glob("*.tgz"), None)

@@ -5,13 +5,16 @@ import gzip
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rlsys.algorithms.iris.config import IrisConfig
+from rlsys.config import build, load
 from rlsys.errors import CheckpointError, ConfigError
-from rlsys.exports.web import runtime
+from rlsys.exports.web import export, graphs, runtime
 from rlsys.exports.web.export import export_page, in_full_precision
 
 
@@ -52,6 +55,36 @@ def test_what_cannot_be_dreamed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no run"):
         export_page("nowhere", tmp_path / "page")
     assert not (tmp_path / "page").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["muzero", "ppo", "impala"])
+def test_what_foretells_no_pictures_is_refused_in_one_line(
+    algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = SimpleNamespace(loaded=load(f"{algorithm}-cartpole"))
+    monkeypatch.setattr(export, "find", lambda *arguments, **options: trained)
+    with pytest.raises(
+        ConfigError, match=rf"{algorithm}, whose networks foretell nothing.*: iris, planet, simple\."
+    ) as found:
+        export_page("RUN", tmp_path / "page")
+    assert "\n" not in str(found.value)
+
+
+def test_a_model_of_numbers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = SimpleNamespace(
+        loaded=SimpleNamespace(experiment=build({"algorithm": "planet", "env": {"id": "CartPole-v1"}}, where="a test"))
+    )
+    monkeypatch.setattr(export, "find", lambda *arguments, **options: trained)
+    with pytest.raises(ConfigError, match=r"--format web with CartPole-v1, whose observations \(4,\) are no pictures"):
+        export_page("RUN", tmp_path / "page")
+
+
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(
+        ConfigError, match=r"--format web needs onnxscript, which is not installed. Install rlsys\[web\]"
+    ):
+        graphs._graph(lambda tensors: tensors, [], [], [])
 
 
 def test_networks_compute_with_32_bits_whatever_the_machine_can() -> None:
