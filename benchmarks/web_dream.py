@@ -26,6 +26,7 @@ from rlsys.exports.web.export import dream_page, in_full_precision
 from rlsys.exports.web.runtime import read_runtime
 
 _PRESETS = ("simple-catch", "planet-cartpole-balance-small", "iris-catch")
+_PATIENCE_MS = 300_000
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 _STEPS = """async (steps) => {
   let { state } = world.begin(0);
@@ -68,8 +69,8 @@ def measure(preset: str, steps: int, turns: int) -> Row:
         path.write_text(page, encoding="utf-8")
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=_FLAGS)
         opened: Any = browser.new_page()
-        opened.goto(path.as_uri())
-        opened.locator("#status", has_text="step 0").wait_for(timeout=120_000)
+        opened.goto(path.as_uri(), timeout=_PATIENCE_MS)
+        opened.locator("#status", has_text="step 0").wait_for(timeout=_PATIENCE_MS)
         opened.evaluate(_STEPS, steps)  # the browser compiles what is called often
         begun = _cpu_s()
         rates = [steps / opened.evaluate(_STEPS, steps) for _ in range(turns)]
