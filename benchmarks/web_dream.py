@@ -94,7 +94,9 @@ def main() -> None:
     json_option(parser)
     options = parser.parse_args()
     rows = [measure(preset, options.steps, options.turns) for preset in options.presets]
-    publish(options.json, rows, _line)
+    presets = "" if tuple(options.presets) == _PRESETS else f" {' '.join(options.presets)}"
+    command = f"python benchmarks/web_dream.py{presets} --steps {options.steps} --turns {options.turns}"
+    publish(options.json, rows, _line, command=command)
 
 
 def _line(row: Row) -> str:
