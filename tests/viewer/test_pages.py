@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rlsys.types import ArraySpec, EnvSpec
-from rlsys.viewer.keys import Keys, make_keys
 from rlsys.viewer.pages import read_page
+from rlsys.viewer.playing.keys import Keys, make_keys
 
 pytestmark = pytest.mark.xdist_group("chromium")
 SAME = """([source, table, chords]) => {

@@ -164,8 +164,9 @@ def _graph(function: _Function, tensors: Sequence[Tensor], inputs: list[str], ou
 
 def _searchsorted(ordered: Any, values: Any, *, right: bool = False, **_: Any) -> Any:
     """Writes `torch.searchsorted` down, for which there is no operator: how many numbers are not above a value."""
-    from onnxscript import opset20 as op
+    from onnxscript import opset20
 
+    op: Any = opset20  # whose operators take plain numbers, too
     ordered, values = op.Unsqueeze(ordered, [-2]), op.Unsqueeze(values, [-1])
     is_below = op.LessOrEqual(ordered, values) if right else op.Less(ordered, values)
     return op.ReduceSum(op.Cast(is_below, to=_INT64), [-1], keepdims=0)

@@ -14,8 +14,8 @@ from rlsys.api import WorldState
 from rlsys.exports.web import runtime
 from rlsys.exports.web.graphs import WEIGHTS, Steps
 from rlsys.types import EnvSpec
-from rlsys.viewer.keys import make_keys
 from rlsys.viewer.pages import read_page
+from rlsys.viewer.playing.keys import make_keys
 from rlsys.viewer.screen import Legend
 
 _COMMANDS: Legend = (

@@ -7,8 +7,8 @@ import torch
 from rlsys.api import World, WorldState, traceable
 from rlsys.config import EnvConfig
 from rlsys.types import EnvSpec
-from rlsys.viewer.game import Game
-from rlsys.viewer.keys import make_keys
+from rlsys.viewer.playing.game import Game
+from rlsys.viewer.playing.keys import make_keys
 
 
 def starts(world: World, config: EnvConfig, env: EnvSpec, seed: int, count: int) -> Iterator[WorldState]:
