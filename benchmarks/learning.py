@@ -38,7 +38,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     if seen is None or seen.state != "done":
         state = "no run" if seen is None else f"'{seen.state}'"
         raise Implausible(f"{folder} is {state}; a curve is kept of a run that has ended. Nothing is written.")
-    rows = read_metrics(folder)
+    rows = sorted(read_metrics(folder), key=lambda row: row["learner_step"])  # an evaluation may be of an earlier one
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     versions = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
     evaluation = folder / "eval.json"
