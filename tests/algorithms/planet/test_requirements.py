@@ -31,7 +31,10 @@ def refused(*overrides: str) -> str:
         (["planet.tap_cell=rssm", "planet.model=ssm"], "it stands beside one cell with a belief"),
         (["planet.tap_cell=rssm", "planet.cw_tau=[1,4]"], "it stands beside one cell with a belief"),
         (["planet.planner.kind=tree"], "tree search needs discrete actions"),
-        (["env.observation=state"], "planet.normalize_pictures = true with 'dm_control/cartpole-swingup', which shows"),
+        (
+            ["env.observation=state", "planet.normalize_pictures=true"],
+            "planet.normalize_pictures = true with 'dm_control/cartpole-swingup', which shows",
+        ),
         (["env.frame_size=[4,4]"], "planet's decoder draws 8 to 156 on a side"),
         (["env.frame_size=[200,200]"], "planet's decoder draws 8 to 156 on a side"),
         (["env.frame_size=[8,100]"], "not far above twice the other"),
