@@ -15,7 +15,7 @@ from rlsys.runs.grid import Cell
 from rlsys.runs.spec import RunSpec
 from rlsys.types import Array, Weights
 from rlsys.viewer.film import Film, FilmLimits
-from rlsys.viewer.media import Media
+from rlsys.viewer.media import Media, is_run
 from rlsys.viewer.trace import Trace
 from rlsys.weights import Echo, echo
 
@@ -66,7 +66,7 @@ def evaluate(
     film = Film(path.with_name(f"{_DRAFT}{path.name}"))
     limits = FilmLimits(spec.run.video_frames, spec.run.video_seconds, is_hurried)
     grid = spec.evaluation_grid
-    on_frame = film.append if spec.run.video and spec.folder.is_dir() else None
+    on_frame = film.append if spec.run.video and is_run(spec.folder) else None
     try:
         with film:
             played = [

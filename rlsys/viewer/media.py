@@ -15,11 +15,19 @@ _FPS = 10.0
 """Of films of a world model, as upstream's."""
 
 
+def is_run(folder: Path) -> bool:
+    """Tells whether a run's folder is still there: nothing is written into another one in its place."""
+    return (folder / "config.yaml").is_file()
+
+
 class Media:
     """Writes what there is to see; what goes wrong with a picture must not end what it is of."""
 
     def __init__(self, folder: Path, run: RunConfig, tell: Callable[[str], None]) -> None:
-        """Takes the run's folder, which may be moved meanwhile, and who is told of troubles."""
+        """Takes the run's folder, and who is told of troubles.
+
+        The folder may be moved meanwhile; another one in its place is left alone.
+        """
         self._folder, self._run, self._tell = folder, run, tell
 
     def show(self, name: str, shown: Shown, learner_step: int) -> Path | None:
@@ -27,7 +35,7 @@ class Media:
         comparisons = [item for item in shown if isinstance(item, ModelComparison)]
         reconstructions = [item for item in shown if isinstance(item, Reconstruction)]
         self.keep("imagination", [item for item in shown if isinstance(item, EpisodeRecord)], learner_step)
-        if not self._folder.is_dir():
+        if not is_run(self._folder):
             return None
         stem = f"{name.replace('/', '-')}-{learner_step:09d}"
         try:
@@ -41,7 +49,7 @@ class Media:
 
     def keep(self, kind: str, episodes: Sequence[EpisodeRecord], learner_step: int) -> None:
         """Keeps episodes of a kind, as many as the run says."""
-        if not episodes or not self._run.kept_episodes or not self._folder.is_dir():
+        if not episodes or not self._run.kept_episodes or not is_run(self._folder):
             return
         try:
             keep(folder_of(self._folder, kind), episodes, learner_step, self._run.kept_episodes)

@@ -38,6 +38,7 @@ def test_the_line_of_an_evaluation_says_where_its_film_is_only_the_beginning(
 ) -> None:
     spec = make_spec(run={"evaluation_episodes": 2, "video_frames": 3})
     spec.folder.mkdir(parents=True, exist_ok=True)
+    (spec.folder / "config.yaml").touch()
     found = evaluate(spec, Weights(1, 10, {}))
     assert found.film is not None and len(iio.imread(found.film, plugin="FFMPEG")) == 3
     recorder = make_recorder(spec, Progress(spec.run))
@@ -65,6 +66,7 @@ def test_numbers_that_the_policy_tells_are_histograms_where_they_are_asked_for(m
 def test_the_first_games_are_kept_as_the_policy_saw_them(make_spec: Callable[..., Any]) -> None:
     spec = make_spec(run={"evaluation_episodes": 3, "video": False, "kept_episodes": 2})
     spec.folder.mkdir(parents=True)
+    (spec.folder / "config.yaml").touch()
     found = evaluate(spec, Weights(1, 10, {}))
     kept = [read_episode(path) for path in kept_in(folder_of(spec.folder, "test"))]
     assert len(kept) == 3, "two games, and the better one once more"
@@ -77,6 +79,7 @@ def test_games_that_are_too_long_are_not_kept(make_spec: Callable[..., Any], mon
     monkeypatch.setattr(kept_games, "MOST_KEPT", 5)
     spec = make_spec(run={"evaluation_episodes": 3, "video": False, "kept_episodes": 3})
     spec.folder.mkdir(parents=True)
+    (spec.folder / "config.yaml").touch()
     lengths = evaluate(spec, Weights(1, 10, {})).statistics.lengths
     assert max(lengths) > 5
     kept = [path for path in kept_in(folder_of(spec.folder, "test")) if not path.name.startswith("best_")]
@@ -86,6 +89,7 @@ def test_games_that_are_too_long_are_not_kept(make_spec: Callable[..., Any], mon
 def test_a_run_that_keeps_no_episodes_has_none(make_spec: Callable[..., Any]) -> None:
     spec = make_spec(run={"evaluation_episodes": 1, "video": False, "kept_episodes": 0})
     spec.folder.mkdir(parents=True)
+    (spec.folder / "config.yaml").touch()
     assert list(evaluate(spec, Weights(1, 10, {})).histograms) == ["return_hist"]
     assert not (spec.folder / "media").exists()
 

@@ -148,6 +148,7 @@ def recorder_of(
 ) -> Recorder:
     """Returns a recorder that writes metrics.jsonl and no terminal."""
     spec.folder.mkdir(parents=True, exist_ok=True)
+    (spec.folder / "config.yaml").touch()
     experiment = Experiment(algorithm="checking", env=spec.env, runtime=spec.runtime, run=spec.run)
     loaded = Loaded("checking", "test", experiment, {})
     output = rich.console.Console(file=io.StringIO(), width=200)

@@ -16,6 +16,11 @@ DREAM = EpisodeRecord(
 )
 
 
+@pytest.fixture(autouse=True)
+def run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+
+
 def reconstruction(steps: int) -> Reconstruction:
     rng = np.random.default_rng(steps)
     return Reconstruction(*rng.integers(0, 256, (2, steps, 4, 6), np.uint8))
@@ -51,3 +56,11 @@ def test_what_cannot_be_written_is_said_and_ends_nothing(tmp_path: Path) -> None
     assert troubles[1] == "train episodes are not kept: File exists" or "Not a directory" in troubles[1]
     Media(tmp_path / "moved", RunConfig(), troubles.append).keep("train", [DREAM], 7)
     assert len(troubles) == 2 and not (tmp_path / "moved").exists()
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").unlink()
+    media = Media(tmp_path, RunConfig(), print)
+    media.show("tokenizer/reconstruction", [reconstruction(2)], 7)
+    media.keep("train", [DREAM], 7)
+    assert not list(tmp_path.iterdir())

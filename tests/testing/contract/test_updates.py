@@ -60,7 +60,7 @@ class Endless(CheckingLearner):
 class Filming(CheckingLearner):
     shape: tuple[int, ...] = (3,)
 
-    def films(self) -> Mapping[str, Any]:
+    def shown(self) -> Mapping[str, Any]:
         frames = np.zeros((4, *self.shape), np.uint8)
         return {"world/film": [ModelComparison(frames, frames, np.zeros(4), np.zeros(4))]}
 
@@ -83,7 +83,7 @@ class Wanting(CheckingLearner):
         (Ungrouped, "metrics are named group/name; one is called 'loss'"),
         (Infinite, "metrics are finite numbers; loss/total is inf"),
         (Endless, "`steps_left` falls by one with every step; it was 7 and is 7"),
-        (Filming, "a film is given once"),
+        (Filming, "what is shown is given once"),
         (FilmingFlat, "a film has a uint8 frame per reward"),
         (Wanting, "all ranks together sample at most what the store's batch_size says, 16; each of 2 samples 16"),
     ],
