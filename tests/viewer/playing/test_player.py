@@ -6,6 +6,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from viewer.playing.tapping import press, step
 
 from rlsys.api import Decision, Policy
 from rlsys.testing.worlds import ACTIONS
@@ -18,18 +19,6 @@ from rlsys.viewer.screen import KeyEvent, WindowClosed
 MakePlayer = Callable[..., Player]
 WAITING, REAL_TIME = (40, 200, 90), (225, 60, 60)
 RIGHT, NOOP = ACTIONS.index("RIGHT"), ACTIONS.index("NOOP")
-
-
-def press(player: Player, *keys: str) -> None:
-    """Taps keys together; the next tick sees them."""
-    for is_down in (True, False):
-        for key in keys:
-            player.key(KeyEvent(key, is_down))
-
-
-def step(player: Player, *keys: str) -> None:
-    press(player, *keys)
-    player.tick()
 
 
 def mode(player: Player) -> tuple[int, ...]:

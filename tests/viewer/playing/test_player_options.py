@@ -5,25 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from viewer.playing.tapping import press, step
 
 from rlsys.testing.worlds import ACTIONS
 from rlsys.viewer.header import HEADER_HEIGHT, with_header
 from rlsys.viewer.playing.player import Player
-from rlsys.viewer.screen import KeyEvent
 
 MakePlayer = Callable[..., Player]
-
-
-def press(player: Player, *keys: str) -> None:
-    """Taps keys together; the next tick sees them."""
-    for is_down in (True, False):
-        for key in keys:
-            player.key(KeyEvent(key, is_down))
-
-
-def step(player: Player, *keys: str) -> None:
-    press(player, *keys)
-    player.tick()
 
 
 def recorded(player: Player) -> dict[str, np.ndarray]:

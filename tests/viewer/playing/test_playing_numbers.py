@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box
+from viewer.playing.tapping import step
 
 from rlsys.api import Decision, Policy
 from rlsys.config import EnvConfig
@@ -18,7 +19,6 @@ from rlsys.types import State, Weights
 from rlsys.viewer.playing.game import Game, ImaginedGame
 from rlsys.viewer.playing.keys import make_keys
 from rlsys.viewer.playing.player import Pilot, Player
-from rlsys.viewer.screen import KeyEvent
 
 
 class GlideEnv(DotEnv):
@@ -66,13 +66,6 @@ def make_player(tmp_path: Path) -> Callable[..., Player]:
         return Player(keys, game, imagined, Pilot(Summing()), folder=tmp_path, **options)
 
     return make
-
-
-def step(player: Player, *keys: str) -> None:
-    for is_down in (True, False):
-        for key in keys:
-            player.key(KeyEvent(key, is_down))
-    player.tick()
 
 
 def recorded(player: Player) -> dict[str, np.ndarray]:
