@@ -29,9 +29,9 @@ from torch.nn import functional
 
 from rlsys.api import WorldStep
 from rlsys.nets.precision import multiplies_bfloat16
+from rlsys.ops.captured import captured
 from rlsys.planning.settings import PlannerConfig
 from rlsys.planning.shooting import rssm
-from rlsys.planning.shooting.captured import captured
 from rlsys.planning.shooting.make import make_planner
 from rlsys.planning.shooting.plan import Plan
 from rlsys.planning.shooting.rollout import State, rollout_score

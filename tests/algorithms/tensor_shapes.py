@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlsys.algorithms.iris.imagination import burn_in, imagine
+from rlsys.algorithms.iris.imagination import imagine, judge
 from rlsys.algorithms.muzero.targets import make_targets
 from rlsys.algorithms.simple.phases import unrolls_of_turn
 from rlsys.algorithms.simple.simulated_experience import simulate
@@ -167,8 +167,8 @@ def of_iris(rank: Rank, batch: Batch) -> Tensors:
     seen = tokenizer(frames.frame[:, 0])
     tokens = tokenizer.encode(windows.frame)
     agent, horizon = learner._actor_critic.model.network, learner._config.actor_critic.horizon
-    memory = burn_in(agent, tokenizer, begun.frame[:, :-1], begun.mask[:, :-1])
     dream = imagine(tokenizer, model, agent, begun.frame, begun.mask, horizon)
+    dreamed = {name: part for name, part in dream._asdict().items() if name != "memory"}
     shown = torch.from_numpy(drawn["world_model"].observation[:, :2])
     state = learner._world.begin(shown, windows.action[:, :1])
     after, step = learner._world.step(state, windows.action[:, 1])
@@ -179,8 +179,9 @@ def of_iris(rank: Rank, batch: Batch) -> Tensors:
         "world model: tokens": tokens,
         **{f"world model: {name}": part for name, part in model.foretell(tokens, windows.action)._asdict().items()},
         "dream: frames that it begins after": begun.frame,
-        "dream: policy": agent(tokenizer.reconstruct(begun.frame[:, -1]), memory).policy,
-        **{f"dream: {name}": part for name, part in dream._asdict().items()},
+        "dream: hidden": dream.memory.hidden,
+        **{f"dream: {name}": part for name, part in {**dreamed, **judge(agent, dream)._asdict()}.items()},
+        "dream: policy": agent.judge_all(dream.frames, dream.memory).policy,
         **{f"world: {name}": part for name, part in after.items()},
         "world: observation": learner._world.observe(after),
         **{f"world: {name}": part for name, part in step._asdict().items()},

@@ -2,8 +2,8 @@
 
 Micheli et al. 2023, section 2.3 and appendix A, https://arxiv.org/abs/2209.00588.
 
-Shape legend: B copies, C channels, H and W of a frame, U units, A actions, C numbers that are
-said of a value.
+Shape legend: B copies, T frames one after the other, C channels, H and W of a frame, U units, A actions, n numbers that
+are said of a value.
 """
 
 import itertools
@@ -28,12 +28,12 @@ class Recalled(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What is said of frames.
+    """What is said of frames `[B]`, or `[B, T]`.
 
     Attributes:
-      policy: `[B, A]` logits, float32.
-      value: `[B]` float32.
-      value_said: `[B, C]` float32, what the head says of it (scalars.py).
+      policy: `[..., A]` logits, float32.
+      value: `[...]` float32.
+      value_said: `[..., n]` float32, what the head says of it (scalars.py).
       memory: after having seen them.
     """
 
@@ -68,13 +68,27 @@ class ActorCritic(nn.Module):
 
     def recall(self, frames: Tensor, memory: Recalled) -> Recalled:
         """Returns the memory after frames `[B, C, H, W]`, bytes or numbers within [0, 1]."""
-        return Recalled(*(part.float() for part in self.remember(self.see(prepare(frames)), tuple(memory))))
+        return self._remembered(self.see(prepare(frames)), memory)
 
     def forward(self, frames: Tensor, memory: Recalled) -> Judged:
         """Returns what is to be done and expected where frames `[B, C, H, W]` are seen next."""
         memory = self.recall(frames, memory)
-        said = self.value(memory.hidden).float()
-        return Judged(self.policy(memory.hidden).float(), self._values.mean(said), said, memory)
+        return self._said(memory.hidden, memory)
+
+    def judge_all(self, frames: Tensor, memory: Recalled) -> Judged:
+        """Returns the same of frames `[B, T, C, H, W]` that are seen one after the other."""
+        hidden = []
+        for features in self.see(prepare(frames.flatten(0, 1))).unflatten(0, frames.shape[:2]).unbind(1):
+            memory = self._remembered(features, memory)
+            hidden.append(memory.hidden)
+        return self._said(torch.stack(hidden, dim=1), memory)
+
+    def _remembered(self, features: Tensor, memory: Recalled) -> Recalled:
+        return Recalled(*(part.float() for part in self.remember(features, tuple(memory))))
+
+    def _said(self, hidden: Tensor, memory: Recalled) -> Judged:
+        said = self.value(hidden).float()
+        return Judged(self.policy(hidden).float(), self._values.mean(said), said, memory)
 
 
 class Agent(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rlsys.algorithms.iris.imagination import Dream
+from rlsys.algorithms.iris.tokenizer.tokenizer import as_bytes
 from rlsys.api import World
 from rlsys.planning.open_loop import foretell
 from rlsys.types import EpisodeRecord, ModelComparison
@@ -47,12 +48,12 @@ def compare(
     return metrics, [ModelComparison(*rows) for rows in zip(*arrays, strict=True)]
 
 
-def imagined_episodes(dream: Dream, frames: Tensor) -> tuple[dict[str, float], Sequence[EpisodeRecord]]:
+def imagined_episodes(dream: Dream, shape: tuple[int, ...]) -> tuple[dict[str, float], Sequence[EpisodeRecord]]:
     """Returns what was imagined up to the first end of each dream.
 
     Args:
       dream: of B copies.
-      frames: `[B, T, *frame]` bytes, what was seen.
+      shape: of frames as the environment has them.
 
     Returns:
       Metrics: the means of `imagination/episode_return` and `imagination/episode_length`. And some of the episodes.
@@ -64,6 +65,7 @@ def imagined_episodes(dream: Dream, frames: Tensor) -> tuple[dict[str, float], S
         "imagination/episode_return": float((dream.reward * counts).sum(dim=1).mean()),
         "imagination/episode_length": float(length.float().mean()),
     }
-    columns = [part[:_KEPT].cpu().numpy() for part in (frames, dream.action, dream.reward, dream.terminated)]
+    seen = as_bytes(dream.frames[:_KEPT]).reshape(-1, dream.frames.shape[1], *shape)
+    columns = [part[:_KEPT].cpu().numpy() for part in (seen, dream.action, dream.reward, dream.terminated)]
     rows = zip(length.tolist(), *columns, strict=False)
     return metrics, [EpisodeRecord(seen[: n + 1], done[:n], came[:n], over[:n]) for n, seen, done, came, over in rows]

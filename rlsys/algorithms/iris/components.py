@@ -15,18 +15,19 @@ from torch import Tensor, nn
 
 from rlsys.algorithms.iris.actor_critic import ActorCritic
 from rlsys.algorithms.iris.config import IrisConfig, Training
-from rlsys.algorithms.iris.imagination import Dream, imagine
+from rlsys.algorithms.iris.imagination import Dream, imagine, judge
 from rlsys.algorithms.iris.losses import actor_critic_losses
 from rlsys.algorithms.iris.requirements import frame_shape
 from rlsys.algorithms.iris.tokenizer.losses import Losses, TokenizerModel
 from rlsys.algorithms.iris.tokenizer.quantizer import Ranks
-from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer, as_bytes
+from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer
 from rlsys.algorithms.iris.world_models.interface import Sizes, WorldModel
 from rlsys.algorithms.iris.world_models.make import make_world_model
 from rlsys.api import LearnerContext
 from rlsys.nets.flat import FlatParameters
 from rlsys.nets.optimizers import Adam
 from rlsys.nets.trainable import Trainable
+from rlsys.ops.captured import Inputs, captured
 from rlsys.types import Array, EnvSpec, Sequences
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -194,39 +195,42 @@ class ActorCriticComponent(Component[ActorCritic]):
             context, lambda: ActorCritic(config.actor_critic, shape, num_actions), config.precision
         )
         self._tokenizer, self._world = tokenizer, world
+        self._imagine = captured(self._imagined, torch.device(context.device))
 
-    @torch.no_grad()
-    def dream(self, windows: Windows) -> tuple[Dream, Tensor]:
-        """Returns what is imagined, and all that is seen there, `[B, T, C, H, W]` bytes."""
-        seen: list[Tensor] = []
-        dream = self._imagine(windows, seen.append)
-        return dream, torch.stack([as_bytes(frames) for frames in seen], dim=1)
+    def dream(self, windows: Windows) -> Dream:
+        """Returns what is imagined, of any number of windows; on a GPU step by step, for a graph is of one number."""
+        return self._imagined(_begun(windows))
 
-    def _imagine(self, windows: Windows, see: Callable[[Tensor], None] = lambda frames: None) -> Dream:
+    def _imagined(self, inputs: Inputs) -> Dream:
         config = self._config
         with self.model.precision:
             return imagine(
                 self._tokenizer.tokenizer,
                 self._world.model.network,
                 self.model.network,
-                windows.frame,
-                windows.mask,
+                inputs["frame"],
+                inputs["mask"],
                 config.horizon,
                 original=config.use_original_frames,
-                see=see,
             )
 
     def _losses(self, windows: Windows) -> dict[str, Tensor]:
-        dream = self._imagine(windows)
-        losses = actor_critic_losses(self._config, dream)
+        dream = self._imagine(_begun(windows))
+        with self.model.precision:
+            opinion = judge(self.model.network, dream)
+        losses = actor_critic_losses(self._config, dream, opinion)
         return {
             "loss": torch.stack(list(losses.values())).sum(),
             **losses,
-            "entropy": dream.entropy.mean(),
-            "value": dream.value.mean(),
+            "entropy": opinion.entropy.mean(),
+            "value": opinion.value.mean(),
             "reward": dream.reward.mean(),
             "ends": dream.terminated.float().mean(),
         }
+
+
+def _begun(windows: Windows) -> Inputs:
+    return {"frame": windows.frame, "mask": windows.mask}
 
 
 def sizes_of(config: IrisConfig, env: EnvSpec) -> Sizes:

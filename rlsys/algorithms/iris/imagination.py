@@ -1,14 +1,16 @@
-"""What the actor-critic does in the world model, to learn from it.
+"""What the actor-critic does in the world model, and what it says of that, to learn from it.
 
 It has seen real frames before (the burn-in); the world model begins from the last of them alone. From there on all is
 imagined, and goes on although an episode has ended: returns do not reach over the end.
+
+Acting has no gradient, and asks the device for nothing, so that a whole horizon can be recorded as one graph
+(`rlsys.ops.captured`); what is learned from is said afterwards, of all frames at once (`judge`).
 
 Micheli et al. 2023, section 2.3, https://arxiv.org/abs/2209.00588.
 
 Shape legend: B copies, R real frames, C channels, H and W of a frame, K tokens, T imagined frames.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -22,27 +24,40 @@ from rlsys.nets.distributions.categorical import entropy, log_probability
 
 
 class Dream(NamedTuple):
-    """What was imagined: T frames, and T - 1 steps between them.
+    """What was imagined: T frames, and T - 1 steps between them; nothing has a gradient.
 
     Attributes:
+      frames: `[B, T, C, H, W]` within [0, 1], what was seen; the first one is real.
+      memory: what was remembered before them.
       action: `[B, T - 1]` int64, what was done.
-      log_probability: `[B, T - 1]`, of that.
-      entropy: `[B, T - 1]`, of the policy there.
-      value: `[B, T]`.
-      value_said: `[B, T, n]`, what the head says of it (scalars.py).
       reward: `[B, T - 1]`.
       terminated: `[B, T - 1]` bool.
     """
 
+    frames: Tensor
+    memory: Recalled
     action: Tensor
-    log_probability: Tensor
-    entropy: Tensor
-    value: Tensor
-    value_said: Tensor
     reward: Tensor
     terminated: Tensor
 
 
+class Opinion(NamedTuple):
+    """What the actor-critic says of a dream, with gradients.
+
+    Attributes:
+      log_probability: `[B, T - 1]`, of what was done.
+      entropy: `[B, T - 1]`, of the policy there.
+      value: `[B, T]`.
+      value_said: `[B, T, n]`, what the head says of it (scalars.py).
+    """
+
+    log_probability: Tensor
+    entropy: Tensor
+    value: Tensor
+    value_said: Tensor
+
+
+@torch.no_grad()
 def imagine(
     tokenizer: Tokenizer,
     world_model: WorldModel[Any],
@@ -52,9 +67,8 @@ def imagine(
     horizon: int,
     *,
     original: bool = False,
-    see: Callable[[Tensor], None] = lambda frames: None,
 ) -> Dream:
-    """Lets the policy act at temperature 1; gradients flow into the actor-critic alone, through all that it remembers.
+    """Lets the policy act at temperature 1.
 
     Args:
       tokenizer: shows frames.
@@ -64,33 +78,31 @@ def imagine(
       mask: `[B, R]` bool, false where there is none, as before the beginning of an episode.
       horizon: T.
       original: show real frames as they are.
-      see: is given each of the T frames, `[B, C, H, W]`, bytes or numbers within [0, 1].
     """
-    memory = burn_in(actor_critic, None if original else tokenizer, frames[:, :-1], mask[:, :-1])
+    begun = memory = burn_in(actor_critic, None if original else tokenizer, frames[:, :-1], mask[:, :-1])
     tokens = tokenizer.encode(frames[:, -1])
     state = world_model.begin(len(frames), frames.device)
     world_model.observe(state, tokens)
-    shown = frames[:, -1] if original else tokenizer.decode_tokens(tokens)
-    actions, log_probabilities, entropies, rewards, ends = [], [], [], [], []
-    see(shown)
-    judged = actor_critic(shown, memory)
-    values, said = [judged.value], [judged.value_said]
+    shown = [frames[:, -1] / 255 if original else tokenizer.decode_tokens(tokens)]
+    actions, rewards, ends = [], [], []
     for _ in range(horizon - 1):
-        action = draw(judged.policy.detach())
+        judged = actor_critic(shown[-1], memory)
+        action, memory = draw(judged.policy), judged.memory
         imagined = world_model.imagine(state, action)
         assert imagined.tokens is not None, "the next frame is drawn"
         actions.append(action)
-        log_probabilities.append(log_probability(judged.policy, action))
-        entropies.append(entropy(judged.policy))
         rewards.append(imagined.reward)
         ends.append(imagined.terminated)
-        shown = tokenizer.decode_tokens(imagined.tokens)
-        see(shown)
-        judged = actor_critic(shown, judged.memory)
-        values.append(judged.value)
-        said.append(judged.value_said)
-    parts = (actions, log_probabilities, entropies, values, said, rewards, ends)
-    return Dream(*(torch.stack(part, dim=1) for part in parts))
+        shown.append(tokenizer.decode_tokens(imagined.tokens))
+    stacked = [torch.stack(part, dim=1) for part in (shown, actions, rewards, ends)]
+    return Dream(stacked[0], begun, *stacked[1:])
+
+
+def judge(actor_critic: ActorCritic, dream: Dream) -> Opinion:
+    """Returns what is said of a dream; gradients flow through all that is remembered."""
+    judged = actor_critic.judge_all(dream.frames, dream.memory)
+    policy = judged.policy[:, :-1]
+    return Opinion(log_probability(policy, dream.action), entropy(policy), judged.value, judged.value_said)
 
 
 @torch.no_grad()

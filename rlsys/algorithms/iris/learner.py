@@ -259,10 +259,8 @@ class IrisLearner(Learner):
         rows = slice(-1 - self._config.actor_critic.burn_in, None)
         begun = Windows(*(part[whole][:, rows] for part in windows))
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
-            dream, frames = self._actor_critic.dream(begun)
-        found, episodes = imagined_episodes(
-            dream, frames.reshape(*frames.shape[:2], *self._context.env.observation.shape)
-        )
+            dream = self._actor_critic.dream(begun)
+        found, episodes = imagined_episodes(dream, self._context.env.observation.shape)
         metrics |= found
         return {"imagination/episodes": episodes}
 

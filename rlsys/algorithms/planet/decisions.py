@@ -18,8 +18,8 @@ from rlsys.algorithms.planet.transitions.rssm import RSSM
 from rlsys.algorithms.planet.transitions.time_agnostic import TimeAgnostic
 from rlsys.api import WorldStep
 from rlsys.nets.precision import factors
+from rlsys.ops.captured import captured
 from rlsys.planning.latent import LatentModel, TreeSearch, rollout_value
-from rlsys.planning.shooting.captured import captured
 from rlsys.planning.shooting.make import make_planner
 from rlsys.planning.shooting.plan import Belief, Plan, Score
 from rlsys.planning.shooting.rollout import State, Step, rollout_score

@@ -7,7 +7,7 @@ A planner holds settings and nothing of any episode. What it remembers from deci
 that belongs to the state of whoever acts, and begins anew with each episode.
 
 No planner asks a device for a number, and shapes depend on settings alone; so a decision can be captured as one graph
-(`rlsys.planning.shooting.captured`).
+(`rlsys.ops.captured`).
 
 Shape legend: B environments, N candidates, K elites, H steps of the horizon, A numbers of an action, I iterations.
 """

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlsys.algorithms.iris.actor_critic import Recalled
 from rlsys.algorithms.iris.comparison import compare, imagined_episodes
 from rlsys.algorithms.iris.imagination import Dream
 from rlsys.api import WorldState, WorldStep
@@ -55,11 +56,11 @@ def test_errors_are_compared_as_far_as_there_is_something() -> None:
 def test_an_imagined_episode_ends_with_its_first_end() -> None:
     reward = torch.tensor([[1.0, 2.0, 4.0], [1.0, 1.0, 1.0]])
     ends = torch.tensor([[False, True, True], [False, False, False]])
-    nothing = torch.zeros(2, 3)
-    dream = Dream(torch.arange(6).view(2, 3), nothing, nothing, torch.zeros(2, 4), torch.zeros(2, 4, 1), reward, ends)
-    frames = torch.arange(2 * 4 * 4, dtype=torch.uint8).view(2, 4, 2, 2)
-    metrics, (first, second) = imagined_episodes(dream, frames)
+    frames, nothing = torch.arange(2 * 4 * 4).view(2, 4, 1, 2, 2) / 255, torch.zeros(2, 3)
+    dream = Dream(frames, Recalled(nothing, nothing), torch.arange(6).view(2, 3), reward, ends)
+    metrics, (first, second) = imagined_episodes(dream, (2, 2))
     assert metrics == {"imagination/episode_return": 3.0, "imagination/episode_length": 2.5}
     assert first.action.tolist() == [0, 1] and first.terminated.tolist() == [False, True]
     assert first.episode_return == 3.0 and first.observation.shape == (3, 2, 2)
+    assert second.observation[-1].tolist() == [[28, 29], [30, 31]]
     assert second.terminated.tolist() == [False] * 3 and second.observation.shape == (4, 2, 2)

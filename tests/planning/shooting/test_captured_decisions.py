@@ -1,15 +1,15 @@
 """Decisions as one graph: nothing in them asks a device for a number, and what is replayed is what was recorded."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from support.graphs import RepeatedGraph
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from rlsys.ops.captured import Captured
 from rlsys.planning.settings import PlannerConfig
-from rlsys.planning.shooting.captured import CapturedDecision, captured
 from rlsys.planning.shooting.make import make_planner
 from rlsys.planning.shooting.plan import Plan
 from rlsys.planning.shooting.rollout import rollout_score
@@ -43,27 +43,13 @@ def test_a_decision_never_waits_for_a_number(kind: str, discrete: bool) -> None:
     assert plan.action.shape == (3, 2 if discrete else 1)
 
 
-class RepeatedGraph:
-    """What a device's graph does, by doing it again: it reads the same inputs and overwrites the same results."""
-
-    recorded = 0
-
-    def record(self, decide: Callable[[], Plan]) -> Plan:
-        RepeatedGraph.recorded += 1
-        self._decide, self._plan = decide, torch.utils._pytree.tree_map(torch.zeros_like, decide())
-        return self._plan
-
-    def replay(self) -> None:
-        torch.utils._pytree.tree_map(lambda held, new: held.copy_(new), self._plan, self._decide())
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("discrete", [True, False])
 def test_a_replayed_decision_is_that_of_the_function(kind: str, discrete: bool) -> None:
     streams = [torch.Generator(), torch.Generator()]
     eager, planner, state = make_decision(kind, discrete, streams[0])
     decide, *_ = make_decision(kind, discrete, streams[1])
-    graphed, before = CapturedDecision(decide, RepeatedGraph), RepeatedGraph.recorded
+    graphed, before = Captured(decide, RepeatedGraph), RepeatedGraph.recorded
     plans, wanted = list[Plan](), list[Plan]()
     for size in (3, 3, 2, 3):
         inputs = {name: value[:size] * (1.0 + len(plans)) for name, value in state.items()}
@@ -82,8 +68,3 @@ def test_a_replayed_decision_is_that_of_the_function(kind: str, discrete: bool) 
 def _leaves(plan: Plan) -> list[Tensor]:
     leaves: list[Tensor] = torch.utils._pytree.tree_leaves(plan)
     return leaves
-
-
-def test_a_cpu_decides_without_a_graph() -> None:
-    decide, *_ = make_decision("cem", False, None)
-    assert captured(decide, torch.device("cpu")) is decide
