@@ -73,6 +73,8 @@ class TableSpec:
         sets it, by `runtime.replay_bytes`.
       keeps_episodes: all segments of an environment come to one shard, so that windows run on from one to the next:
         `Replay.sequences` draws them, and `Replay.collected` puts a turn together.
+      held_out_every: of each environment's episodes one in so many has no priority, its second first: those that
+        `SequenceQuery.held_out_every` holds out; 0: none.
     """
 
     max_size: int
@@ -84,6 +86,7 @@ class TableSpec:
     batch_size: int = 1
     max_bytes: int = 0
     keeps_episodes: bool = False
+    held_out_every: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ class SequenceQuery:
       length: rows L of a window.
       num_frames: observations of each window that are wanted, from its first row on; 0 for all L + 1.
       by: what is equally likely: each "row" at which a window can begin, or each "episode" (each run), and then each
-        row of it; or "priority": rows are as likely as their priorities say, and windows end where their run ends.
+        row of it; or "priority": rows are as likely as their priorities say, and windows end where their run ends. Of
+        what is held out the table has to know, by `TableSpec.held_out_every`.
       reach: a window lies "inside" its run; or it may begin "before" it, or end "after" it, or "both", by all but one
         row. To begin before it means that each row is equally likely to be the last one.
       begins: only windows at the beginning of their run.
@@ -191,9 +195,9 @@ class SequenceQuery:
     def __post_init__(self) -> None:
         assert self.held_out_every != 1 and not (self.held_out and self.held_out_every), "something is learned from"
         if self.by == "priority":
-            is_whole = self.turns is None and self.part == "all" and not self.age_weights and not self.begins
-            assert is_whole and self.reach == "after", (
-                "by priority windows begin at any row, and may end after their run"
+            is_whole = self.turns is None and not (self.held_out or self.age_weights or self.begins)
+            assert is_whole and self.part != "held_out" and self.reach == "after", (
+                "by priority windows begin at any row that is not held out, and may end after their run"
             )
 
     @property

@@ -247,6 +247,11 @@ class Runs:
         return Windows(slot_BL, mask_BL, row_B, probability_B)
 
 
+def is_held_out(episode: Array | int, every: int) -> Array:
+    """Tells which of an environment's episodes are held out: one in so many, its second first; of 0 none is."""
+    return np.equal(np.mod(episode, every), 1) if every else np.zeros(np.shape(episode), np.bool_)
+
+
 def _part(pieces: Array, query: SequenceQuery) -> tuple[Array, Array]:
     """Returns, of each piece, the first row that is asked for and the first after these that is not."""
     rows = pieces["rows"]
@@ -254,7 +259,7 @@ def _part(pieces: Array, query: SequenceQuery) -> tuple[Array, Array]:
     if query.part == "all":
         return nothing, rows
     if query.held_out_every:
-        is_held = pieces["episode"] % query.held_out_every == 1
+        is_held = is_held_out(pieces["episode"], query.held_out_every)
         return nothing, np.where(is_held == (query.part == "held_out"), rows, 0)
     epoch = np.searchsorted(query.epochs, pieces["turn"], side="right")
     by_epoch = np.argsort(epoch, kind="stable")

@@ -16,7 +16,7 @@ from rlsys.api import NothingToDraw, ReplayNotReady, Saved, Segments, SequenceQu
 from rlsys.errors import ConfigError, ReplayError, did_you_mean
 from rlsys.replay import ring, schema
 from rlsys.replay.counts import TABLE_COUNTS
-from rlsys.replay.episodes import Episodes, read_unrolls
+from rlsys.replay.episodes import Episodes, is_held_out, read_unrolls
 from rlsys.replay.ring import SegmentRing
 from rlsys.replay.snapshot import Frozen, Snapshot
 from rlsys.replay.sources import SeenSources
@@ -149,10 +149,7 @@ class Table:
         entry = self._ring.add(segment)
         self._announce(entry.items)
         self._is_item[entry.items] = True
-        if self._spec.sampler == "prioritized" and segment.priority is not None:
-            self._tree.set_range(entry.items.start, segment.priority)
-        else:
-            self._tree.set_range(entry.items.start, np.ones(entry.num_items))
+        self._tree.set_range(entry.items.start, self._first_priorities(segment))
         self._num_items += entry.num_items
         if self._episodes is not None:
             self._episodes.add(entry)
@@ -223,6 +220,9 @@ class Table:
         positions = self._strata(query.batch_size) if positions is None else positions
         runs = self._kept().runs(query)
         if query.by == "priority":
+            assert query.part == "all" or query.held_out_every == self._spec.held_out_every, (
+                "what is held out is agreed"
+            )
             slots = self._tree.find(np.multiply(positions, self._tree.total))
             windows = runs.at(slots, self._tree.priorities[slots] / self._tree.total)
         else:
@@ -357,6 +357,13 @@ class Table:
         """Returns a random position in each of B strata of [0, 1)."""
         positions_B: Array = (np.arange(batch_size) + self._rng.random(batch_size)) / batch_size
         return positions_B
+
+    def _first_priorities(self, segment: Segment) -> Array:
+        if is_held_out(segment.episode, self._spec.held_out_every):
+            return np.zeros(segment.num_items)
+        if self._spec.sampler == "prioritized" and segment.priority is not None:
+            return segment.priority
+        return np.ones(segment.num_items)
 
     def _kept(self) -> Episodes:
         if self._episodes is None:

@@ -233,6 +233,19 @@ def test_rows_can_be_as_likely_as_their_priorities() -> None:
     np.testing.assert_allclose(again.probability, 3.0 / table.mass_of(query))
 
 
+def test_what_is_held_out_has_no_priority() -> None:
+    collected = collect()
+    table = collected.table(replace(SPEC, sampler="prioritized", held_out_every=3))
+    query = SequenceQuery(2_000, 6, by="priority", reach="after", held_out_every=3, part="learned")
+    by_priority = starts(table.sequences(query))
+    learned = starts(everything(collected.table(), replace(query, batch_size=1, by="row")))
+    assert by_priority.keys() == learned.keys(), "all of the others, and nothing else"
+    with pytest.raises(AssertionError):
+        table.sequences(replace(query, held_out_every=2))
+    with pytest.raises(AssertionError):
+        replace(query, part="held_out")
+
+
 def test_what_has_left_is_not_drawn_and_what_is_left_of_its_episode_is() -> None:
     collected = collect(4)
     table = collected.table(replace(SPEC, max_size=60))

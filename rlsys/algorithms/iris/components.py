@@ -21,7 +21,7 @@ from rlsys.algorithms.iris.requirements import frame_shape
 from rlsys.algorithms.iris.tokenizer.losses import Losses, TokenizerModel
 from rlsys.algorithms.iris.tokenizer.quantizer import Ranks
 from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer
-from rlsys.algorithms.iris.world_models.interface import Sizes, WorldModel
+from rlsys.algorithms.iris.world_models.interface import Sizes, WorldModel, masked_mean
 from rlsys.algorithms.iris.world_models.make import make_world_model
 from rlsys.api import LearnerContext
 from rlsys.nets.flat import FlatParameters
@@ -29,6 +29,9 @@ from rlsys.nets.optimizers import Adam
 from rlsys.nets.trainable import Trainable
 from rlsys.ops.captured import Inputs, captured
 from rlsys.types import Array, EnvSpec, Sequences
+
+_LOSS_OF_NEW = 10.0
+"""Of a window that was never learned from, by which it is drawn (Cohen et al. 2025, https://arxiv.org/abs/2502.11537)."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -165,18 +168,31 @@ class WorldModelComponent(Component[WorldModel[Any]]):
             lambda flat: Adam(flat, weight_decay=decay, decoupled=True, dense_only=True),
         )
         self._tokenizer = tokenizer
+        self._by_window: list[Tensor] = []
+
+    def step(self, batches: Sequence[Windows]) -> dict[str, float]:
+        """Does one update; see `priorities`."""
+        self._by_window = []
+        return super().step(batches)
+
+    def priorities(self) -> Array:
+        """Returns, of each window of the last update, the loss before it, in tens: where it is new it was 1."""
+        loss_B = torch.cat(self._by_window) / _LOSS_OF_NEW
+        return loss_B.clamp(0.0, 1.0).cpu().numpy().astype(np.float64)
 
     def losses(self, windows: Windows) -> dict[str, Tensor]:
         """Returns cross entropies, and "loss", their sum."""
-        parts = self.model.network.losses(*self._tokens(windows))
-        return {"loss": torch.stack(list(parts.values())).sum()} | {f"{name}_loss": x for name, x in parts.items()}
+        return _named(self.model.network.losses(*self._tokens(windows)))
 
     def accuracies(self, windows: Windows) -> dict[str, Tensor]:
         """Returns which shares of tokens, rewards and ends are foretold rightly."""
         return self.model.network.metrics(*self._tokens(windows))
 
     def _losses(self, windows: Windows) -> dict[str, Tensor]:
-        return self.losses(windows)
+        every = self.model.network.window_losses(*self._tokens(windows))
+        means = [masked_mean(losses.detach(), mask, dim=1) for losses, mask in every.values()]
+        self._by_window.append(torch.stack(means).sum(dim=0))
+        return _named({name: masked_mean(losses, mask) for name, (losses, mask) in every.items()})
 
     def _tokens(self, windows: Windows) -> tuple[Tensor, ...]:
         with self._tokenizer.model.precision:
@@ -227,6 +243,10 @@ class ActorCriticComponent(Component[ActorCritic]):
             "reward": dream.reward.mean(),
             "ends": dream.terminated.float().mean(),
         }
+
+
+def _named(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {"loss": torch.stack(list(parts.values())).sum()} | {f"{name}_loss": x for name, x in parts.items()}
 
 
 def _begun(windows: Windows) -> Inputs:

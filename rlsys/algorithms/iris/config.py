@@ -68,6 +68,9 @@ class WorldModelTraining(Training):
     """Epochs without any at the beginning (training.world_model.start_after_epochs)."""
     length: Annotated[Repeats, Field(ge=2)] = 20
     """Frames of a window, each with its action (common.sequence_length)."""
+    prioritized: Probability = 0.0
+    """Share of a batch's windows that begin at rows as likely as the loss of the last window that began there, what is
+    new first (Cohen et al. 2025, https://arxiv.org/abs/2502.11537); the others are drawn by age_weights."""
     weight_decay: Weight = 0.01
     """Of a transformer's dense layers: decoupled, as AdamW's (training.world_model.weight_decay)."""
 

@@ -4,8 +4,10 @@ Micheli et al. 2023, algorithm 1, https://arxiv.org/abs/2209.00588.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from rlsys.algorithms.iris.comparison import STEPS, compare, imagined_episodes
@@ -169,11 +171,26 @@ class IrisLearner(Learner):
 
     def _train(self, replay: Replay, kind: Literal["tokenizer", "world_model", "actor_critic"]) -> dict[str, float]:
         """Does one update of a component; all batches are drawn before anything changes."""
-        component, query, training = self._components[kind], self._query(kind), self._training(kind)
-        drawn = [replay.sequences(query) for _ in range(training.gradient_accumulation)]
-        metrics = component.step([self._windows(sequences) for sequences in drawn])
+        component, training = self._components[kind], self._training(kind)
+        queries = self._queries(kind) * training.gradient_accumulation
+        drawn = [replay.sequences(query) for query in queries]
+        batches, parts = [self._windows(sequences) for sequences in drawn], len(drawn) // training.gradient_accumulation
+        metrics = component.step([_together(batches[at : at + parts]) for at in range(0, len(batches), parts)])
         component.check_finite(metrics, drawn, self._schedule.steps)
+        if kind == "world_model" and self._config.world_model_training.prioritized:
+            keys = np.concatenate([sequences.key for sequences in drawn])
+            replay.update_priorities(keys, self._world_model.priorities())
         return metrics
+
+    def _queries(self, kind: Literal["tokenizer", "world_model", "actor_critic"]) -> list[SequenceQuery]:
+        """Returns what asks for a batch: of the world model's a share is drawn by priority."""
+        query = self._query(kind)
+        share = self._config.world_model_training.prioritized if kind == "world_model" else 0.0
+        if not (by_priority := round(share * query.batch_size)):
+            return [query]
+        prioritized = replace(query, batch_size=by_priority, by="priority", age_weights=())
+        by_age = replace(query, batch_size=query.batch_size - by_priority)
+        return [by_age, prioritized] if by_age.batch_size else [prioritized]
 
     def _training(self, kind: Literal["tokenizer", "world_model", "actor_critic"]) -> Training:
         training: Training = getattr(self._config, f"{kind}_training")
@@ -288,3 +305,8 @@ class IrisLearner(Learner):
     def _to_device(self, array: Array) -> torch.Tensor:
         with self._context.timed("copy"):
             return to_device(array, self._device)
+
+
+def _together(parts: Sequence[Windows]) -> Windows:
+    """Returns one batch of several."""
+    return parts[0] if len(parts) == 1 else Windows(*(torch.cat(part) for part in zip(*parts, strict=True)))

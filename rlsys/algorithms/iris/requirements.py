@@ -22,7 +22,12 @@ def cut(config: IrisConfig, env: EnvSpec) -> Segments:
 def store(config: IrisConfig, env: EnvSpec) -> TableSpec:
     """Returns a table that keeps whatever is collected, in whole episodes."""
     rows = config.collect_epochs * rows_of_environment(config) * config.environments
-    return TableSpec(max_size=rows, sampler="uniform", keeps_episodes=True)
+    return TableSpec(
+        max_size=rows,
+        sampler="prioritized" if config.world_model_training.prioritized else "uniform",
+        keeps_episodes=True,
+        held_out_every=config.held_out_every,
+    )
 
 
 def turns(config: IrisConfig, env: EnvSpec) -> Turns:

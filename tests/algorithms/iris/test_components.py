@@ -77,6 +77,19 @@ def test_a_critic_learns_from_discounted_rewards() -> None:
     assert "tokenizer/value_loss" not in make()["tokenizer"].step([windows()])
 
 
+def test_windows_are_as_likely_as_their_losses_and_new_ones_likelier() -> None:
+    component = make()["world_model"]
+    assert isinstance(component, WorldModelComponent)
+    batches = [windows(seed=seed) for seed in (1, 2)]
+    by_itself = [component.losses(Windows(*(part[row : row + 1] for part in batches[0])))["loss"] for row in range(4)]
+    component.step(batches)
+    priorities = component.priorities()
+    assert priorities.shape == (8,) and priorities.dtype == np.float64
+    np.testing.assert_allclose(priorities[:4], [float(loss.detach()) / 10 for loss in by_itself], rtol=1e-4)
+    component._by_window = [torch.tensor([25.0])]
+    assert component.priorities().tolist() == [1.0], "nothing is likelier than what is new"
+
+
 def test_only_a_transformers_dense_layers_decay() -> None:
     def moved(decay: float, **model: Any) -> dict[str, Any]:
         component = make(world_model_training={"weight_decay": decay, "learning_rate": 0.1}, world_model=model)[

@@ -75,6 +75,23 @@ def test_held_out_episodes_are_compared_with_and_never_learned_from() -> None:
     training.close()
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_share_of_windows_is_drawn_by_priority(share: float) -> None:
+    training = Training(
+        ALGORITHM, settings(world_model_training={"prioritized": share, "gradient_accumulation": 2}, held_out_every=3)
+    )
+    training.publish()
+    while next(iter(training.update()[0])).partition("/")[0] != "world":
+        assert not training.ranks[0].replay.priorities, "of the world model alone"
+    replay = training.ranks[0].replay
+    keys, priorities = replay.priorities[0]
+    asked = [len(windows.key) for windows in replay.batches[-4 if share < 1 else -2 :]]
+    assert asked == ([2, 2, 2, 2] if share < 1 else [4, 4])
+    assert keys.tolist() == np.concatenate([windows.key for windows in replay.batches[-len(asked) :]]).tolist()
+    assert ((priorities > 0.0) & (priorities <= 1.0)).all()
+    training.close()
+
+
 def test_windows_are_what_components_learn_from() -> None:
     training = collected(tokenizer={"critic_weight": 1.0, "critic_units": 4}, returns_rows=9)
     learner, replay = of(training), training.ranks[0].replay

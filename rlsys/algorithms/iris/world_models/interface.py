@@ -170,7 +170,14 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
     def losses(
         self, tokens_BLK: Tensor, action_BL: Tensor, reward_BL: Tensor, terminated_BL: Tensor, mask_BL: Tensor
     ) -> dict[str, Tensor]:
-        """Returns mean cross entropies: "observation", "reward" and "end".
+        """Returns mean cross entropies: "observation", "reward" and "end"; see `window_losses`."""
+        every = self.window_losses(tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL)
+        return {name: masked_mean(losses, mask) for name, (losses, mask) in every.items()}
+
+    def window_losses(
+        self, tokens_BLK: Tensor, action_BL: Tensor, reward_BL: Tensor, terminated_BL: Tensor, mask_BL: Tensor
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Returns each cross entropy, "observation" `[B, M]`, "reward" and "end" `[B, L]`, and which of them count.
 
         Args:
           tokens_BLK: int64.
@@ -189,9 +196,9 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
             foretold.end.float().flatten(0, 1), terminated_BL.long().flatten(), reduction="none"
         )
         return {
-            "observation": _token_loss(foretold.token, tokens_BLK, mask_BL),
-            "reward": _mean(self.rewards.loss(foretold.reward.float(), reward_BL), mask_BL),
-            "end": _mean(ends.view(mask_BL.shape), mask_BL),
+            "observation": _token_losses(foretold.token, tokens_BLK, mask_BL),
+            "reward": (self.rewards.loss(foretold.reward.float(), reward_BL), mask_BL),
+            "end": (ends.view(mask_BL.shape), mask_BL),
         }
 
     @torch.no_grad()
@@ -207,9 +214,9 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
             foretold = self.foretell(tokens_BLK, action_BL)
         labels, known = _labels(foretold.token, tokens_BLK, mask_BL)
         return {
-            "token_accuracy": _mean(foretold.token.argmax(-1) == labels, known),
-            "reward_accuracy": _mean(self.rewards.is_right(foretold.reward, reward_BL), mask_BL),
-            "end_accuracy": _mean(foretold.end.argmax(-1) == terminated_BL.long(), mask_BL),
+            "token_accuracy": masked_mean(foretold.token.argmax(-1) == labels, known),
+            "reward_accuracy": masked_mean(self.rewards.is_right(foretold.reward, reward_BL), mask_BL),
+            "end_accuracy": masked_mean(foretold.end.argmax(-1) == terminated_BL.long(), mask_BL),
         }
 
     def _inference_dtype(self, device: torch.device) -> torch.dtype:
@@ -252,14 +259,15 @@ def _labels(logits_BMV: Tensor, tokens_BLK: Tensor, mask_BL: Tensor) -> tuple[Te
     return tokens_BLK.flatten(1)[:, -num_foretold:], known[:, -num_foretold:]
 
 
-def _token_loss(logits_BMV: Tensor, tokens_BLK: Tensor, mask_BL: Tensor) -> Tensor:
+def _token_losses(logits_BMV: Tensor, tokens_BLK: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
     labels, known = _labels(logits_BMV, tokens_BLK, mask_BL)
     labels = labels.masked_fill(~known, _IGNORED)
-    total = functional.cross_entropy(
-        logits_BMV.float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="sum"
+    losses = functional.cross_entropy(
+        logits_BMV.float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
     )
-    return total / known.sum().clamp_min(1)
+    return losses.view(known.shape), known
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    return (values * mask).sum() / mask.sum().clamp_min(1)
+def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
+    """Returns the mean of those that count, of all or along an axis; 0 where there are none."""
+    return (values * mask).sum(dim) / mask.sum(dim).clamp_min(1)
