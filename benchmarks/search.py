@@ -6,8 +6,9 @@ A simulation is one walk, one call of the model and one backup for one root; 30 
 MuZero's FCNetwork on 128-byte observations with random weights, packed as the policy packs it. *share* is the rate of
 the search over that of the network's recurrent inference alone on the same batch, both measured in turns. The tree
 alone is given outputs drawn beforehand. Each figure is the best of many repetitions: whatever else a machine does only
-takes time away. Peers, on the same kind of machine: upstream's Python tree, mctx (JAX), and EfficientZero's C++ tree,
-which are best compared with the rows of their own batch size and number of actions.
+takes time away. With masks or for two players it is the median of the ratios to the same search without, in
+neighbouring turns, times that one's median. Peers, on the same kind of machine: upstream's Python tree, mctx (JAX), and
+EfficientZero's C++ tree, which are best compared with the rows of their own batch size and number of actions.
 """
 
 import argparse
@@ -18,14 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from rows import json_option, publish
+from torch import Tensor
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
 from rlsys.algorithms.muzero.networks import make_network
 from rlsys.planning import puct
 from rlsys.planning.mcts import Workspace, gumbel_search, puct_search
+from rlsys.planning.model import RootOutput
 from rlsys.planning.tree import Tree, grow, plant
-from rlsys.types import ArraySpec, EnvSpec
+from rlsys.types import Array, ArraySpec, EnvSpec
 
 _SIMULATIONS, _DISCOUNT = 30, 0.997
 _COMMAND = "OMP_NUM_THREADS=1 python benchmarks/search.py"
@@ -65,34 +68,90 @@ def _inference(num_actions: int, precision: str) -> Inference:
     return make_inference(make_network(config, env), config)
 
 
-def _rates(works: list[tuple[Callable[[], object], int]], repetitions: int = 100, seconds: float = 0.01) -> list[float]:
-    """Returns, for each (work, amount per call), the amount per CPU-second in its best repetition; they take turns."""
-    best = [0.0] * len(works)
-    for _ in range(repetitions):
+def _turns(works: list[tuple[Callable[[], object], int]], repetitions: int = 100, seconds: float = 0.01) -> Array:
+    """Returns, for each repetition and (work, amount per call), the amount per CPU-second; works take turns."""
+    rates = np.zeros((repetitions, len(works)))
+    for repetition in range(repetitions):
         for i, (work, amount) in enumerate(works):
             work()
             start, calls = time.process_time(), 0
             while (spent := time.process_time() - start) < seconds:
                 work()
                 calls += 1
-            best[i] = max(best[i], calls * amount / spent)
+            rates[repetition, i] = calls * amount / spent
+    return rates
+
+
+def _rates(works: list[tuple[Callable[[], object], int]]) -> list[float]:
+    """Returns, for each (work, amount per call), the amount per CPU-second in its best repetition."""
+    best: list[float] = _turns(works).max(axis=0).tolist()
     return best
 
 
-def _search_row(rule: str, num_roots: int, num_actions: int, precision: str, target: float | None, peers: str) -> Row:
-    """Measures search and network, the latter on the embeddings and actions of one search."""
-    inference, workspace = _inference(num_actions, precision), Workspace()
-    generator = torch.Generator().manual_seed(1)
-    root = inference.initial(torch.randint(256, (num_roots, 128), generator=generator, dtype=torch.uint8))
-    action_B = torch.randint(num_actions, (num_roots,), generator=generator)
+def _root(inference: Inference, num_roots: int, generator: torch.Generator) -> RootOutput:
+    return inference.initial(torch.randint(256, (num_roots, 128), generator=generator, dtype=torch.uint8))
+
+
+def _searching(
+    rule: str, inference: Inference, root: RootOutput, discount: float = _DISCOUNT, mask_BA: Tensor | None = None
+) -> Callable[[], object]:
+    """Returns a search that can be repeated, in memory of its own; masks are put on in each."""
+    num_roots, num_actions = root.prior_logits.shape
+    options = {"num_simulations": _SIMULATIONS, "discount": discount, "workspace": Workspace()}
     noise_BA = np.random.default_rng(2).dirichlet(np.full(num_actions, 0.25), size=num_roots)
     gumbel_BA = np.random.default_rng(3).gumbel(size=(num_roots, num_actions))
 
     def search() -> object:
-        options = {"num_simulations": _SIMULATIONS, "discount": _DISCOUNT, "workspace": workspace}
+        begun = root
+        if mask_BA is not None:
+            begun = root._replace(prior_logits=root.prior_logits.masked_fill(~mask_BA, -torch.inf))
         if rule == "gumbel":
-            return gumbel_search(inference.recurrent, root, gumbel_BA=gumbel_BA, **options)
-        return puct_search(inference.recurrent, root, noise_BA=noise_BA, **options)
+            return gumbel_search(inference.recurrent, begun, gumbel_BA=gumbel_BA, **options)
+        return puct_search(inference.recurrent, begun, noise_BA=noise_BA, **options)
+
+    return search
+
+
+def _variant_rows(rule: str, num_roots: int, num_actions: int) -> list[Row]:
+    """Measures masks, and two players, against neither: medians of the ratios of neighbouring turns."""
+    inference, generator = _inference(num_actions, "fp32"), torch.Generator().manual_seed(1)
+    root = _root(inference, num_roots, generator)
+    root = RootOutput(*(part.clone() for part in root))
+    mask_BA = torch.rand((num_roots, num_actions), generator=generator) < 0.7
+    mask_BA[:, 0] = True
+    searches = [
+        _searching(rule, inference, root),
+        _searching(rule, inference, root, mask_BA=mask_BA),
+        _searching(rule, inference, root, discount=-_DISCOUNT),
+    ]
+    amount = num_roots * _SIMULATIONS
+    with torch.inference_mode():
+        rates = _turns([(search, amount) for search in searches])
+    plain = float(np.median(rates[:, 0]))
+    shares = np.median(rates[:, 1:] / rates[:, :1], axis=0)
+    return [
+        Row(
+            f"{rule}, {name}",
+            num_roots,
+            num_actions,
+            "fp32",
+            share * plain,
+            0.95 * plain,
+            None,
+            None,
+            f"{share:.1%} of the same without",
+        )
+        for name, share in zip(("masks", "two players"), shares.tolist(), strict=True)
+    ]
+
+
+def _search_row(rule: str, num_roots: int, num_actions: int, precision: str, target: float | None, peers: str) -> Row:
+    """Measures search and network, the latter on the embeddings and actions of one search."""
+    inference = _inference(num_actions, precision)
+    generator = torch.Generator().manual_seed(1)
+    root = _root(inference, num_roots, generator)
+    action_B = torch.randint(num_actions, (num_roots,), generator=generator)
+    search = _searching(rule, inference, root)
 
     def network() -> None:
         for _ in range(_SIMULATIONS):
@@ -142,6 +201,8 @@ def measure() -> list[Row]:
         _tree_row(64, 4, 4_000_000, "EfficientZero's C++ 802,000"),
         _tree_row(64, 18, 1_500_000, "EfficientZero's C++ 235,000"),
         _tree_row(1, 4, None, ""),
+        *_variant_rows("puct", 64, 9),
+        *_variant_rows("gumbel", 64, 9),
     ]
 
 
@@ -150,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     json_option(parser)
     path = parser.parse_args().json
-    header = f"{'':10} roots actions       simulations/s   to reach   network alone  share  peers"
+    header = f"{'':20} roots actions       simulations/s   to reach   network alone  share  peers"
     publish(path, measure(), _line, header=header, command=_COMMAND)
 
 
@@ -158,7 +219,7 @@ def _line(row: Row) -> str:
     target = f"{row.target:,.0f}" if row.target else ""
     network = f"{row.network:,.0f} {row.share:6.1%}" if row.network and row.share else " " * 6
     return (
-        f"{row.what:10} {row.num_roots:5} {row.num_actions:7} {row.precision:4} {row.value:14,.0f} {target:>10} "
+        f"{row.what:20} {row.num_roots:5} {row.num_actions:7} {row.precision:4} {row.value:14,.0f} {target:>10} "
         f"{network:>22}  {row.peers}"
     )
 

@@ -106,6 +106,7 @@ class EnvSpec:
       clips_rewards: whether what is learned from is the sign of the reward.
       tasks: names of the environments that one agent plays; empty where there is one environment.
       max_steps: the time limit in decisions, the shortest of several tasks'; None where none is known.
+      num_players: 2 where decisions are by turns those of two players, each rewarded as the one who has decided.
     """
 
     id: str
@@ -124,6 +125,7 @@ class EnvSpec:
     action_high: tuple[float, ...] = ()
     tasks: tuple[str, ...] = ()
     max_steps: int | None = None
+    num_players: int = 1
 
     def __post_init__(self) -> None:
         if not self.parts:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from rlsys.api.masks import ACTION_MASK, masks_actions, without_mask
 from rlsys.types import ArraySpec, EnvSpec, Part
 
 ActionKind = Literal["discrete", "choices", "numbers"]
@@ -25,20 +26,29 @@ class Spaces:
       actions: "discrete", one of n (Discrete); "choices", several of those at once (MultiDiscrete, MultiBinary);
         "numbers" (Box).
       observations: "array", numbers (Box); "integers", each one of n (Discrete, MultiDiscrete, MultiBinary); "parts",
-        named ones, each of the other two (Dict, Tuple).
+        named ones, each of the other two (Dict, Tuple). A mask of legal actions does not count as a part.
+      masks: whether it takes legal actions only, where the environment says which these are.
+      two_players: whether it learns by turns as each of two players.
     """
 
     actions: tuple[ActionKind, ...] = ("discrete",)
     observations: tuple[ObservationKind, ...] = ("array",)
+    masks: bool = False
+    two_players: bool = False
 
     def refusal(self, env: EnvSpec) -> str:
         """Says which space of an environment is beyond this: "acts in …; … acts with …"; empty where none is."""
         if action_kind(env) not in self.actions:
             known = " and ".join(_ACTS[kind] for kind in self.actions)
             return f"acts in {known} spaces only; '{env.id}' acts with {actions_of(env)}"
-        if not observation_kinds(env) <= set(self.observations):
+        if masks_actions(env) and not self.masks:
+            return f"knows nothing of illegal actions; '{env.id}' has some (part '{ACTION_MASK}' of its observation)"
+        if env.num_players > 1 and not self.two_players:
+            return f"learns as one player; '{env.id}' is played by two, who take turns"
+        seen = without_mask(env)
+        if not observation_kinds(seen) <= set(self.observations):
             known = " and ".join(_READS[kind] for kind in self.observations)
-            return f"reads {known} spaces only; '{env.id}' observes {observations_of(env)}"
+            return f"reads {known} spaces only; '{env.id}' observes {observations_of(seen)}"
         return ""
 
 

@@ -113,6 +113,8 @@ class Loop:
 
     def _raised(self, index: int, error: Exception, method: str) -> EnvError:
         """Returns an error that says where: it may be read in another process, of which there is no traceback here."""
+        if isinstance(error, EnvError):
+            return EnvError(f"environment {index} ('{self._spec.id}'): {error}")
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}, line {frame.lineno}"
         return self._failure(index, f"raised {type(error).__name__} in {method}: {error} ({place})")

@@ -23,6 +23,7 @@ from gymnasium.wrappers import TransformReward
 
 from rlsys.config import EnvConfig, read_env, tasks_of
 from rlsys.envs.actions import ActionSet, PaddedActions
+from rlsys.envs.families.moves import players_of
 from rlsys.envs.family import Family
 from rlsys.envs.simulator import Simulator
 from rlsys.envs.spaces import Actions, ArraySpaces, Observations
@@ -223,6 +224,7 @@ def _describe(
         action_low=actions.low,
         action_high=actions.high,
         max_steps=most_steps(env, frames_per_step),
+        num_players=players_of(env),
     )
 
 

@@ -33,6 +33,7 @@ _ALIKE = (
     "observation_low",
     "observation_high",
     "clips_rewards",
+    "num_players",
 )
 
 

@@ -5,7 +5,7 @@ FrameStack. No-ops are simulator frames, FIRE presses are decisions, and what st
 life as an episode.
 
 Wrappers tell each other what they know by attributes. `info` and the options of a reset are the environment's: they are
-passed on as they are, and no key of them means anything here.
+passed on as they are, and no key of them means anything here (but see `rlsys.envs.families.moves`).
 """
 
 from collections import deque
@@ -376,7 +376,7 @@ class Environment(Layer):
         super().__init__(env)
         self.record = record
         self._avoid_repeat = avoid_repeat
-        self._lives = [layer for layer in _layers(env) if isinstance(layer, EpisodeLife)]
+        self._lives = [layer for layer in layers_of(env) if isinstance(layer, EpisodeLife)]
 
     def begin_game(self) -> Reset:
         """Resets to a new game, although lives may be left."""
@@ -389,7 +389,8 @@ class Environment(Layer):
         return action if self._avoid_repeat is None else self._avoid_repeat.executed
 
 
-def _layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
+def layers_of(env: gymnasium.Env) -> Iterator[gymnasium.Wrapper]:
+    """Yields the wrappers of an environment, from the outside in."""
     while isinstance(env, gymnasium.Wrapper):
         yield env
         env = env.env

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from rlsys.api import Decision, Policy, PolicyContext
+from rlsys.api.masks import split_mask
 from rlsys.api.spaces import action_kind
 from rlsys.types import Array, State, Weights
 
 
 class RandomPolicy(Policy):
-    """Draws whatever it sees: choices with the same probability each, numbers evenly between their bounds.
+    """Draws whatever it sees: legal choices with the same probability each, numbers evenly between their bounds.
 
     A number without bounds is drawn from a normal distribution, one with a single bound from an exponential one that
     begins there, as gymnasium draws from its spaces.
@@ -30,13 +31,21 @@ class RandomPolicy(Policy):
         env, size = self._env, len(observation)
         match action_kind(env):
             case "discrete":
-                action: Array = self._rng.integers(env.num_actions, size=size)
+                _, mask_BA = split_mask(env, observation)
+                action: Array = (
+                    self._rng.integers(env.num_actions, size=size) if mask_BA is None else self._any(mask_BA)
+                )
             case "choices":
                 counts = np.reshape(env.action_choices, env.action.shape)
                 action = self._rng.integers(counts, size=(size, *env.action.shape))
             case _:
                 action = self._numbers(size)
         return Decision(action, {})
+
+    def _any(self, mask_BA: Array) -> Array:
+        """Draws one of the legal actions for each row."""
+        chosen_B: Array = ((1.0 - self._rng.random(mask_BA.shape)) * mask_BA).argmax(axis=1)
+        return chosen_B
 
     def _numbers(self, size: int) -> Array:
         shape, dtype = self._env.action.shape, np.dtype(self._env.action.dtype)

@@ -21,7 +21,7 @@ def n_step_returns(reward_BT: Array, value_BT: Array, *, num_returns: int, num_s
       value_BT: `[B, ≥ K + n]`.
       num_returns: K.
       num_steps: n, at least 1.
-      discount: γ.
+      discount: γ; below 0 where every other row is an opponent's.
     """
     discount_n = discount ** np.arange(num_steps, dtype=np.float64)
     reward_BT = reward_BT.astype(np.float64, copy=False)

@@ -9,6 +9,10 @@ by planning with Gumbel", https://openreview.net/forum?id=bERaNdoegnO.
 An action whose prior logit is -inf is masked, at roots and below: no search takes it, noise or not, unless every
 action of a node below a root is masked, whose logits then say nothing.
 
+With a discount below 0 two players take turns, and one wins what the other loses (negamax): the value of a node is that
+of who is to move there, a reward that of who has moved, and q = reward + discount * value turns what a child is worth
+to the one into what it is worth to the other. Bounds of q values are kept for both together.
+
 Shape legend: B roots, N nodes per root (simulations + 1), A actions, S simulations.
 """
 
@@ -105,7 +109,7 @@ def puct_search(
       recurrent_fn: the model.
       root: the model's view of the B states to search from.
       num_simulations: model calls, each for all roots; at least 1.
-      discount: per step, in [0, 1].
+      discount: per step, in [-1, 1]; below 0 where two players take turns (see above).
       pb_c_base: the larger, the later exploration grows with the visits of the parent.
       pb_c_init: weight of the prior.
       init_value_score: value term of unvisited actions; visited ones have theirs normalised to [0, 1].
@@ -135,7 +139,7 @@ def gumbel_search(
     num_simulations: int,
     discount: float,
     gumbel_BA: Array | None = None,
-    max_considered_actions: int = 16,
+    max_num_considered_actions: int = 16,
     maxvisit_init: float = 50.0,
     value_scale: float = 0.1,
     workspace: Workspace | None = None,
@@ -146,10 +150,10 @@ def gumbel_search(
       recurrent_fn: the model.
       root: the model's view of the B states to search from.
       num_simulations: model calls, each for all roots; at least 1.
-      discount: per step, in [0, 1].
+      discount: per step, in [-1, 1]; below 0 where two players take turns (see above).
       gumbel_BA: float64 draws from Gumbel(0, 1), which make the action a sample of the improved policy; None for zeros,
         which makes it the best one.
-      max_considered_actions: actions that sequential halving starts from, where there are so many.
+      max_num_considered_actions: actions that sequential halving starts from, where there are so many.
       maxvisit_init: c_visit of the paper.
       value_scale: c_scale of the paper; 0.1 for Atari, 1.0 for board games.
       workspace: memory to use again; None allocates it.
@@ -159,7 +163,7 @@ def gumbel_search(
     """
     num_roots, num_actions = root.prior_logits.shape
     schedule_SB = gumbel.schedules(
-        to_array(root.prior_logits), min(max_considered_actions, num_actions), num_simulations
+        to_array(root.prior_logits), min(max_num_considered_actions, num_actions), num_simulations
     )
     noise_BA = np.zeros((num_roots, num_actions)) if gumbel_BA is None else gumbel_BA
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rlsys.api.masks import split_mask
 from rlsys.api.spaces import action_kind
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make
@@ -25,7 +26,7 @@ def check_environment(config: EnvConfig, num_steps: int = 200) -> None:
 
     What comes out has the shapes and types of its spec and is finite; an ended episode begins again in the same step;
     equal seeds and actions give equal games; a snapshot continues identically where there are any; evaluation tells of
-    rewards as training does; it can be drawn.
+    rewards as training does; where it says which actions are legal, one always is; it can be drawn.
 
     Args:
       config: the environment.
@@ -45,7 +46,8 @@ def _check(config: EnvConfig, num_steps: int) -> None:
     actions = _random_actions(config, env.num_environments, num_steps)
     _check_observation(env, env.observation)
     _check_spec(env.spec)
-    for action in actions:
+    for drawn in actions:
+        action = _legal(env, drawn)
         before = env.observation.copy()
         result = env.step(action)
         _check_step(env, before, result)
@@ -61,6 +63,17 @@ def _random_actions(config: EnvConfig, size: int, num_steps: int) -> Sequence[Ar
     space = make(config, 0).action_space
     space.seed(0)
     return [np.stack([space.sample() for _ in range(size)]) for _ in range(num_steps)]
+
+
+def _legal(env: BatchedEnv, action: Array) -> Array:
+    """Returns actions with the next legal one in the place of each that is illegal."""
+    _, mask_EA = split_mask(env.spec, env.observation)
+    if mask_EA is None:
+        return action
+    require(bool(mask_EA.any(axis=1).all()), f"where a decision is made an action is legal; legal are {mask_EA}")
+    order_EA = (action[:, None] + np.arange(env.spec.num_actions)) % env.spec.num_actions
+    first_E = np.take_along_axis(mask_EA, order_EA, axis=1).argmax(axis=1)
+    return np.asarray(order_EA[np.arange(len(action)), first_E])
 
 
 def _check_observation(env: BatchedEnv, observation: Array) -> None:
@@ -150,14 +163,16 @@ def _check_snapshot(config: EnvConfig, env: BatchedEnv, actions: Sequence[Array]
     if env.can_snapshot:
         promise = "a snapshot goes on as the environment that it is of"
         require(np.array_equal(copy.observation, env.observation), f"{promise}; it is not where that was")
-        for action in actions:
+        for drawn in actions:
+            action = _legal(env, drawn)
             _check_same(env, env.step(action), copy, copy.step(action), promise)
     copy.close()
 
 
 def _check_evaluation(config: EnvConfig, actions: Sequence[Array]) -> None:
     env = BatchedEnv(config, [0] * len(actions[0]), training=False)
-    for action in actions:
+    for drawn in actions:
+        action = _legal(env, drawn)
         result = env.step(action)
         learned = np.sign(result.raw_reward) if config.clip_rewards else result.raw_reward
         require(

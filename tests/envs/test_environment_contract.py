@@ -11,6 +11,7 @@ import pytest
 from rlsys.config import EnvConfig
 from rlsys.envs import offscreen
 from rlsys.envs.families.atari import AtariConfig
+from rlsys.envs.families.boards import BoardConfig
 from rlsys.envs.families.classic import GymnasiumConfig
 from rlsys.envs.families.dm_control import ControlConfig
 from rlsys.envs.families.dmlab import DMLabConfig
@@ -65,6 +66,16 @@ CONFIGS = {
         avoid_repeat=True,
         observation_noise=0.05,
     ),
+    "board, all": BoardConfig(
+        id="openspiel/connect_four",
+        kwargs={"rows": 5, "columns": 5},
+        opponent="mcts",
+        opponent_simulations=5,
+        stack_states=2,
+        max_episode_steps=12,
+        clip_rewards=True,
+    ),
+    "board for two": BoardConfig(id="openspiel/othello"),
     "LunarLander": EnvConfig(id="LunarLander-v2"),
     "LunarLander, continuous": EnvConfig(id="LunarLanderContinuous-v2", sticky_actions=2),
     "CarRacing by pixels": GymnasiumConfig(
@@ -81,6 +92,7 @@ CONFIGS = {
     ),
     "Pendulum": EnvConfig(id="Pendulum-v1", max_episode_steps=30, stack_states=2),
     "Taxi": EnvConfig(id="Taxi-v3", max_episode_steps=30),
+    "Taxi, moves that are any": GymnasiumConfig(id="Taxi-v3", max_episode_steps=30, action_mask=True),
     "Blackjack": EnvConfig(id="Blackjack-v1"),
     "FrozenLake, stacked": EnvConfig(id="FrozenLake-v1", stack_states=3),
     "choices": EnvConfig(id="rlsys/Choices-v0", sticky_actions=2),

@@ -8,7 +8,7 @@ from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
 from rlsys.envs.vector import BatchedEnv
 from rlsys.evaluation.random_policy import RandomPolicy
-from rlsys.types import Array, ArraySpec, EnvSpec
+from rlsys.types import Array, ArraySpec, EnvSpec, Part
 
 OBSERVATION, SIZE = ArraySpec((1,), "float32"), 4_000
 
@@ -61,3 +61,15 @@ def test_an_environment_takes_what_is_drawn(name: str) -> None:
     for _ in range(30):
         env.step(policy.act(env.observation, {}, explore=True).action)
     env.close()
+
+
+def test_illegal_actions_are_never_drawn_and_legal_ones_about_as_often() -> None:
+    mask = Part("action_mask", ArraySpec((4,), "int8"), (2,) * 4)
+    record = np.dtype([("observation", "f4", (1,)), ("action_mask", "i1", (4,))])
+    parts = (Part("observation", OBSERVATION), mask)
+    env = EnvSpec("x", ArraySpec((), record), ArraySpec((), "int64"), 4, parts=parts)
+    observation = np.zeros(SIZE, record)
+    observation["action_mask"] = [1, 0, 1, 1]
+    policy = RandomPolicy(PolicyContext(None, env, seed=3))
+    counts = np.bincount(policy.act(observation, {}, explore=True).action, minlength=4)
+    assert counts[1] == 0 and counts[[0, 2, 3]].min() > 0.8 * SIZE / 3

@@ -98,7 +98,7 @@ def test_search_equals_a_tree_of_python_objects(seed, num_actions, num_simulatio
     state_B = rng.integers(NUM_STATES, size=4)
     gumbel_BA = rng.gumbel(size=(4, num_actions)) * rng.choice([0.0, 1.0])
     scales = (50.0, float(rng.choice([0.1, 1.0])))
-    discount = float(rng.choice([0.9, 1.0]))
+    discount = float(rng.choice([0.9, 1.0, -1.0]))
     schedule = gumbel.considered_visits(min(max_considered, num_actions), num_simulations)
 
     result = gumbel_search(
@@ -107,7 +107,7 @@ def test_search_equals_a_tree_of_python_objects(seed, num_actions, num_simulatio
         num_simulations=num_simulations,
         discount=discount,
         gumbel_BA=gumbel_BA,
-        max_considered_actions=max_considered,
+        max_num_considered_actions=max_considered,
         maxvisit_init=scales[0],
         value_scale=scales[1],
     )
@@ -166,7 +166,7 @@ def test_only_the_actions_with_the_highest_gumbel_and_prior_are_considered():
         num_simulations=16,
         discount=0.99,
         gumbel_BA=gumbel_BA,
-        max_considered_actions=4,
+        max_num_considered_actions=4,
     )
     expected = np.argsort(gumbel_BA + model.prior_logits[:10].numpy(), axis=1)[:, -4:]
     for index in range(10):

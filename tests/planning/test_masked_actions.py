@@ -48,7 +48,7 @@ def searched(model: MaskedTable, rule: str, simulations: int, considered: int, s
             model.recurrent,
             model.root(),
             gumbel_BA=rng.gumbel(size=(NUM_ROOTS, num_actions)),
-            max_considered_actions=considered,
+            max_num_considered_actions=considered,
             value_scale=scale,
             **options,
         )

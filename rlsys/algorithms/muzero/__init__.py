@@ -5,7 +5,7 @@ Importing this costs neither torch nor numba; they come with the first policy or
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.requirements import check, cut, store, values
-from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext
+from rlsys.api import Algorithm, Learner, LearnerContext, Policy, PolicyContext, Spaces
 
 
 def _make_policy(context: PolicyContext) -> Policy:
@@ -29,6 +29,7 @@ ALGORITHM = Algorithm(
     store=store,
     check=check,
     values=values,
+    spaces=Spaces(masks=True, two_players=True),
     temperature="eval_temperature",
     example_env={"id": "CartPole-v1"},
     debug={
@@ -41,6 +42,6 @@ ALGORITHM = Algorithm(
         "batch_size": 16,
         "td_steps": 5,
     },
-    kept=("value_support", "reward_support", "no_target_transform", "optimizer"),
+    kept=("value_support", "reward_support", "no_target_transform", "optimizer", "players"),
 )
 """MuZero as the runtime sees it."""

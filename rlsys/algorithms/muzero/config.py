@@ -52,8 +52,15 @@ class MuZeroConfig(Section):
     """Weight of the prior against the value (puct)."""
     init_value_score: Annotated[Number, Field(ge=-1e6, le=1e6)] = 0.0
     """Value of a child without a visit, on the normalised scale from 0 to 1 (puct)."""
-    max_considered_actions: Count = 16
+    max_num_considered_actions: Count = 16
     """Actions of the root among which simulations are shared out (gumbel); source: mctx."""
+    c_visit: Norm = 50.0
+    """Visits that are added to those of the most visited action where values are weighed against logits (gumbel)."""
+    c_scale: Weight = 0.1
+    """Weight of values against logits (gumbel): 0.1 in Atari's games, 1 on boards."""
+    players: Literal[1, 2] = 1
+    """Who decides: one player, or two by turns, each against the other, as in `openspiel/connect_four`. Not upstream's:
+    it has one."""
     visit_softmax_temperatures: tuple[Temperature, ...] = (1.0, 0.5, 0.25)
     """Temperatures of the choice among visited actions, one after the other in the course of training."""
     visit_softmax_steps: tuple[Steps, ...] = (15_000, 30_000)
@@ -127,6 +134,11 @@ class MuZeroConfig(Section):
     """Evaluation: noise at the root as while exploring."""
     apply_mcts_steps: Repeats = 1
     """Evaluation: actions taken from one search, down its tree, before the next."""
+
+    @property
+    def signed_discount(self) -> float:
+        """Discount of what is seen a decision later: where two play by turns, by whoever loses what the other wins."""
+        return self.discount if self.players == 1 else -self.discount
 
     @model_validator(mode="after")
     def _check_supports(self) -> Self:

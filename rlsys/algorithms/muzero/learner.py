@@ -20,6 +20,7 @@ from rlsys.algorithms.muzero.ranks import maximum
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.algorithms.muzero.targets import Targets, make_targets, window_length, window_rows
 from rlsys.api import Learner, LearnerContext, Replay, Saved
+from rlsys.api.masks import split_mask, without_mask
 from rlsys.nets.trainable import Trainable
 from rlsys.nets.transfer import to_device
 from rlsys.ops.losses import cross_entropy
@@ -49,7 +50,7 @@ class MuZeroLearner(Learner):
         self._device = torch.device(context.device)
         self._model = Trainable(
             context,
-            lambda: make_network(config, context.env).train(),
+            lambda: make_network(config, without_mask(context.env)).train(),
             lambda flat: make_optimizer(config, flat),
             max_norm=config.clip_grad,
             remedy="a lower muzero.lr_init, or set muzero.clip_grad",
@@ -73,7 +74,7 @@ class MuZeroLearner(Learner):
             batch,
             num_unroll_steps=config.num_unroll_steps,
             td_steps=config.td_steps,
-            discount=config.discount,
+            discount=config.signed_discount,
             rng=self._rng,
         )
         losses, error_B = self._backward(batch, targets)
@@ -82,7 +83,7 @@ class MuZeroLearner(Learner):
         numbers = torch.cat([error_B, torch.stack([*losses, norm_of_gradient])]).cpu().numpy().astype(np.float64)
         value, reward, policy, norm = numbers[len(error_B) :].tolist()
         metrics = {"loss/value": value, "loss/reward": reward, "loss/policy": policy, "learner/gradient_norm": norm}
-        self._model.check_finite(metrics, _learned_from(batch, targets), self._step)
+        self._model.check_finite(metrics, self._learned_from(batch, targets), self._step)
         priority_B = (np.abs(numbers[: len(error_B)]) + config.epsilon) ** config.alpha
         replay.update_priorities(batch.key, priority_B)
         rate = schedules.learning_rate(config, self._step)
@@ -120,7 +121,8 @@ class MuZeroLearner(Learner):
     def _backward(self, batch: Batch, targets: Targets) -> tuple[Losses, Tensor]:
         """Computes this rank's gradient; returns losses and `[B]` errors of the first values, in raw units."""
         config = self._config
-        observation = self._to_device(batch.observation[:, 0])
+        seen, _ = split_mask(self._context.env, batch.observation[:, 0])
+        observation = self._to_device(seen)
         action_BK, value_BK = self._to_device(targets.action), self._to_device(targets.value)
         reward_BK, policy_BKA = self._to_device(targets.reward), self._to_device(targets.policy)
         mask_BK, weight_B1 = self._to_device(targets.mask), self._to_device(self._importance_weights(batch)[:, None])
@@ -149,12 +151,12 @@ class MuZeroLearner(Learner):
         with self._context.timed("copy"):
             return to_device(array, self._device)
 
-
-def _learned_from(batch: Batch, targets: Targets) -> dict[str, Array]:
-    return {
-        "observation from replay": batch.observation,
-        "value target": targets.value,
-        "reward target": targets.reward,
-        "policy target": targets.policy,
-        "probability from replay": batch.probability,
-    }
+    def _learned_from(self, batch: Batch, targets: Targets) -> dict[str, Array]:
+        seen, _ = split_mask(self._context.env, batch.observation[:, 0])
+        return {
+            "observation from replay": seen,
+            "value target": targets.value,
+            "reward target": targets.reward,
+            "policy target": targets.policy,
+            "probability from replay": batch.probability,
+        }

@@ -14,7 +14,9 @@ from rlsys.algorithms.muzero.choice import Choice, tree_arrays
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
 from rlsys.algorithms.muzero.networks import make_network
+from rlsys.algorithms.muzero.requirements import check_plans
 from rlsys.api import Decision, Policy, PolicyContext, Saved
+from rlsys.api.masks import split_mask, without_mask
 from rlsys.errors import ConfigError
 from rlsys.nets.flat import module_arrays, share_arrays
 from rlsys.nets.transfer import to_device
@@ -29,15 +31,22 @@ class MuZeroPolicy(Policy):
 
     While exploring, the root gets noise, and environment i plays with temperature i of `fixed_temperatures` (modulo
     their number), or all play with the scheduled one. Otherwise the best action is taken, unless the evaluation options
-    of the section say something else.
+    of the section say something else. Where the environment says which actions are legal, no other one is taken at the
+    root; below it the model alone says what is likely.
     """
 
     def __init__(self, context: PolicyContext) -> None:
-        """Builds networks; `set_weights` must come before `act`."""
+        """Builds networks; `set_weights` must come before `act`.
+
+        Raises:
+          ConfigError: evaluation shall take several actions from one search, where that cannot be.
+        """
         self._config: MuZeroConfig = context.config
+        check_plans(self._config, context.env)
+        self._env = context.env
         self._num_actions = context.env.num_actions
         self._device = torch.device(context.device)
-        self._network = make_network(self._config, context.env).to(self._device)
+        self._network = make_network(self._config, without_mask(context.env)).to(self._device)
         self._inference: Inference | None = None
         self._rng = np.random.default_rng(context.seed)
         # A truncated episode's last observation is searched by itself: the small batch must not displace the large one.
@@ -149,7 +158,7 @@ class MuZeroPolicy(Policy):
             self._model.recurrent,
             root,
             num_simulations=config.num_simulations,
-            discount=config.discount,
+            discount=config.signed_discount,
             pb_c_base=config.pb_c_base,
             pb_c_init=config.pb_c_init,
             init_value_score=config.init_value_score,
@@ -164,9 +173,11 @@ class MuZeroPolicy(Policy):
             self._model.recurrent,
             root,
             num_simulations=config.num_simulations,
-            discount=config.discount,
+            discount=config.signed_discount,
             gumbel_BA=self._rng.gumbel(size=root.prior_logits.shape) if noisy else None,
-            max_considered_actions=config.max_considered_actions,
+            max_num_considered_actions=config.max_num_considered_actions,
+            maxvisit_init=config.c_visit,
+            value_scale=config.c_scale,
             workspace=workspace,
         )
 
@@ -205,7 +216,7 @@ class MuZeroPolicy(Policy):
         every_action = to_device(np.tile(np.arange(num_actions), num_roots), self._device)
         after = self._model.recurrent(root.embedding.repeat_interleave(num_actions, dim=0), every_action)
         reward_BA = to_array(after.reward).reshape(num_roots, num_actions).astype(np.float64)
-        value_BA = reward_BA + self._config.discount * to_array(after.value).reshape(num_roots, num_actions)
+        value_BA = reward_BA + self._config.signed_discount * to_array(after.value).reshape(num_roots, num_actions)
         value_BA[to_array(root.prior_logits) == -np.inf] = -np.inf
         action_B = value_BA.argmax(axis=1)
         rows = np.arange(num_roots)
@@ -224,7 +235,13 @@ class MuZeroPolicy(Policy):
         return self._inference
 
     def _root(self, observation: Array) -> RootOutput:
-        return self._model.initial(to_device(observation, self._device))
+        """Evaluates observations; the logits of illegal actions are -inf."""
+        seen, mask_BA = split_mask(self._env, observation)
+        root = self._model.initial(to_device(seen, self._device))
+        if mask_BA is None:
+            return root
+        is_illegal_BA = to_device(~mask_BA, self._device)
+        return root._replace(prior_logits=root.prior_logits.masked_fill(is_illegal_BA, -torch.inf))
 
     def _exploring_temperature(self, batch_size: int) -> Array:
         if self._fixed_temperature is None:

@@ -2,6 +2,7 @@
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.api import Segments, TableSpec, ValueSpec
+from rlsys.api.masks import masks_actions, without_mask
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
 
@@ -47,8 +48,11 @@ def store(config: MuZeroConfig, env: EnvSpec) -> TableSpec:
 
 
 def values(config: MuZeroConfig) -> ValueSpec:
-    """Returns what values are of; those of a search are no longer squashed by the target transform."""
-    return ValueSpec(config.discount, ROOT_VALUE, reward_extra=PREDICTED_REWARD)
+    """Returns what values are of; those of a search are no longer squashed by the target transform.
+
+    Of two players evaluations watch one, between whose decisions the opponent moves.
+    """
+    return ValueSpec(config.discount**config.players, ROOT_VALUE, reward_extra=PREDICTED_REWARD)
 
 
 def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: int) -> None:
@@ -57,9 +61,10 @@ def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: 
     Raises:
       ConfigError: it says which setting, and what to do.
     """
-    if config.architecture != "FCNetwork" and not _is_image(env.observation.shape):
+    shape = without_mask(env).observation.shape
+    if config.architecture != "FCNetwork" and not _is_image(shape):
         raise ConfigError(
-            f"muzero.architecture = {config.architecture} with observations of shape {env.observation.shape}; it needs "
+            f"muzero.architecture = {config.architecture} with observations of shape {shape}; it needs "
             f"images of at least {_SMALLEST_IMAGE}×{_SMALLEST_IMAGE}. Set muzero.architecture=FCNetwork."
         )
     if len(config.fixed_temperatures) > num_environments:
@@ -72,6 +77,26 @@ def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: 
         raise ConfigError(
             f"muzero.batch_size = {config.batch_size} cannot be divided among runtime.learners = {num_ranks}; each "
             "rank takes an equal share. Change either."
+        )
+    if config.players != env.num_players:
+        plays = "two players play by turns" if env.num_players == 2 else "one player plays"
+        raise ConfigError(
+            f"muzero.players = {config.players} with '{env.id}', which {plays}; values change sides with each decision "
+            f"of two players only. Set muzero.players={env.num_players}."
+        )
+    check_plans(config, env)
+
+
+def check_plans(config: MuZeroConfig, env: EnvSpec) -> None:
+    """Refuses to take several actions from one search where those after the first may be illegal, or the opponent's.
+
+    Raises:
+      ConfigError: it says which setting, and what to do.
+    """
+    if config.apply_mcts_steps > 1 and (config.players == 2 or masks_actions(env)):
+        raise ConfigError(
+            f"muzero.apply_mcts_steps = {config.apply_mcts_steps} with '{env.id}', where only the position says which "
+            "actions are legal and what the opponent has done; a plan knows neither. Leave it out."
         )
 
 

@@ -5,6 +5,8 @@ Schrittwieser et al. 2020, section 3 and appendix G, https://arxiv.org/abs/1911.
 A window holds rows 0 … K + n of an episode; target k belongs to the state after k steps:
 
     value_k   r_k + γ r_{k+1} + … + γ^{n-1} r_{k+n-1} + γ^n v_{k+n}       v: value of the root when it was searched
+                                              where two play by turns, γ < 0: rewards and values of every other row are
+                                              those of the opponent
     reward_k  r_{k-1}, for k ≥ 1                                           the step into the state
     policy_k  visits of the search in row k
 
@@ -73,7 +75,7 @@ def make_targets(
       batch: windows; not changed.
       num_unroll_steps: K.
       td_steps: n.
-      discount: γ.
+      discount: γ, signed.
       rng: draws the actions in absorbing states.
     """
     num_windows, num_rewards = batch.reward.shape

@@ -13,9 +13,10 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from rlsys.config import EnvConfig
-from rlsys.config.quantities import Pixels, Repeats
+from rlsys.config.quantities import Flag, Pixels, Repeats
 from rlsys.envs import offscreen
 from rlsys.envs.families.cartpole import CartPoles
+from rlsys.envs.families.moves import Moves
 from rlsys.envs.families.pictures import MujocoPictures, Pictures
 from rlsys.envs.family import Family
 from rlsys.envs.kwargs import check_kwargs, refused
@@ -46,6 +47,9 @@ class GymnasiumConfig(EnvConfig):
     """Steps per decision with the same action; rewards are summed, and only the last is drawn."""
     frame_size: tuple[Pixels, Pixels] = (64, 64)
     """Height and width of pictures."""
+    action_mask: Flag = False
+    """Take from what the environment says in `info` which actions are legal ("action_mask") and, where two play by
+    turns, who is to move ("player")."""
     drawing: Drawing = "full"
     """How MuJoCo draws pictures: full, flat (without shadows and reflections) or coarse (with jagged edges, too)."""
 
@@ -79,6 +83,8 @@ def _make(config: GymnasiumConfig, seed: int, render_mode: str | None) -> tuple[
         env = ActionRepeat(env, config.action_repeat)
     if shows_pictures:
         env = _pictures(config, env, by_mujoco=by_mujoco)
+    if config.action_mask:
+        env = Moves(env, config)
     return env, config.action_repeat
 
 
@@ -112,7 +118,7 @@ def _registered(config: GymnasiumConfig, name: str, render_mode: str | None) -> 
 
 
 def _make_simulator(config: GymnasiumConfig, seeds: Sequence[int]) -> Simulator | None:
-    if config.kwargs or config.observation != "state" or config.action_repeat > 1:
+    if config.kwargs or config.observation != "state" or config.action_repeat > 1 or config.action_mask:
         return None
     max_steps = _CARTPOLE_STEPS.get(config.id)
     return None if max_steps is None else CartPoles(config.id, seeds, config.max_episode_steps or max_steps)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from rlsys.api import World
+from rlsys.api.masks import masks_actions, split_mask
 from rlsys.config import EnvConfig
 from rlsys.envs.make import make
 from rlsys.envs.wrappers import Environment
@@ -127,6 +128,16 @@ class Game:
             if step.terminated or step.truncated:
                 self._begin(new_game)
         self.tally = Tally()
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether it says which actions are legal, and takes no others."""
+        return masks_actions(self._spec)
+
+    def allows(self, action: Action) -> bool:
+        """Tells whether an action is legal now."""
+        _, mask_BA = split_mask(self._spec, self.stacked()[None])
+        return mask_BA is None or bool(mask_BA[0, action])
 
     def step(self, action: Action) -> GameStep:
         """Takes an action."""

@@ -32,10 +32,10 @@ _SHOW_END_S = 1.0
 
 _COMMANDS: Legend = (
     ("C", "wait for keys / real time"),
-    ("N", "let a step pass while it waits"),
     ("X", "begin the model anew from the real game"),
     ("P", "the policy plays / you play"),
 )
+_PASS, _MOVE = ("N", "let a step pass while it waits"), ("N", "let the policy make this move")
 _RESET, _ALSO_RESET = "return", "r"
 _YES, _NO = ("y", "return"), "n"
 
@@ -136,7 +136,8 @@ class Player:
     def legend(self) -> Legend:
         """All keys and what they do."""
         resets = " ".join(key.upper() for key in (_ALSO_RESET, _RESET) if key in self._commands)
-        commands = [row for row in _COMMANDS if row[0].lower() in self._commands or row[0] == "N"]
+        commands = [row for row in _COMMANDS if row[0].lower() in self._commands]
+        commands.insert(1, _MOVE if self._game.has_rules else _PASS)
         return [*self._keys.legend, *commands, (resets, "new episode")]
 
     @property
@@ -185,6 +186,8 @@ class Player:
             self._begin(new_game=False)
         elif wants_step and self._policy_plays:
             self._step(self._pilot.decide(self._seen()))
+        elif wants_step and self._game.has_rules:
+            self._move(action, lets_policy="n" in held)
         elif wants_step:
             self._pilot.follow(self._seen())
             self._step(self._keys.noop if action is None else action)
@@ -218,6 +221,14 @@ class Player:
     def _seen(self) -> Array:
         """Returns what a policy sees."""
         return self._game.stacked() if self._shows_game or self._model is None else self._model.stacked()
+
+    def _move(self, action: Action | None, *, lets_policy: bool) -> None:
+        """Makes a legal move, or one of the policy's; nothing happens in a game with rules where nobody moves."""
+        if action is None and lets_policy:
+            self._step(self._pilot.decide(self._seen()))
+        elif action is not None and self._game.allows(action):
+            self._pilot.follow(self._seen())
+            self._step(action)
 
     def _toggle_waiting(self) -> None:
         self._waits = not self._waits

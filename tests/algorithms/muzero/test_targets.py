@@ -1,6 +1,7 @@
 """Targets against their definition over whole episodes, through a real replay table."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -71,18 +72,27 @@ def fill(config: MuZeroConfig, episodes: list[Episode]) -> Table:
     return replay
 
 
-def naive_value(episode: Episode, i: int, n: int) -> float:
+def naive_value(episode: Episode, i: int, n: int, players: int = 1) -> float:
+    """The definition for one player, or for whoever of two decides in row i: what the other gets counts against it."""
+
+    def weight(j: int) -> float:
+        return GAMMA**j * (-1.0 if players == 2 and j % 2 else 1.0)
+
     end = episode.length
     if i >= end:
         return float(episode.root_value[end]) if episode.is_truncated and i == end else 0.0
-    value = sum(GAMMA**j * float(episode.reward[i + j]) for j in range(n) if i + j < end)
+    value = sum(weight(j) * float(episode.reward[i + j]) for j in range(n) if i + j < end)
     if i + n < end:
-        return value + GAMMA**n * float(episode.root_value[i + n])
-    return value + (GAMMA ** (end - i) * float(episode.root_value[end]) if episode.is_truncated else 0.0)
+        return value + weight(n) * float(episode.root_value[i + n])
+    return value + (weight(end - i) * float(episode.root_value[end]) if episode.is_truncated else 0.0)
 
 
-def sample(num_unroll_steps: int, td_steps: int, seed: int) -> tuple[list[Episode], Batch, Targets]:
+def sample(
+    num_unroll_steps: int, td_steps: int, seed: int, players: Literal[1, 2] = 1
+) -> tuple[list[Episode], Batch, Targets]:
     config = MuZeroConfig(
+        discount=GAMMA,
+        players=players,
         num_unroll_steps=num_unroll_steps,
         td_steps=td_steps,
         max_history_length=9,
@@ -95,14 +105,16 @@ def sample(num_unroll_steps: int, td_steps: int, seed: int) -> tuple[list[Episod
     length, rows = window_length(num_unroll_steps, td_steps), window_rows(num_unroll_steps, td_steps)
     batch = replay.sample(200, length, rows)
     rng = np.random.default_rng(seed)
-    targets = make_targets(batch, num_unroll_steps=num_unroll_steps, td_steps=td_steps, discount=GAMMA, rng=rng)
+    targets = make_targets(
+        batch, num_unroll_steps=num_unroll_steps, td_steps=td_steps, discount=config.signed_discount, rng=rng
+    )
     return episodes, batch, targets
 
 
 @pytest.mark.parametrize(("num_unroll_steps", "td_steps"), [(5, 10), (1, 1), (3, 40), (8, 2)])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_targets_equal_the_definition(num_unroll_steps: int, td_steps: int, seed: int) -> None:
-    episodes, batch, targets = sample(num_unroll_steps, td_steps, seed)
+@pytest.mark.parametrize(("seed", "players"), [(0, 1), (1, 1), (0, 2)])
+def test_targets_equal_the_definition(num_unroll_steps: int, td_steps: int, seed: int, players: Literal[1, 2]) -> None:
+    episodes, batch, targets = sample(num_unroll_steps, td_steps, seed, players)
     for b, (number, start) in enumerate(batch.observation[:, 0].astype(int)):
         episode = episodes[number]
         for k in range(num_unroll_steps + 1):
@@ -111,7 +123,7 @@ def test_targets_equal_the_definition(num_unroll_steps: int, td_steps: int, seed
             assert targets.mask[b, k] == is_known
             if not is_known:
                 continue
-            assert targets.value[b, k] == pytest.approx(naive_value(episode, i, td_steps), rel=1e-5, abs=1e-6)
+            assert targets.value[b, k] == pytest.approx(naive_value(episode, i, td_steps, players), rel=1e-5, abs=1e-6)
             if k > 0:
                 assert targets.reward[b, k - 1] == (episode.reward[i - 1] if i <= episode.length else 0.0)
             has_policy = i < episode.length or (episode.is_truncated and i == episode.length)
