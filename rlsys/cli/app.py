@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from rlsys import __version__
-from rlsys.cli import experiments, installation, launching, results, runs, trained
+from rlsys.cli import evaluating, experiments, installation, launching, results, runs, trained
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.redaction import redact
 
@@ -25,7 +25,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "scale": runs.scale,
     "list": experiments.list_all,
     "show": experiments.show,
-    "eval": trained.evaluate,
+    "eval": evaluating.evaluate,
     "play": trained.play,
     "export": trained.export,
     "scores": results.scores,

@@ -53,3 +53,9 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Let an export import the modules that its algorithm and its environment come from."),
 ]
+VideoFrames = Annotated[
+    int | None, typer.Option(min=1, help="Pictures after which a film ends.", show_default="the run's")
+]
+VideoSeconds = Annotated[
+    float | None, typer.Option(min=0.1, help="Seconds of drawing after which a film ends.", show_default="the run's")
+]

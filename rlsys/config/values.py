@@ -73,6 +73,15 @@ def type_at(model: type[BaseModel], path: str) -> Any:
     return annotation
 
 
+def takes_list(annotation: Any) -> bool:
+    """Returns whether a list that stands after KEY= is one value of such a field: a list, or a text, or who knows."""
+    members = _members(annotation)
+    return any(
+        member in (Any, str, list, tuple, dict) or get_origin(member) in (list, tuple, dict, Mapping)
+        for member in members
+    )
+
+
 def given(annotation: Any, text: str) -> Any:
     """Reads what stands after KEY= on a command line: verbatim for a text, as YAML for all else.
 

@@ -1,5 +1,6 @@
 """One whole game that is being played for its score, and perhaps shown."""
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,7 @@ from rlsys.config import EnvConfig
 from rlsys.envs.make import make
 from rlsys.envs.step import action_of
 from rlsys.envs.wrappers import Environment
+from rlsys.errors import ConfigError, RlsysError
 from rlsys.types import Array
 from rlsys.viewer.film import FilmLimits, Footage
 from rlsys.viewer.picture import to_picture
@@ -17,6 +19,13 @@ from rlsys.viewer.trace import Trace
 
 OnStep = Callable[[Array, float], None]
 """Takes a picture, `[H, W, 3]` uint8, and the raw reward of the step that led to it, 0 for the first."""
+
+
+def crash_of(index: int, seed: int, length: int, error: Exception) -> str:
+    """Returns a sentence about an episode that failed after so many decisions."""
+    said = str(error) if isinstance(error, RlsysError) else f"{type(error).__name__}: {error}"
+    reason = " ".join(said.split()).rstrip(": .")[:300]
+    return f"game {index} (seed {seed + index}) crashed after {length:,} decisions: {reason}"
 
 
 class Episode:
@@ -34,6 +43,7 @@ class Episode:
       game: its return and length, once it is over.
       trouble: one sentence about why it is not shown; empty where it is, or was not to be.
       footage: what has been shown of it.
+      crash: one sentence about why it ended before it was over; empty where it did not.
     """
 
     def __init__(
@@ -67,8 +77,10 @@ class Episode:
         self.clipped = 0.0
         self.game: tuple[float, int] = (0.0, 0)
         self.trouble = ""
+        self.crash = ""
         self.footage = Footage(limits)
         self._name = config.id
+        self._seed = seed
         self._on_step = on_step
         self._max_steps = max_steps
         self._traced = traced
@@ -99,6 +111,18 @@ class Episode:
             self._rows.append((raw_reward, self.reward, bool(terminated), is_cut))
             for name, value in decision.extras.items():
                 self._extras.setdefault(name, []).append(np.array(value[row]))
+
+    def try_step(self, decision: Decision, action_B: Array, row: int) -> None:
+        """Takes the action as `step` does; an environment that fails ends the episode with a `crash`."""
+        try:
+            self.step(decision, action_B, row)
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an environment fails in any way, and the other games go on
+            self.crash = crash_of(self.index, self._seed, self.length, error)
+            self.ended = self.first = True
+            with contextlib.suppress(Exception):
+                self._env.close()  # type: ignore[no-untyped-call]
 
     def trace(self) -> Trace:
         """Returns what was kept of each step."""

@@ -1,7 +1,7 @@
 """Whole episodes on fixed seeds, with raw rewards, played in lockstep."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,8 @@ from rlsys.actor import Actor
 from rlsys.api import Decision, Policy
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
-from rlsys.evaluation.episode import Episode, OnStep
+from rlsys.errors import ConfigError
+from rlsys.evaluation.episode import Episode, OnStep, crash_of
 from rlsys.types import Array, DType
 from rlsys.viewer.film import FilmLimits
 from rlsys.viewer.trace import Trace
@@ -37,6 +38,7 @@ class EpisodeStatistics:
       traces: one per episode if they were asked for.
       troubles: a sentence for each thing that could not be shown; none where all could.
       shortened: some words for each episode of which only the beginning was shown.
+      crashed: a sentence for each episode, or several, that crashed: they are not among the N.
     """
 
     returns: Array
@@ -46,6 +48,7 @@ class EpisodeStatistics:
     traces: tuple[Trace, ...] = ()
     troubles: tuple[str, ...] = ()
     shortened: tuple[str, ...] = ()
+    crashed: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -91,7 +94,14 @@ class EpisodeStatistics:
             self.traces + others.traces,
             tuple(dict.fromkeys(self.troubles + others.troubles)),
             self.shortened + others.shortened,
+            self.crashed + others.crashed,
         )
+
+
+def no_episodes(crashed: Iterable[str]) -> EpisodeStatistics:
+    """Returns what there is of episodes that all crashed."""
+    none = np.zeros(0)
+    return EpisodeStatistics(none, none, none.astype(np.int64), none, crashed=tuple(crashed))
 
 
 def bootstrap_interval(
@@ -126,6 +136,9 @@ def play_episodes(
     episodes: int,
     seed: int,
     *,
+    first: int = 0,
+    leader: int | None = None,
+    outlives_crashes: bool = False,
     explore: bool = False,
     max_environments: int = MOST_ENVIRONMENTS,
     max_steps: int | None = None,
@@ -144,11 +157,14 @@ def play_episodes(
         rewards of whole games.
       episodes: how many.
       seed: episode g is played in a new environment of seed + g.
+      first: index of the first of them.
+      leader: index of the one that is begun first, and is in the first row of every batch until it ends.
+      outlives_crashes: an episode whose environment fails is left out, and `crashed` says why; else that is raised.
       explore: act as while collecting.
       max_environments: episodes in lockstep; at most what the policy was built for.
       max_steps: decisions after which an episode is cut, and counts with what it has earned; None cuts none.
       traces: keep rewards and extras of every step.
-      on_frame: is shown the first episode. What cannot be drawn is played all the same: `troubles` says why.
+      on_frame: is shown episode 0. What cannot be drawn is played all the same: `troubles` says why.
       on_steps: index of an episode -> what is shown it, likewise, with its rewards.
       limits: of what is shown of each; None shows whole games.
       on_decision: are told of each decision of all.
@@ -161,28 +177,47 @@ def play_episodes(
     shown = {index: [show] for index, show in (on_steps or {}).items()}
     if on_frame is not None:
         shown.setdefault(0, []).append(lambda picture, reward: on_frame(picture))
-    waiting = (
-        Episode(env_config, seed, index, shown.get(index, ()), limits, traced=traces, max_steps=max_steps)
-        for index in range(episodes)
-    )
+    indices = sorted(range(first, first + episodes), key=lambda index: index != leader)
+    crashed: dict[int, str] = {}
+
+    def begun() -> Iterator[Episode]:
+        for index in indices:
+            try:
+                yield Episode(env_config, seed, index, shown.get(index, ()), limits, traced=traces, max_steps=max_steps)
+            except ConfigError:
+                raise
+            except Exception as error:
+                if not outlives_crashes:
+                    raise
+                crashed[index] = crash_of(index, seed, 0, error)
+
+    waiting = begun()
     running = list(itertools.islice(waiting, max_environments))
     actor = Actor(policy, len(running))
     finished: list[Episode] = []
     while running:
         if on_turn is not None:
             on_turn()
-        _turn(actor, running, env.action.dtype, explore, on_decision)
+        _turn(actor, running, env.action.dtype, explore, on_decision, outlives_crashes)
         kept = [row for row, episode in enumerate(running) if not episode.ended]
         if len(kept) < len(running):
             finished += [episode for episode in running if episode.ended]
             fresh = list(itertools.islice(waiting, len(running) - len(kept)))
             actor.keep(kept, len(fresh))
             running = [running[row] for row in kept] + fresh
-    return _statistics(sorted(finished, key=lambda episode: episode.index), env.frames_per_step, traces)
+    crashed |= {episode.index: episode.crash for episode in finished if episode.crash}
+    whole = sorted((episode for episode in finished if not episode.crash), key=lambda episode: episode.index)
+    lost = [crashed[index] for index in sorted(crashed)]
+    return replace(_statistics(whole, env.frames_per_step, traces), crashed=tuple(lost)) if whole else no_episodes(lost)
 
 
 def _turn(
-    actor: Actor, running: Sequence[Episode], action_dtype: DType, explore: bool, on_decision: Sequence[OnDecision]
+    actor: Actor,
+    running: Sequence[Episode],
+    action_dtype: DType,
+    explore: bool,
+    on_decision: Sequence[OnDecision],
+    outlives_crashes: bool,
 ) -> None:
     """Decides for all running episodes, and takes a step of each."""
     decision = actor.decide(np.stack([episode.observation for episode in running]), explore=explore)
@@ -190,7 +225,7 @@ def _turn(
         tell(running, decision)
     action = np.array(decision.action, action_dtype)
     for row, episode in enumerate(running):
-        episode.step(decision, action, row)
+        (episode.try_step if outlives_crashes else episode.step)(decision, action, row)
     actor.observe(
         action,
         np.array([episode.reward for episode in running], np.float32),

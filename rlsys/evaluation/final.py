@@ -12,7 +12,7 @@ from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.config import EnvConfig, FinalEvaluation
 from rlsys.evaluation.episodes import EpisodeStatistics, play_episodes
 from rlsys.evaluation.evaluator import EvaluationCut
-from rlsys.evaluation.run import result_row
+from rlsys.evaluation.rows import result_row
 from rlsys.exports.pretrained import weights_in
 from rlsys.metrics import report
 from rlsys.metrics.rows import METRICS_FILE, read_metrics

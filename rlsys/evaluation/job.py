@@ -1,55 +1,28 @@
-"""Episodes of one row of an evaluation: divided among processes, filmed, their searches drawn."""
+"""Episodes of one row of an evaluation, divided among processes."""
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from types import TracebackType
 
 import numpy as np
 
-from rlsys.api import Decision, Policy, PolicyContext
+from rlsys.api import Policy, PolicyContext
 from rlsys.config import EnvConfig
-from rlsys.errors import ConfigError
-from rlsys.evaluation.episode import Episode, OnStep
-from rlsys.evaluation.episodes import EpisodeStatistics, OnFrame, play_episodes
+from rlsys.evaluation.episodes import EpisodeStatistics, no_episodes, play_episodes
 from rlsys.evaluation.moments import Moments
+from rlsys.evaluation.watching import DEBUG_FPS, Trees, Watched, all_of, debugging, plain
 from rlsys.exports.find import give_weights
-from rlsys.types import Array, Weights
+from rlsys.types import Weights
 from rlsys.viewer.film import Film, FilmLimits
-from rlsys.viewer.header import with_header
-from rlsys.viewer.search_tree import SearchTree, draw_search_tree
-
-_DEBUG_FPS = 10.0
-"""Of films with a header: upstream's."""
-
-
-@runtime_checkable
-class Searching(Protocol):
-    """A policy that can show the search behind its last decision."""
-
-    def search_tree(self, row: int) -> Mapping[str, Array]:
-        """Returns the tree of one row of the last batch: arrays named as in `rlsys.viewer.search_tree.SearchTree`."""
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What is made of the first episode, or of all.
-
-    Attributes:
-      films: .gif or .mp4 files of it.
-      trees: folder for a picture of each of its search trees.
-      latents: .npz file of what the policy knows in all episodes.
-    """
-
-    films: Sequence[Path] = ()
-    trees: Path | None = None
-    latents: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +34,8 @@ class Job:
       env: what is played.
       weights: what is played with; None for a policy without.
       episodes: how many; episode g has the seed `seed` + g.
-      seed: of the first.
+      seed: of episode 0.
+      first: index of the first of them.
       max_steps: decisions after which one is cut.
       debug_films: index of an episode -> its film, with rewards in a header.
       limits: of each film.
@@ -73,9 +47,15 @@ class Job:
     weights: Weights | None
     episodes: int
     seed: int
+    first: int = 0
     max_steps: int | None = None
     debug_films: Mapping[int, Path] = field(default_factory=dict)
     limits: FilmLimits | None = None
+
+    @property
+    def indices(self) -> range:
+        """Of its episodes."""
+        return range(self.first, self.first + self.episodes)
 
     def divided(self, parts: int) -> list["Job"]:
         """Returns up to `parts` jobs with about as many episodes each, which together play the same seeds.
@@ -88,27 +68,57 @@ class Job:
                 self,
                 context=dataclasses.replace(self.context, seed=self.context.seed + start),
                 episodes=end - start,
-                seed=self.seed + start,
-                debug_films={index - start: path for index, path in self.debug_films.items() if start <= index < end},
+                first=self.first + start,
             )
             for start, end in itertools.pairwise(bounds)
         ]
 
 
-def play_divided(job: Job, parallel: int, watched: Watched | None = None) -> EpisodeStatistics:
-    """Plays the first part here, where it can be watched, and each other part in a process of its own."""
-    watched = watched or Watched()
-    first, *others = job.divided(parallel)
-    if not others:
-        return _play(first, watched)
-    threads = max(1, (os.cpu_count() or 1) // (1 + len(others)))
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(len(others), spawn, initializer=_use_threads, initargs=(threads,)) as pool:
-        playing = [pool.submit(_play, other, Watched()) for other in others]
-        statistics = _play(first, watched)
-        for part in playing:
-            statistics = statistics.then(part.result())
-    return statistics
+class Players:
+    """Processes among which the episodes of one row after the other are divided; a context that ends them."""
+
+    def __init__(self, parallel: int) -> None:
+        """Takes how many there are; this process is one of them, and the others begin when they are needed."""
+        self._parallel = parallel
+        self._others: dict[int, ProcessPoolExecutor] = {}
+
+    def __enter__(self) -> "Players":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for other in self._others.values():
+            other.shutdown(cancel_futures=True)
+
+    def play(self, job: Job, watched: Watched) -> EpisodeStatistics:
+        """Plays the part with the watched episode here, and each other part in a process of its own.
+
+        Episodes of a process that dies are lost like those that crash, and the others are played on.
+        """
+        parts = job.divided(self._parallel)
+        here = next(place for place, part in enumerate(parts) if watched.episode in part.indices)
+        played = {place: self._begin(place, part) for place, part in enumerate(parts) if place != here}
+        mine = _play(parts[here], watched)
+        found = [mine if place == here else self._end(place, played[place], part) for place, part in enumerate(parts)]
+        return functools.reduce(EpisodeStatistics.then, found)
+
+    def _begin(self, place: int, part: Job) -> Future[EpisodeStatistics]:
+        if place not in self._others:
+            threads = max(1, (os.cpu_count() or 1) // self._parallel)
+            self._others[place] = ProcessPoolExecutor(
+                1, get_context("spawn"), initializer=_use_threads, initargs=(threads,)
+            )
+        return self._others[place].submit(_play, part, Watched(part.first))
+
+    def _end(self, place: int, playing: Future[EpisodeStatistics], part: Job) -> EpisodeStatistics:
+        try:
+            return playing.result()
+        except BrokenProcessPool:
+            self._others.pop(place).shutdown()
+            first, last = part.indices[0], part.indices[-1]
+            which = f"game {first}" if first == last else f"games {first} to {last}"
+            return no_episodes([f"{which} (seeds from {part.seed + first}) are lost: their process died"])
 
 
 def _use_threads(count: int) -> None:
@@ -121,75 +131,29 @@ def _play(job: Job, watched: Watched) -> EpisodeStatistics:
     policy = job.make_policy(job.context)
     if job.weights is not None:
         give_weights(policy, job.weights)
-    trees = _Trees(policy, watched.trees, job.context) if watched.trees else None
+    trees = Trees(policy, watched.trees, job.context, watched.episode, watched.trees_after) if watched.trees else None
     moments = Moments(policy, job.context.env) if watched.latents else None
     with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(Film(path)) for path in watched.films]
-        debugging = {index: stack.enter_context(Film(path, _DEBUG_FPS)) for index, path in job.debug_films.items()}
+        films = [stack.enter_context(Film(path)) for path in watched.films]
+        shows = {watched.episode: [plain(film) for film in films] + ([watched.show] if watched.show else [])}
+        for index in job.debug_films.keys() & set(job.indices):
+            films.append(stack.enter_context(Film(job.debug_films[index], DEBUG_FPS)))
+            shows.setdefault(index, []).append(debugging(films[-1]))
         statistics = play_episodes(
             policy,
             job.env,
             job.episodes,
             job.seed,
+            first=job.first,
+            leader=watched.episode,
+            outlives_crashes=True,
             max_steps=job.max_steps,
             traces=True,
-            on_frame=_show(writers) if writers else None,
-            on_steps={index: _debug(film) for index, film in debugging.items()},
-            limits=job.limits,
+            on_steps={index: all_of(several) for index, several in shows.items() if several},
+            limits=None if watched.show else job.limits,
             on_decision=[told for told in (trees, moments) if told is not None],
         )
     if moments is not None and watched.latents is not None:
         moments.write(watched.latents)
-    films = (*writers, *debugging.values())
     troubles = [f"the film {film.path} is left out: {film.trouble}" for film in films if film.trouble]
     return statistics.with_troubles([*troubles, trees.trouble if trees else ""])
-
-
-def _show(films: Sequence[Film]) -> OnFrame:
-    def show(picture: Array) -> None:
-        for film in films:
-            film.append(picture)
-
-    return show
-
-
-def _debug(film: Film) -> OnStep:
-    """Films an episode below what it has earned so far, what the last step earned, and the number of the frame."""
-    total = 0.0
-
-    def show(picture: Array, reward: float) -> None:
-        nonlocal total
-        total += reward
-        film.append(with_header(picture, f"c:{total:g} r:{reward:g}", f"f:{film.num_frames}"))
-
-    return show
-
-
-class _Trees:
-    """Draws the search behind each decision of the first episode, for as long as that works.
-
-    Attributes:
-      trouble: one sentence about why there are no more pictures; empty while nothing has gone wrong.
-    """
-
-    def __init__(self, policy: Policy, folder: Path, context: PolicyContext) -> None:
-        if not isinstance(policy, Searching):
-            raise ConfigError(
-                f"save_mcts = {folder}, but {type(policy).__name__} does not search; only a search has trees. "
-                "Leave it out."
-            )
-        self.trouble = ""
-        self._policy = policy
-        self._folder = folder
-        self._actions = context.env.action_meanings
-
-    def __call__(self, episodes: Sequence[Episode], decision: Decision) -> None:
-        if self.trouble or episodes[0].index:
-            return
-        tree = SearchTree.from_arrays(self._policy.search_tree(0))
-        path = self._folder / f"{episodes[0].length:06d}.png"
-        try:
-            draw_search_tree(tree, path, actions=self._actions)
-        except Exception as error:  # noqa: BLE001 - Graphviz and matplotlib fail in any way, and the game goes on
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            self.trouble = f"search trees are left out from {path} on: {reason}"

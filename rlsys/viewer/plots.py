@@ -62,35 +62,62 @@ def plot_learning(rows: Sequence[Row]) -> Figure:
 def plot_episodes(
     groups: Mapping[str, Sequence[Trace]],
     *,
-    values: ValueSpec | None = None,
+    values: Mapping[str, ValueSpec] | None = None,
     actions: Sequence[str] = (),
     bounds: bool = True,
     smooth: int = 1,
+    distributions: bool = True,
 ) -> Figure:
     """Draws what happened in evaluated episodes above what the policy had expected, one axis below the other.
 
     The axes are the return, the predicted return (where the policy reports predicted rewards), the value, each other
     number that the policy reports per decision, and each distribution over actions, one for each group. A line is the
-    median over episodes; shorter episodes count with their last value.
+    median over episodes; shorter episodes count with their last value. Many groups are named once, beside all axes.
 
     Args:
       groups: label -> episodes played alike; one colour each.
-      values: what values are of, and which extras tell them; "value" then shows what really came, and dashed what the
-        policy expected.
+      values: label -> what values are of, and which extras tell them; "value" then shows what really came, and dashed
+        what the policy expected.
       actions: names of the actions; by default their numbers.
       bounds: shade the range between the quartiles, where lines are few.
       smooth: decisions over which the curves are averaged.
+      distributions: whether those over actions are drawn.
     """
-    panels = _panels(groups, values, actions)
-    figure = Figure(figsize=(12, 2.2 * len(panels) + 1), layout="constrained")
+    panels = _panels(groups, values or {}, actions, distributions)
+    names = list(groups) if len(groups) > _NAMES_PER_COLUMN else []
+    figure = Figure(figsize=(12 + _width(names), 2.2 * len(panels) + 1), layout="constrained")
     for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False, sharex=True).flat, panels, strict=True):
         for line in panel.lines:
             _draw_quartiles(axes, line, bounds and len(panel.lines) <= _MOST_SHADED, smooth)
         axes.set(xlabel="decision", ylabel=panel.title)
+        axes.set_title(panel.group, fontsize="x-small", loc="left")
         axes.label_outer()
-        if len(panel.lines) <= _MOST_NAMED:
+        if len(panel.lines) <= _MOST_NAMED and (panel.group or not names):
             columns = math.ceil(len(panel.lines) / _NAMES_PER_COLUMN)
             axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=columns)
+    if names:
+        figure.legend(figure.axes[0].get_lines(), names, fontsize="x-small", loc="outside right upper")
+    return figure
+
+
+def plot_rows(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Figure:
+    """Draws how rows of an evaluation compare: returns as points, and above them means with intervals and deviations.
+
+    Args:
+      rows: of eval.json: "returns", "mean", "std" and "interval" of each.
+      labels: of the rows.
+    """
+    figure = Figure(figsize=(8 + _width(labels), 1.6 + 0.45 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        colour, mean, std = f"C{place}", row["mean"], row["std"]
+        axes.plot(row["returns"], np.full(len(row["returns"]), place + 0.25), "|", color=colour, alpha=0.4)
+        axes.plot([mean - std, mean + std], [place, place], color=colour, linewidth=1)
+        axes.plot(row["interval"], [place, place], color=colour, linewidth=7, solid_capstyle="butt", alpha=0.6)
+        axes.plot([mean], [place], "|k", markersize=12)
+    axes.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.5, -0.5))
+    axes.set(xlabel="return: mean, 95 % bootstrap interval (thick), standard deviation (thin), games below")
+    axes.grid(alpha=0.3, axis="x")
     return figure
 
 
@@ -236,46 +263,44 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Panel:
-    """One axis of a figure."""
+    """One axis of a figure; the group that it is of, where it is not of all."""
 
     title: str
     lines: Sequence[_Line]
+    group: str = ""
 
 
 def _panels(
-    groups: Mapping[str, Sequence[Trace]], values: ValueSpec | None, actions: Sequence[str]
+    groups: Mapping[str, Sequence[Trace]], values: Mapping[str, ValueSpec], actions: Sequence[str], distributions: bool
 ) -> Sequence[_Panel]:
     extras = {name: value for traces in groups.values() for trace in traces for name, value in trace.extras.items()}
-    scalars = [name for name, value in extras.items() if value.ndim == 1 and value.dtype.names is None]
-    panels = [_Panel("return", _lines(groups, lambda trace: trace.returns))]
-    if values is not None and values.reward_extra in scalars:
-        scalars.remove(values.reward_extra)
-        panels.append(_Panel("predicted return", _lines(groups, _extra(values.reward_extra, np.cumsum))))
-    if values is not None:
-        lines = _lines(groups, lambda trace: trace.value(values))
-        if values.extra in scalars:
-            scalars.remove(values.extra)
-            lines += _lines(groups, _extra(values.extra), " expected", _EXPECTED)
-        panels.append(_Panel("value", lines))
-    panels += [_Panel(_words(name), _lines(groups, _extra(name))) for name in scalars]
-    for name in [name for name, value in extras.items() if value.ndim == 2]:
+    scalars = {name for name, value in extras.items() if value.ndim == 1 and value.dtype.names is None}
+    panels = [_Panel("return", _lines(groups, lambda label, trace: trace.returns))]
+    if predicted := _lines(groups, _told(values, "reward_extra", np.cumsum)):
+        panels.append(_Panel("predicted return", predicted))
+    if came := _lines(groups, lambda label, trace: trace.value(values[label]) if label in values else None):
+        expected = _lines(groups, _told(values, "extra"), " expected", _EXPECTED)
+        panels.append(_Panel("value", came + expected))
+    shown = {name for spec in values.values() for name in (spec.reward_extra, spec.extra)}
+    panels += [_Panel(_words(name), _lines(groups, _extra(name))) for name in extras if name in scalars - shown]
+    for name in [name for name, value in extras.items() if value.ndim == 2 and distributions]:
         for label, traces in groups.items():
-            if distributions := [trace.extras[name] for trace in traces if name in trace.extras]:
-                title = _words(name) + (f"\n{label}" if len(groups) > 1 else "")
-                panels.append(_Panel(title, _lines_of_actions(distributions, actions)))
+            if found := [trace.extras[name] for trace in traces if name in trace.extras]:
+                group = label if len(groups) > 1 else ""
+                panels.append(_Panel(_words(name), _lines_of_actions(found, actions), group))
     return panels
 
 
 def _lines(
     groups: Mapping[str, Sequence[Trace]],
-    series: Callable[[Trace], Array | None],
+    series: Callable[[str, Trace], Array | None],
     suffix: str = "",
     style: str = "-",
 ) -> list[_Line]:
     """Returns a line for each group whose episodes have such a series; the colour is the group's."""
     lines = []
     for index, (label, traces) in enumerate(groups.items()):
-        found = [values for trace in traces if (values := series(trace)) is not None]
+        found = [values for trace in traces if (values := series(label, trace)) is not None]
         if found:
             lines.append(_Line(label + suffix, found, f"C{index}", style))
     return lines
@@ -297,8 +322,26 @@ def _lines_of_actions(distributions: Sequence[Array], actions: Sequence[str]) ->
     ]
 
 
-def _extra(name: str, change: Callable[[Array], Array] = np.asarray) -> Callable[[Trace], Array | None]:
-    return lambda trace: change(trace.extras[name]) if name in trace.extras else None
+def _extra(name: str) -> Callable[[str, Trace], Array | None]:
+    """Returns the function to an extra of an episode."""
+    return lambda label, trace: trace.extras.get(name)
+
+
+def _told(
+    values: Mapping[str, ValueSpec], field: str, change: Callable[[Array], Array] = np.asarray
+) -> Callable[[str, Trace], Array | None]:
+    """Returns the function to the extra that a field of an episode's `ValueSpec` names."""
+
+    def series(label: str, trace: Trace) -> Array | None:
+        told = trace.extras.get(getattr(values[label], field)) if label in values else None
+        return None if told is None else change(told)
+
+    return series
+
+
+def _width(labels: Sequence[str]) -> float:
+    """Returns about how wide labels are, in inches."""
+    return 0.08 * max(map(len, labels), default=0)
 
 
 def _words(name: str) -> str:

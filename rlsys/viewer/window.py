@@ -62,7 +62,7 @@ class Window:
             frame = with_footer(frame, [status, *textwrap.wrap(self._legend, characters_in(frame.shape[1]))])
         height, width, _ = frame.shape
         factor = max(1, -(-self._smallest_side // min(height, width)))
-        if self._screen is None:
+        if self._screen is None or pygame.display.get_surface() is None:  # which games that end may have closed
             self._screen = self._open(width * factor, height * factor)
         surface = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
         self._screen.blit(pygame.transform.scale_by(surface, factor), (0, 0))
@@ -77,7 +77,9 @@ class Window:
             display.init()
             screen = display.set_mode((width, height))
         except self._pygame.error as error:
-            raise ConfigError(f"no window can be opened: {error}. Use --web, or --watch without a DISPLAY.") from error
+            raise ConfigError(
+                f"no window can be opened: {error}. Correct DISPLAY, or film it, or play with --web."
+            ) from error
         display.set_caption(self._title)
         return screen
 

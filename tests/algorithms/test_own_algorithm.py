@@ -15,8 +15,8 @@ from rlsys import config, registry
 from rlsys.commands import play as play_module
 from rlsys.commands.play import PlayOptions, play_run
 from rlsys.config.fields import described_fields
+from rlsys.evaluation.agents.planning_policy import Planning
 from rlsys.evaluation.options import EvaluationOptions
-from rlsys.evaluation.planning_policy import Planning
 from rlsys.evaluation.run import evaluate_run
 from rlsys.exports.export import export_run
 from rlsys.exports.find import find

@@ -67,6 +67,8 @@ def test_version(invoke: Invoke) -> None:
             "error: run.minutes = 0.0; it must be greater than 0. Correct it on",
         ),
         (["launch", "counting", "oops"], "error: override 'oops' is not KEY=VALUE."),
+        (["eval", "r", "--episodes", "0"], "error: episodes = 0, parallel = 1; both must be at least 1. Raise them."),
+        (["eval", "r", "--temperature", "-1"], "error: temperatures = [-1.0]; each must be 0 or more. 0 is greedy."),
         (["launch"], "error: no experiment; name one, or a run with --resume RUN."),
         (["launch", "--resume", "r", "--profile", "gpu"], "error: --profile gpu with --resume r; a resumed run keeps"),
         (["launch", "counting", "--submit"], "error: --submit with runtime.address = null; a job needs a cluster that"),
@@ -86,7 +88,7 @@ def test_a_mistake_is_one_line_and_status_2_before_anything_starts(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["lanch"], ["launch", "counting", "--profil", "x"], ["eval", "r", "--episodes", "0"]]
+    "arguments", [["lanch"], ["launch", "counting", "--profil", "x"], ["eval", "r", "--episodes", "x"]]
 )
 def test_a_wrong_command_or_option_ends_with_status_2(invoke: Invoke, arguments: list[str]) -> None:
     status, _, err = invoke(*arguments)
@@ -110,7 +112,7 @@ def test_a_terminal_that_cannot_write_a_character_gets_a_question_mark(
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
-        (["eval", "counting/x", "--checkpoint", "10", "--checkpoint", "20"], "--checkpoint"),
+        (["play", "counting/x", "--checkpoint", "10", "--checkpoint", "20"], "--checkpoint"),
         (["launch", "counting", "--minutes=1", "--minutes", "2"], "--minutes"),
         (["launch", "counting", "--profile", "laptop", "run.seed=1", "--profile", "laptop"], "--profile"),
         (["show", "counting", "--section", "a", "--section", "b"], "--section"),

@@ -22,8 +22,10 @@ def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
     monkeypatch.setattr(evaluation_module, "evaluate_run", evaluate)
     assert invoke("eval", "r")[0] == 0
     arguments = (
-        "--episodes 3 --temperature 0 --temperature 0.5 --seed 4 --checkpoint best "
-        "checking.length=9 env.sticky_actions=2 --gif a.gif --video a.mp4 --plot a.png --save-mcts trees "
+        "--episodes 3 --temperature 0 --temperature 0.5 --seed 4 --checkpoint best --checkpoint 20 "
+        "checking.length=9 another/lr=1 env.sticky_actions=2 --gif a.gif --video a.mp4 --plot-summary a.png "
+        "--save-mcts trees --save-mcts-after-step 5 --watch-row 1 --watch-episode 2 --render --sleep 0.5 --smooth 3 "
+        "--no-policy --no-bounds --detailed-label third "
         "--parallel 2 --noops 0 --noops 8 --max-steps 70 --agent random --all-checkpoints --films 4 --film-folder f"
     )
     assert invoke("eval", "r", *arguments.split())[0] == 0
@@ -31,15 +33,25 @@ def test_eval_hands_over_every_option(invoke: Invoke, monkeypatch: pytest.Monkey
         EvaluationOptions(run="r"),
         EvaluationOptions(
             run="r",
+            others=("another/lr=1", "third"),
             episodes=3,
             temperatures=(0.0, 0.5),
             seed=4,
-            checkpoint="best",
+            checkpoints=("best", "20"),
             overrides=("checking.length=9", "env.sticky_actions=2"),
+            watch_row=1,
+            watch_episode=2,
+            render=True,
+            sleep=0.5,
             gif=Path("a.gif"),
             video=Path("a.mp4"),
             plot=Path("a.png"),
+            smooth=3,
+            policy=False,
+            bounds=False,
+            detailed_labels=True,
             save_mcts=Path("trees"),
+            save_mcts_after_step=5,
             parallel=2,
             noops=(0, 8),
             max_steps=70,

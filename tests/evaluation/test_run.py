@@ -13,8 +13,8 @@ from support.games import COUNTING, evaluation_of, making_runs, played_alone
 from rlsys.api import ValueSpec
 from rlsys.envs.families.atari import AtariConfig
 from rlsys.errors import CheckpointError, ConfigError, RlsysError
+from rlsys.evaluation.agents.planning_policy import Planning
 from rlsys.evaluation.options import EvaluationOptions
-from rlsys.evaluation.planning_policy import Planning
 from rlsys.evaluation.run import evaluate_run
 from rlsys.metrics.rows import read_metrics
 from rlsys.viewer import plots
@@ -47,7 +47,7 @@ def test_one_row_per_temperature_with_the_overrides_in_each(run):
     (folder / "metrics.jsonl").touch()
     overrides = ("searching.num_simulations=8", "searching.only_prior=true", "searching.use_exploration_noise=true")
     options = EvaluationOptions(
-        str(folder), overrides=overrides, episodes=2, temperatures=(0.0, 0.5), seed=9, checkpoint="best"
+        str(folder), overrides=overrides, episodes=2, temperatures=(0.0, 0.5), seed=9, checkpoints=("best",)
     )
     assert evaluate_run(options) == 0
     found = evaluation_of(folder)
@@ -66,7 +66,10 @@ def test_one_row_per_temperature_with_the_overrides_in_each(run):
         assert result["reported"]["predicted_return"] == pytest.approx(0.5 * np.mean(result["lengths"]))
         assert result["returns"] == [played_alone(COUNTING, seed)[0] for seed in (9, 10)]
     assert read_metrics(folder) == [], "a metric means the same in every row of a run"
-    assert f"<td>temperature 0, {', '.join(overrides)}</td>" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    header = ("temperature", *(text.partition("=")[0] for text in overrides))
+    assert "".join(f"<th>{name}</th>" for name in header) in page
+    assert "<tr><td>0.5</td><td>8</td><td>true</td><td>true</td>" in page
 
 
 def test_the_environment_of_an_evaluation_may_differ(run):
@@ -80,12 +83,13 @@ def test_the_environment_of_an_evaluation_may_differ(run):
 
 def test_a_plot_is_of_the_values_that_the_algorithm_states(run, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(plots, "plot_episodes", lambda traces, *, values, actions: drawn.append(values))
+    monkeypatch.setattr(plots, "plot_episodes", lambda traces, *, values, **others: drawn.append(values))
     monkeypatch.setattr(plots, "save", lambda figure, path: None)
     for overrides, discount in (((), 0.9), (("searching.discount=0.5",), 0.5)):
         options = EvaluationOptions(str(run("searching")), overrides=overrides, episodes=1, plot=tmp_path / "a.png")
         evaluate_run(options)
-        assert drawn.pop() == ValueSpec(discount, "root_value", reward_extra="predicted_reward")
+        (values,) = drawn.pop().values()
+        assert values == ValueSpec(discount, "root_value", reward_extra="predicted_reward")
 
 
 def test_films_plots_and_search_trees_are_made_of_the_first_episode(run, tmp_path):
@@ -131,7 +135,7 @@ def test_episodes_divided_among_processes_are_those_of_one_process(run):
         ({"temperatures": (-1.0,)}, r"temperatures = \[-1\.0\]; each must be 0 or more\."),
         ({"noops": (0, 3)}, r"no-ops = 3 with 'rlsys/Counting-v0'; only Atari games have them\."),
         ({"agent": "random", "temperatures": (0.5,)}, r"agent = random with temperatures; random actions have no such"),
-        ({"all_checkpoints": True, "checkpoint": "best"}, r"checkpoint = best with all_checkpoints; give one"),
+        ({"all_checkpoints": True, "checkpoints": ("best",)}, r"checkpoint = best with all_checkpoints; give one"),
         ({"gif": "a.mp4"}, r"gif = a\.mp4; its name must end in \.gif\."),
         (
             {"video_frames": 5},
@@ -166,7 +170,7 @@ def test_a_temperature_is_said_once(run):
 def test_an_unknown_or_damaged_checkpoint_is_refused(run):
     folder = run("checking")
     with pytest.raises(CheckpointError, match="no checkpoint '15'"):
-        evaluate_run(EvaluationOptions(str(folder), checkpoint="15"))
+        evaluate_run(EvaluationOptions(str(folder), checkpoints=("15",)))
     damaged = folder / "checkpoints" / "000000020" / "weights.json"
     damaged.write_text(damaged.read_text().replace("20", "21"))
     with pytest.raises(CheckpointError, match=r"weights\.json does not match its checksum\. Use --checkpoint 10, "):
@@ -196,7 +200,7 @@ def test_each_cell_is_a_row_and_two_metrics_of_the_run_at_the_checkpoints_step(r
     }
     assert evaluated.keys() - {"learner_step", "env_steps", "time_s"} == names
     page = (folder / "report.html").read_text()
-    assert "<td>temperature 0.5, noops 8, max_steps 3</td>" in page
+    assert "<tr><td>0.5</td><td>8</td><td>3</td>" in page
     assert "30 learner steps and 3,000 environment steps" in page
 
 

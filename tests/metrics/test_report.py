@@ -8,7 +8,7 @@ from support.games import COUNTING, checking_policy, making_runs
 from rlsys.api import ValueSpec
 from rlsys.config import EnvConfig
 from rlsys.evaluation.episodes import play_episodes
-from rlsys.evaluation.run import result_row
+from rlsys.evaluation.rows import result_row
 from rlsys.metrics.report import evaluation_table, write_report
 
 

@@ -94,11 +94,11 @@ def legend(axes):
 
 def test_episodes_get_one_axis_per_thing_reported_and_one_line_per_group_or_action():
     groups = {"T=0": [trace(9, 0), trace(4, 1)], "T=1": [trace(6, 2)]}
-    figure = plot_episodes(groups, values=ValueSpec(0.9, "root_value", reward_extra="predicted_reward"))
+    values = ValueSpec(0.9, "root_value", reward_extra="predicted_reward")
+    figure = plot_episodes(groups, values=dict.fromkeys(groups, values))
     titles = [axes.get_ylabel() for axes in figure.axes]
-    assert titles == [
-        "return", "predicted return", "value", "visit probabilities\nT=0", "visit probabilities\nT=1",
-    ]  # fmt: skip
+    assert titles == ["return", "predicted return", "value", "visit probabilities", "visit probabilities"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["", "", "", "T=0", "T=1"]
     assert [len(axes.get_lines()) for axes in figure.axes] == [2, 2, 4, 3, 3]
     assert [len(axes.collections) for axes in figure.axes] == [1, 1, 2, 3, 0], "bounds need more than one episode"
     assert legend(figure.axes[0]) == ["T=0", "T=1"]

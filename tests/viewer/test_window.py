@@ -55,6 +55,18 @@ def test_a_screen_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPat
         window.show(np.zeros((8, 8, 3), np.uint8))
 
 
+def test_a_window_that_a_game_has_closed_is_opened_again() -> None:
+    frame = np.zeros((8, 8, 3), np.uint8)
+    with Window("game", fps=1_000) as window:
+        window.show(frame)
+        pygame.quit()  # as environments of gymnasium do that have been drawn
+        window.show(frame)
+        assert pygame.display.get_surface().get_size() == (480, 480)
+        pygame.event.post(pygame.event.Event(pygame.QUIT))
+        with pytest.raises(WindowClosed):
+            window.show(frame)
+
+
 def test_keys_are_handed_over_in_order_and_released_with_the_keyboard() -> None:
     frame = np.zeros((8, 8, 3), np.uint8)
     with Window("game", fps=1_000) as window:

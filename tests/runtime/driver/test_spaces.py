@@ -12,7 +12,7 @@ from support.runs import MakeRecorder, MakeSpec, rows_by_step, run_inline
 from rlsys.api import Decision, LearnerContext, PolicyContext, Replay, Saved, Segments, Spaces, Unrolls
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
-from rlsys.evaluation.random_policy import RandomPolicy
+from rlsys.evaluation.agents.random_policy import RandomPolicy
 from rlsys.runs.spec import RunSpec
 from rlsys.testing.algorithm import CHECKING, CheckingConfig, CheckingLearner
 from rlsys.testing.unrolls import CHECKING_UNROLLS

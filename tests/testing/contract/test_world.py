@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlsys.api import LearnerContext, Saved, WorldState, WorldStep
 from rlsys.config import EnvConfig
-from rlsys.evaluation.random_policy import RandomPolicy
+from rlsys.evaluation.agents.random_policy import RandomPolicy
 from rlsys.testing.contract import check_algorithm
 from rlsys.testing.contract.world import check_world
 from rlsys.testing.training import Training

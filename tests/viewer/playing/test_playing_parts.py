@@ -13,7 +13,7 @@ from gymnasium.spaces import MultiDiscrete
 from rlsys.api import PolicyContext, WorldState, WorldStep
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
-from rlsys.evaluation.random_policy import RandomPolicy
+from rlsys.evaluation.agents.random_policy import RandomPolicy
 from rlsys.testing.environments import NestedEnv, PartsEnv
 from rlsys.testing.worlds import RecurrentWorld
 from rlsys.viewer.playing.game import Game, ImaginedGame

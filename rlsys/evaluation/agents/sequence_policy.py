@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlsys.api import Decision, Policy, World, WorldState, WorldStep
 from rlsys.errors import ConfigError
-from rlsys.evaluation.planning_policy import HISTORY, LookingAhead, Planning
+from rlsys.evaluation.agents.planning_policy import HISTORY, LookingAhead, Planning
 from rlsys.planning.imagined import to_tensors
 from rlsys.planning.latent import LatentModel, TreeSearch, rollout_value
 from rlsys.planning.settings import PlannerConfig

@@ -7,7 +7,7 @@ from rlsys.api import PolicyContext
 from rlsys.config import EnvConfig
 from rlsys.envs.make import env_spec
 from rlsys.envs.vector import BatchedEnv
-from rlsys.evaluation.random_policy import RandomPolicy
+from rlsys.evaluation.agents.random_policy import RandomPolicy
 from rlsys.types import Array, ArraySpec, EnvSpec, Part
 
 OBSERVATION, SIZE = ArraySpec((1,), "float32"), 4_000

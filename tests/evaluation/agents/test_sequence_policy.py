@@ -10,8 +10,8 @@ from support.worlds import BENT, ENV, Line, Slope, seen
 
 from rlsys.api import Decision, Policy
 from rlsys.errors import ConfigError
-from rlsys.evaluation.planning_policy import Kind, Planning, planning_of
-from rlsys.evaluation.sequence_policy import SequencePolicy
+from rlsys.evaluation.agents.planning_policy import Kind, Planning, planning_of
+from rlsys.evaluation.agents.sequence_policy import SequencePolicy
 from rlsys.types import Array, EnvSpec, State, Weights
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlsys.api import Decision, Policy, PolicyContext, World, WorldContext, WorldState, WorldStep
 from rlsys.errors import ConfigError
-from rlsys.evaluation.planning_policy import MakePlanningPolicy, Planning, PlanningPolicy
+from rlsys.evaluation.agents.planning_policy import MakePlanningPolicy, Planning, PlanningPolicy
 from rlsys.types import Array, ArraySpec, State, Weights
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from rlsys.api import Decision, Policy, PolicyContext, World, WorldContext
 from rlsys.errors import ConfigError
-from rlsys.evaluation.random_policy import RandomPolicy
+from rlsys.evaluation.agents.random_policy import RandomPolicy
 from rlsys.types import Array, EnvSpec, State, Weights
 
 FRAMES, ACTIONS, KNOWN = HISTORY = "planner/frames", "planner/actions", "planner/known"
@@ -65,7 +65,9 @@ class MakePlanningPolicy:
         """Builds the policy for a context; what happens in its model is drawn by the context's seed."""
         policy, world = self.make_policy(context), self.make_world(self.world)
         if self.planning.kind != "rollouts":
-            from rlsys.evaluation.sequence_policy import SequencePolicy  # torch, which who only asks does not need
+            from rlsys.evaluation.agents.sequence_policy import (
+                SequencePolicy,
+            )  # torch, which who only asks does not need
 
             return SequencePolicy(policy, world, context.env, self.planning, self.value, context.seed)
         return PlanningPolicy(policy, world, context.env, self.planning, self.value, context.seed)
