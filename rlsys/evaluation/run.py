@@ -80,9 +80,8 @@ class _Evaluation:
             raise ConfigError(
                 f"watch_row = {options.watch_row} of {num_rows} rows; it must be one of these, from 0. Lower it."
             )
-        if num_rows > 1:
-            for subject in subjects:  # before hours of play, rather than after some
-                subject.check_weights()
+        for subject in subjects:
+            subject.check_weights()  # before hours of play, rather than after some
         self._rows: dict[Subject, list[dict[str, Any]]] = {subject: [] for subject in subjects}
         self._late_rows: dict[Subject, list[LateRow]] = {subject: [] for subject in subjects}
         self._traces: list[Sequence[Trace]] = []

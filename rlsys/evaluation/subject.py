@@ -9,7 +9,7 @@ from rlsys import registry
 from rlsys.api import Algorithm, Policy, PolicyContext, Saved, ValueSpec, WorldContext
 from rlsys.config import Experiment
 from rlsys.envs.make import env_spec
-from rlsys.errors import ConfigError
+from rlsys.errors import CheckpointError, ConfigError
 from rlsys.evaluation.agents.planning_policy import MakePlanningPolicy, Planning
 from rlsys.evaluation.agents.random_policy import RandomPolicy
 from rlsys.evaluation.episodes import MOST_ENVIRONMENTS
@@ -122,7 +122,10 @@ class Subject:
             assert opened.weights is not None
             for variant in self.variants:
                 context = PolicyContext(variant.experiment.section, env_spec(variant.experiment.env), self._seed)
-                give_weights(self._algorithm.make_policy(context), opened.weights)
+                try:
+                    give_weights(self._algorithm.make_policy(context), opened.weights)
+                except CheckpointError as error:
+                    raise CheckpointError(f"{self.name} at learner step {opened.learner_step:,}: {error}") from None
 
     def job(self, opened: Opened, variant: Variant, cell: Cell, *, several_runs: bool) -> Job:
         """Returns the episodes of a row."""

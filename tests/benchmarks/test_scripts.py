@@ -59,6 +59,7 @@ DEAD: dict[str, tuple[list[str], Fakes]] = {
         lambda module, folder: {"measure": lambda *arguments: {("replay", "value"): 0.0}},
     ),
     "copy_task": ([], lambda module, folder: {"run": lambda *arguments: dead(module.Row)}),
+    "evaluation": (["RUN"], lambda module, folder: {"measure": lambda *arguments: dead(module.Row)}),
     "episodes": ([], lambda module, folder: {"measure": lambda *arguments: [_zero("draws_per_s")()]}),
     "leaks": (["ppo", "--minutes", "10"], lambda module, folder: {"launch": lambda *arguments, **options: None}),
     "learning": (["nothing", "RUN"], lambda module, folder: {}),

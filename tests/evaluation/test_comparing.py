@@ -115,6 +115,18 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_played(run: Make
     assert not (good / "eval.json").exists()
 
 
+def test_a_checkpoint_of_another_network_is_named(
+    run: MakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = run("searching"), run("checking")
+    monkeypatch.setattr("rlsys.testing.algorithm.CheckingPolicy.set_weights", lambda self, weights: {}["another"])
+    with pytest.raises(CheckpointError) as refused:
+        evaluate_run(EvaluationOptions(str(good), (str(bad),), checkpoints=("10", "20"), episodes=1))
+    name = f"{bad.parent.name}/{bad.name}"
+    assert str(refused.value).startswith(f"{name} at learner step 10: the weights do not fit CheckingPolicy as ")
+    assert capsys.readouterr().out == ""
+
+
 def test_a_row_that_is_not_there_cannot_be_watched(run: MakeRun) -> None:
     with pytest.raises(ConfigError, match="watch_row = 2 of 2 rows; it must be one of these, from 0"):
         evaluate_run(EvaluationOptions(str(run("searching")), temperatures=(0.0, 1.0), watch_row=2))
