@@ -115,9 +115,8 @@ class _Evaluation:
             folder = Path(self._options.directory).absolute() / COMPARISONS / time.strftime("%Y-%m-%d_%H-%M-%S")
             report.keep_evaluation(folder, self._results(*self._subjects))
             sys.stdout.write(f"All rows: {folder / report.EVALUATION_FILE}\n")
-        for subject, rows in self._rows.items():
-            if rows:
-                self._keep(subject)
+        for output in dict.fromkeys(subject.output for subject, rows in self._rows.items() if rows):
+            self._keep([subject for subject in self._subjects if subject.output == output])
 
     def plot(self, path: Path) -> None:
         """Draws what was played."""
@@ -212,7 +211,8 @@ class _Evaluation:
         return Watched(episode, films, rendering, options.save_mcts, options.save_mcts_after_step, options.latents)
 
     def _title(self) -> str:
-        return ", ".join(f"{subject.output.parent.name}/{subject.output.name}" for subject in self._subjects)
+        outputs = dict.fromkeys(subject.output for subject in self._subjects)
+        return ", ".join(f"{output.parent.name}/{output.name}" for output in outputs)
 
     def _results(self, *subjects: Subject) -> dict[str, Any]:
         """Returns the content of eval.json."""
@@ -229,10 +229,12 @@ class _Evaluation:
             "results": rows,
         }
 
-    def _keep(self, subject: Subject) -> None:
-        report.keep_evaluation(subject.output, self._results(subject))
-        if not subject.is_run:
+    def _keep(self, subjects: Sequence[Subject]) -> None:
+        """Keeps the rows of one run, of which there may be several subjects: RUN and RUN#1000."""
+        first = subjects[0]
+        report.keep_evaluation(first.output, self._results(*subjects))
+        if not first.is_run:
             return
         if self._options.agent != "random" and not self._options.overrides:
-            append_rows(subject.output, subject.loaded, self._late_rows[subject])
-        report.write_report(subject.output)
+            append_rows(first.output, first.loaded, [row for subject in subjects for row in self._late_rows[subject]])
+        report.write_report(first.output)

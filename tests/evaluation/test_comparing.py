@@ -97,6 +97,13 @@ def test_runs_are_compared_in_the_games_of_the_first_and_each_keeps_its_own_rows
     assert f"All rows: {kept}" in output
 
 
+def test_checkpoints_of_a_run_that_are_named_one_by_one_are_rows_of_that_run(run: MakeRun, tmp_path: Path) -> None:
+    folder = run("searching")
+    name = f"{folder.parent.name}/{folder.name}"
+    evaluate_run(EvaluationOptions(name, (f"{name}#10",), str(tmp_path / "runs"), episodes=1))
+    assert [row["settings"]["checkpoint"] for row in evaluation_of(folder)["results"]] == [20, 10]
+
+
 def test_films_of_rows_have_names_of_their_own(run: MakeRun) -> None:
     folder = run("searching")
     overrides = ("searching.num_simulations=[1,2]",)
