@@ -7,7 +7,7 @@ from typing import Any
 
 from rlsys import registry
 from rlsys.api import Algorithm, Policy, PolicyContext, Saved, ValueSpec, WorldContext
-from rlsys.config import Experiment
+from rlsys.config import Experiment, Loaded
 from rlsys.envs.make import env_spec
 from rlsys.errors import CheckpointError, ConfigError
 from rlsys.evaluation.agents.planning_policy import MakePlanningPolicy, Planning
@@ -20,7 +20,7 @@ from rlsys.evaluation.product import axes_of, product
 from rlsys.exports.find import Trained, give_weights
 from rlsys.exports.pretrained import weights_in
 from rlsys.process import fastest_device
-from rlsys.runs.grid import Cell, cells
+from rlsys.runs.grid import Cell, cells, changed_env
 from rlsys.types import Weights
 from rlsys.viewer.film import FilmLimits
 
@@ -77,13 +77,15 @@ class Subject:
     Attributes:
       variants: for each of them, and each checkpoint, there are rows.
       left_out: of each combination of settings that contradict each other, why.
-      name, output, is_run, loaded: of what was trained: see `Trained`.
+      name, output, is_run: of what was trained: see `Trained`.
+      loaded: its experiment, with the environment that it is evaluated in while it trains.
     """
 
     def __init__(self, trained: Trained, options: EvaluationOptions, seed: int) -> None:
         """Settles what is played; raises RlsysError where that cannot be."""
         self._trained, self._options, self._seed = trained, options, seed
-        self.name, self.output, self.is_run, self.loaded = trained.name, trained.output, trained.is_run, trained.loaded
+        self.name, self.output, self.is_run = trained.name, trained.output, trained.is_run
+        self.loaded = _as_evaluated(trained.loaded)
         self._algorithm = registry.get_algorithm(trained.loaded.experiment.algorithm, "rlsys eval")
         axes: dict[str, Sequence[Any]] = {_TEMPERATURE: options.temperatures or (None,)}
         axes |= axes_of(options.overrides, type(trained.loaded.experiment))
@@ -165,7 +167,7 @@ class Subject:
         options, algorithm = self._options, self._algorithm
         overrides = [f"{key}={text}" for key, text in chosen.items() if key != _TEMPERATURE]
         temperatures = [] if chosen[_TEMPERATURE] is None else [chosen[_TEMPERATURE]]
-        loaded, changes = with_overrides(self._trained.loaded, algorithm, overrides, _OPTIONS)
+        loaded, changes = with_overrides(self.loaded, algorithm, overrides, _OPTIONS)
         _check_changes(options, algorithm, changes)
         experiment = loaded.experiment
         found = _cells(algorithm, experiment, options, temperatures)
@@ -173,6 +175,12 @@ class Subject:
             context = PolicyContext(found[0].section, env_spec(found[0].env), self._seed)
             check_policy(algorithm.make_policy, context, changes)
         return Variant(experiment, changes, found, algorithm.values(experiment.section))
+
+
+def _as_evaluated(loaded: Loaded) -> Loaded:
+    experiment = loaded.experiment
+    env = changed_env(experiment.env, experiment.run.evaluation_env, "run.evaluation_env")
+    return replace(loaded, experiment=experiment.model_copy(update={"env": env}))
 
 
 def _cells(

@@ -42,6 +42,13 @@ def test_a_run_is_evaluated_on_its_own_seed_and_the_results_are_printed_and_kept
     assert "<td>temperature 0</td>" in (folder / "report.html").read_text()
 
 
+def test_a_run_is_evaluated_in_the_environment_of_its_evaluations_unless_settings_say_more(run):
+    folder = run("checking", evaluation_env={"max_episode_steps": 4})
+    for overrides, length in (((), 4), (("env.max_episode_steps=3",), 3)):
+        evaluate_run(EvaluationOptions(str(folder), episodes=1, overrides=overrides))
+        assert evaluation_of(folder)["results"][0]["lengths"] == [length]
+
+
 def test_one_row_per_temperature_with_the_overrides_in_each(run):
     folder = run("searching")
     (folder / "metrics.jsonl").touch()

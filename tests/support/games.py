@@ -112,10 +112,10 @@ def making_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "names", lambda: sorted(ALGORITHMS))
     monkeypatch.setattr(registry, "get", ALGORITHMS.__getitem__)
 
-    def make_run(algorithm: str, env: EnvConfig = COUNTING):
+    def make_run(algorithm: str, env: EnvConfig = COUNTING, **run):
         sections = {
             "env": env.model_dump(),
-            "run": RunConfig(seed=5, directory=str(tmp_path / "runs")).model_dump(),
+            "run": RunConfig(seed=5, directory=str(tmp_path / "runs"), **run).model_dump(),
         }
         experiment = build({"algorithm": algorithm, **sections}, where="the test")
         folder = run_folder.create(Loaded(f"{algorithm}-counting", "laptop", experiment, {}))
