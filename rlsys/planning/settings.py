@@ -31,6 +31,9 @@ class PlannerConfig(Section):
     """Begin from the last plan, one step later, rather than from nothing; never from that of another episode."""
     discrete_select: Literal["best", "belief"] = "best"
     """Discrete actions: do what the best sequence of the last iteration begins with, or what most elites begin with."""
+    icem_select: Literal["best", "belief"] = "best"
+    """icem, actions that are numbers: do what the best sequence of the last iteration begins with, as in the paper, or
+    the elites' mean, which is deceived less by a model that draws its states."""
     initial_std: Rate = Field(1.0, gt=0.0)
     """Deviation that numbers within [-1, 1] are drawn with at first; iCEM's paper has 0.5."""
     min_std: Rate = 0.05

@@ -26,7 +26,7 @@ def make_planner(config: PlannerConfig, action_size: int, *, discrete: bool) -> 
         case "icem":
             counts = decaying(config.candidates, config.iterations, config.candidates_decay, config.elites)
             num_kept = math.ceil(config.kept_elites * config.elites)
-            select = config.discrete_select if discrete else "best"
+            select = config.discrete_select if discrete else config.icem_select
             return ICEM(family, size, counts, config.elites, config.warm_start, select, num_kept)
         case "mppi":
             return MPPI(family, size, counts, config.elites, config.warm_start, select, config.temperature)

@@ -71,3 +71,21 @@ def test_a_fifth_of_the_candidates_finds_as_much_where_actions_should_be_smooth(
 
     few = found(kind="icem", candidates=60, elites=10, candidates_decay=1.0)
     assert few > found(kind="cem", candidates=300, elites=30)
+
+
+def test_it_does_what_is_best_or_what_the_best_have_in_common() -> None:
+    """Returns that are noise deceive whoever takes the best: what they have in common is nothing."""
+    noise = torch.Generator().manual_seed(1)
+
+    def played(select: str) -> float:
+        settings = {"kind": "icem", "candidates": 60, "elites": 30, "iterations": 1, "icem_select": select}
+        config = PlannerConfig.model_validate(settings)
+        planner = make_planner(config, 1, discrete=False)
+        plan = planner.plan(
+            lambda tried: torch.randn(tried.shape[:2], generator=noise),
+            planner.begin(200, "cpu"),
+            torch.Generator().manual_seed(0),
+        )
+        return float(plan.action.abs().mean())
+
+    assert played("belief") < 0.5 * played("best")
