@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.impala_environments import CARTPOLE, SMALL, make_env
+from algorithms.impala.small_environments import CARTPOLE, SMALL, make_env
 
 from rlsys import registry
 from rlsys.actor import Actor

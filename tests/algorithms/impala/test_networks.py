@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support.impala_environments import make_env
+from algorithms.impala.small_environments import make_env
 
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.networks import make_network

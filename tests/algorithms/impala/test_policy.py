@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from support.impala_environments import SMALL, make_env
+from algorithms.impala.small_environments import SMALL, make_env
 
 from rlsys.algorithms.impala.config import ImpalaConfig
 from rlsys.algorithms.impala.networks import make_network

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from algorithms.impala.small_environments import SMALL
 from support.decided_batches import EVERY, NUMBERS, PARTS, PLAIN, SEVERAL, context_of, decided_batch
-from support.impala_environments import SMALL
 from support.ppo_batches import OneBatch
 
 from rlsys.algorithms.impala import ALGORITHM, ImpalaConfig

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from support.simple_learners import SMALL, Collected, make_learner, run_to_the_end
+from algorithms.simple.small_learners import SMALL, Collected, make_learner, run_to_the_end
 
 from rlsys.algorithms.simple.learner import SimpleLearner
 from rlsys.algorithms.simple.phases import unrolls_of_turn

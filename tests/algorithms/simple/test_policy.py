@@ -1,7 +1,7 @@
 """What acts in SimPLe."""
 
 import numpy as np
-from support.simple_learners import CATCH, SMALL, make_learner
+from algorithms.simple.small_learners import CATCH, SMALL, make_learner
 
 from rlsys.algorithms.simple import ALGORITHM
 from rlsys.api import PolicyContext

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support.simple_learners import CATCH, SMALL
+from algorithms.simple.small_learners import CATCH, SMALL
 
 from rlsys.algorithms.simple import ALGORITHM, SimpleConfig
 from rlsys.config import EnvConfig

@@ -1,7 +1,7 @@
 """Simulated experience: it is what the policy says, and what the world model answers."""
 
 import torch
-from support.simple_learners import SMALL, Collected, make_learner
+from algorithms.simple.small_learners import SMALL, Collected, make_learner
 
 from rlsys.algorithms.simple.simulated_experience import simulate
 

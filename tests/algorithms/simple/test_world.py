@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.simple_learners import CATCH, SMALL, Collected, make_learner
+from algorithms.simple.small_learners import CATCH, SMALL, Collected, make_learner
 from support.worlds import FLOAT, SMALL_DETERMINISTIC, clips
 from support.worlds import SMALL as SMALL_STOCHASTIC
 
