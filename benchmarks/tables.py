@@ -52,6 +52,12 @@ TABLES: dict[str, Table] = {
             "peers": "peers",
         },
     ),
+    "evaluation": Table(
+        "speed.jsonl",
+        "benchmarks/evaluation.py",
+        {"evaluated": "what"},
+        {"seconds": "elapsed_s", "of processors": "cpu_s", "decisions/s": "decisions_per_s"},
+    ),
     "rollouts": Table(
         "speed.jsonl",
         "benchmarks/rollouts.py",
