@@ -5,6 +5,7 @@ CURVES = {
     "muzero-lunarlander": "MuZero, LunarLander",
     "muzero-breakout": "MuZero, RAM Breakout",
     "muzero-breakout-precision": "MuZero, RAM Breakout, fp32 and bf16",
+    "muzero-connectfour": "MuZero, Connect Four against one who takes a win",
     "impala-cartpole": "IMPALA, CartPole",
     "impala-pong": "IMPALA, Pong by pixels",
     "impala-pong-deep-queue": "the same with a queue of 32 unrolls",

@@ -52,12 +52,6 @@ TABLES: dict[str, Table] = {
             "peers": "peers",
         },
     ),
-    "evaluation": Table(
-        "speed.jsonl",
-        "benchmarks/evaluation.py",
-        {"evaluated": "what"},
-        {"seconds": "elapsed_s", "of processors": "cpu_s", "decisions/s": "decisions_per_s"},
-    ),
     "rollouts": Table(
         "speed.jsonl",
         "benchmarks/rollouts.py",
@@ -69,6 +63,12 @@ TABLES: dict[str, Table] = {
             "deciding": "decisions_share",
             "segments": "segments_share",
         },
+    ),
+    "evaluation": Table(
+        "speed.jsonl",
+        "benchmarks/evaluation.py",
+        {"evaluated": "what"},
+        {"seconds": "elapsed_s", "of processors": "cpu_s", "decisions/s": "decisions_per_s"},
     ),
     "planning": Table(
         "speed.jsonl",
