@@ -22,6 +22,7 @@ CURVES = {
     "planet-cartpole-balance-small": "PlaNet, cartpole balance by pixels, 32 × 32",
     "planet-cartpole-balance-da-small": "PlaNet, cartpole balance by pixels, five pushes, 32 × 32",
     "iris-catch": "IRIS, Catch",
+    "iris-catch-deltas": "IRIS, Catch, tokens of what is new",
     "iris-catch-ncp": "IRIS, Catch, neural circuit",
     "iris-catch-frozen": "IRIS, Catch, frozen trunk",
     "simple-catch": "SimPLe, Catch",

@@ -66,7 +66,7 @@ class Plain:
         memory["tokens"] = torch.cat([memory["tokens"], tokens_BK[:, None]], dim=1)
 
     @torch.no_grad()
-    def imagine(self, memory: dict[str, Tensor], action_B: Tensor) -> Imagined:
+    def imagine(self, memory: dict[str, Tensor], action_B: Tensor, frame: Tensor | None = None) -> Imagined:
         """Draws what comes of a step."""
         model, tokens = self._model, memory["tokens"]
         action = memory["action"] = torch.cat([memory["action"], action_B[:, None]], dim=1)

@@ -3,6 +3,9 @@
 Shape legend: B batch, C channels, H height, W width, D features.
 """
 
+import itertools
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -83,6 +86,26 @@ class NoStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns `[B, D]` for `[B, ...]`."""
         return x.flatten(start_dim=1)
+
+
+class PooledConvolutions(nn.Sequential):
+    """3×3 convolutions, each with a pooling that halves height and width, rounding up, and a ReLU.
+
+    `[B, C, H, W]` become `[B, D]`.
+
+    Attributes:
+      num_features: D.
+    """
+
+    def __init__(self, channels: Sequence[int], shape: tuple[int, int, int]) -> None:
+        """Takes frames of any `shape`: channels, height, width."""
+        (height, width), sizes = shape[1:], (shape[0], *channels)
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(sizes):
+            layers += [conv3x3(before, after), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()]
+            height, width = -(-height // 2), -(-width // 2)
+        super().__init__(*layers, nn.Flatten())
+        self.num_features = sizes[-1] * height * width
 
 
 class _Section(nn.Module):

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from rlsys.nets.elstm import ELSTMCore
 from rlsys.nets.pixels import FlattenPixels
-from rlsys.nets.stems import DeepStem, DenseStem, NatureStem
+from rlsys.nets.stems import DeepStem, DenseStem, NatureStem, PooledConvolutions
 
 
 def count(*modules: nn.Module) -> int:
@@ -93,3 +93,9 @@ def test_pictures_that_lie_channels_last_are_flattened_without_copies_and_so_are
     x_BCHW.register_hook(lambda gradient: layouts.append(gradient.is_contiguous(memory_format=torch.channels_last)))
     flat.square().sum().backward()  # type: ignore[no-untyped-call]
     assert layouts == [True]
+
+
+def test_pooled_convolutions_say_how_many_features_there_are() -> None:
+    for shape in ((1, 20, 16), (3, 7, 5)):
+        stem = PooledConvolutions((4, 6), shape)
+        assert stem(torch.rand(2, *shape)).shape == (2, stem.num_features)

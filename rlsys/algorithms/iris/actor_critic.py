@@ -6,7 +6,6 @@ Shape legend: B copies, T frames one after the other, C channels, H and W of a f
 are said of a value.
 """
 
-import itertools
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from rlsys.algorithms.iris.config import ActorCriticConfig, IrisConfig
 from rlsys.algorithms.iris.requirements import frame_shape
 from rlsys.algorithms.iris.scalars import make_scalar
 from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer, prepare
-from rlsys.nets.residual import conv3x3
+from rlsys.nets.stems import PooledConvolutions
 from rlsys.types import EnvSpec
 
 
@@ -44,19 +43,14 @@ class Judged(NamedTuple):
 
 
 class ActorCritic(nn.Module):
-    """Convolutions, each with a pooling, an LSTM and two heads. What it remembers goes in and comes out."""
+    """Convolutions, an LSTM and two heads. What it remembers goes in and comes out."""
 
     def __init__(self, config: ActorCriticConfig, shape: tuple[int, int, int], num_actions: int) -> None:
         """Takes frames of any `shape`: channels, height, width."""
         super().__init__()
         self._units = config.units
-        layers: list[nn.Module] = []
-        (height, width), sizes = shape[1:], (shape[0], *config.channels)
-        for before, after in itertools.pairwise(sizes):
-            layers += [conv3x3(before, after), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()]
-            height, width = -(-height // 2), -(-width // 2)
-        self.see = nn.Sequential(*layers, nn.Flatten())
-        self.remember = nn.LSTMCell(sizes[-1] * height * width, config.units)
+        self.see = PooledConvolutions(config.channels, shape)
+        self.remember = nn.LSTMCell(self.see.num_features, config.units)
         self.policy = nn.Linear(config.units, num_actions)
         self._values = make_scalar(config.values)
         self.value = nn.Linear(config.units, self._values.size)

@@ -20,7 +20,7 @@ from rlsys.algorithms.iris.losses import actor_critic_losses
 from rlsys.algorithms.iris.requirements import frame_shape
 from rlsys.algorithms.iris.tokenizer.losses import Losses, TokenizerModel
 from rlsys.algorithms.iris.tokenizer.quantizer import Ranks
-from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer
+from rlsys.algorithms.iris.tokenizer.tokenizer import Before, Tokenizer
 from rlsys.algorithms.iris.world_models.interface import Sizes, WorldModel, masked_mean
 from rlsys.algorithms.iris.world_models.make import make_world_model
 from rlsys.api import LearnerContext
@@ -108,15 +108,21 @@ class Component(abc.ABC, Generic[Network]):
 
 
 class TokenizerComponent(Component[TokenizerModel]):
-    """The tokenizer learns from the first frame of each window; a critic, from the rewards of all its rows."""
+    """The tokenizer learns from the first frame of each window; a critic, from the rewards of all its rows.
+
+    Deltas are learned from the second frames, of windows of two.
+    """
 
     def __init__(self, config: IrisConfig, context: LearnerContext) -> None:
         super().__init__(config.tokenizer_training, "tokenizer")
         begun = {"initial": None} if context.is_resumed else {}
         section = config.tokenizer.model_copy(update=begun)
         self.model = self._trainable(
-            context, lambda: TokenizerModel(section, frame_shape(context.env)), config.precision
+            context,
+            lambda: TokenizerModel(section, frame_shape(context.env), context.env.num_actions),
+            config.precision,
         )
+        self._deltas = section.deltas
         self._gamma, self._has_critic = config.returns_gamma, bool(section.critic_weight)
         self._ranks = Ranks(context.rank, context.num_ranks, context.average)
         self._newest: Losses | None = None
@@ -137,10 +143,13 @@ class TokenizerComponent(Component[TokenizerModel]):
         return metrics
 
     def losses(self, windows: Windows) -> Losses:
-        """Returns the losses of the first frame of each window."""
-        returns = self._returns(windows) if self._has_critic else None
+        """Returns the losses of the frame of each window that is learned from."""
+        returns, first = self._returns(windows) if self._has_critic else None, windows.frame[:, 0]
+        learned = (
+            (windows.frame[:, 1], returns, Before(first, windows.action[:, 0])) if self._deltas else (first, returns)
+        )
         with self.model.precision:
-            losses: Losses = self.model.forward(windows.frame[:, 0], returns)
+            losses: Losses = self.model.forward(*learned)
         return losses
 
     def _losses(self, windows: Windows) -> dict[str, Tensor]:
@@ -196,7 +205,9 @@ class WorldModelComponent(Component[WorldModel[Any]]):
 
     def _tokens(self, windows: Windows) -> tuple[Tensor, ...]:
         with self._tokenizer.model.precision:
-            return self._tokenizer.tokenizer.encode(windows.frame), *windows[1:]
+            tokens = self._tokenizer.tokenizer.encode(windows.frame, windows.action)
+        sees_frames = self.model.network.sizes.frame is not None
+        return tokens, *windows[1:], *((windows.frame,) if sees_frames else ())
 
 
 class ActorCriticComponent(Component[ActorCritic]):
@@ -256,7 +267,8 @@ def _begun(windows: Windows) -> Inputs:
 def sizes_of(config: IrisConfig, env: EnvSpec) -> Sizes:
     """Returns what is modelled of an environment."""
     height, width = config.tokenizer.map_size(*frame_shape(env)[1:])
-    return Sizes(height * width, config.tokenizer.vocabulary_size, env.num_actions)
+    seen = frame_shape(env) if config.tokenizer.deltas else None
+    return Sizes(height * width, config.tokenizer.vocabulary_size, env.num_actions, seen)
 
 
 def tensors_of(saved: Mapping[str, Any]) -> dict[str, Array]:

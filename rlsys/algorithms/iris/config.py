@@ -169,4 +169,14 @@ class IrisConfig(Section):
                 "tokenizer.train = false without tokenizer.initial or load_tokenizer_from; tokens of random weights "
                 "say nothing. Name a pretrained tokenizer, or set tokenizer.train=true"
             )
+        if self.tokenizer.deltas and self.world_model.kind != "transformer":
+            raise ValueError(
+                f"tokenizer.deltas = true with world_model.kind = {self.world_model.kind}, which does not see frames. "
+                "Choose world_model.kind=transformer, or tokenizer.deltas=false"
+            )
+        if self.tokenizer.deltas and not self.actor_critic.use_original_frames:
+            raise ValueError(
+                "tokenizer.deltas = true with actor_critic.use_original_frames = false; deltas show no frame without "
+                "the one before it. Set actor_critic.use_original_frames=true, or tokenizer.deltas=false"
+            )
         return self

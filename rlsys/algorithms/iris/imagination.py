@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rlsys.algorithms.iris.actor_critic import ActorCritic, Recalled, seen
-from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer
+from rlsys.algorithms.iris.tokenizer.tokenizer import Before, Tokenizer, within_one
 from rlsys.algorithms.iris.world_models.drawing import draw
 from rlsys.algorithms.iris.world_models.interface import WorldModel
 from rlsys.nets.distributions.categorical import entropy, log_probability
@@ -80,20 +80,20 @@ def imagine(
       original: show real frames as they are.
     """
     begun = memory = burn_in(actor_critic, None if original else tokenizer, frames[:, :-1], mask[:, :-1])
-    tokens = tokenizer.encode(frames[:, -1])
+    tokens = tokenizer.encode(frames[:, -1:])[:, 0]
     state = world_model.begin(len(frames), frames.device)
     world_model.observe(state, tokens)
-    shown = [frames[:, -1] / 255 if original else tokenizer.decode_tokens(tokens)]
+    shown = [within_one(frames[:, -1]) if original else tokenizer.decode_tokens(tokens)]
     actions, rewards, ends = [], [], []
     for _ in range(horizon - 1):
         judged = actor_critic(shown[-1], memory)
         action, memory = draw(judged.policy), judged.memory
-        imagined = world_model.imagine(state, action)
+        imagined = world_model.imagine(state, action, frame=shown[-1])
         assert imagined.tokens is not None, "the next frame is drawn"
         actions.append(action)
         rewards.append(imagined.reward)
         ends.append(imagined.terminated)
-        shown.append(tokenizer.decode_tokens(imagined.tokens))
+        shown.append(tokenizer.decode_tokens(imagined.tokens, Before(shown[-1], action)))
     stacked = [torch.stack(part, dim=1) for part in (shown, actions, rewards, ends)]
     return Dream(stacked[0], begun, *stacked[1:])
 

@@ -201,13 +201,14 @@ class IrisLearner(Learner):
     ) -> SequenceQuery:
         """Returns what asks for this rank's share of a component's batch.
 
-        The tokenizer is given rows by themselves, or what follows them for its critic; the world model windows that
-        begin, and the actor-critic windows that end, at any row.
+        The tokenizer is given rows by themselves, or what follows them for its critic, or pairs for deltas; the world
+        model windows that begin, and the actor-critic windows that end, at any row.
         """
         config = self._config
         with_returns = config.returns_rows if config.tokenizer.critic_weight else 1
+        deltas = kind == "tokenizer" and config.tokenizer.deltas
         length, num_frames = {
-            "tokenizer": (with_returns, 1),
+            "tokenizer": (2, 2) if deltas else (with_returns, 1),
             "world_model": (config.world_model_training.length,) * 2,
             "actor_critic": (config.actor_critic.burn_in + 1,) * 2,
         }[kind]
@@ -216,7 +217,7 @@ class IrisLearner(Learner):
             length,
             num_frames=num_frames,
             by="episode",
-            reach="before" if kind == "actor_critic" else "after",
+            reach="inside" if deltas else "before" if kind == "actor_critic" else "after",
             age_weights=() if held_out else config.age_weights,
             held_out_every=config.held_out_every,
             part=self._part(held_out=held_out),
@@ -257,10 +258,12 @@ class IrisLearner(Learner):
     def _reconstructions(self, windows: Windows) -> Sequence[Reconstruction]:
         """Returns frames of a few windows, and what the tokenizer makes of them."""
         shape, found = self._context.env.observation.shape, []
-        for frames, mask in zip(windows.frame[:_RECONSTRUCTED], windows.mask[:_RECONSTRUCTED], strict=True):
+        columns = (part[:_RECONSTRUCTED] for part in (windows.frame, windows.action, windows.mask))
+        for window, done, mask in zip(*columns, strict=True):
+            frames, action = window[mask][None], done[mask][None]
             with torch.no_grad(), self._tokenizer.model.precision:
-                seen = as_bytes(self._tokenizer.tokenizer.reconstruct(frames[mask]))
-            pair = (part.reshape(len(part), *shape).cpu().numpy() for part in (frames[mask], seen))
+                seen = as_bytes(self._tokenizer.tokenizer.reconstruct(frames, action))
+            pair = (part[0].reshape(-1, *shape).cpu().numpy() for part in (frames, seen))
             found.append(Reconstruction(*pair))
         return found
 

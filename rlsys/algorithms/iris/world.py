@@ -14,7 +14,7 @@ from torch import Tensor
 from rlsys.algorithms.iris.components import sizes_of, tensors_of
 from rlsys.algorithms.iris.config import IrisConfig
 from rlsys.algorithms.iris.requirements import frame_shape
-from rlsys.algorithms.iris.tokenizer.tokenizer import Tokenizer, as_bytes
+from rlsys.algorithms.iris.tokenizer.tokenizer import Before, Tokenizer, as_bytes, within_one
 from rlsys.algorithms.iris.world_models.interface import Imagined, WorldModel
 from rlsys.algorithms.iris.world_models.make import make_world_model
 from rlsys.api import Traceable, WorldContext, WorldState, WorldStep
@@ -22,12 +22,16 @@ from rlsys.nets.flat import check_fits, share_arrays
 from rlsys.nets.precision import autocast
 from rlsys.types import EnvSpec
 
-_MEMORY, _TOKENS = "memory/", "tokens"
+_MEMORY = "memory/"
+_NEWEST = _TOKENS, _FRAME = "tokens", "frame"
 _REMEDY = "it is of another environment, or of other settings. Play it in its own, with its settings."
 
 
 class IrisWorld:
-    """See `World`. Its state is `tokens`, `[N, K]` of the newest frame, and the world model's memory."""
+    """See `World`. Its state is `tokens`, `[N, K]` of the newest frame, and the world model's memory.
+
+    Where tokens are deltas, it is also that `frame`, `[N, C, H, W]` float32 within [0, 1].
+    """
 
     min_context = 1
 
@@ -49,17 +53,21 @@ class IrisWorld:
     def begin(self, observation: Tensor, action: Tensor) -> WorldState:
         """See `World`."""
         with self._precision:
-            tokens = self._tokenizer.encode(observation.reshape(*observation.shape[:2], *self._shape))
+            frames = observation.reshape(*observation.shape[:2], *self._shape)
+            tokens = self._tokenizer.encode(frames, action)
         memory = self._world_model.begin(len(tokens), self.device)
-        self._world_model.observe_many(memory, tokens, action)
-        return {_TOKENS: tokens[:, -1].clone(), **_prefixed(memory.state())}
+        self._world_model.observe_many(memory, tokens, action, frames)
+        newest = {_FRAME: within_one(frames[:, -1])} if self._tokenizer.deltas else {}
+        return {_TOKENS: tokens[:, -1].clone(), **newest, **_prefixed(memory.state())}
 
     @torch.no_grad()
     def step(
         self, state: WorldState, action: Tensor, generator: torch.Generator | None = None
     ) -> tuple[WorldState, WorldStep]:
         """See `World`."""
-        return _stepped(self._world_model.step(_memory(state), action, generator))
+        return self._stepped(
+            state, action, self._world_model.step(_memory(state), action, generator, state.get(_FRAME))
+        )
 
     def traceable(self) -> Traceable:
         """See `OffersTraceable`."""
@@ -67,21 +75,35 @@ class IrisWorld:
 
         @torch.no_grad()
         def step(state: WorldState, action: Tensor, generator: Any | None) -> tuple[WorldState, WorldStep]:
-            return _stepped(traced.step(_memory(state), action, generator))
+            return self._stepped(state, action, traced.step(_memory(state), action, generator, state.get(_FRAME)))
 
         @torch.no_grad()
         def renew(state: WorldState) -> WorldState:
             assert traced.renew is not None
-            return {_TOKENS: state[_TOKENS], **_prefixed(traced.renew(_memory(state)))}
+            newest = {name: state[name] for name in _NEWEST if name in state}
+            return {**newest, **_prefixed(traced.renew(_memory(state)))}
 
         return Traceable(step, renew if traced.renew else None, f"{_MEMORY}known", traced.most_known)
 
     @torch.no_grad()
     def observe(self, state: WorldState) -> Tensor:
         """See `World`."""
-        with self._precision:
-            frames = self._tokenizer.decode_tokens(state[_TOKENS])
+        if (frames := state.get(_FRAME)) is None:
+            with self._precision:
+                frames = self._tokenizer.decode_tokens(state[_TOKENS])
         return as_bytes(frames).reshape(len(frames), *self._as_shown)
+
+    def _stepped(
+        self, state: WorldState, action: Tensor, stepped: tuple[WorldState, Imagined]
+    ) -> tuple[WorldState, WorldStep]:
+        """Returns the state after a step of the world model, and what came of it; deltas are drawn into the frame."""
+        after, imagined = stepped
+        assert imagined.tokens is not None, "the next frame is drawn"
+        newest = {_TOKENS: imagined.tokens}
+        if self._tokenizer.deltas:
+            with self._precision:
+                newest[_FRAME] = self._tokenizer.decode_tokens(imagined.tokens, Before(state[_FRAME], action))
+        return {**newest, **_prefixed(after)}, WorldStep(imagined.reward, imagined.terminated)
 
 
 def make_world(context: WorldContext) -> IrisWorld:
@@ -92,7 +114,7 @@ def make_world(context: WorldContext) -> IrisWorld:
     """
     config: IrisConfig = context.config
     device, prefix = torch.device(context.device), "tokenizer."
-    tokenizer = Tokenizer(config.tokenizer, frame_shape(context.env)).to(device).eval()
+    tokenizer = Tokenizer(config.tokenizer, frame_shape(context.env), context.env.num_actions).to(device).eval()
     section = config.world_model.model_copy(update={"pretrained": None})
     world_model = make_world_model(section, sizes_of(config, context.env)).to(device).eval()
     saved = tensors_of(context.saved["tokenizer"])
@@ -106,14 +128,8 @@ def make_world(context: WorldContext) -> IrisWorld:
     return IrisWorld(tokenizer, world_model, autocast(config.precision, device), context.env, config.context)
 
 
-def _stepped(stepped: tuple[WorldState, Imagined]) -> tuple[WorldState, WorldStep]:
-    after, imagined = stepped
-    assert imagined.tokens is not None, "the next frame is drawn"
-    return {_TOKENS: imagined.tokens, **_prefixed(after)}, WorldStep(imagined.reward, imagined.terminated)
-
-
 def _memory(state: WorldState) -> dict[str, Tensor]:
-    return {name.removeprefix(_MEMORY): part for name, part in state.items() if name != _TOKENS}
+    return {name.removeprefix(_MEMORY): part for name, part in state.items() if name not in _NEWEST}
 
 
 def _prefixed(memory: WorldState) -> dict[str, Tensor]:

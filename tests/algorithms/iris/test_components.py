@@ -17,6 +17,7 @@ from rlsys.algorithms.iris.components import (
 from rlsys.api import LearnerContext
 
 NAMES = ("tokenizer", "world_model", "actor_critic")
+DELTAS: dict[str, Any] = {"tokenizer": {"deltas": True}, "actor_critic": {"use_original_frames": True}}
 
 
 def windows(size: int = 4, length: int = 4, seed: int = 0) -> Windows:
@@ -39,9 +40,10 @@ def make(**changes: Any) -> dict[str, Component[Any]]:
     )
 
 
+@pytest.mark.parametrize("changes", [{}, DELTAS])
 @pytest.mark.parametrize("name", NAMES)
-def test_an_update_changes_one_component_and_leaves_all_in_evaluation_mode(name: str) -> None:
-    components = make()
+def test_an_update_changes_one_component_and_leaves_all_in_evaluation_mode(name: str, changes: dict[str, Any]) -> None:
+    components = make(**changes)
     before = {other: component.model.weights() for other, component in components.items()}
     metrics = components[name].step([windows()])
     group = {"world_model": "world"}.get(name, name)

@@ -15,6 +15,11 @@ from rlsys.algorithms.iris.config import IrisConfig
         ({"tokenizer": {"train": False}}, "Name a pretrained tokenizer, or set tokenizer.train=true"),
         ({"held_out_every": 1}, "something has to be learned from"),
         ({"age_weights": (0.0, 0.0)}, "one of them has to be above 0"),
+        ({"tokenizer": {"deltas": True}}, "Set actor_critic.use_original_frames=true"),
+        (
+            {"tokenizer": {"deltas": True}, "world_model": {"kind": "ncp_multi_step"}},
+            "kind=transformer, or tokenizer.delt",
+        ),
         ({"world_model_training": {"length": 1}}, "greater than or equal to 2"),
     ],
 )

@@ -1,4 +1,4 @@
-"""IRIS keeps the contract with what debug settings leave out: another world model, codes that are means, a critic."""
+"""IRIS keeps the contract with what debug settings leave out: a circuit, codes that are means, a critic; and deltas."""
 
 from algorithms.iris.small_learners import settings
 
@@ -16,5 +16,15 @@ def test_a_circuit_with_moving_codes_and_a_critic_keeps_the_contract() -> None:
         actor_critic={"use_original_frames": True},
         returns_rows=7,
         age_weights=(),
+    )
+    check_algorithm(ALGORITHM, section, read_env(ALGORITHM.example_env))
+
+
+def test_differences_between_frames_keep_the_contract() -> None:
+    section = settings(
+        epochs=2,
+        tokenizer={"deltas": True, "channel_multipliers": (1, 1), "patch": 2},
+        world_model={"frame_channels": (4, 4)},
+        actor_critic={"use_original_frames": True},
     )
     check_algorithm(ALGORITHM, section, read_env(ALGORITHM.example_env))

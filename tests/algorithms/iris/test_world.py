@@ -5,6 +5,7 @@ import pytest
 import torch
 from algorithms.iris.small_learners import CATCH, make_learner, settings
 
+from rlsys.algorithms.iris.tokenizer.tokenizer import Before
 from rlsys.algorithms.iris.world import make_world
 from rlsys.api import WorldContext
 from rlsys.errors import CheckpointError
@@ -34,6 +35,27 @@ def test_it_shows_reconstructions_and_foretells_as_the_model_does(kind: str) -> 
     torch.testing.assert_close(after["tokens"], imagined.tokens)
     torch.testing.assert_close(step.reward, imagined.reward)
     assert step.terminated.tolist() == imagined.terminated.tolist()
+
+
+def test_differences_are_drawn_into_the_frame_that_was_acted_in() -> None:
+    config = settings(tokenizer={"deltas": True}, actor_critic={"use_original_frames": True})
+    learner = make_learner(config)
+    world = make_world(WorldContext(config, CATCH, learner.save()["world"]))
+    frames, actions = history(3)
+    state = world.begin(frames, actions)
+    np.testing.assert_array_equal(world.observe(state), frames[:, -1])
+    tokenizer, model = learner._tokenizer.tokenizer, learner._world_model.model.network
+    memory, seen = model.begin(3, frames.device), frames[:, :, None]
+    model.observe_many(memory, tokenizer.encode(seen, actions), actions, seen)
+    ours, theirs = (torch.Generator().manual_seed(3) for _ in range(2))
+    shown = seen[:, -1] / 255
+    for action in (torch.tensor([0, 1, 2]), torch.tensor([2, 0, 1])):
+        state, step = world.step(state, action, ours)
+        imagined = model.imagine(memory, action, theirs, frame=shown)
+        assert imagined.tokens is not None
+        shown = tokenizer.decode_tokens(imagined.tokens, Before(shown, action))
+        torch.testing.assert_close(step.reward, imagined.reward)
+        np.testing.assert_array_equal(world.observe(state), (shown[:, 0] * 255).round().to(torch.uint8))
 
 
 def test_episodes_can_end_in_it() -> None:

@@ -22,6 +22,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 NCP = {"kind": "ncp_single_step", "ncp_units": 200, "width": 8}
+DELTAS: dict[str, Any] = {"tokenizer": {"deltas": True}, "actor_critic": {"use_original_frames": True}}
 CASES: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "simple": ("simple", {}, {}),
     "simple, deterministic": ("simple", {}, {"world_model": {"generative_model": "deterministic"}}),
@@ -32,10 +33,14 @@ CASES: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
         {"normalize_pictures": True},
     ),
     "iris": ("iris", {}, {"world_model": {"max_blocks": 3, "frames": "parallel"}}),
+    "iris, deltas": ("iris", {}, {"world_model": {"max_blocks": 3, "frames": "parallel"}, **DELTAS}),
     "iris, ncp": ("iris", {}, {"world_model": NCP}),
 }
 STEP_OF_BYTES = {"catch": 8, "dm_control/cartpole-balance": 8}
 """By how much a pixel differs that is rounded otherwise: PlaNet's are quantised to five bits."""
+
+ABSOLUTE = {"iris, deltas": 1e-2}
+"""By how much numbers may differ after five steps: each frame is drawn into the one before, so that errors grow."""
 
 
 def world_of(name: str, env: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[World, EnvSpec]:
@@ -92,6 +97,7 @@ def as_action(action: int, env: EnvSpec) -> torch.Tensor:
 @pytest.mark.parametrize("case", CASES)
 def test_graphs_do_what_torch_does(case: str, tmp_path: Path) -> None:
     world, env = world_of(*CASES[case])
+    apart = ABSOLUTE.get(case, 1e-5)
     state, traced = begun(world, env), traceable(world)
     steps = write_down(world, env, state, half=False)
     graphs, found = Graphs(steps, tmp_path), {name: part.numpy() for name, part in state.items()}
@@ -103,10 +109,10 @@ def test_graphs_do_what_torch_does(case: str, tmp_path: Path) -> None:
         given = as_action(action, env).float().numpy()
         found, (seen, reward, over) = graphs.step(found, given, [part.numpy() for part in drawn.values])
         for name, part in state.items():
-            np.testing.assert_allclose(found[name], part.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(found[name], part.numpy(), rtol=1e-4, atol=apart, err_msg=name)
         shown = picture(world, env, state).numpy()
         assert seen.dtype == np.uint8 and np.abs(seen.astype(int) - shown.astype(int)).max() <= STEP_OF_BYTES[env.id]
-        np.testing.assert_allclose(reward, expected.reward.numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(reward, expected.reward.numpy(), rtol=1e-4, atol=apart)
         assert over.tolist() == expected.terminated.int().tolist()
     assert list(drawn.noted) == list(steps.draws)
 

@@ -31,6 +31,12 @@ class TokenizerConfig(Section):
     """Levels whose longer side is one of these have attention among their pixels (attn_resolutions)."""
     dropout: Annotated[Probability, Field(lt=1.0)] = 0.0
     """Share of numbers that residual blocks forget while learning (dropout)."""
+    patch: Repeats = 1
+    """Side of the square of the map's pixels that become one token together (Δ-IRIS: 4)."""
+    deltas: Flag = False
+    """Tokens say what is new in a frame, to who knows the frame before it and what was done then (Micheli et al. 2024,
+    https://arxiv.org/abs/2406.19320, section 3.1). The world model, a transformer, then sees frames too, and the
+    actor-critic sees real ones as they are."""
 
     reconstruction: Literal["l1", "l2", "l1_l2"] = "l1"
     """How a frame's distance from its reconstruction is measured: mean of absolutes, of squares, or both."""
@@ -78,6 +84,11 @@ class TokenizerConfig(Section):
                 f"channels = {self.channels} with channel_multipliers = {list(self.channel_multipliers)} makes levels "
                 f"of {max(self.level_channels)} channels; {_MOST_CHANNELS} is the most. Lower one of them"
             )
+        if self.deltas and self.critic_weight:
+            raise ValueError(
+                f"critic_weight = {self.critic_weight:g} with deltas = true; what is new in a frame does not tell its "
+                "value. Set critic_weight=0, or deltas=false"
+            )
         if self.perceptual == "vgg" and self.vgg_path is None:
             raise ValueError(
                 "perceptual = 'vgg' without vgg_path; VGG16's weights come from a file. Set vgg_path, or "
@@ -95,7 +106,7 @@ class TokenizerConfig(Section):
         return max(height, width) >> level in self.attention_resolutions
 
     def map_size(self, height: int, width: int, section: str = "iris.tokenizer") -> tuple[int, int]:
-        """Returns height and width of the map whose pixels become tokens, for frames of a size.
+        """Returns how many rows of how many tokens frames of a size become.
 
         Args:
           height: of frames.
@@ -103,16 +114,23 @@ class TokenizerConfig(Section):
           section: name of this section of the experiment, for the error.
 
         Raises:
-          ConfigError: the levels do not halve such frames evenly, or leave a single token.
+          ConfigError: levels and patches do not divide such frames evenly, or leave a single token.
         """
         halvings = len(self.channel_multipliers) - 1
-        step = 2**halvings
+        step = 2**halvings * self.patch
         named = f"frames of {height} × {width} with {halvings + 1} {section}.channel_multipliers"
+        halved, or_less = f"halved {halvings} times", "fewer multipliers"
+        if self.patch > 1:
+            named, halved, or_less = (
+                f"{named} and patch = {self.patch}",
+                f"{halved} and cut",
+                f"{or_less}, or a smaller patch",
+            )
         if height % step or width % step:
             raise ConfigError(
-                f"{named}; they are halved {halvings} times, so both sides must be divisible by {step}. Set "
-                "env.frame_size, or fewer multipliers."
+                f"{named}; they are {halved}, so both sides must be divisible by {step}. Set env.frame_size, or "
+                f"{or_less}."
             )
         if height == width == step:
-            raise ConfigError(f"{named} leave one token; there must be at least 2. Set fewer multipliers.")
+            raise ConfigError(f"{named} leave one token; there must be at least 2. Set {or_less}.")
         return height // step, width // step

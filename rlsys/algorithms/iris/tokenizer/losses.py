@@ -22,7 +22,7 @@ from rlsys.algorithms.iris.tokenizer.config import TokenizerConfig
 from rlsys.algorithms.iris.tokenizer.perceptual import load_lpips
 from rlsys.algorithms.iris.tokenizer.pretrained import load_pretrained
 from rlsys.algorithms.iris.tokenizer.quantizer import Ranks
-from rlsys.algorithms.iris.tokenizer.tokenizer import Seen, Tokenizer
+from rlsys.algorithms.iris.tokenizer.tokenizer import Before, Seen, Tokenizer
 
 
 class Losses(NamedTuple):
@@ -60,15 +60,15 @@ class TokenizerModel(nn.Module):
       tokenizer: what others need of it.
     """
 
-    def __init__(self, config: TokenizerConfig, shape: tuple[int, int, int]) -> None:
-        """Takes frames of `shape`: channels, height, width. Begins as the pretrained one that is configured.
+    def __init__(self, config: TokenizerConfig, shape: tuple[int, int, int], num_actions: int = 0) -> None:
+        """Takes what `Tokenizer` takes. Begins as the pretrained one that is configured.
 
         Raises:
           ConfigError: such frames do not fit the config, or a file that it names cannot be read or does not fit.
         """
         super().__init__()
         self._config = config
-        self.tokenizer = Tokenizer(config, shape)
+        self.tokenizer = Tokenizer(config, shape, num_actions)
         self.critic = Critic(config, self.tokenizer.num_tokens) if config.critic_weight else None
         self.perceptual = load_lpips(config, shape)
         if config.initial is not None:
@@ -76,14 +76,15 @@ class TokenizerModel(nn.Module):
         if not config.train:
             self.requires_grad_(False)
 
-    def forward(self, frames: Tensor, returns: Tensor | None = None) -> Losses:
+    def forward(self, frames: Tensor, returns: Tensor | None = None, before: Before | None = None) -> Losses:
         """Returns the losses of frames.
 
         Args:
           frames: `[..., C, H, W]`, bytes or numbers within [0, 1].
           returns: `[...]`, what came after each; only a critic needs them.
+          before: what came before each; only deltas need it.
         """
-        seen: Seen = self.tokenizer(frames)
+        seen: Seen = self.tokenizer(frames, before)
         apart = seen.decoded.float() - seen.frames
         parts = {"reconstruction_loss": reconstruction_loss(self._config, apart)}
         if self._config.worst_pixel_weight:

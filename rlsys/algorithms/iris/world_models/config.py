@@ -55,6 +55,8 @@ class WorldModelConfig(Section):
     foretold in parallel."""
     frames: Literal["autoregressive", "parallel"] = "autoregressive"
     """Transformer: the next frame's tokens are drawn one after the other, or all in one pass (Cohen et al. 2024)."""
+    frame_channels: Annotated[tuple[Units, ...], Field(min_length=1, max_length=8)] = (32, 32, 64, 64)
+    """Transformer, where tokens are deltas: of the convolutions by which it sees frames, each with a pooling."""
     dropped_blocks: Repeats = 1
     """Transformer: oldest frames that are forgotten at a time where no more fit; 1 is a sliding window, all but one is
     upstream's flush. More of them cost less."""
@@ -164,5 +166,5 @@ class WorldModelConfig(Section):
         return self
 
 
-_OF_TRANSFORMERS = ("attention", "frames", "pretrained", "frozen", "pre_layer", "post_layer")
+_OF_TRANSFORMERS = ("attention", "frames", "frame_channels", "pretrained", "frozen", "pre_layer", "post_layer")
 """What an NCP would ignore, though it changes what is learned."""

@@ -5,8 +5,9 @@
     model.observe(memory, tokens)                                       # or observe_many, of real history
     reward, terminated, tokens = model.imagine(memory, action)          # writes into the memory
 
-A frame is K tokens; with the action that was done after it, it is a block. Micheli et al. 2023, section 2,
-https://arxiv.org/abs/2209.00588.
+A frame is K tokens; with the action that was done after it, it is a block (Micheli et al. 2023, section 2,
+https://arxiv.org/abs/2209.00588). Where tokens are deltas, which say only what is new in a frame, the model sees with
+each action also the frame in which it was done (`Sizes.frame`; Micheli et al. 2024, https://arxiv.org/abs/2406.19320).
 
 Shape legend: B batch or copies, L blocks, R frames of real history, K tokens of a frame, V vocabulary, A actions, M
 tokens that are foretold.
@@ -39,11 +40,13 @@ class Sizes:
       tokens: K, of a frame.
       vocabulary: V.
       actions: A.
+      frame: channels, height and width of the frames that the model sees with each action; None where it sees none.
     """
 
     tokens: int = 16
     vocabulary: int = 512
     actions: int = 4
+    frame: tuple[int, int, int] | None = None
 
     @property
     def block(self) -> int:
@@ -83,12 +86,12 @@ class Traced(NamedTuple):
     """Steps as functions of tensors alone, of copies that are all as far as each other.
 
     Attributes:
-      step: (state, action, generator) -> what `WorldModel.step` returns.
+      step: (state, action, generator, frame) -> what `WorldModel.step` returns.
       renew: state -> the same state with room for a step; None where there always is.
       most_known: what "known" is at most where there is room.
     """
 
-    step: Callable[[State, Tensor, torch.Generator | None], tuple[dict[str, Tensor], Imagined]]
+    step: Callable[[State, Tensor, torch.Generator | None, Tensor | None], tuple[dict[str, Tensor], Imagined]]
     renew: Callable[[State], dict[str, Tensor]] | None = None
     most_known: int = 0
 
@@ -111,16 +114,21 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
         self._snapshot: Snapshot[N] | None = None
 
     @abc.abstractmethod
-    def foretell(self, tokens_BLK: Tensor, action_BL: Tensor) -> Foretold:
-        """Returns logits of what follows each token and action."""
+    def foretell(self, tokens_BLK: Tensor, action_BL: Tensor, frames: Tensor | None = None) -> Foretold:
+        """Returns logits of what follows each token and action, which was done in `[B, L, C, H, W]` if frames are seen.
+
+        Where they are, tokens of first frames say nothing and are not foretold.
+        """
 
     @abc.abstractmethod
     def begin(self, batch: int, device: torch.device) -> Memory:
         """Returns a memory of nothing, and reads the weights, as they are now, for all that are alive."""
 
     @abc.abstractmethod
-    def observe(self, memory: Memory, tokens_BK: Tensor, action_B: Tensor | None = None) -> None:
-        """Remembers a frame that was seen and, unless it is the newest, what was done then."""
+    def observe(
+        self, memory: Memory, tokens_BK: Tensor, action_B: Tensor | None = None, frame: Tensor | None = None
+    ) -> None:
+        """Remembers a frame that was seen and, unless it is the newest, what was done then, in `[B, C, H, W]`."""
 
     @abc.abstractmethod
     def imagine(
@@ -129,6 +137,7 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
         action_B: Tensor,
         generator: torch.Generator | None = None,
         *,
+        frame: Tensor | None = None,
         next_frame: bool = True,
     ) -> Imagined:
         """Draws what comes of one step of each copy, and remembers it.
@@ -140,15 +149,23 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
           memory: written in place.
           action_B: int64, done in the newest frame.
           generator: torch's, on the model's device; all that is random is drawn from it. None: torch's own stream.
+          frame: `[B, C, H, W]`, bytes or numbers within [0, 1], in which that was done; only who sees frames needs it.
           next_frame: false where nobody looks further: only reward and end are drawn.
         """
 
-    def observe_many(self, memory: Memory, tokens_BRK: Tensor, action_BR: Tensor) -> None:
-        """Remembers frames and the R - 1 actions between them, in one pass where the model can."""
-        for tokens_BK, action_B in zip(tokens_BRK.unbind(1), (*action_BR.unbind(1), None), strict=True):
-            self.observe(memory, tokens_BK, action_B)
+    def observe_many(self, memory: Memory, tokens_BRK: Tensor, action_BR: Tensor, frames: Tensor | None = None) -> None:
+        """Remembers R frames, `[B, R, C, H, W]`, and the R - 1 actions between them, in one pass where it can."""
+        seen = [None] * tokens_BRK.shape[1] if frames is None else frames.unbind(1)
+        for tokens_BK, action_B, frame in zip(tokens_BRK.unbind(1), (*action_BR.unbind(1), None), seen, strict=True):
+            self.observe(memory, tokens_BK, action_B, frame)
 
-    def step(self, state: State, action_B: Tensor, generator: torch.Generator | None = None) -> tuple[State, Imagined]:
+    def step(
+        self,
+        state: State,
+        action_B: Tensor,
+        generator: torch.Generator | None = None,
+        frame: Tensor | None = None,
+    ) -> tuple[State, Imagined]:
         """Imagines from a state that stays as it is; copies may have come there by different ways.
 
         On a GPU it waits to learn how far they are.
@@ -158,7 +175,8 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
         """
         states, steps = [], []
         for index, memory in memories(state):
-            imagined = self.imagine(memory, action_B[index], generator)
+            seen = None if frame is None else frame[index]
+            imagined = self.imagine(memory, action_B[index], generator, frame=seen)
             states.append((index, memory.state()))
             steps.append((index, {name: part for name, part in imagined._asdict().items() if part is not None}))
         return put_together(states), Imagined(**put_together(steps))
@@ -168,14 +186,26 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
         """Returns the steps as functions that can be traced, of the weights that the last `begin` has read."""
 
     def losses(
-        self, tokens_BLK: Tensor, action_BL: Tensor, reward_BL: Tensor, terminated_BL: Tensor, mask_BL: Tensor
+        self,
+        tokens_BLK: Tensor,
+        action_BL: Tensor,
+        reward_BL: Tensor,
+        terminated_BL: Tensor,
+        mask_BL: Tensor,
+        frames: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Returns mean cross entropies: "observation", "reward" and "end"; see `window_losses`."""
-        every = self.window_losses(tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL)
+        every = self.window_losses(tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL, frames)
         return {name: masked_mean(losses, mask) for name, (losses, mask) in every.items()}
 
     def window_losses(
-        self, tokens_BLK: Tensor, action_BL: Tensor, reward_BL: Tensor, terminated_BL: Tensor, mask_BL: Tensor
+        self,
+        tokens_BLK: Tensor,
+        action_BL: Tensor,
+        reward_BL: Tensor,
+        terminated_BL: Tensor,
+        mask_BL: Tensor,
+        frames: Tensor | None = None,
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Returns each cross entropy, "observation" `[B, M]`, "reward" and "end" `[B, L]`, and which of them count.
 
@@ -185,13 +215,15 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
           reward_BL: what came of it, as it is learned from.
           terminated_BL: whether the episode was over then.
           mask_BL: false where a row has no block, at its beginning or end; such are as if they were not there.
+          frames: `[B, L, C, H, W]`, bytes, that were seen then; only who sees frames needs them.
         """
         order = _order(mask_BL)
+        frames = None if frames is None else _ordered(frames, order)
         tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL = (
             _ordered(part, order) for part in (tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL)
         )
         with autocast(self.config.precision, tokens_BLK.device):
-            foretold = self.foretell(tokens_BLK, action_BL)
+            foretold = self.foretell(tokens_BLK, action_BL, frames)
         ends = functional.cross_entropy(
             foretold.end.float().flatten(0, 1), terminated_BL.long().flatten(), reduction="none"
         )
@@ -203,15 +235,22 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
 
     @torch.no_grad()
     def metrics(
-        self, tokens_BLK: Tensor, action_BL: Tensor, reward_BL: Tensor, terminated_BL: Tensor, mask_BL: Tensor
+        self,
+        tokens_BLK: Tensor,
+        action_BL: Tensor,
+        reward_BL: Tensor,
+        terminated_BL: Tensor,
+        mask_BL: Tensor,
+        frames: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Returns which shares are foretold rightly: "token_accuracy", "reward_accuracy" and "end_accuracy"."""
         order = _order(mask_BL)
+        frames = None if frames is None else _ordered(frames, order)
         tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL = (
             _ordered(part, order) for part in (tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL)
         )
         with autocast(self.config.precision, tokens_BLK.device):
-            foretold = self.foretell(tokens_BLK, action_BL)
+            foretold = self.foretell(tokens_BLK, action_BL, frames)
         labels, known = _labels(foretold.token, tokens_BLK, mask_BL)
         return {
             "token_accuracy": masked_mean(foretold.token.argmax(-1) == labels, known),

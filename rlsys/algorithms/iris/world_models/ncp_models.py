@@ -121,6 +121,7 @@ class NCPModel(WorldModel[NCPNetwork]):
         action_B: Tensor,
         generator: torch.Generator | None = None,
         *,
+        frame: Tensor | None = None,
         next_frame: bool = True,
     ) -> Imagined:
         """See `WorldModel`."""
@@ -139,7 +140,7 @@ class NCPModel(WorldModel[NCPNetwork]):
         """See `WorldModel`."""
 
         def step(
-            state: State, action_B: Tensor, generator: torch.Generator | None
+            state: State, action_B: Tensor, generator: torch.Generator | None, frame: Tensor | None = None
         ) -> tuple[dict[str, Tensor], Imagined]:
             counts = {name: state[name] for name in COUNTS}
             memory = Memory({name: part.clone() for name, part in state.items() if name not in counts}, known=1)
@@ -184,7 +185,7 @@ class SingleStepNCP(NCPModel):
     def __init__(self, config: WorldModelConfig, sizes: Sizes) -> None:
         super().__init__(config, sizes, sizes.block * config.num_features, sizes.tokens * sizes.vocabulary)
 
-    def foretell(self, tokens_BLK: Tensor, action_BL: Tensor) -> Foretold:
+    def foretell(self, tokens_BLK: Tensor, action_BL: Tensor, frames: Tensor | None = None) -> Foretold:
         """See `WorldModel`."""
         network = self.network
         seen = self._unroll(network.embedding(self._ids(tokens_BLK, action_BL)).flatten(2))
@@ -192,7 +193,9 @@ class SingleStepNCP(NCPModel):
         return Foretold(answers, network.reward(seen), network.end(seen))
 
     @torch.no_grad()
-    def observe(self, memory: Memory, tokens_BK: Tensor, action_B: Tensor | None = None) -> None:
+    def observe(
+        self, memory: Memory, tokens_BK: Tensor, action_B: Tensor | None = None, frame: Tensor | None = None
+    ) -> None:
         """See `WorldModel`."""
         memory.tensors[_TOKENS].copy_(tokens_BK)
         memory.known = 1
@@ -200,7 +203,7 @@ class SingleStepNCP(NCPModel):
             self._act(memory, action_B)
 
     @torch.no_grad()
-    def observe_many(self, memory: Memory, tokens_BRK: Tensor, action_BR: Tensor) -> None:
+    def observe_many(self, memory: Memory, tokens_BRK: Tensor, action_BR: Tensor, frames: Tensor | None = None) -> None:
         """See `WorldModel`."""
         if action_BR.shape[1]:
             ids = self._ids(tokens_BRK[:, :-1], action_BR)
@@ -223,7 +226,7 @@ class MultiStepNCP(NCPModel):
     def __init__(self, config: WorldModelConfig, sizes: Sizes) -> None:
         super().__init__(config, sizes, config.num_features, sizes.vocabulary)
 
-    def foretell(self, tokens_BLK: Tensor, action_BL: Tensor) -> Foretold:
+    def foretell(self, tokens_BLK: Tensor, action_BL: Tensor, frames: Tensor | None = None) -> Foretold:
         """See `WorldModel`."""
         network = self.network
         seen = self._unroll(self._embed(self._ids(tokens_BLK, action_BL).flatten(1)))
@@ -234,14 +237,16 @@ class MultiStepNCP(NCPModel):
         )
 
     @torch.no_grad()
-    def observe(self, memory: Memory, tokens_BK: Tensor, action_B: Tensor | None = None) -> None:
+    def observe(
+        self, memory: Memory, tokens_BK: Tensor, action_B: Tensor | None = None, frame: Tensor | None = None
+    ) -> None:
         """See `WorldModel`."""
         self.observe_many(memory, tokens_BK.unsqueeze(1), tokens_BK.new_zeros(len(tokens_BK), 0))
         if action_B is not None:
             self._act(memory, action_B)
 
     @torch.no_grad()
-    def observe_many(self, memory: Memory, tokens_BRK: Tensor, action_BR: Tensor) -> None:
+    def observe_many(self, memory: Memory, tokens_BRK: Tensor, action_BR: Tensor, frames: Tensor | None = None) -> None:
         """See `WorldModel`."""
         ids = self._ids(tokens_BRK[:, :-1], action_BR).flatten(1)
         self._see(memory, self._embed(torch.cat([ids, tokens_BRK[:, -1]], dim=1)))

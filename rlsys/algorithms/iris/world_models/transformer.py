@@ -5,16 +5,18 @@ Radford et al. 2019; Micheli et al. 2023, appendix A, https://arxiv.org/abs/2209
 Shape legend: B batch, t tokens, E width, H heads, D numbers of a head, K tokens of a frame, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlsys.algorithms.iris.tokenizer.tokenizer import prepare
 from rlsys.algorithms.iris.world_models.attention import attend
 from rlsys.algorithms.iris.world_models.config import WorldModelConfig
 from rlsys.algorithms.iris.world_models.interface import Sizes
 from rlsys.algorithms.iris.world_models.layers import Head, initialize
+from rlsys.nets.stems import PooledConvolutions
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Layer, queries, keys and values `[B, H, t, D]` -> what is seen, likewise."""
@@ -116,10 +118,25 @@ class Trunk(nn.Module):
             block.mlp.requires_grad_(requires_grad=False)
 
 
+class FrameEmbedding(nn.Module):
+    """A frame as a vector (Micheli et al. 2024, section 3.2, https://arxiv.org/abs/2406.19320: I-tokens)."""
+
+    def __init__(self, channels: Sequence[int], shape: tuple[int, int, int], width: int) -> None:
+        super().__init__()
+        self.see = PooledConvolutions(channels, shape)
+        self.out = nn.Linear(self.see.num_features, width)
+
+    def forward(self, frames_NCHW: Tensor) -> Tensor:
+        """Returns `[N, E]` of frames within [-1, 1]."""
+        embedded: Tensor = self.out(self.see(frames_NCHW).to(self.out.weight.dtype))
+        return embedded
+
+
 class TransformerNetwork(nn.Module):
     """Embeddings, trunk and heads.
 
-    Tokens and actions share one table: an action's id is V more than its number.
+    Tokens and actions share one table: an action's id is V more than its number. Where frames are seen, an action is
+    embedded together with the frame that it was done in.
     """
 
     def __init__(self, config: WorldModelConfig, sizes: Sizes, num_reward_classes: int) -> None:
@@ -132,6 +149,7 @@ class TransformerNetwork(nn.Module):
             Head(width, width, num_out) for num_out in (sizes.vocabulary, num_reward_classes, 2)
         )
         initialize(self)
+        self.frame = None if sizes.frame is None else FrameEmbedding(config.frame_channels, sizes.frame, width)
         self.trunk = Trunk(config)
         self._attention_dropout = config.attention_dropout
 
@@ -139,6 +157,12 @@ class TransformerNetwork(nn.Module):
         """Returns `[B, t, E]` of tokens and actions, the first of which is the `start`-th of the sequence."""
         embedded: Tensor = self.embedding(ids_BT)
         return embedded + self.position.weight[start : start + ids_BT.shape[1]]
+
+    def look(self, frames: Tensor) -> Tensor:
+        """Returns `[..., E]`, which is added to actions, of the frames `[..., C, H, W]` in which they were done."""
+        assert self.frame is not None, "it sees no frames"
+        looked: Tensor = self.frame(prepare(frames.flatten(end_dim=-4)))
+        return looked.float().view(*frames.shape[:-3], -1)
 
     def ask(self, start: int, num_blocks: int = 1) -> Tensor:
         """Returns `[n K, E]`: questions about the tokens of n blocks, the first of which is the `start`-th of all."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rlsys.algorithms.iris.world_models.attention import attend, causal_mask
 from rlsys.algorithms.iris.world_models.config import WorldModelConfig
@@ -20,7 +21,7 @@ from rlsys.algorithms.iris.world_models.memory import State
 from rlsys.algorithms.iris.world_models.rewards import RewardCode
 from rlsys.algorithms.iris.world_models.transformer import TransformerNetwork
 
-IDS = "ids"
+IDS, LOOKED = "ids", "looked"
 
 
 class TransformerSteps:
@@ -43,14 +44,19 @@ class TransformerSteps:
         self.most_known = self._capacity - sizes.block
 
     def step(
-        self, state: State, action_B: Tensor, generator: torch.Generator | None = None
+        self,
+        state: State,
+        action_B: Tensor,
+        generator: torch.Generator | None = None,
+        frame: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Imagined]:
         """Draws what comes of one step, as `Transformer.imagine` does."""
         network, num_tokens, known = self._network, self._sizes.tokens, state["known"][:1]
         start = known - self._unseen
         newest_Bt = state[IDS].index_select(1, start + torch.arange(self._unseen))
         ids_Bt = torch.cat([newest_Bt, action_B.unsqueeze(1) + self._sizes.vocabulary], dim=1)
-        seen_BtE, kept = self._see(state, ids_Bt, start, asks=self._in_parallel)
+        looked_BE = None if frame is None else network.look(frame)
+        seen_BtE, kept = self._see(state, ids_Bt, start, looked_BE, asks=self._in_parallel)
         after_action = seen_BtE[:, self._unseen]
         reward = self._rewards.draw(network.reward(after_action).float(), generator)
         terminated = draw(network.end(after_action), generator).bool()
@@ -61,6 +67,8 @@ class TransformerSteps:
         places = known + torch.arange(self._sizes.block)
         written = torch.cat([ids_Bt[:, -1:], tokens_BK], dim=1)
         ids_BT = state[IDS].index_copy(1, places, written)
+        if looked_BE is not None:
+            kept[LOOKED] = state[LOOKED].index_copy(1, known // self._sizes.block, looked_BE.unsqueeze(1))
         return self._state(kept, ids_BT, state["known"] + self._sizes.block), Imagined(reward, terminated, tokens_BK)
 
     def renew(self, state: State) -> dict[str, Tensor]:
@@ -80,7 +88,12 @@ class TransformerSteps:
                 kept[f"{name}/{layer}"] = torch.where(is_seen, part, 0.0)
             return attend(q, k, v, mask)
 
-        self._network.trunk(self._network.embed(ids_BT, 0), attend_to)
+        x = self._network.embed(ids_BT, 0)
+        if LOOKED in state:
+            blocks = torch.arange(self._config.max_blocks) + is_full[:1] * self._config.dropped_blocks
+            kept[LOOKED] = state[LOOKED].index_select(1, blocks.clamp_max(self._config.max_blocks - 1))
+            x = x + functional.pad(kept[LOOKED].unsqueeze(2), (0, 0, self._sizes.tokens, 0)).flatten(1, 2)
+        self._network.trunk(x, attend_to)
         return self._state(kept, ids_BT, known)
 
     def _draw_tokens(
@@ -96,14 +109,25 @@ class TransformerSteps:
         return torch.stack(tokens, dim=1), kept
 
     def _see(
-        self, state: Mapping[str, Tensor], ids_Bt: Tensor, start: Tensor, *, asks: bool
+        self,
+        state: Mapping[str, Tensor],
+        ids_Bt: Tensor,
+        start: Tensor,
+        looked_BE: Tensor | None = None,
+        *,
+        asks: bool,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns what heads see, `[B, t, E]`, of tokens from a place on and of questions after them; keys, values."""
+        """Returns what heads see, `[B, t, E]`, of tokens from a place on and of questions after them; keys, values.
+
+        The last of the tokens is embedded together with what was looked at, if something was.
+        """
         network, block = self._network, self._sizes.block
         num_questions = self._sizes.tokens if asks else 0
         places = start + torch.arange(ids_Bt.shape[1] + num_questions)
         position_tE, all_T = network.position.weight[places], torch.arange(self._capacity)
         x = network.embedding(ids_Bt)
+        if looked_BE is not None:
+            x = torch.cat([x[:, :-1], (x[:, -1] + looked_BE).unsqueeze(1)], dim=1)
         mask = causal_mask(places[: ids_Bt.shape[1]], all_T, block, self._config.attention)
         if asks:
             assert network.question is not None

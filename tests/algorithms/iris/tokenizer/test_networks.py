@@ -19,7 +19,7 @@ def count(module: nn.Module, kind: type[nn.Module]) -> int:
 
 def test_sizes_are_upstreams() -> None:
     with torch.device("meta"):
-        encoder, decoder = Encoder(TokenizerConfig(), (3, 64, 64)), Decoder(TokenizerConfig(), (3, 64, 64))
+        encoder, decoder = Encoder(TokenizerConfig(), (3, 64, 64)), Decoder(TokenizerConfig(), (3, 64, 64), 512)
     assert size(encoder) == 1_418_240
     assert size(decoder) == 1_821_827
     assert [count(encoder, kind) for kind in (ResidualBlock, PixelAttention, Halve)] == [12, 5, 4]
@@ -31,7 +31,7 @@ def test_frames_of_any_size_are_seen_and_drawn(shape: tuple[int, int, int]) -> N
     config = TokenizerConfig(
         z_channels=5, channels=4, channel_multipliers=(1, 3, 2), residual_blocks=1, attention_resolutions=(8, 4)
     )
-    encoder, decoder = Encoder(config, shape), Decoder(config, shape)
+    encoder, decoder = Encoder(config, shape), Decoder(config, shape, 5)
     maps = encoder(torch.rand(2, *shape))
     assert maps.shape == (2, 5, shape[1] // 4, shape[2] // 4)
     assert decoder(maps).shape == (2, *shape)
@@ -42,7 +42,7 @@ def test_a_picture_that_lies_channels_last_stays_so() -> None:
     config = TokenizerConfig(
         z_channels=5, channels=4, channel_multipliers=(1, 2), residual_blocks=1, attention_resolutions=(8,)
     )
-    encoder, decoder = Encoder(config, (3, 8, 8)), Decoder(config, (3, 8, 8))
+    encoder, decoder = Encoder(config, (3, 8, 8)), Decoder(config, (3, 8, 8), config.z_channels)
     frames = torch.rand(2, 3, 8, 8)
     last = frames.contiguous(memory_format=torch.channels_last)
     maps = encoder(last)

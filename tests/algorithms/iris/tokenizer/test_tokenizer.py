@@ -76,7 +76,7 @@ def test_frames_are_drawn_within_their_range_and_without_gradients() -> None:
     drawn = made.decode(embedded)
     assert not drawn.requires_grad and not made.embed(made.encode(frames(1))).requires_grad
     assert drawn.amin() == 0.0 and drawn.amax() == 1.0
-    unbounded = made._decode(embedded).detach()
+    unbounded = made._decode(embedded, None).detach()
     torch.testing.assert_close(drawn, ((unbounded + 1) / 2).clamp(0, 1))
 
 
