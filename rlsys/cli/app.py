@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from rlsys import __version__
-from rlsys.cli import evaluating, experiments, installation, launching, results, runs, trained
+from rlsys.cli import evaluating, experiments, installation, launching, matches, results, runs, trained
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.redaction import redact
 
@@ -26,6 +26,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "list": experiments.list_all,
     "show": experiments.show,
     "eval": evaluating.evaluate,
+    "elo": matches.elo,
     "play": trained.play,
     "export": trained.export,
     "scores": results.scores,

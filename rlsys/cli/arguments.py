@@ -59,3 +59,9 @@ VideoFrames = Annotated[
 VideoSeconds = Annotated[
     float | None, typer.Option(min=0.1, help="Seconds of drawing after which a film ends.", show_default="the run's")
 ]
+
+
+def is_setting(word: str) -> bool:
+    """Tells KEY=VALUE from a run, whose path may have a "=" in it, too."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and "/" not in key

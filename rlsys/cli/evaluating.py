@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rlsys.cli.arguments import RUNS, Directory, TrainedRun, Trust, VideoFrames, VideoSeconds
+from rlsys.cli.arguments import RUNS, Directory, TrainedRun, Trust, VideoFrames, VideoSeconds, is_setting
 
 
 class Planner(StrEnum):
@@ -162,7 +162,7 @@ def evaluate(
     from rlsys.evaluation.options import EvaluationOptions
     from rlsys.evaluation.run import evaluate_run
 
-    overrides = [word for word in more or () if _is_setting(word)]
+    overrides = [word for word in more or () if is_setting(word)]
     options = EvaluationOptions(
         run=run,
         others=tuple(word for word in more or () if word not in overrides),
@@ -199,9 +199,3 @@ def evaluate(
         trust=trust,
     )
     raise typer.Exit(evaluate_run(options))
-
-
-def _is_setting(word: str) -> bool:
-    """Tells KEY=VALUE from a run, whose path may have a "=" in it, too."""
-    key, equals, _ = word.partition("=")
-    return bool(equals) and "/" not in key

@@ -23,6 +23,7 @@ NAMING_A_RUN = [name for name, command in COMMANDS.items() if run_parameter(comm
 def test_these_commands_name_a_run() -> None:
     assert sorted(NAMING_A_RUN) == [
         "attach",
+        "elo",
         "eval",
         "export",
         "launch",
@@ -45,7 +46,7 @@ def test_a_run_is_called_run_everywhere_and_its_directory_can_be_said(name: str)
     assert (directory.opts, directory.default) == (["--directory"], Path("runs"))
 
 
-@pytest.mark.parametrize("name", ["attach", "eval", "play", "status", "stop", "top"])
+@pytest.mark.parametrize("name", ["attach", "elo", "eval", "play", "status", "stop", "top"])
 def test_a_run_is_looked_for_where_the_directory_says(name: str, invoke: Invoke) -> None:
     status, _, err = invoke(name, "counting/x", "--directory", "elsewhere")
     assert status == 2

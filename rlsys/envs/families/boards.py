@@ -8,7 +8,8 @@ and one wins what the other loses. `env.kwargs` are parameters of a game, such a
     reward          of whoever has moved: mostly 1 for a win, and 0 for a draw and for every other move
 
 env.opponent = self     the policy moves for both; a return tells who has won the game only by who has moved last
-               random   it plays against uniformly random moves, and begins every other game
+               random   it plays against uniformly random moves, and begins every other game; of evaluations, whose
+                        every game has an environment and a seed of its own, those of even seeds
                one_ply  the same against one who wins with the next move where that can be, and else moves at random
                mcts     the same against a search by random playouts, of which each move takes env.opponent_simulations
 
@@ -68,12 +69,12 @@ class BoardGame(gymnasium.Env, Restorable):
         self._game, self._state = game, game.new_initial_state()
         self._opponent, self._simulations = config.opponent, config.opponent_simulations
         self.np_random = np.random.default_rng(seed)
-        self._side = 1
+        self._side = 1 - seed % 2  # the first game begins as the other
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
-        """Begins a game; against an opponent as first in the first game of a seed, then on the other side each time."""
+        """Begins a game; against an opponent as first in the first game of an even seed, and then by turns."""
         super().reset(seed=seed)
-        self._side = 0 if seed is not None else 1 - self._side
+        self._side = seed % 2 if seed is not None else 1 - self._side
         self._state = self._game.new_initial_state()
         if self._opponent != "self" and self._side == 1:
             self._answer()

@@ -134,6 +134,11 @@ class Game:
         """Whether it says which actions are legal, and takes no others."""
         return masks_actions(self._spec)
 
+    @property
+    def has_two_players(self) -> bool:
+        """Whether decisions are by turns those of two players."""
+        return self._spec.num_players > 1
+
     def allows(self, action: Action) -> bool:
         """Tells whether an action is legal now."""
         _, mask_BA = split_mask(self._spec, self.stacked()[None])

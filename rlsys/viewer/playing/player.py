@@ -4,8 +4,8 @@
     game    what the real environment makes of the same actions; its episode ends for both
     difference   where they differ, and by how much reward
 
-Either may be left out. Frames that are no pictures are shown as bars, one for each number, and beside them how the game
-draws itself.
+Either may be left out. In a game for two the policy answers each move, and who begins changes with each game. Frames
+that are no pictures are shown as bars, one for each number, and beside them how the game draws itself.
 
 A `Player` knows neither windows nor browsers: a `Stage` shows its picture on a screen, and brings the keys.
 """
@@ -36,6 +36,7 @@ _COMMANDS: Legend = (
     ("P", "the policy plays / you play"),
 )
 _PASS, _MOVE = ("N", "let a step pass while it waits"), ("N", "let the policy make this move")
+_SIDES = ("first", "second")
 _RESET, _ALSO_RESET = "return", "r"
 _YES, _NO = ("y", "return"), "n"
 
@@ -119,6 +120,7 @@ class Player:
         self._held: set[str] = set()
         self._tapped: set[str] = set()
         self._waits, self._policy_plays = True, policy_plays
+        self._side = 1
         self._recording: Recording | None = None
         self._doubtful: Recording | None = None
         self._recorded: list[Path] = []
@@ -149,6 +151,8 @@ class Player:
     def status(self) -> str:
         """One line about who plays, how, and since when."""
         who = "the policy plays" if self._policy_plays else "you play"
+        if self._game.has_two_players and not self._policy_plays:
+            who += f" {_SIDES[self._side]}"
         parts = ["WAIT" if self._stands_still else "real time", who, f"step {self._steps}"]
         parts += [numbers] if (numbers := self._keys.show(self._action)) else []
         parts += ["episode over"] if self._is_over else []
@@ -178,14 +182,14 @@ class Player:
         held, self._tapped = self._held | self._tapped, set()
         if self._doubtful is not None:
             return
-        action = None if self._policy_plays or self._pause else self._keys.action(held)
+        action = None if self._policy_moves or self._pause else self._keys.action(held)
         wants_step = not self._stands_still or action is not None or "n" in held
         if self._pause:
             self._pause -= 1
         elif wants_step and self._is_over:
             self._begin(new_game=False)
-        elif wants_step and self._policy_plays:
-            self._step(self._pilot.decide(self._seen()))
+        elif wants_step and self._policy_moves:
+            self._step(self._pilot.decide(self._seen()), by_policy=True)
         elif wants_step and self._game.has_rules:
             self._move(action, lets_policy="n" in held)
         elif wants_step:
@@ -216,7 +220,13 @@ class Player:
     @property
     def _stands_still(self) -> bool:
         """Whether nothing happens without a key."""
-        return self._waits and not self._policy_plays
+        return self._waits and not self._policy_moves
+
+    @property
+    def _policy_moves(self) -> bool:
+        """Whether the next decision is the policy's: it plays, or answers in a game for two."""
+        answers = self._game.has_two_players and not self._is_over and self._steps % 2 != self._side
+        return self._policy_plays or answers
 
     def _seen(self) -> Array:
         """Returns what a policy sees."""
@@ -225,7 +235,7 @@ class Player:
     def _move(self, action: Action | None, *, lets_policy: bool) -> None:
         """Makes a legal move, or one of the policy's; nothing happens in a game with rules where nobody moves."""
         if action is None and lets_policy:
-            self._step(self._pilot.decide(self._seen()))
+            self._step(self._pilot.decide(self._seen()), by_policy=True)
         elif action is not None and self._game.allows(action):
             self._pilot.follow(self._seen())
             self._step(action)
@@ -247,6 +257,7 @@ class Player:
         self._keys.restart()
         self._action: Action = self._keys.noop
         self._steps = self._pause = 0
+        self._side = 1 - self._side
         self._is_over = self._restarted = False
         self._draw()
         self._recording = Recording(next_stem(self._folder), self._fps)
@@ -267,7 +278,7 @@ class Player:
             self._doubtful.discard()
             self._doubtful = None
 
-    def _step(self, action: Action) -> None:
+    def _step(self, action: Action, *, by_policy: bool = False) -> None:
         self._action = action
         real = self._game.step(action) if self._shows_game else None
         if self._model is not None:
@@ -278,7 +289,7 @@ class Player:
         self._is_over = bool(ended) or self._steps == self._episode_steps
         self._pause = round(_SHOW_END_S * self._fps) if self._is_over and not self._asks else 0
         self._draw()
-        self._record(action, real)
+        self._record(action, real, by_policy)
         if self._is_over:
             ended_recording, self._recording = self._recording, None
             if self._asks:
@@ -300,7 +311,7 @@ class Player:
         """Where both sides are, as they are recorded."""
         return None if self._model is None else self._model.frame, self._game.frame if self._shows_game else None
 
-    def _record(self, action: Action, real: GameStep | None) -> None:
+    def _record(self, action: Action, real: GameStep | None, by_policy: bool) -> None:
         model = self._model
         step = PlayedStep(
             action=action,
@@ -309,7 +320,7 @@ class Player:
             raw_reward=None if real is None else real.raw_reward,
             model_over=self._model_over,
             restarted=None if model is None else self._restarted,
-            by_policy=self._policy_plays,
+            by_policy=by_policy,
         )
         self._restarted = False
         assert self._recording is not None, "an episode is recorded until it is over"

@@ -59,7 +59,7 @@ def test_against_an_opponent_sides_change_and_defeats_count() -> None:
     for game in range(40):
         observation, info = env.reset()
         stones = 9 - observation["action_mask"].sum()
-        assert stones == game % 2, "who begins changes with each game"
+        assert stones == (game + 1) % 2, "who begins changes with each game, and the first one of an odd seed is theirs"
         assert "player" not in info
         total, terminated = 0.0, False
         while not terminated:
