@@ -36,6 +36,9 @@ class PlannerConfig(Section):
     the elites' mean, which is deceived less by a model that draws its states."""
     initial_std: Rate = Field(1.0, gt=0.0)
     """Deviation that numbers within [-1, 1] are drawn with at first; iCEM's paper has 0.5."""
+    initial_uniform: Probability = 0.7
+    """Discrete actions, with warm_start: share of uniform draws of a plan's first iteration, the others being of the
+    last plan; at 0, as upstream, what elites once agreed on is all that is ever drawn."""
     min_std: Rate = 0.05
     """mppi: deviations stay above this."""
     momentum: Probability = Field(0.1, lt=1.0)

@@ -36,7 +36,7 @@ def make_planner(config: PlannerConfig, action_size: int, *, discrete: bool) -> 
 def _family(config: PlannerConfig, discrete: bool) -> Sequences:
     momentum = 0.0 if config.kind == "cem" else config.momentum
     if discrete:
-        return CategoricalSequences(momentum)
+        return CategoricalSequences(momentum, config.initial_uniform)
     min_std = config.min_std if config.kind == "mppi" else 0.0
     mixing_HH = coloured_noise(config.horizon, config.noise_exponent) if config.kind == "icem" else None
     return NormalSequences(config.initial_std, min_std, momentum, mixing_HH)

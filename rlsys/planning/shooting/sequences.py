@@ -97,12 +97,19 @@ class CategoricalSequences:
 
     name = "logits"
 
-    def __init__(self, momentum: float = 0.0) -> None:
-        """Takes the share of the last belief that an iteration keeps."""
-        self._momentum = momentum
+    def __init__(self, momentum: float = 0.0, initial_uniform: float = 0.0) -> None:
+        """Takes the share of the last belief that an iteration keeps, and that of uniform draws of the first one.
+
+        Elites have agreed by the end of a plan. Who begins from their logits as they are draws the same sequences
+        again, and never leaves them; of numbers only the means are begun from, and not how sure they were.
+        """
+        self._momentum, self._initial_uniform = momentum, initial_uniform
 
     def begin(self, location: Tensor) -> Distribution:
         """See `Sequences`."""
+        if self._initial_uniform:
+            uniform = torch.full_like(location, 1.0 / location.shape[-1])
+            location = location.softmax(dim=-1).lerp(uniform, self._initial_uniform).log_()
         return Distribution(location, location)
 
     def draw(self, distribution: Distribution, count: int, generator: Generator) -> Tensor:

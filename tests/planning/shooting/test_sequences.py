@@ -40,3 +40,12 @@ def test_actions_are_drawn_by_their_probabilities() -> None:
     drawn = family.draw(family.begin(logits), 20_000, torch.Generator().manual_seed(0))
     assert torch.equal(drawn.sum(dim=-1), torch.ones(2, 20_000, 1))
     assert (drawn.mean(dim=1) - logits.softmax(dim=-1)).abs().max() < 0.015
+
+
+def test_a_plan_may_begin_wider_than_the_last_one_ended() -> None:
+    sure = torch.log(torch.tensor([[[1.0, 1e-6, 1e-6], [1 / 3, 1 / 3, 1 / 3]]]))
+    begun = CategoricalSequences(initial_uniform=0.6).begin(sure)
+    torch.testing.assert_close(begun.location.exp()[0, 0], torch.tensor([0.6, 0.2, 0.2]), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(begun.location.exp()[0, 1], torch.full((3,), 1 / 3))
+    as_it_was = CategoricalSequences().begin(sure)
+    torch.testing.assert_close(as_it_was.location, sure, rtol=0, atol=0)

@@ -11,7 +11,7 @@ import torch
 from rlsys.planning.settings import PlannerConfig
 from rlsys.planning.shooting.make import make_planner
 from rlsys.planning.shooting.rollout import State, rollout_score
-from rlsys.testing.dynamics import cart_pole, pendulum
+from rlsys.testing.dynamics import cart_pole, cart_pole_swing_up, pendulum
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,22 @@ def test_the_pole_stays_by_choosing_between_two_actions(kind: str, select: str) 
         belief = plan.belief
         terminated = env.step(int(plan.action.argmax()))[2]
         assert not terminated
+
+
+@pytest.mark.parametrize("kind", ["cem", "icem"])
+def test_a_pole_in_the_middle_is_kept_there_by_five_pushes(kind: str) -> None:
+    """What elites agreed on in one plan, to do nothing, must not be all that the next one tries."""
+    pushes = torch.tensor([-1.0, -0.25, 0.0, 0.25, 1.0])
+    settings = {"kind": kind, "candidates": 128, "elites": 16, "iterations": 4, "horizon": 12, "discount": 1.0}
+    planner = make_planner(PlannerConfig.model_validate({"warm_start": True, **settings}), 5, discrete=True)
+    state, stream = {"cart": torch.tensor([[0.05, 0.0, 0.02, 0.0]])}, torch.Generator().manual_seed(0)
+    belief, rewards = planner.begin(1, "cpu"), []
+    for _ in range(50):
+        score = rollout_score(
+            cart_pole_swing_up, state, discount=1.0, action_of=lambda action: (action @ pushes)[:, None]
+        )
+        plan = planner.plan(score, belief, stream)
+        state, step = cart_pole_swing_up(state, (plan.action @ pushes)[:, None], None)
+        belief = plan.belief
+        rewards.append(step.reward.item())
+    assert min(rewards[-25:]) > 0.85, "an untouched pole has fallen by then"
