@@ -4,6 +4,7 @@ One buffer is one object in shared memory: every worker of a node maps it withou
 """
 
 import zlib
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import numpy as np
 from rlsys.types import Array, Weights
 
 _ALIGNMENT = 64
+_REMEMBERED = 10_000
 _WORDS = 4_096
 """Words that a digest adds up before it mixes them in: a sum is ten times as fast as a CRC."""
 
@@ -45,6 +47,31 @@ class Echo:
 
 NOTHING = Echo(-1, None)
 """The echo of who has no weights yet."""
+
+
+class Publications:
+    """Remembers at which learner step each of the newest versions was published."""
+
+    def __init__(self) -> None:
+        self._published: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
+
+    def add(self, version: int, learner_step: int) -> None:
+        """Takes in a version, newer than all before."""
+        self._published.append((version, learner_step))
+
+    def steps_of(self, versions: Array) -> Array:
+        """Returns the learner steps of versions; of what is not remembered those of its neighbour."""
+        known, steps = np.array(self._published or [(-1, 0)]).T
+        found: Array = steps[np.maximum(np.searchsorted(known, versions, side="right") - 1, 0)]
+        return found
+
+    def save(self) -> Array:
+        """Returns `[n, 2]` versions and their steps."""
+        return np.array(self._published, np.int64).reshape(-1, 2)
+
+    def load(self, saved: Array) -> None:
+        """Takes over what `save` returned."""
+        self._published = deque(map(tuple, saved.tolist()), maxlen=_REMEMBERED)
 
 
 def pack(arrays: Mapping[str, Array], version: int, learner_step: int, turn: int = 0) -> Packed:

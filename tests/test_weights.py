@@ -3,7 +3,7 @@ import asyncio
 import numpy as np
 
 from rlsys.runtime.workers.parameter_server import ParameterServer, Publication
-from rlsys.weights import pack, unpack
+from rlsys.weights import Publications, pack, unpack
 
 
 def test_arrays_survive_packing_whatever_their_type_and_shape() -> None:
@@ -65,3 +65,14 @@ def test_server_ignores_a_publication_that_was_overtaken() -> None:
         assert newest.version == 5
 
     asyncio.run(check())
+
+
+def test_publications_tell_at_which_step_each_version_was_and_go_on_from_what_was_saved() -> None:
+    published = Publications()
+    np.testing.assert_array_equal(published.steps_of(np.array([3])), [0])
+    for version, step in ((0, 0), (1, 500), (7, 900)):
+        published.add(version, step)
+    again = Publications()
+    again.load(published.save())
+    again.add(8, 1_400)
+    np.testing.assert_array_equal(again.steps_of(np.array([-1, 0, 1, 5, 7, 8, 9])), [0, 0, 500, 500, 900, 1_400, 1_400])

@@ -13,15 +13,17 @@ Another system's algorithm is a `rlsys.baseline.Baseline`.
 from rlsys.api.algorithm import Algorithm, ValueSpec
 from rlsys.api.learner import Learner, LearnerContext
 from rlsys.api.phases import Phase, Schedule
-from rlsys.api.policy import Decision, Policy, PolicyContext
+from rlsys.api.policy import Decision, Policy, PolicyContext, Refreshed
 from rlsys.api.replay import (
     Cut,
     NothingToDraw,
     QueueSpec,
+    Refreshing,
     Replay,
     ReplayNotReady,
     Segments,
     SequenceQuery,
+    StoredRows,
     StoreSpec,
     TableSpec,
     Turns,
@@ -44,6 +46,8 @@ __all__ = [
     "Policy",
     "PolicyContext",
     "QueueSpec",
+    "Refreshed",
+    "Refreshing",
     "Replay",
     "ReplayNotReady",
     "Saved",
@@ -52,6 +56,7 @@ __all__ = [
     "SequenceQuery",
     "Spaces",
     "StoreSpec",
+    "StoredRows",
     "TableSpec",
     "Traceable",
     "TurnTooSmall",

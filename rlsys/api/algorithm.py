@@ -65,6 +65,8 @@ class Algorithm:
         what is learned; empty where each has runtime.environments_per_worker.
       temperature: the section's field that says at which temperature evaluations choose actions, 0 for the best one;
         empty where they always take that.
+      refreshes: the section's field that says which share of what policies are asked is about stored rows, whose extras
+        `Policy.refresh` finds out anew; empty where policies cannot. It needs a table.
       kept: the section's fields that a resumed run cannot change although all that is saved would have the same shapes,
         because it would mean something else ("world_model.heads" is one of a section within). What changes a shape is
         found without being named.
@@ -86,6 +88,7 @@ class Algorithm:
     make_world: Callable[[WorldContext], World] | None = None
     environments: str = ""
     temperature: str = ""
+    refreshes: str = ""
     kept: tuple[str, ...] = ()
 
     def replay(self, config: Any, env: EnvSpec, num_environments: int) -> tuple[Cut, StoreSpec, Turns | None]:

@@ -30,6 +30,19 @@ class Decision:
     weights_version: int | None = None
 
 
+@dataclass
+class Refreshed:
+    """What a policy finds out anew about B observations that replay holds.
+
+    Attributes:
+      extras: name -> `[B, ...]`, which replace those of the rows; others of the cut's stay as they are.
+      priority: `[B]` float64 new priorities of the rows as items (exponent applied); None leaves them as they are.
+    """
+
+    extras: dict[str, Array]
+    priority: Array | None = None
+
+
 @dataclass(frozen=True)
 class PolicyContext:
     """What a policy is built from.
@@ -71,6 +84,17 @@ class Policy(abc.ABC):
           state: what the last decision returned; the caller has put `initial_state` into the rows of new episodes.
           explore: True while collecting; False for evaluation (greedy, no noise).
         """
+
+    def refresh(self, observation: Array) -> Refreshed:
+        """Finds out anew, with the weights that it has now, what replay keeps of stored observations.
+
+        It is called by turns with `act`, or in workers that do nothing else, where `Algorithm.refreshes` names a
+        setting that is above 0.
+
+        Args:
+          observation: `[B, *EnvSpec.policy_observation.shape]`, as `act` has seen them; the caller owns them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot refresh what replay keeps")
 
     def encode(self, observation: Array) -> Array:
         """Returns what replay stores instead of observations, of some of them; see `Unrolls.encoded`."""

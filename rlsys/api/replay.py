@@ -1,5 +1,6 @@
 """What lies between acting and learning, as three choices: how it is cut, where it is kept, and whose turn it is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol
@@ -56,6 +57,40 @@ Cut = Segments | Unrolls
 
 
 @dataclass(frozen=True)
+class Refreshing:
+    """How much of what policies are asked is about stored rows, whose extras the answers overwrite.
+
+    Attributes:
+      share: refreshed rows, of these and all decisions in environments together; counted once replay holds
+        `min_size_to_sample` items.
+      batch_size: rows that a policy is asked about at once.
+      workers: that do nothing else; the table then holds the share, from both sides. 0: whoever collects takes turns.
+    """
+
+    share: float
+    batch_size: int
+    workers: int = 0
+
+    @property
+    def rows_per_decision(self) -> float:
+        """Rows to refresh with each decision; infinite where nobody decides."""
+        return self.share / (1.0 - self.share) if self.share < 1.0 else math.inf
+
+
+@dataclass
+class StoredRows:
+    """N rows of replay whose extras are to be found out anew.
+
+    Attributes:
+      observation: `[N, *EnvSpec.policy_observation.shape]`, as a learner and a policy see them.
+      key: `[N]` int64, names the rows for their new extras.
+    """
+
+    observation: Array
+    key: Array
+
+
+@dataclass(frozen=True)
 class TableSpec:
     """A table, in Reverb's language: its rows are drawn again and again. Sizes are totals over all shards.
 
@@ -75,6 +110,8 @@ class TableSpec:
         `Replay.sequences` draws them, and `Replay.collected` puts a turn together.
       held_out_every: of each environment's episodes one in so many has no priority, its second first: those that
         `SequenceQuery.held_out_every` holds out; 0: none.
+      refreshing: how much of the extras is found out anew; None: they stay as they were collected. A run sets it, by
+        `Algorithm.refreshes`.
     """
 
     max_size: int
@@ -87,6 +124,7 @@ class TableSpec:
     max_bytes: int = 0
     keeps_episodes: bool = False
     held_out_every: int = 0
+    refreshing: Refreshing | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +144,7 @@ class QueueSpec:
     min_size_to_sample: ClassVar[int] = 1
     samples_per_insert: ClassVar[float] = 1.0
     max_bytes: ClassVar[int] = 0
+    refreshing: ClassVar[None] = None
 
 
 StoreSpec = TableSpec | QueueSpec

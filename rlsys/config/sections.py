@@ -156,6 +156,15 @@ class RuntimeConfig(Section):
     """GPUs that Ray reserves per inference worker when it computes on one."""
     inference_batch_size: Count = 512
     """Most environments that are decided for at once (upstream: 512)."""
+    reanalyse_workers: Annotated[Steps, Field(le=1_024)] = 0
+    """Processes that only refresh what replay keeps of stored rows, with the newest weights, where the algorithm says
+    which share of all searches that shall be (muzero.reanalyse_fraction); 0: rollout workers take turns with it."""
+    reanalyse_batch_size: Annotated[Count, Field(ge=64)] = 128
+    """Stored rows that are refreshed at once, and sent back at once."""
+    reanalyse_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where reanalyse workers compute; auto takes a GPU where the cluster has one."""
+    reanalyse_gpus: Cores = Field(0.5, gt=0.0)
+    """GPUs that Ray reserves per reanalyse worker when it computes on one."""
     segments_in_flight: Repeats = 2
     """Segments that a rollout worker may have on the way to replay before it waits."""
     batches_in_flight: Repeats = 3

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from rlsys.api import Saved
 from rlsys.files.json_tree import check_tree
-from rlsys.replay.counts import TABLE_COUNTS
+from rlsys.replay.schema import TABLE_COUNTS
 
 COUNTS = ("inserted", *TABLE_COUNTS)
 """Figures of replay that only grow: those of its tables and queues, and `inserted`, which is their inserted items."""

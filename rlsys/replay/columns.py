@@ -122,17 +122,21 @@ class Column(abc.ABC):
 
 
 class RingColumn(Column):
-    """Rows side by side in one array, whose memory is touched as the ring first fills."""
+    """Rows side by side in one array, whose memory is touched as the ring first fills.
+
+    Attributes:
+      rows: `[capacity, *row]`.
+    """
 
     def __init__(self, spec: ArraySpec, capacity: int, num_stack: int = 1) -> None:
         super().__init__(spec, num_stack)
         self._flat = np.empty(capacity * spec.num_bytes, np.uint8)
-        self._rows = self._flat.view(spec.dtype).reshape(capacity, *spec.shape)
+        self.rows = self._flat.view(spec.dtype).reshape(capacity, *spec.shape)
 
     def write(self, slot: int, rows: Array, num_slots: int) -> None:
         """See `Column`."""
-        self._rows[slot : slot + len(rows)] = rows
-        self._rows[slot + len(rows) : slot + num_slots] = 0
+        self.rows[slot : slot + len(rows)] = rows
+        self.rows[slot + len(rows) : slot + num_slots] = 0
 
     def clear(self, start: int, stop: int) -> None:
         """Does nothing: the array stays."""
@@ -143,12 +147,12 @@ class RingColumn(Column):
 
     def take(self, slots: Array) -> Array:
         """See `Column`."""
-        rows: Array = self._rows[slots]
+        rows: Array = self.rows[slots]
         return rows
 
     def save(self, slots: slice) -> Saved:
         """See `Column`."""
-        return {"rows": self._rows[slots].copy()}
+        return {"rows": self.rows[slots].copy()}
 
     def load(self, slots: slice, saved: Saved, left_out: int = 0) -> None:
         """See `Column`."""
@@ -158,7 +162,7 @@ class RingColumn(Column):
                 f"saved rows have shape {rows.shape} and dtype {rows.dtype}, expected "
                 f"{(num_rows, *self._spec.shape)} and {self._spec.dtype}. Resume with the experiment that was saved."
             )
-        self._rows[slots] = rows[left_out:]
+        self.rows[slots] = rows[left_out:]
 
 
 class CompressedColumn(Column):

@@ -87,7 +87,7 @@ class Windows:
             key=ring.keys(self.first_slot),
             probability=self.probability,
             num_items=num_items,
-            weights_version=ring.weights_version(self.first_slot),
+            weights_version=ring.versions[self.first_slot],
         )
 
 
@@ -309,7 +309,7 @@ def read_unrolls(ring: SegmentRing, slots: Array, turn: int, environment: Array)
         key=ring.keys(slots_BT[:, 0]),
         probability=np.ones(len(slots)),
         num_items=slots_BT.size,
-        weights_version=ring.weights_version(slots_BT[:, -1]),
+        weights_version=ring.versions[slots_BT[:, -1]],
         environment=environment,
         turn=turn,
     )

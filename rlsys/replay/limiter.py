@@ -23,8 +23,12 @@ class RateLimiter:
       sampled: S, items sampled so far.
     """
 
-    def __init__(self, spec: TableSpec) -> None:
+    def __init__(self, spec: TableSpec, counted: str = "samples") -> None:
         """Starts counting at 0.
+
+        Args:
+          spec: gives the ratio, the minimum and the buffer.
+          counted: what is held in a ratio to inserts, where people read.
 
         Raises:
           ConfigError: samples_per_insert is not a positive number, or a size is negative.
@@ -38,6 +42,7 @@ class RateLimiter:
             if not getattr(spec, name) >= 0:
                 raise ConfigError(f"{name} = {getattr(spec, name)}; it must not be negative. Set it to 0 or more.")
         self._spec = spec
+        self._counted = counted
         self.inserted: int = 0
         self.sampled: float = 0
 
@@ -91,7 +96,7 @@ class RateLimiter:
 
     def _ratio_reason(self) -> str:
         ratio = self.sampled / max(self.inserted - self._spec.min_size_to_sample, 1)
-        return f"samples per insert {ratio:.2f} is at its limit {self._spec.samples_per_insert:g}"
+        return f"{self._counted} per insert {ratio:.2f} is at its limit {self._spec.samples_per_insert:g}"
 
     def check(self, batch_size: int, largest_insert: int) -> None:
         """Refuses settings under which neither an insert nor a sample might be allowed, for ever.

@@ -16,7 +16,7 @@ from rlsys.api import QueueSpec, ReplayNotReady, Saved, SequenceQuery, Unrolls
 from rlsys.compiled import njit
 from rlsys.errors import ConfigError, ReplayError
 from rlsys.replay import schema
-from rlsys.replay.counts import QUEUE_COUNTS
+from rlsys.replay.schema import QUEUE_COUNTS
 from rlsys.replay.sources import SeenSources
 from rlsys.types import Array, Batch, EnvSpec, Item, Sequences, Source, UnrollBlock
 

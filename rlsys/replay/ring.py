@@ -6,12 +6,13 @@
 
 Keys number the rows for ever, so a key that is held somewhere never comes to mean another row.
 
-Segments that lie side by side form chunks of up to some megabytes, which are saved together. Nothing that lies in a
-closed chunk changes, so what was saved of it once is true for as long as a segment of it is stored.
+Segments that lie side by side form chunks of up to some megabytes, which are saved together. Nothing that is saved
+with a closed chunk changes, so what was saved of it once is true for as long as a segment of it is stored.
 
 Shape legend: B windows, L rows of a window.
 """
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,13 +20,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from rlsys.api import Saved
-from rlsys.errors import CheckpointError
+from rlsys.api import Saved, Segments, TableSpec
+from rlsys.errors import CheckpointError, ConfigError
 from rlsys.replay import columns, schema
-from rlsys.types import Array, ArraySpec, Segment
+from rlsys.types import Array, ArraySpec, EnvSpec, Segment
 
 _BOOKKEEPING_BYTES = 40
 """Per slot: first and last slot of its segment, weights version, and what a table keeps about it as an item."""
+_ASSUMED_EPISODE_ROWS = 16
+"""An episode takes a slot more than its rows; where they are shorter in the mean, segments leave for want of slots."""
 _CHUNK_BYTES = 8 << 20
 """Large enough that files are few, small enough that copying one is not felt by those who are served meanwhile."""
 _LEAST_CHUNK_BYTES = 64 << 10
@@ -116,20 +119,25 @@ class SegmentRing:
       entries: stored segments, oldest first; to read only.
       chunks: the same segments in chunks; to read only.
       watchers: who is told of changes.
+      versions: `[capacity]` int64, of the weights behind each slot's extras.
+      apart: columns that are not saved with chunks, for they change.
     """
 
-    def __init__(self, specs: Mapping[str, ArraySpec], capacity: int, num_stack: int) -> None:
+    def __init__(
+        self, specs: Mapping[str, ArraySpec], capacity: int, num_stack: int, apart: Collection[str] = ()
+    ) -> None:
         self.capacity = capacity
         self.entries: deque[Entry] = deque()
         self.chunks: deque[Chunk] = deque()
         self.watchers: list[Watcher] = []
+        self.versions = np.zeros(capacity, np.int64)
+        self.apart = frozenset(apart)
         self._columns = {
             name: columns.make_column(spec, capacity, num_stack if name == "observation" else 1)
             for name, spec in specs.items()
         }
         self._first_slot = np.zeros(capacity, np.int64)
         self._last_slot = np.zeros(capacity, np.int64)
-        self._weights_version = np.zeros(capacity, np.int64)
         self._slot_bytes = slot_bytes(specs)
         self._used_slots = 0
         self._next_key = 0
@@ -203,11 +211,6 @@ class SegmentRing:
         rows_left_B: Array = self._last_slot[slots_B] - slots_B
         return rows_left_B
 
-    def weights_version(self, slots_B: Array) -> Array:
-        """Returns the version of the weights behind each slot's segment."""
-        version_B: Array = self._weights_version[slots_B]
-        return version_B
-
     def gather(self, slots_B: Array, lengths: Mapping[str, int]) -> dict[str, Array]:
         """Returns name -> `[B, lengths[name], …]` windows that start at the slots, zero beyond their segments."""
         num_valid_B = self.rows_left(slots_B) + 1
@@ -224,6 +227,12 @@ class SegmentRing:
     def take(self, name: str, slots: Array) -> Array:
         """Returns single rows of a column from slots that are in use, `[*slots.shape, …]`."""
         return self._columns[name].take(slots)
+
+    def values(self, name: str) -> Array:
+        """Returns all rows of a column that is apart, by slot; they may be written to."""
+        column = self._columns[name]
+        assert isinstance(column, columns.RingColumn), f"{name} is compressed; what is refreshed must not be"
+        return column.rows
 
     def stacks(self, slots_N: Array) -> Array:
         """Returns the observations in slots as a policy sees them: with the frames before them."""
@@ -243,6 +252,7 @@ class SegmentRing:
         return {
             "capacity": self.capacity,
             "columns": list(self._columns),
+            **({"apart": sorted(self.apart)} if self.apart else {}),
             "first_key": self._first_key(),
             "next_key": self._next_key,
             "next_chunk": self._next_chunk,
@@ -255,7 +265,7 @@ class SegmentRing:
             "num_bytes": chunk.num_bytes,
             "is_closed": chunk.is_closed,
             "entries": np.array(chunk.entries, np.int64),
-            "columns": {name: column.save(chunk.slots) for name, column in self._columns.items()},
+            "columns": {name: c.save(chunk.slots) for name, c in self._columns.items() if name not in self.apart},
         }
 
     def load(self, saved: Saved, chunks: Iterable[Saved]) -> None:
@@ -273,6 +283,7 @@ class SegmentRing:
                 f"the saved table has {saved['capacity']:,} slots of {sorted(saved['columns'])}, this one "
                 f"{self.capacity:,} of {sorted(self._columns)}. Resume with the saved experiment and replay_shards."
             )
+        self.apart |= set(saved.get("apart", ()))  # a chunk that was saved without a column may be kept for long
         for rows in chunks:
             chunk = Chunk(rows["number"], num_bytes=rows["num_bytes"], is_closed=rows["is_closed"])
             self.chunks.append(chunk)
@@ -281,8 +292,8 @@ class SegmentRing:
                 if entry.key >= saved["first_key"]:
                     self._append(entry, chunk)
             left_out = chunk.entries[0].key - int(rows["entries"][0, 0])
-            for name, column in self._columns.items():
-                column.load(chunk.slots, rows["columns"][name], left_out)
+            for name in self._columns.keys() - (self.apart - rows["columns"].keys()):
+                self._columns[name].load(chunk.slots, rows["columns"][name], left_out)
         self._next_key = saved["next_key"]
         self._next_chunk = saved["next_chunk"]
 
@@ -304,10 +315,38 @@ class SegmentRing:
     def _append(self, entry: Entry, chunk: Chunk) -> None:
         self._first_slot[entry.slots] = entry.slots.start
         self._last_slot[entry.slots] = entry.slots.stop - 1
-        self._weights_version[entry.slots] = entry.weights_version
+        self.versions[entry.slots] = entry.weights_version
         self._used_slots += entry.num_slots
         self.entries.append(entry)
         chunk.entries.append(entry)
+
+
+def choose_capacity(spec: TableSpec, env: EnvSpec, segments: Segments, share: int = 1) -> int:
+    """Returns slots for `max_size` items in segments of the usual shape, fewer where the byte budget ends first."""
+    repeated = schema.context_rows(env) + segments.overlap + 1
+    slots_per_item = 1 + repeated / segments.length + 1 / _ASSUMED_EPISODE_ROWS
+    two_segments = 2 * (schema.max_segment_rows(env, segments) + 1)  # one that is coming, and the gap at the ring's end
+    capacity = math.ceil(-(-spec.max_size // share) * slots_per_item) + two_segments
+    if not spec.max_bytes:
+        return capacity
+    return min(capacity, spec.max_bytes // share // slot_bytes(schema.column_specs(env, segments)))
+
+
+def check_budget(spec: TableSpec, env: EnvSpec, segments: Segments, share: int = 1) -> None:
+    """Refuses a byte budget that a shard could not work with.
+
+    Raises:
+      ConfigError: it is smaller than two segments, one that is coming and one that stays.
+    """
+    if not spec.max_bytes:
+        return
+    rows = 2 * (schema.max_segment_rows(env, segments) + 1)
+    needed, budget = rows * max_row_bytes(schema.column_specs(env, segments)), spec.max_bytes // share
+    if budget < needed:
+        raise ConfigError(
+            f"replay_bytes = {spec.max_bytes:,} leaves a shard {budget:,} bytes; two segments can take {needed:,}. "
+            "Raise it, or lower the segments' length or the number of shards."
+        )
 
 
 def slot_bytes(specs: Mapping[str, ArraySpec]) -> int:

@@ -1,4 +1,4 @@
-"""What a replay table holds: its columns, how large a segment can be, and whether one fits."""
+"""What a replay table holds and counts: its columns, how large a segment can be, and whether one fits."""
 
 import math
 from collections.abc import Mapping
@@ -12,6 +12,22 @@ from rlsys.types import Array, ArraySpec, EnvSpec, Segment
 _FLAGS = ("terminated", "truncated")
 _TRANSITION_COLUMNS = ("action", "reward", *_FLAGS)
 """Columns without a value for the bootstrap row."""
+TABLE_COUNTS = (
+    "inserted_items",
+    "inserted_segments",
+    "duplicate_segments",
+    "sampled_items",
+    "updated_priorities",
+    "skipped_priorities",
+    "refreshed_rows",
+    "skipped_refreshes",
+    "evicted_by_size",
+    "evicted_by_slots",
+    "evicted_by_bytes",
+)
+"""Figures of a table that only grow from the beginning of the run; evictions are of segments."""
+QUEUE_COUNTS = ("inserted_items", "duplicate_segments", "sampled_items")
+"""Likewise of a queue."""
 
 
 def column_specs(env: EnvSpec, cut: Cut) -> dict[str, ArraySpec]:
@@ -41,6 +57,26 @@ def context_rows(env: EnvSpec) -> int:
 def max_segment_rows(env: EnvSpec, segments: Segments) -> int:
     """Returns the most transitions that a segment can have."""
     return context_rows(env) + segments.overlap + segments.length
+
+
+def window_lengths(
+    specs: Mapping[str, ArraySpec], length: int, rows: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Returns column -> how many of the L rows of a window are wanted; columns not named in `rows` come with all.
+
+    Raises:
+      ReplayError: `rows` names an unknown column, or asks for more than L rows.
+    """
+    lengths = dict.fromkeys(specs, length)
+    for name, count in (rows or {}).items():
+        if name not in lengths:
+            raise ReplayError(
+                f"rows['{name}'] names no column; there are {', '.join(lengths)}.{did_you_mean(name, lengths)}"
+            )
+        if not 0 <= count <= length:
+            raise ReplayError(f"rows['{name}'] = {count}; 0 to length = {length} are allowed. Ask for a longer window.")
+        lengths[name] = count
+    return lengths
 
 
 def columns_of(segment: Segment) -> dict[str, Array]:

@@ -18,16 +18,17 @@ class Frozen:
     """One value per slot as it was at one moment: a block of values is copied before one of them changes.
 
     Attributes:
-      values: `[n]`, complete once `settle` has returned False.
+      values: `[n, …]`, complete once `settle` has returned False.
     """
 
     def __init__(self, live: Array) -> None:
-        """Begins with nothing copied but the last block, which may be a small one."""
+        """Takes `[n, …]` values, and begins with nothing copied but the last block, which may be a small one."""
         self.values = np.empty_like(live)
         self._num_blocks = len(live) // _BLOCK
         end = self._num_blocks * _BLOCK
         self.values[end:] = live[end:]
-        self._from, self._to = live[:end].reshape(-1, _BLOCK), self.values[:end].reshape(-1, _BLOCK)
+        blocks = (self._num_blocks, _BLOCK, *live.shape[1:])
+        self._from, self._to = live[:end].reshape(blocks), self.values[:end].reshape(blocks)
         self._is_copied = np.zeros(self._num_blocks + 1, np.bool_)
         self._is_copied[-1] = True
         self._next = 0

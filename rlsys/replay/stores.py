@@ -8,14 +8,32 @@ Another way to keep them is a class and a line in `make_store`. It comes with nu
 another process does without.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
-from rlsys.api import Cut, QueueSpec, ReplayNotReady, Saved, Segments, SequenceQuery, StoreSpec, TableSpec, Unrolls
+from rlsys.api import (
+    Cut,
+    NothingToDraw,
+    QueueSpec,
+    Refreshed,
+    ReplayNotReady,
+    Saved,
+    Segments,
+    SequenceQuery,
+    StoredRows,
+    StoreSpec,
+    TableSpec,
+    TurnTooSmall,
+    Unrolls,
+)
 from rlsys.replay.limiter import RateLimiter
 from rlsys.replay.queue import UnrollQueue
 from rlsys.replay.table import Table
 from rlsys.types import Array, Batch, EnvSpec, Item, Segment, Sequences
+
+_SEGMENTS_OF_SLACK = 2
+_Drawn = TypeVar("_Drawn", Batch, Sequences)
 
 
 class Store(Protocol):
@@ -95,12 +113,14 @@ class LimitedTable:
     Attributes:
       table: may be drawn from directly where somebody else holds the ratio.
       limiter: counts what is inserted, and what `sample` draws.
+      refreshes: counts what is inserted, and what `rows_to_refresh` draws.
     """
 
     def __init__(self, spec: TableSpec, env: EnvSpec, segments: Segments, *, share: int = 1, seed: int = 0) -> None:
         """Makes an empty table; arguments are those of `Table`."""
         self.table = Table(spec, env, segments, share=share, seed=seed)
         self.limiter = RateLimiter.for_shard(spec, share)
+        self.refreshes = _refreshes(spec, segments, share)
 
     @property
     def num_items(self) -> int:
@@ -119,13 +139,15 @@ class LimitedTable:
 
     def waits_for_room(self, item: Item) -> str:
         """See `Store`."""
-        return "" if self.limiter.can_insert(item.num_items) else self.limiter.insert_wait_reason()
+        limiters = (self.limiter, self.refreshes)
+        return next((one.insert_wait_reason() for one in limiters if not one.can_insert(item.num_items)), "")
 
     def insert(self, item: Item) -> bool:
         """See `Store`; the table makes room by itself."""
         assert isinstance(item, Segment), "unrolls go into queues"
         is_new = self.table.insert(item)
-        self.limiter.inserted += item.num_items if is_new else 0
+        for limiter in (self.limiter, self.refreshes):
+            limiter.inserted += item.num_items if is_new else 0
         return is_new
 
     def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
@@ -152,18 +174,125 @@ class LimitedTable:
         """See `Store`."""
         return self.table.update_priorities(keys, priorities)
 
+    def rows_to_refresh(self, count: int) -> StoredRows:
+        """Draws rows to refresh at once; see `Table.rows_to_refresh`.
+
+        Raises:
+          ReplayNotReady: there are too few rows yet, or enough were refreshed.
+        """
+        if not self.refreshes.can_sample(count):
+            raise ReplayNotReady(self.refreshes.wait_reason())
+        rows = self.table.rows_to_refresh(count)
+        self.refreshes.sampled += count
+        return rows
+
     def stats(self) -> dict[str, float]:
         """See `Store`."""
         return self.table.stats()
 
     def save(self) -> Saved:
         """See `Store`."""
-        return {"table": self.table.save(), "limiter": self.limiter.save()}
+        return {"table": self.table.save(), **self.save_limits()}
 
     def load(self, saved: Saved) -> None:
         """See `Store`."""
         self.table.load(saved["table"])
+        self.load_limits(saved)
+
+    def save_limits(self) -> Saved:
+        """Returns what is counted."""
+        return {"limiter": self.limiter.save(), "refreshes": self.refreshes.save()}
+
+    def load_limits(self, saved: Saved) -> None:
+        """Takes over what `save_limits` returned; before rows were refreshed there was one limiter."""
         self.limiter.load(saved["limiter"])
+        self.refreshes.load(saved.get("refreshes", {"inserted": self.limiter.inserted, "sampled": 0}))
+
+
+class LocalReplay:
+    """One store, used directly; implements `rlsys.api.Replay`. Nobody waits for room: sampling alone holds the ratio.
+
+    Where rows are refreshed it gives them out, and takes back what was found out (`rlsys.collector.Stored`).
+
+    Attributes:
+      store: what was collected.
+      turn: see `rlsys.ranks.agreed_replay.PatientReplay`.
+    """
+
+    def __init__(self, store: Store, num_environments: int, has_come: Callable[[int], bool] | None) -> None:
+        """Draws from a store.
+
+        Args:
+          store: what was collected.
+          num_environments: of all workers.
+          has_come: where collecting and learning take turns, tells whether all workers have collected their share of
+            one; else None.
+        """
+        self.store = store
+        self.deadline = float("inf")
+        self.turn = -1
+        self._table = store if isinstance(store, LimitedTable) else None
+        self._environments = range(num_environments)
+        self._has_come = has_come if self._table is not None else None
+
+    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
+        """Draws a batch, or raises ReplayNotReady at once."""
+        return self._drawn(lambda: self.store.sample(batch_size, length, rows))
+
+    def sequences(self, query: SequenceQuery) -> Sequences:
+        """Draws windows of episodes, or raises ReplayNotReady at once."""
+        try:
+            return self._drawn(lambda: self.store.sequences(query))
+        except NothingToDraw:
+            if self._has_come or query.part == "held_out":  # nothing comes while it is the learner's turn
+                raise
+            raise ReplayNotReady(str(query)) from None
+
+    def collected(self, unrolls: int, length: int) -> Batch:
+        """Returns what the newest turn brought, or raises ReplayNotReady at once."""
+        return self._drawn(lambda: self.store.collected(self.turn, unrolls, length, self._environments))
+
+    def update_priorities(self, keys: Array, priorities: Array) -> None:
+        """Sets priorities."""
+        self.store.update_priorities(keys, priorities)
+
+    def draw(self, count: int, timeout_s: float) -> StoredRows:
+        """Draws rows to refresh, or raises ReplayNotReady at once."""
+        assert self._table is not None, "queues keep nothing that could be refreshed"
+        return self._table.rows_to_refresh(count)
+
+    def write(self, rows: StoredRows, refreshed: Refreshed, weights_version: int) -> None:
+        """Replaces extras of rows."""
+        assert self._table is not None, "queues keep nothing that could be refreshed"
+        self._table.table.refresh(rows.key, refreshed, weights_version)
+
+    def stats(self) -> dict[str, float]:
+        """Returns the store's figures and, of a table, the ratio."""
+        stats = self.store.stats()
+        inserted, sampled = stats["inserted_items"], stats["sampled_items"]
+        ratio = {"samples_per_insert": sampled / max(1, inserted)} if self._table else {}
+        return {**stats, "inserted": inserted, "sampled": sampled, **ratio}
+
+    def _drawn(self, draw: Callable[[], _Drawn]) -> _Drawn:
+        if self._has_come is None:
+            return draw()
+        if not self._has_come(self.turn):
+            raise ReplayNotReady(f"what turn {self.turn:,} brings")
+        try:
+            return draw()
+        except ReplayNotReady as waiting:
+            raise TurnTooSmall(str(waiting)) from waiting
+
+
+def _refreshes(spec: TableSpec, segments: Segments, share: int) -> RateLimiter:
+    """Returns the limiter of refreshed rows, which holds their ratio where workers of their own refresh them."""
+    refreshing = spec.refreshing
+    counted = TableSpec(spec.max_size, "uniform", min_size_to_sample=-(-spec.min_size_to_sample // share))
+    if refreshing is not None and refreshing.workers and refreshing.share < 1.0:
+        ratio, largest_insert = refreshing.rows_per_decision, segments.length + segments.overlap
+        buffer = refreshing.batch_size + _SEGMENTS_OF_SLACK * ratio * largest_insert
+        counted = replace(counted, samples_per_insert=ratio, error_buffer=buffer)
+    return RateLimiter(counted, "refreshed rows")
 
 
 def make_store(spec: StoreSpec, env: EnvSpec, cut: Cut, *, share: int = 1, seed: int = 0) -> Store:

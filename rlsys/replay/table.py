@@ -12,36 +12,26 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rlsys.api import NothingToDraw, ReplayNotReady, Saved, Segments, SequenceQuery, TableSpec
-from rlsys.errors import ConfigError, ReplayError, did_you_mean
+from rlsys.api import (
+    NothingToDraw,
+    Refreshed,
+    ReplayNotReady,
+    Saved,
+    Segments,
+    SequenceQuery,
+    StoredRows,
+    TableSpec,
+)
+from rlsys.errors import ReplayError
 from rlsys.replay import ring, schema
-from rlsys.replay.counts import TABLE_COUNTS
 from rlsys.replay.episodes import Episodes, is_held_out, read_unrolls
-from rlsys.replay.ring import SegmentRing
+from rlsys.replay.refreshed import RefreshedRows
+from rlsys.replay.ring import Entry, SegmentRing
+from rlsys.replay.schema import TABLE_COUNTS
 from rlsys.replay.snapshot import Frozen, Snapshot
 from rlsys.replay.sources import SeenSources
 from rlsys.replay.sum_tree import SumTree
 from rlsys.types import Array, Batch, EnvSpec, Segment, Sequences
-
-_ASSUMED_EPISODE_ROWS = 16
-"""An episode takes a slot more than its rows; where they are shorter in the mean, segments leave for want of slots."""
-
-
-def check_budget(spec: TableSpec, env: EnvSpec, segments: Segments, share: int = 1) -> None:
-    """Refuses a byte budget that a shard could not work with.
-
-    Raises:
-      ConfigError: it is smaller than two segments, one that is coming and one that stays.
-    """
-    if not spec.max_bytes:
-        return
-    rows = 2 * (schema.max_segment_rows(env, segments) + 1)
-    needed, budget = rows * ring.max_row_bytes(schema.column_specs(env, segments)), spec.max_bytes // share
-    if budget < needed:
-        raise ConfigError(
-            f"replay_bytes = {spec.max_bytes:,} leaves a shard {budget:,} bytes; two segments can take {needed:,}. "
-            "Raise it, or lower the segments' length or the number of shards."
-        )
 
 
 class Table:
@@ -62,20 +52,22 @@ class Table:
           seed: of the draws; each shard needs its own.
 
         Raises:
-          ConfigError: see `check_budget`.
+          ConfigError: see `ring.check_budget`.
         """
-        check_budget(spec, env, segments, share)
+        ring.check_budget(spec, env, segments, share)
         self._spec = spec
         self._specs = schema.column_specs(env, segments)
         self._max_rows = schema.max_segment_rows(env, segments)
         self._max_size = -(-spec.max_size // share)
         self._initial_size = -(-spec.initial_size // share)
         self._max_bytes = spec.max_bytes // share
-        self._ring = SegmentRing(self._specs, self._choose_capacity(env, segments), env.num_stack)
+        capacity = ring.choose_capacity(spec, env, segments, share)
+        self._ring = SegmentRing(self._specs, capacity, env.num_stack, segments.extras if spec.refreshing else ())
         self._tree = SumTree(self._ring.capacity)
         self._is_item = np.zeros(self._ring.capacity, np.bool_)
         self._num_items = 0
         self._episodes = Episodes() if spec.keeps_episodes else None
+        self._refreshed = RefreshedRows(self._ring, bootstraps=segments.bootstrap_extras)
         self._sources = SeenSources()
         self._rng = np.random.default_rng(seed)
         self._counts = dict.fromkeys(TABLE_COUNTS, 0)
@@ -151,8 +143,7 @@ class Table:
         self._is_item[entry.items] = True
         self._tree.set_range(entry.items.start, self._first_priorities(segment))
         self._num_items += entry.num_items
-        if self._episodes is not None:
-            self._episodes.add(entry)
+        self._join(entry)
         self._counts["inserted_items"] += entry.num_items
         self._counts["inserted_segments"] += 1
         while self._max_bytes and self.num_bytes > self._max_bytes:
@@ -176,7 +167,7 @@ class Table:
           ReplayNotReady: no item has mass; nothing has changed.
           ReplayError: `rows` names an unknown column, or asks for more than L rows.
         """
-        lengths = self._lengths(length, rows)
+        lengths = schema.window_lengths(self._specs, length, rows)
         slots_B = self._draw(batch_size, positions)
         probability_B = self._tree.priorities[slots_B] / self._tree.total
         data = self._ring.gather(slots_B, lengths)
@@ -191,7 +182,7 @@ class Table:
             key=self._ring.keys(slots_B),
             probability=probability_B,
             num_items=self._num_items,
-            weights_version=self._ring.weights_version(slots_B),
+            weights_version=self._ring.versions[slots_B],
         )
         self._counts["sampled_items"] += batch_size
         return batch
@@ -282,6 +273,37 @@ class Table:
         self._counts["skipped_priorities"] += len(keys) - num_live
         return len(keys) - num_live
 
+    def rows_to_refresh(self, count: int) -> StoredRows:
+        """Draws rows whose extras are read by windows, each equally likely.
+
+        Raises:
+          ReplayNotReady: there are none.
+        """
+        slots = self._refreshed.draw(self._rng, count)
+        return StoredRows(self._ring.stacks(slots), self._ring.keys(slots))
+
+    def refresh(self, keys: Array, refreshed: Refreshed, weights_version: int) -> int:
+        """Replaces extras of rows, and priorities of those that are items, by what weights of a version say of them.
+
+        Returns:
+          The number of rows that were skipped because they have left.
+
+        Raises:
+          ReplayError: the table has no such extras, or a priority is not finite or is negative.
+        """
+        slots, live = self._refreshed.find(keys)
+        self._announce(slots[live])
+        extras = {name: rows[live] for name, rows in refreshed.extras.items()}
+        self._refreshed.write(slots[live], extras, weights_version)
+        if refreshed.priority is not None:
+            schema.check_priorities(refreshed.priority, "who refreshes rows")
+            items = live & self._is_item[slots]
+            self._tree.set(slots[items], refreshed.priority[items])
+        num_live = int(np.count_nonzero(live))
+        self._counts["refreshed_rows"] += num_live
+        self._counts["skipped_refreshes"] += len(keys) - num_live
+        return len(keys) - num_live
+
     def snapshot(self) -> Snapshot:
         """Returns the table as it is now: everything that decides about coming draws, and the rows bit by bit."""
         span = self._ring.span()
@@ -293,7 +315,9 @@ class Table:
             "counts": dict(self._counts),
             "rng": self._rng.bit_generator.state,
         }
-        return Snapshot(head, [priorities], self._ring)
+        if frozen := self._refreshed.freeze():
+            head["refreshed"] = {name: [one.values[run] for run in span] for name, one in frozen.items()}
+        return Snapshot(head, [priorities, *frozen.values()], self._ring)
 
     def save(self) -> Saved:
         """Returns all of a snapshot at once."""
@@ -313,38 +337,14 @@ class Table:
         self._ring.load(saved["ring"], saved["chunks"])
         for entry in self._ring.entries:
             self._is_item[entry.items] = True
-            if self._episodes is not None:
-                self._episodes.add(entry)
+            self._join(entry)
+        self._refreshed.load(saved.get("refreshed", {}))
         for part, run in enumerate(self._ring.span()):
             self._tree.set_range(run.start, saved["priorities"][part])
         self._num_items = sum(entry.num_items for entry in self._ring.entries)
         self._sources.load(saved["sources"])
-        self._counts = dict(saved["counts"])
+        self._counts.update(saved["counts"])
         self._rng.bit_generator.state = saved["rng"]
-
-    def _choose_capacity(self, env: EnvSpec, segments: Segments) -> int:
-        """Returns slots for `max_size` items in segments of the usual shape, fewer where the byte budget ends first."""
-        repeated = schema.context_rows(env) + segments.overlap + 1
-        slots_per_item = 1 + repeated / segments.length + 1 / _ASSUMED_EPISODE_ROWS
-        two_segments = 2 * (self._max_rows + 1)  # one that is coming, and the gap at the ring's end
-        capacity = math.ceil(self._max_size * slots_per_item) + two_segments
-        if not self._spec.max_bytes:
-            return capacity
-        return min(capacity, self._max_bytes // ring.slot_bytes(self._specs))
-
-    def _lengths(self, length: int, rows: Mapping[str, int] | None) -> dict[str, int]:
-        lengths = dict.fromkeys(self._specs, length)
-        for name, count in (rows or {}).items():
-            if name not in lengths:
-                raise ReplayError(
-                    f"rows['{name}'] names no column; there are {', '.join(lengths)}.{did_you_mean(name, lengths)}"
-                )
-            if not 0 <= count <= length:
-                raise ReplayError(
-                    f"rows['{name}'] = {count}; 0 to length = {length} are allowed. Ask for a longer window."
-                )
-            lengths[name] = count
-        return lengths
 
     def _draw(self, batch_size: int, positions: Array | None) -> Array:
         if self._tree.total <= 0.0:
@@ -373,6 +373,12 @@ class Table:
             )
         return self._episodes
 
+    def _join(self, entry: Entry) -> None:
+        """Lets those know of a segment who keep something about rows."""
+        if self._episodes is not None:
+            self._episodes.add(entry)
+        self._refreshed.add(entry)
+
     def _announce(self, slots: Array | slice) -> None:
         """Says that priorities of these slots are about to change."""
         for watcher in self._ring.watchers:
@@ -381,10 +387,11 @@ class Table:
     def _evict(self, reason: str) -> None:
         """Removes the oldest segment and counts why: for "size", "slots" or "bytes"."""
         entry = self._ring.remove_oldest()
-        self._announce(entry.items)
+        self._announce(entry.slots)
         self._num_items -= entry.num_items
         if self._episodes is not None:
             self._episodes.remove_oldest()
+        self._refreshed.remove(entry)
         self._is_item[entry.items] = False
         self._tree.clear_range(entry.items.start, entry.items.stop)
         self._counts[f"evicted_by_{reason}"] += 1

@@ -43,8 +43,9 @@ def resolve(loaded: Loaded, algorithm: Algorithm, *, num_cpus: int, num_gpus: in
             f"runtime.inference_workers = {runtime.inference_workers}; {algorithm.name} decides in its rollout workers "
             "only. Set runtime.inference_workers=0."
         )
-    if runtime.inference_device == "auto":
-        settled["inference_device"] = "cuda" if num_gpus else "cpu"
+    for name in ("inference_device", "reanalyse_device"):
+        if getattr(runtime, name) == "auto":
+            settled[name] = "cuda" if num_gpus else "cpu"
     if runtime.learner_threads == "auto":
         settled["learner_threads"] = max(1, min(num_cpus, os.cpu_count() or 1) // runtime.learners)
     runtime = runtime.model_copy(update=settled)
@@ -79,7 +80,9 @@ def _share_environments(experiment: Experiment, algorithm: Algorithm, num_cpus: 
     not depend on the number of workers: there are as many as can share the environments equally.
     """
     runtime = experiment.runtime
-    workers = max(1, num_cpus) if runtime.rollout_workers == "auto" else runtime.rollout_workers
+    workers = runtime.rollout_workers
+    if workers == "auto":
+        workers = max(1, num_cpus - runtime.reanalyse_workers)
     if not algorithm.environments:
         auto = runtime.environments_per_worker == "auto"
         size = ENVIRONMENTS_PER_WORKER if auto else runtime.environments_per_worker
@@ -121,14 +124,39 @@ def check(spec: RunSpec) -> None:
     if isinstance(store, QueueSpec):
         _check_queue(spec)
     elif isinstance(spec.cut, Segments):
-        from rlsys.replay.table import check_budget  # with numba, which rollout workers do without
+        from rlsys.replay.ring import check_budget  # with numba, which rollout workers do without
 
         largest_insert = spec.cut.length + spec.cut.overlap
         RateLimiter(store).check(store.batch_size, largest_insert * runtime.replay_shards)
         check_budget(store, spec.stored_env, spec.cut, runtime.replay_shards)
+    _check_refreshing(spec)
     _check_evaluations(spec)
     _check_tasks(spec)
     spec.algorithm.check(spec.section, spec.env_spec, spec.num_environments, runtime.learners)
+
+
+def _check_refreshing(spec: RunSpec) -> None:
+    """Who refreshes rows has something to do, and something to do it with."""
+    runtime, share, name = spec.runtime, spec.refreshed_share, f"{spec.algorithm.name}.{spec.algorithm.refreshes}"
+    if runtime.reanalyse_workers and not spec.algorithm.refreshes:
+        raise ConfigError(
+            f"runtime.reanalyse_workers = {runtime.reanalyse_workers}; {spec.algorithm.name} cannot refresh what "
+            "replay keeps. Set runtime.reanalyse_workers=0."
+        )
+    if runtime.reanalyse_workers and not share:
+        raise ConfigError(
+            f"runtime.reanalyse_workers = {runtime.reanalyse_workers} with {name} = 0; they would have nothing to do. "
+            f"Set {name}, or runtime.reanalyse_workers=0."
+        )
+    if share and spec.num_inference_workers and not runtime.reanalyse_workers:
+        raise ConfigError(
+            f"{name} = {share:g} with runtime.inference_workers = {spec.num_inference_workers}; rollout workers that "
+            "do not decide themselves cannot refresh rows. Set runtime.reanalyse_workers, or inference_workers=0."
+        )
+    if share == 1.0:
+        raise ConfigError(
+            f"{name} = 1 without a data set; nothing would ever be collected. Lower it, or name one in run.dataset."
+        )
 
 
 def _check_tasks(spec: RunSpec) -> None:
@@ -151,6 +179,8 @@ def _check_gpus(runtime: RuntimeConfig, num_gpus: int) -> None:
     if runtime.inference_device == "cuda" and runtime.inference_workers:
         assert isinstance(runtime.inference_workers, int)
         wanted.append(("inference_workers", runtime.inference_workers, runtime.inference_gpus))
+    if runtime.reanalyse_device == "cuda" and runtime.reanalyse_workers:
+        wanted.append(("reanalyse_workers", runtime.reanalyse_workers, runtime.reanalyse_gpus))
     total = sum(count * share for _, count, share in wanted)
     if total > num_gpus:
         workers = " and ".join(f"runtime.{name} = {count} with {share:g} each" for name, count, share in wanted)

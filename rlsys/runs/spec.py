@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsys.api import Algorithm, Cut, PolicyContext, QueueSpec, StoreSpec, TableSpec, Turns
+from rlsys.api import Algorithm, Cut, PolicyContext, QueueSpec, Refreshing, StoreSpec, TableSpec, Turns
 from rlsys.checkpoints.locations import checkpoints_of
 from rlsys.config import EnvConfig, RunConfig, RuntimeConfig
 from rlsys.runs.grid import Cell, cells, changed_env
@@ -57,8 +57,13 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         cut, store, turns = self.algorithm.replay(self.section, self.env_spec, self.num_environments)
-        if self.runtime.replay_bytes is not None and isinstance(store, TableSpec):
-            store = replace(store, max_bytes=self.runtime.replay_bytes)
+        runtime = self.runtime
+        if runtime.replay_bytes is not None and isinstance(store, TableSpec):
+            store = replace(store, max_bytes=runtime.replay_bytes)
+        if self.refreshed_share:
+            assert isinstance(store, TableSpec), "Algorithm.refreshes needs a table"
+            refreshing = Refreshing(self.refreshed_share, runtime.reanalyse_batch_size, runtime.reanalyse_workers)
+            store = replace(store, refreshing=refreshing)
         for name, choice in {"cut": cut, "store": store, "turns": turns}.items():
             object.__setattr__(self, name, choice)
 
@@ -73,6 +78,12 @@ class RunSpec:
         """Inference workers, resolved; 0 where rollout workers decide themselves."""
         assert isinstance(self.runtime.inference_workers, int)
         return self.runtime.inference_workers
+
+    @property
+    def refreshed_share(self) -> float:
+        """Share of what policies are asked that is about stored rows."""
+        name = self.algorithm.refreshes
+        return float(getattr(self.section, name)) if name else 0.0
 
     @property
     def learner_threads(self) -> int:

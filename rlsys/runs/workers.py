@@ -42,6 +42,7 @@ class WorkerKind(StrEnum):
     SERVER = "server", "parameter server", "learner", "Ray"
     SHARD = "shard", "replay shard", "learner", "Ray", True
     INFERENCE = "inference", "inference worker", "learner", "Ray", True
+    REANALYSE = "reanalyse", "reanalyse worker", "rollout", "Ray", True
     ROLLOUT = "rollout", "rollout worker", "rollout", "supervisor", True
 
 

@@ -18,6 +18,7 @@ from rlsys.api import (
     LearnerContext,
     Policy,
     PolicyContext,
+    Refreshed,
     Replay,
     Saved,
     Segments,
@@ -25,7 +26,7 @@ from rlsys.api import (
     ValueSpec,
 )
 from rlsys.config import Section
-from rlsys.config.quantities import Count, Items, Number, Steps
+from rlsys.config.quantities import Count, Items, Number, Probability, Steps
 from rlsys.errors import ConfigError, WorkerError
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec, State, Weights
 
@@ -45,6 +46,8 @@ class CheckingConfig(Section):
     """Items before the first update."""
     samples_per_insert: Number | None = 4.0
     """Items sampled per item inserted."""
+    refreshed_share: Probability = 0.0
+    """Share of what policies are asked that is about stored rows."""
     on_policy: Steps = 0
     """Of unrolls: how many of each environment make a batch, for which workers wait; 0: nobody waits."""
     rest_steps: Steps = 0
@@ -75,6 +78,12 @@ class CheckingPolicy(Policy):
         action = self._rng.integers(0, self._num_actions, size) if explore else np.zeros(size, np.int64)
         extras = {"seen": observation.astype(np.float32, copy=True), "value": steps.astype(np.float32)}
         return Decision(action, {"steps": steps + 1}, extras, 1.0 + steps.astype(np.float64))
+
+    def refresh(self, observation: Array) -> Refreshed:
+        """Finds out what it had remembered, so that extras that come to another row are seen."""
+        assert self._weights, "set_weights comes before refresh"
+        value = observation[:, 2].astype(np.float32)
+        return Refreshed({"seen": observation.astype(np.float32, copy=True), "value": value}, 1.0 + value.astype(float))
 
     def set_weights(self, weights: Weights) -> None:
         """Keeps a copy."""
@@ -242,6 +251,7 @@ CHECKING = Algorithm(
     store=_store,
     check=_check,
     values=undiscounted,
+    refreshes="refreshed_share",
     example_env={"id": "rlsys/Counting-v0"},
 )
 """The record; it is handed to the runtime directly, since it is no folder of rlsys/algorithms."""

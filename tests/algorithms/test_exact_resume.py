@@ -38,6 +38,7 @@ EXPERIMENT = {
         "stored_before_train": 150,
         "batch_size": 16,
         "sampling_ratio": 2.0,
+        "reanalyse_fraction": 0.4,
     },
 }
 

@@ -57,8 +57,9 @@ def test_a_run_of_every_kind_of_worker_is_seen_as_it_is(
     make_spec: MakeSpec, make_recorder: Callable[..., Recorder]
 ) -> None:
     runtime = {"rollout_workers": 2, "inference_workers": 1, "inference_device": "cpu", "replay_shards": 2}
+    runtime["reanalyse_workers"] = 1
     run_section = {"training_steps": 10**6, "evaluate_every_learner_steps": 20, "log_every_s": 1e6}
-    spec = make_spec(runtime=runtime, run=run_section)
+    spec = make_spec(section={"refreshed_share": 0.2}, runtime=runtime, run=run_section)
     spec.folder.mkdir(parents=True)
     heartbeat = Heartbeat(spec.folder)
     with heartbeat, started(spec, functools.partial(make_recorder, heartbeat=heartbeat, on_ray=True)) as run:
@@ -83,7 +84,8 @@ def check_processes(run: Run, rows: list[WorkerRow]) -> None:
     """Every process has a row of its own with what it costs and does."""
     by_place = {(row.kind, row.index): row for row in rows}
     one_each = [("driver", 0), ("learner", 0), ("evaluator", 0), ("server", 0)]
-    assert list(by_place) == [*one_each, ("shard", 0), ("shard", 1), ("inference", 0), ("rollout", 0), ("rollout", 1)]
+    several = [("shard", 0), ("shard", 1), ("inference", 0), ("reanalyse", 0), ("rollout", 0), ("rollout", 1)]
+    assert list(by_place) == [*one_each, *several]
     assert len({row.pid for row in rows}) == len(rows)
     assert all(row.memory_bytes > 10 * 2**20 and row.node and row.does for row in rows)
     for kind in ("rollout", "learner", "shard", "inference"):

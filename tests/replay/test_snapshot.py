@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from rlsys.api import Segments, TableSpec
+from rlsys.api import Refreshed, Refreshing, Segments, TableSpec
 from rlsys.replay import ring
 from rlsys.replay import snapshot as snapshots
 from rlsys.replay.table import Table
@@ -33,6 +33,9 @@ class _Life:
                 batch = self.table.sample(3, 4)
                 if self.spec.sampler == "prioritized":
                     self.table.update_priorities(batch.key, self.rng.random(3))
+            if self.spec.refreshing is not None:
+                rows = self.table.rows_to_refresh(5)
+                self.table.refresh(rows.key, Refreshed({"value": self.rng.random(5, np.float32)}), self.sequence)
 
     def _segment(self):
         num_rows = int(self.rng.integers(1, 17))
@@ -81,8 +84,9 @@ def _assert_same(one, other):
         (_RAM, TableSpec(max_size=300, sampler="prioritized")),
         (_RAM, TableSpec(max_size=300, sampler="uniform", initial_size=100)),
         (_PIXELS, TableSpec(max_size=300, sampler="prioritized", max_bytes=500_000)),
+        (_RAM, TableSpec(max_size=300, sampler="uniform", refreshing=Refreshing(0.5, 5))),
     ],
-    ids=["prioritized", "growing window", "compressed, bound in bytes"],
+    ids=["prioritized", "growing window", "compressed, bound in bytes", "refreshed"],
 )
 def test_a_snapshot_is_the_table_of_its_moment_though_inserts_and_draws_go_on(env, spec, monkeypatch):
     monkeypatch.setattr(ring, "_CHUNK_BYTES", 1200)

@@ -190,6 +190,7 @@ class Run:
             "learner": self.program.learners[:1],
             "shard": self.program.shards[:1],
             "inference": self.program.inference[:1],
+            "reanalyse": self.program.reanalysers[:1],
         }[kind][0]
         return int(ray.get(handle.pid.remote(), timeout=PATIENCE_S))
 

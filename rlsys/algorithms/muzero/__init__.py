@@ -31,6 +31,7 @@ ALGORITHM = Algorithm(
     values=values,
     spaces=Spaces(masks=True, two_players=True),
     temperature="eval_temperature",
+    refreshes="reanalyse_fraction",
     example_env={"id": "CartPole-v1"},
     debug={
         "num_simulations": 4,

@@ -74,6 +74,10 @@ class MuZeroConfig(Section):
     acting_precision: Literal["fp32", "bf16"] = "fp32"
     """Numbers in the networks while acting; bf16 where the device multiplies it, else fp32. Not upstream's."""
 
+    reanalyse_fraction: Probability = 0.0
+    """Share of all searches that begin at stored decisions, whose targets they make anew with the newest weights
+    (Reanalyze, Schrittwieser et al. 2020, appendix H, Unplugged 2021). Not upstream's: it has none."""
+
     window_size: Items = 100_000
     """Decisions kept in replay."""
     window_step: Items | None = None

@@ -15,7 +15,7 @@ from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
 from rlsys.algorithms.muzero.networks import make_network
 from rlsys.algorithms.muzero.requirements import check_plans
-from rlsys.api import Decision, Policy, PolicyContext, Saved
+from rlsys.api import Decision, Policy, PolicyContext, Refreshed, Saved
 from rlsys.api.masks import split_mask, without_mask
 from rlsys.errors import ConfigError
 from rlsys.nets.flat import module_arrays, share_arrays
@@ -77,6 +77,14 @@ class MuZeroPolicy(Policy):
         choice = self._follow(observation, Choice(**state)) if state else self._evaluate(observation)
         next_state = choice.after_one_action().state if state else {}
         return Decision(choice.action[:, 0], next_state, choice.stored_extras() | choice.shown_extras())
+
+    def refresh(self, observation: Array) -> Refreshed:
+        """Searches from stored observations as while exploring; which action that would take does not matter.
+
+        Priorities stay: the learner's own errors are of targets over several rows.
+        """
+        choice = self._search(observation, np.zeros(len(observation)), noisy=True, num_steps=1)
+        return Refreshed(choice.stored_extras())
 
     def set_weights(self, weights: Weights) -> None:
         """Packs the weights for inference.

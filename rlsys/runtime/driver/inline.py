@@ -1,23 +1,21 @@
 """The same workers in one process and a fixed order: deterministic, debuggable, nothing to set up.
 
     repeat: every environment makes one decision
-            what that completed goes into replay
+            what that completed goes into replay; stored rows are refreshed, where they are a share of all searches
             the learner updates for as long as the ratio, or the queue, allows (once, where there is neither)
 
 A run that is stopped and resumed goes on exactly as one that was not: everything with a state is in the checkpoint.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TypeVar
 
-from rlsys.api import NothingToDraw, QueueSpec, ReplayNotReady, Saved, SequenceQuery, TableSpec, TurnTooSmall
+from rlsys.api import QueueSpec, ReplayNotReady, Saved
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.errors import CheckpointError, ConfigError, WorkerError
 from rlsys.evaluation.evaluator import EvaluationCut, evaluate
 from rlsys.exports.pretrained import weights_in
 from rlsys.quoting import quoted
-from rlsys.replay.stores import make_store
+from rlsys.replay.stores import LocalReplay, make_store
 from rlsys.runs.control_server import ControlServer
 from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
@@ -25,67 +23,8 @@ from rlsys.runtime.driver.recorder import Recorder
 from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.rollout import RolloutWorker
 from rlsys.signals import INTERRUPTED, INTERRUPTED_S
-from rlsys.types import Array, Batch, Sequences, Weights
+from rlsys.types import Weights
 from rlsys.weights import Packed, pack, unpack
-
-_Drawn = TypeVar("_Drawn", Batch, Sequences)
-
-
-class LocalReplay:
-    """One store, used directly; implements `rlsys.api.Replay`. Nobody waits for room: sampling alone holds the ratio.
-
-    Attributes:
-      store: what was collected.
-      turn: see `PatientReplay`.
-    """
-
-    def __init__(self, spec: RunSpec, has_come: Callable[[int], bool]) -> None:
-        """Makes an empty store; `has_come` tells whether all workers have collected their share of a turn."""
-        self.store = make_store(spec.store, spec.stored_env, spec.cut, seed=spec.seeds("replay", 0)[0])
-        self.deadline = float("inf")
-        self.turn = -1
-        self._waits_for_turns = spec.turns is not None and isinstance(spec.store, TableSpec)
-        self._holds_ratio = isinstance(spec.store, TableSpec)
-        self._environments = range(spec.num_environments)
-        self._has_come = has_come
-
-    def sample(self, batch_size: int, length: int, rows: Mapping[str, int] | None = None) -> Batch:
-        """Draws a batch, or raises ReplayNotReady at once."""
-        return self._drawn(lambda: self.store.sample(batch_size, length, rows))
-
-    def sequences(self, query: SequenceQuery) -> Sequences:
-        """Draws windows of episodes, or raises ReplayNotReady at once."""
-        try:
-            return self._drawn(lambda: self.store.sequences(query))
-        except NothingToDraw:
-            if self._waits_for_turns or query.part == "held_out":  # nothing comes while it is the learner's turn
-                raise
-            raise ReplayNotReady(str(query)) from None
-
-    def collected(self, unrolls: int, length: int) -> Batch:
-        """Returns what the newest turn brought, or raises ReplayNotReady at once."""
-        return self._drawn(lambda: self.store.collected(self.turn, unrolls, length, self._environments))
-
-    def update_priorities(self, keys: Array, priorities: Array) -> None:
-        """Sets priorities."""
-        self.store.update_priorities(keys, priorities)
-
-    def stats(self) -> dict[str, float]:
-        """Returns the store's figures and, of a table, the ratio."""
-        stats = self.store.stats()
-        inserted, sampled = stats["inserted_items"], stats["sampled_items"]
-        ratio = {"samples_per_insert": sampled / max(1, inserted)} if self._holds_ratio else {}
-        return {**stats, "inserted": inserted, "sampled": sampled, **ratio}
-
-    def _drawn(self, draw: Callable[[], _Drawn]) -> _Drawn:
-        if not self._waits_for_turns:
-            return draw()
-        if not self._has_come(self.turn):
-            raise ReplayNotReady(f"what turn {self.turn:,} brings")
-        try:
-            return draw()
-        except ReplayNotReady as waiting:
-            raise TurnTooSmall(str(waiting)) from waiting
 
 
 class InlineRun:
@@ -101,7 +40,8 @@ class InlineRun:
         self._progress = progress
         self._recorder = recorder
         self._checkpoints = checkpoints
-        self._replay = LocalReplay(spec, lambda turn: all(worker.has_collected(turn) for worker in self._workers))
+        store = make_store(spec.store, spec.stored_env, spec.cut, seed=spec.seeds("replay", 0)[0])
+        self._replay = LocalReplay(store, spec.num_environments, None if spec.turns is None else self._has_come)
         self._workers = [RolloutWorker(spec, index, progress.sessions) for index in range(spec.num_rollout_workers)]
         is_resumed = progress.sessions > 0
         self._learner = LearnerWorker(spec, self._replay, self._take_weights, is_resumed=is_resumed)
@@ -133,12 +73,15 @@ class InlineRun:
         while not self._is_done():
             if control_server is not None:
                 control_server.serve(self)
-            for worker in self._workers:
+            for index, worker in enumerate(self._workers):
                 if worker.awaits_weights:
                     continue
                 for item in worker.step():
                     self._replay.store.insert(item)
+                while worker.owes_rows:
+                    worker.refresh(self._replay)
                 report = worker.report()
+                self._steps_since_sync[index] += report.refreshed_rows
                 self._progress.collected(report.env_steps, self._spec.env_spec.frames_per_step, report.games)
                 self._recorder.rollout(report)
             self._sync(force=False)
@@ -291,6 +234,9 @@ class InlineRun:
         else:
             progress.best_return = self._checkpoints.best_score()
             self._recorder.checkpoint(progress.learner_steps)
+
+    def _has_come(self, turn: int) -> bool:
+        return all(worker.has_collected(turn) for worker in self._workers)
 
     def _take_weights(self, packed: Packed) -> None:
         self._newest = packed

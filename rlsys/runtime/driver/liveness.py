@@ -75,8 +75,16 @@ class Liveness:
         for index, host in enumerate(self._program.inference):
             if not self._calls.busy("inference", index=index):
                 self._calls.track("inference", index, host.report.remote())
+        for index in range(len(self._program.reanalysers)):
+            self.tick_reanalyser(index)
         if not self._calls.busy("server"):
             self._calls.track("server", 0, self._program.server.report.remote())
+
+    def tick_reanalyser(self, index: int) -> None:
+        """Has a reanalyse worker work for a tick, unless it does; one that is being restarted does afterwards."""
+        if not self._calls.busy("reanalyse", index=index):
+            tick = self._program.reanalysers[index].collect.remote(self._program.spec.runtime.tick_s)
+            self._calls.track("reanalyse", index, tick)
 
     def _explain(self, worker: Worker, since: float) -> None:
         """Says once of each silence what a worker waits for."""

@@ -22,6 +22,7 @@ CallKind = Literal[
     "evaluator",
     "shard",
     "inference",
+    "reanalyse",
     "server",
 ]
 
@@ -32,6 +33,7 @@ _OWED_BY: dict[CallKind, WorkerKind] = {
     "begin": WorkerKind.LEARNER,
     "shard": WorkerKind.SHARD,
     "inference": WorkerKind.INFERENCE,
+    "reanalyse": WorkerKind.REANALYSE,
     "server": WorkerKind.SERVER,
 }
 _STORE_IS_FULL = (

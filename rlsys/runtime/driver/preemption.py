@@ -94,11 +94,8 @@ class Preemption:
         match worker.kind:
             case WorkerKind.ROLLOUT | WorkerKind.EVALUATOR:
                 return True
-            case WorkerKind.SERVER:
-                ray.kill(self._program.server, no_restart=False)
-                return False
-            case WorkerKind.INFERENCE:
-                ray.kill(self._program.inference[worker.index], no_restart=False)
+            case WorkerKind.SERVER | WorkerKind.INFERENCE | WorkerKind.REANALYSE:
+                ray.kill(dict(self._program.workers())[worker], no_restart=False)
                 return False
             case WorkerKind.SHARD:
                 self._program.shards[worker.index].hold.remote(_HELD)

@@ -3,6 +3,7 @@
     RolloutWorker × N ──segments──▶ ReplayShard × S ──batches──▶ LearnerWorker × L ──weights──▶ ParameterServer
          ▲ ▲                            ▲────────── priorities ─────────┘                          │
          │ └ InferenceWorker × M (where rollout workers do not decide themselves) ◀────────────────┤
+         │   ReanalyseWorker × K ◀──rows, and what was found out about them──▶ ReplayShard × S ◀───┤
          └──────────────────────────── newer weights, by reference ◀───────────────────────────────┤
     Evaluator ◀─────────────────────── the weights of an evaluated step ◀──────────────────────────┘
     Supervisor (in the driver): calls every worker for one tick at a time, and learns of all failures that way
@@ -13,20 +14,22 @@
                       collecting and learning take turns it waits for the update that learns from its share, too.
     InferenceWorker   waits for the first weights, and for requests; a request waits for the batch before it.
                       is unblocked by the learner's first publication, and by rollout workers.
-    ReplayShard       waits for nothing; an insert waits inside it while replay is ahead of the learner.
-                      is unblocked by any reader's call, which says how much was sampled. A queue's inserts wait
-                      while it is full, and its readers while it holds less than a batch.
+    ReanalyseWorker   waits for the first weights, and for rows: enough were refreshed until more come.
+                      is unblocked by the learner's first publication, and by inserts.
+    ReplayShard       waits for nothing; an insert waits inside it while replay is ahead of the learner, or of
+                      reanalyse workers. is unblocked by any reader's call, which says how much was sampled. A queue's
+                      inserts wait while it is full, and its readers while it holds less than a batch.
     LearnerWorker     waits for the minimum size, the ratio, and a batch on its way (≤ batches_in_flight calls).
                       is unblocked by inserts.
     ParameterServer   waits for nothing; whoever asks for newer weights than the newest waits inside it.
                       is unblocked by the next publication, or half a minute.
     Evaluator         waits for nothing; it plays with the weights that it is given, those of the step that was due.
 
-Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards, inference
-workers and the parameter server are restarted by Ray under the same handle, so that nobody has to look for them: a
-shard takes over the last checkpoint's rows by itself (one of a queue begins empty), an inference worker pulls weights,
-the server is filled by a publication that the supervisor asks for. `preemption` moves all of them from machines that
-are about to be taken away.
+Rollout workers, learners and the evaluator are replaced by the supervisor under a restart budget. Shards, inference and
+reanalyse workers and the parameter server are restarted by Ray under the same handle, so that nobody has to look for
+them: a shard takes over the last checkpoint's rows by itself (one of a queue begins empty), inference and reanalyse
+workers pull weights, the server is filled by a publication that the supervisor asks for. `preemption` moves all of
+them from machines that are about to be taken away.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +49,7 @@ from rlsys.runtime.workers.processes import (
     InferenceProcess,
     LearnerProcess,
     QueueProcess,
+    ReanalyseProcess,
     RolloutProcess,
     ShardProcess,
     learner_part,
@@ -92,6 +96,11 @@ class Program:
         )
         self.inference: list[Handle] = [
             inference.remote(spec, index, self.server) for index in range(spec.num_inference_workers)
+        ]
+        gpus = {"num_gpus": runtime.reanalyse_gpus} if runtime.reanalyse_device == "cuda" else {}
+        reanalyse = _actor(ReanalyseProcess, num_cpus=0, max_restarts=-1, **gpus, **place.options(WorkerKind.REANALYSE))
+        self.reanalysers: list[Handle] = [
+            reanalyse.remote(spec, index, self.shards, self.server) for index in range(runtime.reanalyse_workers)
         ]
         self.learners: list[Handle] = []
         self._learner_group: PlacementGroup | None = None
@@ -171,6 +180,7 @@ class Program:
             WorkerKind.SHARD: enumerate(self.shards),
             WorkerKind.INFERENCE: enumerate(self.inference),
             WorkerKind.LEARNER: enumerate(self.learners),
+            WorkerKind.REANALYSE: enumerate(self.reanalysers),
             WorkerKind.ROLLOUT: self.rollouts.items(),
         }
         for kind, group in groups.items():
@@ -193,6 +203,8 @@ class Program:
             gpus = runtime.learner_gpus
         elif kind is WorkerKind.INFERENCE and runtime.inference_device == "cuda":
             gpus = runtime.inference_gpus
+        elif kind is WorkerKind.REANALYSE and runtime.reanalyse_device == "cuda":
+            gpus = runtime.reanalyse_gpus
         return self._placement.describe(kind, cpus=cpus, gpus=gpus)
 
     def has_other_machine(self, kind: WorkerKind) -> bool:
@@ -207,7 +219,7 @@ class Program:
         """Ends all processes."""
         self.machines.close()
         self.stop_evaluator()
-        acting = [*self.rollouts.values(), *self.successors.values(), *self.inference]
+        acting = [*self.rollouts.values(), *self.successors.values(), *self.inference, *self.reanalysers]
         self._kill([*acting, *self.learners, *self.shards, self.server])
         self._remove_learner_group()
 

@@ -53,6 +53,8 @@ class Recorder:
         self._replay: dict[str, float] = {}
         self._growth = Growth()
         self._lags: list[Array] = []
+        self._ages: list[Array] = []
+        self._refreshed_rows = 0
         self._metrics: dict[str, float] = {}
         self._wrong_weights = 0
         self._troubles: set[str] = set()
@@ -68,7 +70,9 @@ class Recorder:
 
     def rollout(self, report: RolloutReport) -> None:
         """Takes in what a rollout worker did."""
-        worker = Worker.rollout(report.worker)
+        worker = Worker(report.kind, report.worker)
+        self._refreshed_rows += report.refreshed_rows
+        refreshed = {"refreshed rows": report.refreshed_rows}
         self._waits[worker] = report.waits_for
         self._returns += [game.episode_return for game in report.games]
         self._returns = self._returns[-200:]
@@ -79,8 +83,8 @@ class Recorder:
             worker,
             report.process_stats,
             spent=report.spent,
-            counts={"env steps": report.env_steps},
-            does=_waits(report.waits_for) or "acts",
+            counts={"env steps": report.env_steps} | (refreshed if report.refreshed_rows else {}),
+            does=_waits(report.waits_for) or ("refreshes" if report.kind is WorkerKind.REANALYSE else "acts"),
             version=report.acts_with.version,
         )
         for name, value in report.means.items():
@@ -142,6 +146,7 @@ class Recorder:
                 self._tracker.film(name, film)
         self._replay = self._growth.continued(report.replay)
         self._lags.append(report.lags)
+        self._ages.append(report.ages)
 
     def check(self) -> None:
         """Makes sure that this process still leads the run, before something is written; see `Heartbeat.check`."""
@@ -250,6 +255,8 @@ class Recorder:
             "learner_steps_before": self._learner_steps_before,
             "averages": self._averages.save(),
             "lags": np.concatenate([np.zeros(0, np.int64), *self._lags]),
+            "ages": np.concatenate([np.zeros(0, np.int64), *self._ages]),
+            "refreshed_rows": self._refreshed_rows,
             "growth": self._growth.save(),
             "replay": dict(self._replay),
             "metrics": dict(self._metrics),
@@ -265,6 +272,8 @@ class Recorder:
         self._learner_steps_before = check_tree(saved["learner_steps_before"], int)
         self._averages.load(saved["averages"])
         self._lags = [np.asarray(saved["lags"], np.int64)]
+        self._ages = [np.asarray(saved["ages"], np.int64)]
+        self._refreshed_rows = check_tree(saved["refreshed_rows"], int)
         self._growth.load(saved["growth"])
         self._replay = check_tree(saved["replay"], dict[str, float])
         self._metrics = check_tree(saved["metrics"], dict[str, float])
@@ -311,6 +320,8 @@ class Recorder:
         row["workers/wrong_weights"] = float(self._wrong_weights)
         if self._version_lag is not None:
             row["workers/version_lag"] = float(self._version_lag)
+        if self._spec.refreshed_share and (searches := self._refreshed_rows + env_steps):
+            row["replay/refreshed_share"] = self._refreshed_rows / searches
         row.update(self._lag_row())
         row.update({f"replay/{name}": value for name, value in self._replay.items()})
         return row
@@ -319,12 +330,15 @@ class Recorder:
         lags = np.concatenate([np.zeros(0, np.int64), *self._lags])
         if not len(lags):
             return {}
-        self._tracker.histograms({"replay/version_lag": lags})
+        ages = np.concatenate(self._ages)
+        self._tracker.histograms({"replay/version_lag": lags, "replay/target_age": ages})
         median, high, highest = np.quantile(lags, (0.5, 0.95, 1.0))
         return {
             "replay/version_lag_median": float(median),
             "replay/version_lag_p95": float(high),
             "replay/version_lag_max": float(highest),
+            "replay/target_age_mean": float(ages.mean()),
+            "replay/target_age_max": float(ages.max()),
         }
 
     def _inference_row(self) -> dict[str, float]:
@@ -363,6 +377,8 @@ class Recorder:
         self._learner_steps_before = self._progress.learner_steps
         self._averages = Averages()
         self._lags = []
+        self._ages = []
+        self._refreshed_rows = 0
         self._inference: list[InferenceReport] = []
 
 

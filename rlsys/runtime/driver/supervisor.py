@@ -168,6 +168,10 @@ class Supervisor:
             case "inference":
                 self._recorder.inference(result)
                 self._acts(Worker(WorkerKind.INFERENCE, call.index), result.acts_with)
+            case "reanalyse":
+                self._recorder.rollout(result)
+                self._acts(Worker(WorkerKind.REANALYSE, call.index), result.acts_with)
+                self._liveness.tick_reanalyser(call.index)
             case "shard":
                 self._recorder.shard(result)
             case "server":
@@ -177,7 +181,7 @@ class Supervisor:
 
     def _answered(self, call: Call, result: Any) -> None:
         """Notes that a worker is there, perhaps again."""
-        pid = result.process_stats.pid if call.kind == "shard" else None
+        pid = result.process_stats.pid if call.kind in ("shard", "reanalyse") else None
         if call.worker is not None and self._liveness.answered(call.worker, pid):
             self._count_failure(call.worker, WorkerError("its process was killed"))
 
@@ -219,7 +223,7 @@ class Supervisor:
             if wrong.kind.restarted_by == "supervisor":
                 self._restart(wrong, WorkerError(text))
             else:
-                ray.kill(self._program.inference[wrong.index], no_restart=False)
+                ray.kill(dict(self._program.workers())[wrong], no_restart=False)
                 watch.forget(wrong)
         self._recorder.version_lag(watch.lag)
 
@@ -262,7 +266,7 @@ class Supervisor:
         """Counts a worker that Ray restarts as failed, once each time; ends the run if it cannot be restarted."""
         self._watch_weights.forget(worker)
         away_s = self._liveness.missed(worker, brief(error))
-        if away_s == 0.0:
+        if away_s == 0.0 or isinstance(error, RayTaskError):  # an answer, from one that is there
             self._count_failure(worker, error)
         elif isinstance(error, ActorDiedError) and away_s > SILENCE_S:  # before that it may be moving
             self._abort(WorkerError(f"{worker.title} cannot be restarted: {brief(error)}. See the workers' logs."))

@@ -13,10 +13,10 @@ from rlsys.exports.pretrained import begin_from, read_weights, read_world
 from rlsys.files.json_tree import check_tree
 from rlsys.metrics.process_stats import ProcessStats
 from rlsys.metrics.timing import Stopwatch
+from rlsys.ranks.agreed_replay import AgreedReplay, Agreement, Alone, PatientReplay
 from rlsys.runs.spec import RunSpec
-from rlsys.runtime.workers.agreed_replay import AgreedReplay, Agreement, Alone, PatientReplay
 from rlsys.types import Array, Batch, Sequences, Shown
-from rlsys.weights import Packed, pack
+from rlsys.weights import Packed, Publications, pack
 
 _Drawn = TypeVar("_Drawn", Batch, Sequences)
 
@@ -34,6 +34,7 @@ class LearnerReport:
       steps: updates done since the last report.
       metrics: values of each metric, of those of the updates that had it.
       lags: of each item learned from, by how many versions it was older than the newest.
+      ages: likewise the updates since the weights that made it, or its targets where these were refreshed.
       spent: seconds waiting for a batch (wait_replay), copying batches to the device (copy), updating (update), sending
         priorities (priorities) and weights (publish); the rest is other.
       process_stats: of its process, where it has one of its own.
@@ -50,6 +51,7 @@ class LearnerReport:
     steps: int = 0
     metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
     lags: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    ages: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     spent: dict[str, float] = field(default_factory=dict)
     process_stats: ProcessStats | None = None
     version: int = -1
@@ -109,6 +111,8 @@ class LearnerWorker:
         self._fed_at = time.monotonic()
         self._values: dict[str, list[float]] = {}
         self._lags: list[Array] = []
+        self._ages: list[Array] = []
+        self._publications = Publications()
         self._report = LearnerReport(0)
 
     def step(self) -> Mapping[str, float]:
@@ -125,7 +129,9 @@ class LearnerWorker:
         self._fed_at = time.monotonic()
         for name, value in metrics.items():
             self._values.setdefault(name, []).append(value)
-        self._lags += [self.version - versions for versions in self._replay.take_versions()]
+        for versions in self._replay.take_versions():
+            self._lags.append(self.version - versions)
+            self._ages.append(self.learner_step - self._publications.steps_of(versions))
         is_due = self._asked_turn() != self._turn if self._takes_turns else self.learner_step % self._every == 0
         if is_due:
             self.publish()
@@ -164,12 +170,12 @@ class LearnerWorker:
         report.metrics = self._values
         report.steps_left = self.steps_left
         if self._lags:
-            report.lags = np.concatenate(self._lags)
+            report.lags, report.ages = np.concatenate(self._lags), np.concatenate(self._ages)
         if self._reports_histograms and report.steps:
             report.histograms = dict(self._learner.histograms())
         if self._reports_films:
             report.shown = dict(self._learner.shown())
-        self._values, self._lags = {}, []
+        self._values, self._lags, self._ages = {}, [], []
         self._report = LearnerReport(self.learner_step)
         return report
 
@@ -177,6 +183,7 @@ class LearnerWorker:
         """Publishes the weights as a new version (rank 0 only; the others just count)."""
         self.version += 1
         self._turn = self._asked_turn()
+        self._publications.add(self.version, self.learner_step)
         if self._ranks.rank == 0:
             with self._watch.part("publish"):
                 packed = self.packed()
@@ -196,7 +203,7 @@ class LearnerWorker:
         learner = dict(self._learner.save())
         world = learner.pop("world", None)
         counters = {"learner_step": self.learner_step, "version": self.version, "repeated_turns": self._repeated_turns}
-        return {"learner": learner, **counters}, world
+        return {"learner": learner, "publications": self._publications.save(), **counters}, world
 
     def save_weights(self) -> Saved:
         """Returns what acting needs, for evaluation and play."""
@@ -209,6 +216,7 @@ class LearnerWorker:
         self._repeated_turns = check_tree(saved["repeated_turns"], int)
         self.learner_step = check_tree(saved["learner_step"], int)
         self.version = check_tree(saved["version"], int)
+        self._publications.load(saved.get("publications", np.array([[self.version, self.learner_step]])))
         self._turn = self._asked_turn()
 
     def _repeat_turn(self) -> None:

@@ -23,22 +23,24 @@ from rlsys.evaluation.evaluator import Evaluation, evaluate
 from rlsys.exports.pretrained import weights_in
 from rlsys.metrics.process_stats import ProcessMeter
 from rlsys.process import use_threads
+from rlsys.ranks.agreed_replay import Agreement
 from rlsys.runs.spec import RunSpec
 from rlsys.runtime.cluster.placement import Handle
-from rlsys.runtime.workers.agreed_replay import Agreement
 from rlsys.runtime.workers.inference import InferenceReport, InferenceWorker, Request, next_batch
 from rlsys.runtime.workers.learning import LearnerReport, LearnerWorker
 from rlsys.runtime.workers.outlets import make_outlet
 from rlsys.runtime.workers.remote_policy import RemotePolicy
 from rlsys.runtime.workers.remote_queue import RemoteQueue
 from rlsys.runtime.workers.remote_replay import RemoteReplay
+from rlsys.runtime.workers.remote_rows import RemoteRows
 from rlsys.runtime.workers.remote_weights import RemotePublisher, RemoteWeights
-from rlsys.runtime.workers.rollout import RolloutReport, RolloutWorker
+from rlsys.runtime.workers.rollout import RefreshWorker, RolloutReport, RolloutWorker
 from rlsys.runtime.workers.shard import QueueShard, ReplayShard
 from rlsys.types import Array, Weights
 from rlsys.weights import Echo, Packed, unpack
 
 _FIRST_WEIGHTS_PAUSE_S = 0.05
+_ROWS_PATIENCE_S = 0.5
 _SERVER_PATIENCE_S = 60.0
 _SERVER_PAUSE_S = 0.5
 
@@ -62,14 +64,14 @@ class RolloutProcess:
         if inference is not None:
             policy = RemotePolicy(spec.algorithm.make_policy(spec.policy_context(index, incarnation)), inference)
         self._worker = RolloutWorker(spec, index, incarnation, policy)
-        self._outlet = make_outlet(spec, index, shards)
+        self._outlet, self._rows = make_outlet(spec, index, shards), RemoteRows(shards, patience_s=0.0)
         self._weights = policy or RemoteWeights(server)
         self._meter = ProcessMeter()
         self._parts = PartsOnTheirWay()
 
     def collect(self, seconds: float) -> RolloutReport:
         """Works for about `seconds` and reports."""
-        report = self._worker.collect(seconds, self._outlet, self._weights)
+        report = self._worker.collect(seconds, self._outlet, self._weights, self._rows)
         report.process_stats = self._meter.take()
         return report
 
@@ -97,6 +99,25 @@ class RolloutProcess:
     def close(self) -> None:
         """Closes the environments."""
         self._worker.close()
+
+
+class ReanalyseProcess:
+    """A reanalyse worker with its view of all shards. Started again by Ray, it pulls the newest weights first."""
+
+    def __init__(self, spec: RunSpec, index: int, shards: list[Handle], server: Handle) -> None:
+        use_threads(spec.runtime.rollout_threads)
+        self._worker = RefreshWorker(spec, index)
+        self._rows = RemoteRows(shards, _ROWS_PATIENCE_S)
+        self._weights = RemoteWeights(server)
+        self._meter = ProcessMeter()
+
+    def collect(self, seconds: float) -> RolloutReport:
+        """Works for about `seconds` and reports."""
+        return replace(self._worker.collect(seconds, self._rows, self._weights), process_stats=self._meter.take())
+
+    def pid(self) -> int:
+        """Returns the process id."""
+        return os.getpid()
 
 
 class InferenceProcess:
@@ -237,7 +258,7 @@ class LearnerProcess:
 
     def meeting(self) -> str:
         """Returns where the ranks can meet, which is with this one."""
-        from rlsys.runtime.workers.distributed import meet_at, meet_here
+        from rlsys.ranks.distributed import meet_at, meet_here
 
         if self._spec.runtime.address is None:
             return meet_here()
@@ -249,7 +270,7 @@ class LearnerProcess:
         Versions go on from those that were published before, so that no two weights share one: from the newest that the
         server has, and from `after_version`, which others know even where the server was lost, too.
         """
-        from rlsys.runtime.workers.distributed import Ranks  # with torch, which nobody else here needs
+        from rlsys.ranks.distributed import Ranks  # with torch, which nobody else here needs
 
         self._ranks = Ranks(self._rank, self._spec.runtime.learners, meeting)
         is_resumed = step is not None

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from rlsys.api import ReplayNotReady, SequenceQuery, TurnTooSmall
+from rlsys.api import Refreshed, ReplayNotReady, SequenceQuery, StoredRows, TurnTooSmall
 from rlsys.checkpoints.checkpoint import Checkpoints, Opened
 from rlsys.checkpoints.part import write_part
 from rlsys.checkpoints.storage import FileRecord
@@ -53,7 +53,7 @@ class ShardReport:
       process_stats: of its process.
       inserted_items: items stored.
       batches: batches given out, or parts of them.
-      spent: seconds computing per kind of call (insert, sample, priorities, save); the rest is wait.
+      spent: seconds computing per kind of call (insert, sample, priorities, refresh, save); the rest is wait.
       stats: figures of its table or queue.
     """
 
@@ -175,7 +175,7 @@ class ReplayShard(Shard):
 
         super().__init__(spec, index)
         assert isinstance(self.store, LimitedTable), "queues have shards of their own"
-        self._table, self._limiter = self.store.table, self.store.limiter
+        self._limited, self._table, self._limiter = self.store, self.store.table, self.store.limiter
         self._writer = TableWriter(self.name, lambda: self._watch.part("save"))
         self._shards = spec.runtime.replay_shards
         self._environments_per_worker = spec.environments_per_worker
@@ -254,17 +254,38 @@ class ReplayShard(Shard):
         with self._watch.part("priorities"):
             self._table.update_priorities(keys, priorities)
 
+    async def draw(self, count: int, patience_s: float) -> StoredRows | str:
+        """Returns rows that are to be refreshed, at the latest after `patience_s`; or what they wait for."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        while True:
+            try:
+                with self._watch.part("sample"):
+                    rows = self._limited.rows_to_refresh(count)
+            except ReplayNotReady as waiting:
+                if (left := deadline - loop.time()) <= 0:
+                    return str(waiting)
+                await self._wait(left)
+            else:
+                self._wake()
+                return rows
+
+    async def refresh(self, keys: Array, refreshed: Refreshed, weights_version: int) -> None:
+        """Replaces extras of rows; evicted rows are skipped and counted."""
+        with self._watch.part("refresh"):
+            self._table.refresh(keys, refreshed, weights_version)
+
     async def save_to(self, place: str, step: int, committed: int | None) -> list[FileRecord]:
         """See `Shard`; rows that the newest checkpoint holds are not written again."""
         sampled = {str(rank): count for rank, count in self._sampled_by_rank.items()}
-        state = {"limiter": self._limiter.save(), "sampled_by_rank": sampled}
+        state = {**self._limited.save_limits(), "sampled_by_rank": sampled}
         return await self._writer.write(self._table, state, place, step, committed)
 
     def load(self, opened: Opened) -> None:
         """See `Shard`."""
         with opened.loading(self.name) as saved:
             self._writer.load(saved, opened, self._table)
-            self._limiter.load(saved["limiter"])
+            self._limited.load_limits(saved)
             counts = check_tree(saved["sampled_by_rank"], dict[str, int])
             self._sampled_by_rank = {int(rank): count for rank, count in counts.items()}
 

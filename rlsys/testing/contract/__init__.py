@@ -12,7 +12,13 @@ from typing import Any
 from rlsys.api import Algorithm
 from rlsys.config import EnvConfig
 from rlsys.testing.contract.beginning import check_begun_learner, check_first_step
-from rlsys.testing.contract.policy import check_greedy, check_new_policy, check_restored_policy, check_rows
+from rlsys.testing.contract.policy import (
+    check_greedy,
+    check_new_policy,
+    check_refreshed,
+    check_restored_policy,
+    check_rows,
+)
 from rlsys.testing.contract.ranks import check_draws, check_ranks, check_restored_ranks
 from rlsys.testing.contract.record import check_record
 from rlsys.testing.contract.spaces import check_spaces
@@ -58,6 +64,7 @@ def _check_alone(training: Training) -> None:
     check_restored_policy(training)
     check_greedy(training)
     check_rows(training)
+    check_refreshed(training)
     check_world(training)
 
 

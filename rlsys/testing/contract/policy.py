@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rlsys.api import Decision, Policy, Saved, Unrolls, ValueSpec
+from rlsys.api import Decision, Policy, Refreshed, Saved, Unrolls, ValueSpec
 from rlsys.testing.requirement import require
 from rlsys.testing.saved import check_saved, first_difference
 from rlsys.testing.training import Rank, Training, read_only
@@ -56,6 +56,18 @@ class WatchedPolicy(Policy):
             )
         return decision
 
+    def refresh(self, observation: Array) -> Refreshed:
+        """Checks what was found out."""
+        given, extras = observation.copy(), self._rank.cut.extras
+        refreshed = self._policy.refresh(given)
+        require(np.array_equal(given, observation), "`refresh` leaves observations as they are; it has written into it")
+        unknown = refreshed.extras.keys() - extras.keys()
+        require(not unknown, f"`refresh` finds out extras that are stored; {', '.join(sorted(unknown))} are none")
+        specs = {name: extras[name] for name in refreshed.extras}
+        _check_promised(refreshed.extras, specs, len(observation), "`refresh` returns extras as they are stored")
+        _check_priority(refreshed.priority, len(observation), "new priorities")
+        return refreshed
+
     def encode(self, observation: Array) -> Array:
         """Passes it on."""
         return self._policy.encode(observation)
@@ -89,12 +101,7 @@ class WatchedPolicy(Policy):
             decision.action.shape == expected, f"actions have shape {expected}; those of `act` {decision.action.shape}"
         )
         _check_promised(decision.extras, cut.extras, size, "`act` returns the extras that are to be stored")
-        if decision.priority is not None:
-            is_good = decision.priority.shape == (size,) and np.isfinite(decision.priority).all()
-            require(
-                bool(is_good and (decision.priority >= 0).all()),
-                f"initial priorities are finite and at least 0, one per row; they are {decision.priority}",
-            )
+        _check_priority(decision.priority, size, "initial priorities")
         if isinstance(cut, Unrolls) and cut.encoded is not None:
             encoded = {} if decision.encoded is None else {"encoded": decision.encoded}
             _check_promised(encoded, {"encoded": cut.encoded}, size, "`act` returns what is to be stored")
@@ -180,6 +187,22 @@ def check_rows(training: Training) -> None:
 def _numbers(decision: Decision) -> dict[str, Array]:
     numbers = {"action": decision.action, "priority": decision.priority, "encoded": decision.encoded}
     return {name: value for name, value in (numbers | decision.extras | decision.state).items() if value is not None}
+
+
+def check_refreshed(training: Training) -> None:
+    """Requires of a policy that finds out anew what is stored that it fits there."""
+    if training.algorithm.refreshes:
+        rank = training.ranks[0]
+        rank.policy.refresh(rank.env.observation.copy())
+
+
+def _check_priority(priority: Array | None, size: int, what: str) -> None:
+    if priority is None:
+        return
+    is_good = priority.shape == (size,) and np.isfinite(priority).all()
+    require(
+        bool(is_good and (priority >= 0).all()), f"{what} are finite and at least 0, one per row; they are {priority}"
+    )
 
 
 def _check_promised(arrays: Mapping[str, Array], specs: Mapping[str, ArraySpec], size: int, promise: str) -> None:

@@ -11,10 +11,10 @@ def check_record(training: Training) -> None:
     """Requires that the record's parts fit each other: fields that exist, a table of the right kind."""
     algorithm, rank = training.algorithm, training.ranks[0]
     fields = {*algorithm.config_type.model_fields, *leaves(training.section.model_dump(mode="json"))}
-    for name in (algorithm.environments, algorithm.temperature, *algorithm.kept):
+    for name in (algorithm.environments, algorithm.temperature, algorithm.refreshes, *algorithm.kept):
         require(
             not name or name in fields,
-            f"`environments`, `temperature` and `kept` name fields of its section; '{name}' is none",
+            f"`environments`, `temperature`, `refreshes` and `kept` name fields of its section; '{name}' is none",
         )
     require(
         isinstance(training.section, algorithm.config_type),

@@ -131,7 +131,8 @@ def test_an_average_is_the_same_in_whatever_portions_it_comes_and_over_a_checkpo
         recorder, left = make_recorder(spec, Progress(spec.run)), list(values)
         for size in sizes:
             portion, left = left[:size], left[size:]
-            recorder.learner(LearnerReport(1, steps=size, metrics={"loss/total": portion}, lags=np.arange(size)))
+            ages = np.arange(size)
+            recorder.learner(LearnerReport(1, size, {"loss/total": portion}, lags=ages, ages=5 * ages))
             recorder.rollout(RolloutReport(0, env_steps=4, means={"rollout/value": portion[0]}))
             other = make_recorder(spec, Progress(spec.run))
             other.load(json.loads(json.dumps(recorder.save(), default=np.ndarray.tolist)))
@@ -140,6 +141,7 @@ def test_an_average_is_the_same_in_whatever_portions_it_comes_and_over_a_checkpo
     assert rows[0]["loss/total"] == rows[1]["loss/total"] == rows[2]["loss/total"] == math.fsum(values) / 99
     assert rows[2]["rollout/value"] == math.fsum([values[0], values[40]]) / 2
     assert rows[0]["replay/version_lag_max"] == 98
+    assert (rows[0]["replay/target_age_mean"], rows[0]["replay/target_age_max"]) == (5 * 49, 5 * 98)
 
 
 def test_counts_of_replay_go_on_where_a_shard_that_died_left_off(

@@ -10,6 +10,7 @@ from support.refusals import refused
 from rlsys.api import (
     Decision,
     Policy,
+    Refreshed,
     Saved,
 )
 from rlsys.testing.algorithm import CHECKING, CheckingPolicy
@@ -57,6 +58,16 @@ class Scribbling(CheckingPolicy):
         return decision
 
 
+class Inventive(CheckingPolicy):
+    def refresh(self, observation: Array) -> Refreshed:
+        return Refreshed({"foreseen": observation})
+
+
+class Grudging(CheckingPolicy):
+    def refresh(self, observation: Array) -> Refreshed:
+        return replace(super().refresh(observation), priority=-np.ones(len(observation)))
+
+
 class Unseeded(CheckingPolicy):
     def load(self, saved: Saved) -> None:
         pass
@@ -79,6 +90,8 @@ class Negative(CheckingPolicy):
         (Scribbling, "`act` leaves observations as they are"),
         (Unseeded, "a restored policy decides as the one that was saved; with explore=True they differ in 'action'"),
         (Negative, "initial priorities are finite and at least 0"),
+        (Inventive, "`refresh` finds out extras that are stored; foreseen are none"),
+        (Grudging, "new priorities are finite and at least 0"),
     ],
 )
 def test_a_policy_that_breaks_a_promise_is_told_which(policy: type[Policy], sentence: str) -> None:

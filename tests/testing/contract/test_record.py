@@ -25,9 +25,10 @@ def queue(config: CheckingConfig, env: EnvSpec) -> QueueSpec:
     [
         (
             {"kept": ("lenght",)},
-            "`temperature` and `kept` name fields of its section; 'lenght' is none",
+            "`temperature`, `refreshes` and `kept` name fields of its section; 'lenght' is none",
         ),
         ({"values": lambda section: ValueSpec(1.5, "value")}, "values have a discount from 0 to 1; it is 1.5"),
+        ({"refreshes": "freshness"}, "name fields of its section; 'freshness' is none"),
         ({"temperature": "warmth"}, "name fields of its section; 'warmth' is none"),
         ({"values": lambda section: ValueSpec(1.0, "worth")}, "`act` returns what .* names; there is no worth"),
         (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rlsys.api import NothingToDraw, ReplayNotReady, SequenceQuery, TurnTooSmall
-from rlsys.runtime.workers.agreed_replay import AgreedReplay
+from rlsys.ranks.agreed_replay import AgreedReplay
 
 
 class Counting:

@@ -19,9 +19,9 @@ from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.checkpoints.part import write_part
 from rlsys.config import load
 from rlsys.process import use_threads
+from rlsys.ranks.distributed import Ranks, meet_here
 from rlsys.runs.resolve import resolve
 from rlsys.runs.spec import RunSpec
-from rlsys.runtime.workers.distributed import Ranks, meet_here
 from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.processes import learner_part
 from rlsys.types import Array, ArraySpec, Batch, Sequences

@@ -1,0 +1,1 @@
+"""Learner ranks: what they average and agree on, and what they draw together. Never imports Ray."""
