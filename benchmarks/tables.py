@@ -64,6 +64,12 @@ TABLES: dict[str, Table] = {
             "segments": "segments_share",
         },
     ),
+    "reanalyse": Table(
+        "speed.jsonl",
+        "benchmarks/reanalyse.py",
+        {"rows of": part("what", "reanalyse, (.*)")},
+        {"rows/s": "value", "search alone": "search_per_s", "share": "share", "to reach": "target"},
+    ),
     "evaluation": Table(
         "speed.jsonl",
         "benchmarks/evaluation.py",

@@ -71,6 +71,7 @@ DEAD: dict[str, tuple[list[str], Fakes]] = {
         lambda module, folder: {"compare": lambda *arguments: [{"predicted": 2.0, "measured": 0.0, "ratio": 1.0}]},
     ),
     "random_play": (["muzero-cartpole"], lambda module, folder: {"play": lambda *arguments: np.full(3, math.nan)}),
+    "reanalyse": ([], lambda module, folder: {"measure": _zero("value")}),
     "rescale": ([], lambda module, folder: {"compare": _zero("env_steps_per_update_alone")}),
     "rollouts": ([], lambda module, folder: {"measure": _zero("value")}),
     "scaling": (["workers"], lambda module, folder: {"_runs": lambda options: [_zero("env_steps_per_s")()]}),
