@@ -70,7 +70,7 @@ _Trees = Annotated[
 ]
 _TreesAfter = Annotated[int, typer.Option(help="Decisions after which the pictures of --save-mcts begin.")]
 _WatchedRow = Annotated[
-    int, typer.Option(help="The row, from 0, that --gif, --video, --save-mcts and --latents are of.")
+    int, typer.Option(help="The row, from 0, that --gif, --video, --save-mcts, --latents and --record are of.")
 ]
 _WatchedEpisode = Annotated[int, typer.Option(help="The episode, from 0, that these and --render are of.")]
 _Render = Annotated[bool, typer.Option("--render", help="Show an episode of each row in a window while it is played.")]
@@ -117,6 +117,10 @@ _Latents = Annotated[
     Path | None,
     typer.Option(help="Write what the policy knows, beside the true state, as .npz.", show_default=False),
 ]
+_Record = Annotated[
+    Path | None,
+    typer.Option(help="Add all episodes to a folder, a data set for run.dataset.", show_default=False),
+]
 _Parallel = Annotated[int, typer.Option(help="Processes among which the episodes are divided.")]
 
 
@@ -154,6 +158,7 @@ def evaluate(
     save_mcts: _Trees = None,
     save_mcts_after_step: _TreesAfter = 0,
     latents: _Latents = None,
+    record: _Record = None,
     parallel: _Parallel = 1,
     trust: Trust = False,
 ) -> None:
@@ -195,6 +200,7 @@ def evaluate(
         save_mcts=save_mcts,
         save_mcts_after_step=save_mcts_after_step,
         latents=latents,
+        record=record,
         parallel=parallel,
         trust=trust,
     )

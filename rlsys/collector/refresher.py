@@ -3,6 +3,7 @@
 Schrittwieser et al. 2020, appendix H, https://arxiv.org/abs/1911.08265, calls it Reanalyze.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
@@ -52,8 +53,8 @@ class Refresher:
 
     @property
     def is_due(self) -> bool:
-        """Whether a batch of rows is owed."""
-        return self._owed >= self._batch_size
+        """Whether a batch of rows is owed: always, where nobody decides."""
+        return self._owed >= self._batch_size or self._rows_per_decision == math.inf
 
     def step(self, stored: Stored, weights_version: int, timeout_s: float = 0.0) -> int:
         """Refreshes a batch of rows; returns how many, 0 where they did not come in time.

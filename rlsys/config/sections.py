@@ -259,6 +259,9 @@ class RunConfig(Section):
     init_from: Location | None = None
     """Run, checkpoint or export, by name, path or URI, with whose networks the run begins; RUN#1000 or RUN#best names a
     checkpoint of a run (upstream: --load_state). Counters and optimizer begin anew."""
+    dataset: Text | None = None
+    """Episodes with which replay begins: a folder that `rlsys eval --record` or a run (media/episodes/train) has
+    written, or minari:ID; for algorithms that refresh rows (muzero.reanalyse_fraction, at 1 without anything else)."""
     checkpoints: Text | None = None
     """Folder or URI (s3://bucket/path, gs://…) of all runs' checkpoints; none: each run's are in its own folder."""
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"

@@ -38,6 +38,7 @@ class Episode:
       reward: of the last step, as it is learned from.
       raw_reward: of the same, as the game gives it.
       first: whether the last step ended an episode as learning knows it: the game, a life, or a point.
+      terminated: whether that was no time limit.
       ended: whether it is over.
       clipped: sum of the signs of its raw rewards so far.
       game: its return and length, once it is over.
@@ -73,6 +74,7 @@ class Episode:
         self.reward = 0.0
         self.raw_reward = 0.0
         self.first = False
+        self.terminated = False
         self.ended = False
         self.clipped = 0.0
         self.game: tuple[float, int] = (0.0, 0)
@@ -98,7 +100,7 @@ class Episode:
         self.raw_reward = raw_reward = self._env.record.raw_reward
         self.clipped += float(np.sign(raw_reward))
         self._show(raw_reward)
-        self.first = bool(terminated or truncated)
+        self.first, self.terminated = bool(terminated or truncated), bool(terminated)
         games = self._env.record.finished_games
         if self.first and not games:
             self.observation, _ = self._env.reset()  # a life was lost: the game goes on, with FIRE where it needs that

@@ -18,10 +18,12 @@ import numpy as np
 from rlsys.api import Policy, PolicyContext
 from rlsys.config import EnvConfig
 from rlsys.evaluation.episodes import EpisodeStatistics, no_episodes, play_episodes
+from rlsys.evaluation.kept_games import KeptGames
 from rlsys.evaluation.moments import Moments
 from rlsys.evaluation.watching import DEBUG_FPS, Trees, Watched, all_of, debugging, plain
 from rlsys.exports.find import give_weights
 from rlsys.types import Weights
+from rlsys.viewer.episodes import write_episodes
 from rlsys.viewer.film import Film, FilmLimits
 
 
@@ -133,6 +135,7 @@ def _play(job: Job, watched: Watched) -> EpisodeStatistics:
         give_weights(policy, job.weights)
     trees = Trees(policy, watched.trees, job.context, watched.episode, watched.trees_after) if watched.trees else None
     moments = Moments(policy, job.context.env) if watched.latents else None
+    kept = KeptGames(job.first + job.episodes, job.context.env.num_stack) if watched.record else None
     with contextlib.ExitStack() as stack:
         films = [stack.enter_context(Film(path)) for path in watched.films]
         shows = {watched.episode: [plain(film) for film in films] + ([watched.show] if watched.show else [])}
@@ -151,9 +154,11 @@ def _play(job: Job, watched: Watched) -> EpisodeStatistics:
             traces=True,
             on_steps={index: all_of(several) for index, several in shows.items() if several},
             limits=None if watched.show else job.limits,
-            on_decision=[told for told in (trees, moments) if told is not None],
+            on_decision=[told for told in (trees, moments, kept) if told is not None],
         )
     if moments is not None and watched.latents is not None:
         moments.write(watched.latents)
+    if kept is not None and watched.record is not None:
+        write_episodes(watched.record, kept.take())
     troubles = [f"the film {film.path} is left out: {film.trouble}" for film in films if film.trouble]
     return statistics.with_troubles([*troubles, trees.trouble if trees else ""])

@@ -54,6 +54,6 @@ class _Game:
     def _see(self) -> None:
         """Takes where the game is, and what the last action brought."""
         if self._actions:
-            self._came.append((self._episode.raw_reward, self._episode.first))
+            self._came.append((self._episode.raw_reward, self._episode.terminated))
         seen = self._episode.observation
         self._frames.append(seen[-1] if self._is_stacked else seen)

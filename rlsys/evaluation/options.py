@@ -47,6 +47,7 @@ class EvaluationOptions:
       save_mcts: folder for a picture of each search tree.
       save_mcts_after_step: decisions after which these begin.
       latents: .npz file of what the policy knows at each decision, beside the true state, of all episodes.
+      record: folder to which all episodes are added as a data set, for `run.dataset`.
       parallel: processes among which the episodes are divided.
       trust: whether an export may have modules imported, of which its algorithm or its environment comes.
     """
@@ -82,6 +83,7 @@ class EvaluationOptions:
     save_mcts: Path | None = None
     save_mcts_after_step: int = 0
     latents: Path | None = None
+    record: Path | None = None
     parallel: int = 1
     trust: bool = False
 
@@ -130,9 +132,11 @@ def _check_numbers(options: EvaluationOptions) -> None:
 
 def _check_watched(options: EvaluationOptions) -> None:
     """Refuses what is said about pictures that nobody makes."""
-    if options.latents is not None and (options.parallel > 1 or options.all_checkpoints):
+    collected = options.latents or options.record
+    if collected is not None and (options.parallel > 1 or options.all_checkpoints):
+        name = "latents" if options.latents else "record"
         raise ConfigError(
-            "latents with parallel or all_checkpoints; they are collected by one process, of one checkpoint. Leave one "
+            f"{name} with parallel or all_checkpoints; they are collected by one process, of one checkpoint. Leave one "
             "of them out."
         )
     has_film = options.gif or options.video or options.films

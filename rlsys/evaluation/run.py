@@ -56,7 +56,7 @@ def evaluate_run(options: EvaluationOptions) -> int:
     found = [search(source, options.directory, trust=options.trust) for source in sources]
     check_outputs(
         {"--gif": options.gif, "--video": options.video, "--plot": options.plot, "--latents": options.latents},
-        {"--save-mcts": options.save_mcts, "--film-folder": options.film_folder},
+        {"--save-mcts": options.save_mcts, "--film-folder": options.film_folder, "--record": options.record},
     )
     seed = found[0].loaded.experiment.run.seed if options.seed is None else options.seed
     evaluation = _Evaluation([Subject(trained, options, seed) for trained in found], options, seed)
@@ -208,7 +208,8 @@ class _Evaluation:
         if self._num_played != options.watch_row:
             return Watched(episode, show=rendering)
         films = [path for path in (options.gif, options.video) if path is not None]
-        return Watched(episode, films, rendering, options.save_mcts, options.save_mcts_after_step, options.latents)
+        collected = (options.latents, options.record)
+        return Watched(episode, films, rendering, options.save_mcts, options.save_mcts_after_step, *collected)
 
     def _title(self) -> str:
         outputs = dict.fromkeys(subject.output for subject in self._subjects)

@@ -39,6 +39,7 @@ class Watched:
       trees: folder for a picture of each of its search trees.
       trees_after: decisions after which those begin.
       latents: .npz file of what the policy knows in all episodes.
+      record: folder of all episodes as a data set.
     """
 
     episode: int = 0
@@ -47,6 +48,7 @@ class Watched:
     trees: Path | None = None
     trees_after: int = 0
     latents: Path | None = None
+    record: Path | None = None
 
 
 class Rendering:

@@ -46,6 +46,11 @@ class RateLimiter:
         self.inserted: int = 0
         self.sampled: float = 0
 
+    @property
+    def minimum(self) -> int:
+        """Items that must be inserted before the first sample."""
+        return self._spec.min_size_to_sample
+
     @classmethod
     def for_shard(cls, spec: TableSpec, num_shards: int) -> "RateLimiter":
         """Returns a limiter for the inserts of one shard, with 1/num_shards of all sizes.

@@ -8,7 +8,7 @@ Another way to keep them is a class and a line in `make_store`. It comes with nu
 another process does without.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -121,6 +121,7 @@ class LimitedTable:
         self.table = Table(spec, env, segments, share=share, seed=seed)
         self.limiter = RateLimiter.for_shard(spec, share)
         self.refreshes = _refreshes(spec, segments, share)
+        self._nobody_decides = spec.refreshing is not None and spec.refreshing.share == 1.0
 
     @property
     def num_items(self) -> int:
@@ -174,6 +175,16 @@ class LimitedTable:
         """See `Store`."""
         return self.table.update_priorities(keys, priorities)
 
+    def begin_with(self, segments: Iterable[Segment]) -> None:
+        """Stores what was collected elsewhere. Ratios count no more of it than has to be there before the first sample.
+
+        Where nobody decides, rows that are refreshed count as inserted.
+        """
+        for segment in segments:
+            self.table.insert(segment)
+        for limiter in (self.limiter, self.refreshes):
+            limiter.inserted = min(self.table.num_items, limiter.minimum)
+
     def rows_to_refresh(self, count: int) -> StoredRows:
         """Draws rows to refresh at once; see `Table.rows_to_refresh`.
 
@@ -182,8 +193,11 @@ class LimitedTable:
         """
         if not self.refreshes.can_sample(count):
             raise ReplayNotReady(self.refreshes.wait_reason())
+        if self._nobody_decides and not self.limiter.can_insert(count):
+            raise ReplayNotReady(self.limiter.insert_wait_reason())
         rows = self.table.rows_to_refresh(count)
         self.refreshes.sampled += count
+        self.limiter.inserted += count if self._nobody_decides else 0
         return rows
 
     def stats(self) -> dict[str, float]:
@@ -269,7 +283,7 @@ class LocalReplay:
     def stats(self) -> dict[str, float]:
         """Returns the store's figures and, of a table, the ratio."""
         stats = self.store.stats()
-        inserted, sampled = stats["inserted_items"], stats["sampled_items"]
+        inserted, sampled = float(self.store.inserted_items), stats["sampled_items"]
         ratio = {"samples_per_insert": sampled / max(1, inserted)} if self._table else {}
         return {**stats, "inserted": inserted, "sampled": sampled, **ratio}
 

@@ -11,6 +11,7 @@ from rlsys.config import ENVIRONMENTS_PER_WORKER, Experiment, Loaded, RuntimeCon
 from rlsys.envs import make
 from rlsys.errors import ConfigError, RlsysError
 from rlsys.replay.limiter import RateLimiter
+from rlsys.runs.dataset import check_dataset
 from rlsys.runs.grid import changed_env, check_env
 from rlsys.runs.spec import RunSpec
 
@@ -153,7 +154,8 @@ def _check_refreshing(spec: RunSpec) -> None:
             f"{name} = {share:g} with runtime.inference_workers = {spec.num_inference_workers}; rollout workers that "
             "do not decide themselves cannot refresh rows. Set runtime.reanalyse_workers, or inference_workers=0."
         )
-    if share == 1.0:
+    check_dataset(spec)
+    if share == 1.0 and spec.run.dataset is None:
         raise ConfigError(
             f"{name} = 1 without a data set; nothing would ever be collected. Lower it, or name one in run.dataset."
         )

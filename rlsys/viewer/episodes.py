@@ -36,6 +36,14 @@ def read_episode(path: Path) -> EpisodeRecord:
         return EpisodeRecord(**{field.name: arrays[field.name] for field in fields(EpisodeRecord)})
 
 
+def write_episodes(folder: Path, episodes: Iterable[EpisodeRecord]) -> None:
+    """Writes episodes as a data set, after those that are there: `run.dataset` reads it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    there = len(kept_in(folder))
+    for number, episode in enumerate(episodes, there + 1):
+        _write(folder / f"episode_{number:06d}_step_{0:09d}.npz", episode)
+
+
 def keep(folder: Path, episodes: Iterable[EpisodeRecord], learner_step: int, newest: int) -> None:
     """Writes episodes in place of the oldest and, in place of the best of all, one that is better.
 

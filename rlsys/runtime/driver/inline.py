@@ -15,8 +15,9 @@ from rlsys.errors import CheckpointError, ConfigError, WorkerError
 from rlsys.evaluation.evaluator import EvaluationCut, evaluate
 from rlsys.exports.pretrained import weights_in
 from rlsys.quoting import quoted
-from rlsys.replay.stores import LocalReplay, make_store
+from rlsys.replay.stores import LimitedTable, LocalReplay, make_store
 from rlsys.runs.control_server import ControlServer
+from rlsys.runs.dataset import segments_of
 from rlsys.runs.progress import Progress
 from rlsys.runs.spec import RunSpec
 from rlsys.runtime.driver.recorder import Recorder
@@ -56,6 +57,8 @@ class InlineRun:
     def start(self, step: int | None) -> None:
         """Publishes the first weights, or goes on from a checkpoint."""
         if step is None:
+            if isinstance(self._replay.store, LimitedTable):
+                self._replay.store.begin_with(segments_of(self._spec))
             self._learner.publish()
             self._sync(force=True)
             return
@@ -76,10 +79,10 @@ class InlineRun:
             for index, worker in enumerate(self._workers):
                 if worker.awaits_weights:
                     continue
-                for item in worker.step():
-                    self._replay.store.insert(item)
-                while worker.owes_rows:
+                if self._spec.refreshed_share == 1.0:
                     worker.refresh(self._replay)
+                else:
+                    self._decide(worker)
                 report = worker.report()
                 self._steps_since_sync[index] += report.refreshed_rows
                 self._progress.collected(report.env_steps, self._spec.env_spec.frames_per_step, report.games)
@@ -91,6 +94,12 @@ class InlineRun:
         for worker in self._workers:
             worker.close()
         return self.stop_reason
+
+    def _decide(self, worker: RolloutWorker) -> None:
+        for item in worker.step():
+            self._replay.store.insert(item)
+        while worker.owes_rows:
+            worker.refresh(self._replay)
 
     def stop(self, reason: str) -> None:
         """Asks the run to end with a checkpoint, and with an evaluation of its last weights if it is evaluated."""

@@ -75,6 +75,9 @@ class Supervisor:
         if step is not None and not self._spec.refills(step):
             restored = [shard.restore.remote(self._spec.checkpoints, step) for shard in self._program.shards]
             get(restored, "restore the replay", self._recorder.message, _START_PATIENCE_S)
+        elif self._spec.run.dataset is not None:
+            filled = [shard.fill.remote() for shard in self._program.shards]
+            get(filled, "read the data set", self._recorder.message, _START_PATIENCE_S)
         started = self._program.start_learners(step)
         steps_left, *_ = get(started, "start the learners", self._recorder.message, _START_PATIENCE_S)
         self._progress.steps_left = steps_left

@@ -24,6 +24,7 @@ from rlsys.exports.pretrained import weights_in
 from rlsys.metrics.process_stats import ProcessMeter
 from rlsys.process import use_threads
 from rlsys.ranks.agreed_replay import Agreement
+from rlsys.runs.dataset import segments_of
 from rlsys.runs.spec import RunSpec
 from rlsys.runtime.cluster.placement import Handle
 from rlsys.runtime.workers.inference import InferenceReport, InferenceWorker, Request, next_batch
@@ -64,7 +65,8 @@ class RolloutProcess:
         if inference is not None:
             policy = RemotePolicy(spec.algorithm.make_policy(spec.policy_context(index, incarnation)), inference)
         self._worker = RolloutWorker(spec, index, incarnation, policy)
-        self._outlet, self._rows = make_outlet(spec, index, shards), RemoteRows(shards, patience_s=0.0)
+        self._outlet = make_outlet(spec, index, shards)
+        self._rows = RemoteRows(shards, _ROWS_PATIENCE_S if spec.refreshed_share == 1.0 else 0.0)
         self._weights = policy or RemoteWeights(server)
         self._meter = ProcessMeter()
         self._parts = PartsOnTheirWay()
@@ -226,6 +228,8 @@ class ShardProcess(ReplayShard):
             latest = checkpoints.latest()
             if latest is not None and not spec.refills(latest):
                 self.load(checkpoints.open("latest", parts=[self.name]))
+            else:
+                self._limited.begin_with(segments_of(spec, index))
 
     async def pid(self) -> int:
         """Returns the process id."""

@@ -12,6 +12,7 @@ from rlsys.checkpoints.storage import FileRecord
 from rlsys.files.json_tree import check_tree
 from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
 from rlsys.metrics.timing import Stopwatch
+from rlsys.runs.dataset import segments_of
 from rlsys.runs.spec import RunSpec
 from rlsys.types import Array, Batch, Item, Sequences
 
@@ -177,7 +178,7 @@ class ReplayShard(Shard):
         assert isinstance(self.store, LimitedTable), "queues have shards of their own"
         self._limited, self._table, self._limiter = self.store, self.store.table, self.store.limiter
         self._writer = TableWriter(self.name, lambda: self._watch.part("save"))
-        self._shards = spec.runtime.replay_shards
+        self._spec, self._shards = spec, spec.runtime.replay_shards
         self._environments_per_worker = spec.environments_per_worker
         self._sampled_by_rank: dict[int, int] = {}
 
@@ -253,6 +254,10 @@ class ReplayShard(Shard):
         """Sets priorities; evicted items are skipped and counted."""
         with self._watch.part("priorities"):
             self._table.update_priorities(keys, priorities)
+
+    async def fill(self) -> None:
+        """Stores this shard's part of the data set, if the run has one; the shard must be new."""
+        self._limited.begin_with(segments_of(self._spec, self._index))
 
     async def draw(self, count: int, patience_s: float) -> StoredRows | str:
         """Returns rows that are to be refreshed, at the latest after `patience_s`; or what they wait for."""
