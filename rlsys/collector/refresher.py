@@ -44,7 +44,8 @@ class Refresher:
         self._policy = policy
         self._timed = timed
         self._batch_size = refreshing.batch_size if refreshing else 1
-        self._rows_per_decision = refreshing.rows_per_decision if refreshing and not refreshing.workers else 0.0
+        owes = refreshing is not None and not (refreshing.workers and refreshing.share < 1.0)
+        self._rows_per_decision = refreshing.rows_per_decision if refreshing and owes else 0.0
         self._owed = 0.0
 
     def decided(self, count: int) -> None:

@@ -274,7 +274,7 @@ def _memory(spec: RunSpec, costs: Costs) -> tuple[Memory, ...]:
     items = 0 if isinstance(spec.store, QueueSpec) else most_items(spec)
     table_bytes = items * costs.storing.item_bytes / runtime.replay_shards
     workers, learners = spec.num_rollout_workers, runtime.learners
-    alike = workers + learners + spec.num_inference_workers
+    alike = workers + learners + spec.num_inference_workers + runtime.reanalyse_workers
 
     def each(footprint: Footprint, sharers: int) -> float:
         return footprint.own_bytes + footprint.shared_bytes / sharers
@@ -288,6 +288,7 @@ def _memory(spec: RunSpec, costs: Costs) -> tuple[Memory, ...]:
         Memory(WorkerKind.LEARNER.noun, learners, each(costs.learning.footprint, alike)),
         Memory(WorkerKind.SERVER.noun, 1, _SERVER_BYTES),
         Memory(WorkerKind.INFERENCE.noun, spec.num_inference_workers, acting),
+        Memory(WorkerKind.REANALYSE.noun, runtime.reanalyse_workers, acting),
     ]
     if spec.run.evaluate_every_learner_steps or spec.run.evaluate_every_env_steps:
         kinds.append(Memory(WorkerKind.EVALUATOR.noun, 1, acting))

@@ -202,6 +202,20 @@ class DrawingLearner(CheckingLearner):
         self.rng.bit_generator.state = saved["rng"]
 
 
+class PatientLearner(CheckingLearner):
+    """Learns from a data set, whose extras are zero until they are refreshed; tells how many first rows are known."""
+
+    def step(self, replay: Replay) -> Mapping[str, float]:
+        """Samples, and checks what is known."""
+        size = self._config.batch_size // self._ranks
+        batch = replay.sample(size, self._config.length)
+        known = batch.weights_version >= 0
+        assert np.array_equal(batch.extras["seen"][known, 0], batch.observation[known, 0]), batch.extras["seen"]
+        replay.update_priorities(batch.key, np.ones(size))
+        self._steps += 1
+        return {"loss/known": float(known.mean())}
+
+
 def check_batch(batch: Batch, length: int) -> None:
     """Asserts that each window is an unbroken run of rows of one episode of `rlsys/Counting-v0`."""
     for index in range(len(batch.key)):
@@ -258,5 +272,8 @@ CHECKING = Algorithm(
 
 RECITING = replace(CHECKING, make_policy=RecitingPolicy)
 """The same with a policy whose evaluations say which weights were evaluated."""
+
+PATIENT = replace(CHECKING, make_learner=PatientLearner)
+"""The same with a learner that begins with a data set."""
 
 SLOWLY_RECITING = replace(CHECKING, make_policy=SlowlyRecitingPolicy)

@@ -72,6 +72,16 @@ def test_it_goes_on_from_what_was_saved() -> None:
     assert not again.is_due
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_where_nobody_decides_a_batch_is_always_owed(workers: int) -> None:
+    refresher, rows = make(1.0, workers), Rows()
+    assert refresher.is_due
+    rows.waits = "the learner"
+    with pytest.raises(ReplayNotReady):
+        refresher.step(rows, 0)
+    assert refresher.is_due
+
+
 def test_who_has_workers_of_their_own_for_it_or_refreshes_nothing_owes_nothing() -> None:
     policy: Any = Summing()
     for refresher in (make(0.5, workers=1), Refresher(policy, None)):

@@ -18,6 +18,7 @@ from rlsys.evaluation.options import EvaluationOptions
 from rlsys.evaluation.run import evaluate_run
 from rlsys.metrics.rows import read_metrics
 from rlsys.viewer import plots
+from rlsys.viewer.episodes import read_episode
 
 BREAKOUT = AtariConfig(id="BreakoutNoFrameskip-v4", frame_size=(12, 12), frame_skip=4)
 
@@ -111,6 +112,20 @@ def test_films_plots_and_search_trees_are_made_of_the_first_episode(run, tmp_pat
     assert [path.name for path in sorted(trees.iterdir())] == [f"{decision:06d}.png" for decision in range(length)]
 
 
+def test_episodes_are_added_to_a_data_set_as_they_were_played(run, tmp_path):
+    folder, played = run("checking"), tmp_path / "played"
+    for agent in ("policy", "random"):
+        evaluate_run(EvaluationOptions(str(folder), episodes=3, agent=agent, record=played))
+    episodes = [read_episode(path) for path in sorted(played.iterdir())]
+    assert [len(episode.reward) for episode in episodes[:1] + episodes[3:4]] == [played_alone(COUNTING, 5)[1]] * 2
+    assert len(episodes) == 6
+    for episode in episodes:
+        length = len(episode.reward)
+        assert episode.observation[:, 2].tolist() == list(range(length + 1))
+        assert episode.reward.tolist() == list(range(1, length + 1))
+        assert episode.terminated.tolist() == [False] * (length - 1) + [True]
+
+
 def test_films_end_where_asked_or_where_the_runs_own_would_and_a_line_each_says_so(run, tmp_path, capsys):
     folder = run("checking")
     film, length = tmp_path / "a.mp4", played_alone(COUNTING, 5)[1]
@@ -153,6 +168,7 @@ def test_episodes_divided_among_processes_are_those_of_one_process(run):
         ({"latents": "a.csv"}, r"latents = a\.csv; its name must end in \.npz\."),
         ({"latents": "a.npz"}, r"--latents, but CheckingPolicy remembers nothing of where it is"),
         ({"latents": "a.npz", "parallel": 2}, r"latents with parallel or all_checkpoints"),
+        ({"record": "a", "parallel": 2}, r"record with parallel or all_checkpoints"),
         ({"latents": "a.npz", "agent": "random"}, r"latents with agent = random; only a run's own policy has any\."),
     ],
 )
