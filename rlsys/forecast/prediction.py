@@ -166,6 +166,10 @@ class _Bounds:
             + insert_bytes
             + pulls * (_CALL_S + acting.set_weights_s),
         }
+        refreshing = spec.store.refreshing if spec.refreshed_share < 1.0 else None
+        refresh_s = refreshing.rows_per_decision * acting.act_s / size if refreshing else 0.0
+        self._reanalyse_s = refresh_s if spec.runtime.reanalyse_workers else 0.0
+        self._rollout_s |= {"refreshing": refresh_s - self._reanalyse_s} if refresh_s > self._reanalyse_s else {}
         calls = 2 if spec.store.sampler == "prioritized" else 1  # priorities come back in a call of their own
         batch_s = calls * _SERVE_S + costs.storing.sample_s + costs.storing.batch_bytes * _COPY_S
         self._shard_s = (
@@ -185,7 +189,8 @@ class _Bounds:
     def cpu_s(self) -> dict[str, float]:
         """Part -> CPU seconds of one decision; of a learner, where it was measured on the device that it will have."""
         learning = {"learning": self._learner_s} if self._knows_learner else {}
-        return {**self._rollout_s, "replay": self._shard_s, "inference": self._inference_s, **learning}
+        elsewhere = {"inference": self._inference_s, "reanalysing": self._reanalyse_s}
+        return {**self._rollout_s, "replay": self._shard_s, **elsewhere, **learning}
 
     def all(self) -> list[Bound]:
         """Returns every bound; of a learner on a device that is not here there is none."""
@@ -198,6 +203,8 @@ class _Bounds:
             Bound("a shard", runtime.replay_shards / self._shard_s),
             Bound("the parameter server", 1.0 / self._server_s),
         ]
+        if self._reanalyse_s and runtime.reanalyse_device == "cpu":
+            bounds.append(Bound("reanalyse workers", runtime.reanalyse_workers / self._reanalyse_s))
         if self._decides_elsewhere and runtime.inference_device == "cpu":
             bounds.append(Bound("inference", spec.num_inference_workers / self._inference_s))
         if self.updates_per_env_step and self._knows_learner:
@@ -215,10 +222,10 @@ class _Bounds:
         return min(1.0, cores / rivals) / (self._costs.learning.step_s + self._beside_s)
 
     def _part_of_rollouts(self) -> str:
-        acting = self._costs.acting
-        size = self._spec.environments_per_worker
-        environment_s = self._rollout_s["environments"] * size + acting.sleep_s
-        return "the environments" if environment_s >= self._rollout_s["acting"] * size else "acting"
+        sleep_s = self._costs.acting.sleep_s / self._spec.environments_per_worker
+        spent = {**self._rollout_s, "environments": self._rollout_s["environments"] + sleep_s}
+        largest = max(spent, key=lambda part: spent[part])
+        return "the environments" if largest == "environments" else largest
 
     def _of_cores(self) -> list[Bound]:
         """Returns, for each kind of machine with known cores, the rate at which its processes take all of them."""
@@ -243,6 +250,7 @@ class _Bounds:
             (WorkerKind.SHARD, "replay", self._shard_s),
             (WorkerKind.LEARNER, "learning", self._learner_s if on_cpu else 0.0),
             (WorkerKind.INFERENCE, "inference", self._inference_s),
+            (WorkerKind.REANALYSE, "reanalysing", self._reanalyse_s),
             (WorkerKind.SERVER, "weights", self._server_s),
         ]
         shares = {}

@@ -127,6 +127,22 @@ def test_the_learner_binds_where_the_ratio_asks_for_more_updates_than_it_can_do(
     assert prediction.env_steps_per_s == pytest.approx(prediction.updates_per_s * 16 / 4)
 
 
+def test_refreshing_rows_costs_what_deciding_does_in_rollout_workers_or_in_others(make_spec: MakeSpec) -> None:
+    section, device = {"samples_per_insert": None}, {"reanalyse_device": "cpu"}
+    decided = COSTS.acting.act_s / 4
+    without, shared, apart = (
+        predict(make_spec({**section, "refreshed_share": share}, runtime={**device, **workers}), COSTS, [LAPTOP])
+        for share, workers in ((0.0, {}), (0.8, {}), (0.8, {"reanalyse_workers": 2}))
+    )
+    assert "refreshing" not in without.cpu_s and not without.cpu_s["reanalysing"]
+    assert shared.cpu_s["refreshing"] == pytest.approx(4 * decided)
+    assert shared.env_steps_per_s < without.env_steps_per_s
+    assert apart.cpu_s["reanalysing"] == pytest.approx(4 * decided)
+    bounds = {bound.part: bound.env_steps_per_s for bound in apart.bounds}
+    assert bounds["reanalyse workers"] == pytest.approx(2 / (4 * decided))
+    assert {part.kind: part.count for part in apart.memory}["reanalyse worker"] == 2
+
+
 def test_a_slow_simulator_binds_until_there_are_enough_workers(make_spec: MakeSpec) -> None:
     slow = replace(COSTS, acting=replace(COSTS.acting, sleep_s=0.1))
     section = {"samples_per_insert": 0.1}
