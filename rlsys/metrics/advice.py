@@ -20,6 +20,7 @@ _FULL = 0.85
 _ACTING = {
     "env": ("environments bind", "in the simulator"),
     "act": ("decisions bind", "deciding"),
+    "refresh": ("refreshing stored rows binds", "searching them anew"),
     "write": ("writing segments binds", "cutting and sending segments"),
 }
 
@@ -91,7 +92,8 @@ def advise(row: Mapping[str, float], setup: Setup) -> str:
     if not row.get("throughput/updates_per_s", 0.0) > 0 or "system/rollout_processes" not in row:
         return ""
     learner_waits, rollouts_wait = _share(row, "learner_wait_replay"), _share(row, "rollout_wait_replay")
-    if between := _weights_bind(row) or _shards_bind(row, max(learner_waits, rollouts_wait)):
+    between = _weights_bind(row) or _shards_bind(row, max(learner_waits, rollouts_wait))
+    if between := between or _reanalysing_binds(row, rollouts_wait):
         return between
     match learner_waits >= _MUCH, rollouts_wait >= _MUCH:
         case True, True:
@@ -121,6 +123,19 @@ def _shards_bind(row: Mapping[str, float], waiting: float) -> str:
     return (
         f"replay binds: its shards are busy {percent(load)} of their time ({_largest(row, 'shard')}) and others wait "
         f"{percent(waiting)}; spread it with runtime.replay_shards={2 * _num_shards(row)}"
+    )
+
+
+def _reanalysing_binds(row: Mapping[str, float], rollouts_wait: float) -> str:
+    """Replay lets nobody insert before as many rows have been refreshed as were decided for."""
+    if rollouts_wait < _MUCH or "workers/reanalyse_wait_rows_share" not in row:
+        return ""
+    busy = 1.0 - _share(row, "reanalyse_wait_rows") - _share(row, "reanalyse_wait_weights")
+    if busy < _FULL:
+        return ""
+    return (
+        f"reanalysing binds: its workers are busy {percent(busy)} of their time, and rollout workers wait "
+        f"{percent(rollouts_wait)}; raise runtime.reanalyse_workers"
     )
 
 

@@ -28,12 +28,13 @@ def episodes_of(source: str) -> Iterator[EpisodeRecord]:
     Raises:
       ConfigError: there is no such data set, it cannot be read, or minari is not installed.
     """
-    found = _minari(source.removeprefix(_MINARI)) if source.startswith(_MINARI) else _folder(Path(source))
+    name = source.removeprefix(_MINARI)
     try:
-        yield from found
-    except (OSError, ValueError, KeyError) as error:
+        yield from (_folder(Path(source)) if name == source else _minari(name))
+    except (OSError, ValueError, KeyError, ImportError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"run.dataset = {source} cannot be read: {reason}. Write it anew.") from None
+        remedy = "Write it anew" if name == source else f"'minari download {name}' fetches one that is published"
+        raise ConfigError(f"run.dataset = {source} cannot be read: {reason}. {remedy}.") from None
 
 
 def check_dataset(spec: RunSpec) -> None:

@@ -64,6 +64,16 @@ def test_more_workers_are_not_advised_where_all_cores_are_busy() -> None:
     assert "scale" not in text
 
 
+def test_refreshing_rows_that_binds_is_told_whoever_does_it() -> None:
+    text = advise(row(rollout_refresh=0.6, rollout_env=0.1, learner_wait_replay=0.5), TABLE)
+    assert text.startswith("refreshing stored rows binds: rollout workers spend 60 % searching them anew")
+    busy = {"reanalyse_wait_rows": 0.05, "reanalyse_wait_weights": 0.0, "rollout_wait_replay": 0.4}
+    text = advise(row(**busy, learner_wait_replay=0.5), TABLE)
+    assert text.startswith("reanalysing binds: its workers are busy 95 % of their time, and rollout workers wait 40 %")
+    assert "raise runtime.reanalyse_workers" in text
+    assert "reanalysing" not in advise(row(**busy | {"reanalyse_wait_rows": 0.6}, learner_wait_replay=0.5), TABLE)
+
+
 def test_inference_that_binds_is_told_from_rollout_workers_that_wait_for_it() -> None:
     text = advise(row(rollout_act=0.8, rollout_env=0.1, learner_wait_replay=0.5, inference_wait=0.05), QUEUE)
     assert text.startswith("inference binds: its workers are busy 95 % of their time and the learner waits 50 %")

@@ -57,8 +57,7 @@ class InlineRun:
     def start(self, step: int | None) -> None:
         """Publishes the first weights, or goes on from a checkpoint."""
         if step is None:
-            if isinstance(self._replay.store, LimitedTable):
-                self._replay.store.begin_with(segments_of(self._spec))
+            self._begin_replay()
             self._learner.publish()
             self._sync(force=True)
             return
@@ -244,6 +243,10 @@ class InlineRun:
             progress.best_return = self._checkpoints.best_score()
             self._recorder.checkpoint(progress.learner_steps)
 
+    def _begin_replay(self) -> None:
+        if isinstance(self._replay.store, LimitedTable):
+            self._replay.store.begin_with(segments_of(self._spec))
+
     def _has_come(self, turn: int) -> bool:
         return all(worker.has_collected(turn) for worker in self._workers)
 
@@ -279,6 +282,8 @@ class InlineRun:
         refill = self._spec.refill
         if refill is None:
             self._replay.store.load(saved["replay"])
+        else:
+            self._begin_replay()
         self._newest = _load_packed(saved["newest"])
         for index, worker in enumerate(self._workers):
             acting = self._newest  # of a worker that is new
