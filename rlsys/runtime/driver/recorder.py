@@ -272,8 +272,9 @@ class Recorder:
         self._learner_steps_before = check_tree(saved["learner_steps_before"], int)
         self._averages.load(saved["averages"])
         self._lags = [np.asarray(saved["lags"], np.int64)]
-        self._ages = [np.asarray(saved["ages"], np.int64)]
-        self._refreshed_rows = check_tree(saved["refreshed_rows"], int)
+        # Checkpoints of before anything was refreshed say nothing of that.
+        self._ages = [np.asarray(saved.get("ages", ()), np.int64)]
+        self._refreshed_rows = check_tree(saved.get("refreshed_rows", 0), int)
         self._growth.load(saved["growth"])
         self._replay = check_tree(saved["replay"], dict[str, float])
         self._metrics = check_tree(saved["metrics"], dict[str, float])
