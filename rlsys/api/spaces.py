@@ -1,12 +1,13 @@
 """Spaces of environments: which of them an algorithm acts in and reads, and what they are called."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 from rlsys.api.masks import ACTION_MASK, masks_actions, without_mask
+from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec, Part
 
 ActionKind = Literal["discrete", "choices", "numbers"]
@@ -29,12 +30,14 @@ class Spaces:
         named ones, each of the other two (Dict, Tuple). A mask of legal actions does not count as a part.
       masks: whether it takes legal actions only, where the environment says which these are.
       two_players: whether it learns by turns as each of two players.
+      settings: fields of the section without which a kind of action is refused, with values that do.
     """
 
     actions: tuple[ActionKind, ...] = ("discrete",)
     observations: tuple[ObservationKind, ...] = ("array",)
     masks: bool = False
     two_players: bool = False
+    settings: Mapping[ActionKind, Mapping[str, Any]] = field(default_factory=dict)
 
     def refusal(self, env: EnvSpec) -> str:
         """Says which space of an environment is beyond this: "acts in …; … acts with …"; empty where none is."""
@@ -94,6 +97,23 @@ def observations_of(env: EnvSpec) -> str:
     if not env.parts[0].name:
         return _part_of(env.parts[0])
     return f"Dict({_shortened([f'{part.name}: {_part_of(part)}' for part in env.parts], '')})"
+
+
+def check_bounds(env: EnvSpec, need: str) -> None:
+    """Refuses numbers that an environment does not bound.
+
+    Args:
+      env: the environment; where it acts otherwise there is nothing to check.
+      need: who needs bounds, and what for: "… chooses between finite bounds".
+
+    Raises:
+      ConfigError: it names the first of them.
+    """
+    for index, (low, high) in enumerate(zip(env.action_low, env.action_high, strict=True)):
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise ConfigError(
+                f"action {index} of '{env.id}' is between {low:g} and {high:g}; {need}. Choose another environment."
+            )
 
 
 def _part_of(part: Part) -> str:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rlsys.errors import WorkerError
 from rlsys.planning import gumbel, puct
@@ -41,6 +42,7 @@ class SearchResult:
       q_values: `[B, A]` float64, reward + discount * value of each action, NaN where it was never taken.
       depth: `[B]` int64, edges of the longest path.
       tree: the trees, valid until the workspace's next search.
+      embedding: `[R, ...]` what the model said of each row of the trees (see `rlsys.planning.tree`), likewise.
     """
 
     visit_counts: Array
@@ -48,6 +50,7 @@ class SearchResult:
     q_values: Array
     depth: Array
     tree: Tree
+    embedding: Tensor
 
     @property
     def q_max(self) -> Array:
@@ -129,7 +132,7 @@ def puct_search(
         puct.grow_and_select(tree, leaf, *output, discount, exploration, init_value_score)
 
     rule = _Rule(select, grow_and_select, discount)
-    return _result(_search(rule, recurrent_fn, root, num_simulations, noise_BA, exploration_fraction, workspace))
+    return _result(*_search(rule, recurrent_fn, root, num_simulations, noise_BA, exploration_fraction, workspace))
 
 
 def gumbel_search(
@@ -175,9 +178,9 @@ def gumbel_search(
         select(tree, leaf)
 
     rule = _Rule(select, grow_and_select, discount)
-    tree = _search(rule, recurrent_fn, root, num_simulations, None, 0.0, workspace)
+    tree, embedding = _search(rule, recurrent_fn, root, num_simulations, None, 0.0, workspace)
     action_B, policy_BA = gumbel.conclude(tree, noise_BA, maxvisit_init, value_scale)
-    return GumbelResult(**vars(_result(tree)), action=action_B, policy=policy_BA)
+    return GumbelResult(**vars(_result(tree, embedding)), action=action_B, policy=policy_BA)
 
 
 class _Rule(NamedTuple):
@@ -197,7 +200,7 @@ def _search(
     noise_BA: Array | None,
     noise_fraction: float,
     workspace: Workspace | None,
-) -> Tree:
+) -> tuple[Tree, Tensor]:
     prior_logits_BA = to_array(root.prior_logits)
     _check_masks(prior_logits_BA)
     tree, model = (workspace or Workspace()).reserve(root, num_simulations)
@@ -207,7 +210,7 @@ def _search(
     for leaf in range(1, num_simulations):
         rule.grow_and_select(tree, leaf, model.step(recurrent_fn, leaf))
     grow(tree, num_simulations, *model.step(recurrent_fn, num_simulations), rule.discount)
-    return tree
+    return tree, model.embedding
 
 
 def _check_masks(prior_logits_BA: Array) -> None:
@@ -218,7 +221,7 @@ def _check_masks(prior_logits_BA: Array) -> None:
         )
 
 
-def _result(tree: Tree) -> SearchResult:
+def _result(tree: Tree, embedding: Tensor) -> SearchResult:
     visit_counts_BA, q_values_BA, root_value_B, depth_B = summarize(tree)
     if not math.isfinite(root_value_B.sum()):
         root = int(np.argmin(np.isfinite(root_value_B)))
@@ -226,4 +229,4 @@ def _result(tree: Tree) -> SearchResult:
             f"the model gave a value or reward that is not finite in the search from root {root}; search needs finite "
             "numbers. Go back to the last good checkpoint, and clip gradients or lower the learning rate."
         )
-    return SearchResult(visit_counts_BA, root_value_B, q_values_BA, depth_B, tree)
+    return SearchResult(visit_counts_BA, root_value_B, q_values_BA, depth_B, tree, embedding)

@@ -55,7 +55,13 @@ LeafOutput = tuple[Array, Array, Array, Array]
 
 
 class Model(Protocol):
-    """Steps the model from where a tree wants to go on."""
+    """Steps the model from where a tree wants to go on.
+
+    Attributes:
+      embedding: `[R, ...]` of all nodes.
+    """
+
+    embedding: Tensor
 
     def reset(self, embedding: Tensor) -> Array:
         """Starts a new search from the roots' embeddings; returns `[B, F]` for the tree to keep."""
@@ -72,6 +78,7 @@ class HostModel:
     """
 
     def __init__(self, tree: Tree, embedding: Tensor) -> None:
+        self.embedding = torch.from_numpy(tree.embedding).view(len(tree.nodes), *embedding.shape[1:])
         self._parent = torch.from_numpy(tree.parent_embedding).view(embedding.shape)
         self._action_B = torch.from_numpy(tree.action)
         self._known: tuple[Tensor | None, ...] = (None,) * 4
@@ -99,7 +106,7 @@ class DeviceModel:
         num_roots, num_actions = tree.roots.size, tree.edges.shape[1]
         device, is_pinned = embedding.device, embedding.is_cuda
         self._tree = tree
-        self._embedding = torch.empty((len(tree.nodes), *embedding.shape[1:]), dtype=embedding.dtype, device=device)
+        self.embedding = torch.empty((len(tree.nodes), *embedding.shape[1:]), dtype=embedding.dtype, device=device)
         self._parent = torch.empty_like(embedding)
         self._selected_host = torch.empty((2, num_roots), dtype=torch.int64, pin_memory=is_pinned)
         self._selected = torch.empty((2, num_roots), dtype=torch.int64, device=device)
@@ -109,7 +116,7 @@ class DeviceModel:
 
     def reset(self, embedding: Tensor) -> Array:
         """See `Model`."""
-        self._embedding[: len(embedding)] = embedding
+        self.embedding[: len(embedding)] = embedding
         return self._tree.parent_embedding
 
     def step(self, recurrent_fn: RecurrentFn, leaf: int) -> LeafOutput:
@@ -117,9 +124,9 @@ class DeviceModel:
         np.stack([self._tree.row, self._tree.action], out=self._selected_host.numpy())
         self._selected.copy_(self._selected_host, non_blocking=True)
         row_B, action_B = self._selected
-        torch.index_select(self._embedding, 0, row_B, out=self._parent)
+        torch.index_select(self.embedding, 0, row_B, out=self._parent)
         value_B, reward_B, prior_logits_BA, embedding = recurrent_fn(self._parent, action_B)
-        self._embedding[leaf * len(embedding) :][: len(embedding)] = embedding
+        self.embedding[leaf * len(embedding) :][: len(embedding)] = embedding
         output = torch.cat([value_B.float(), reward_B.float(), prior_logits_BA.float().flatten()])
         self._output_host.copy_(output, non_blocking=True)
         if output.is_cuda:

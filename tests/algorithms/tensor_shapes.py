@@ -42,6 +42,7 @@ def of_muzero(rank: Rank, batch: Batch) -> Tensors:
     result = policy._result
     targets = make_targets(
         batch,
+        learner._code,
         num_unroll_steps=config.num_unroll_steps,
         td_steps=config.td_steps,
         discount=config.discount,

@@ -4,10 +4,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rlsys.algorithms.muzero.actions import action_code
+from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec
 
 ENV = EnvSpec("fake", ArraySpec((6,), "float32"), ArraySpec((), "int64"), num_actions=3)
+BOX = EnvSpec(
+    "fake numbers",
+    ArraySpec((6,), "float32"),
+    ArraySpec((2,), "float32"),
+    num_actions=0,
+    action_low=(-2.0, 0.0),
+    action_high=(2.0, 1.0),
+)
 IMAGES = EnvSpec("fake images", ArraySpec((32, 32), "uint8"), ArraySpec((), "int64"), num_actions=3, num_stack=2)
 
 
@@ -55,18 +65,20 @@ class FakeReplay:
 
 def make_batch(env: EnvSpec, *, size: int, length: int, seed: int) -> Batch:
     """Draws windows of which none reaches an end."""
-    rng = np.random.default_rng(seed)
-    visits = rng.random((size, length, env.num_actions)).astype(np.float32)
+    rng, code = np.random.default_rng(seed), action_code(MuZeroConfig(), env)
+    visits = rng.random((size, length, *code.policy_shape)).astype(np.float32)
     shape = (size, length, *env.policy_observation.shape)
     priority = rng.random(size) + 0.1
     return Batch(
         observation=(rng.random(shape) * 255).astype(env.observation.dtype),
-        action=rng.integers(0, env.num_actions, (size, length)),
+        action=code.executed(rng.integers(0, code.num_values, (size * length, code.num_factors))).reshape(
+            size, length, *env.action.shape
+        ),
         reward=rng.normal(size=(size, length)).astype(np.float32),
         terminated=np.zeros((size, length), bool),
         truncated=np.zeros((size, length), bool),
         extras={
-            VISITS: visits / visits.sum(axis=2, keepdims=True),
+            VISITS: visits / visits.sum(axis=-1, keepdims=True),
             ROOT_VALUE: rng.normal(size=(size, length)).astype(np.float32),
         },
         num_rows=np.full(size, length),

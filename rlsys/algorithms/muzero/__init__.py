@@ -29,7 +29,7 @@ ALGORITHM = Algorithm(
     store=store,
     check=check,
     values=values,
-    spaces=Spaces(masks=True, two_players=True),
+    spaces=Spaces(("discrete", "numbers"), masks=True, two_players=True, settings={"numbers": {"sampled_actions": 3}}),
     temperature="eval_temperature",
     refreshes="reanalyse_fraction",
     example_env={"id": "CartPole-v1"},

@@ -1,6 +1,7 @@
 """What a search found out about each observation, and what of it other parts want to know.
 
-Shape legend: B batch, A actions, M actions taken from one search, N nodes of a tree.
+Shape legend: B batch, A actions, D factors of an action (`actions.py`), M actions taken from one search, N nodes of a
+tree.
 """
 
 import dataclasses
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlsys.algorithms.muzero.actions import ActionCode
 from rlsys.algorithms.muzero.requirements import PREDICTED_REWARD, ROOT_VALUE, VISITS
 from rlsys.planning.tree import Tree
 from rlsys.types import Array, State
@@ -18,9 +20,9 @@ class Choice:
     """A decision for B observations, and its reasons. While a plan is followed it is the policy's state.
 
     Attributes:
-      action: `[B, M]` int64, to be taken one after the other; -1 where a plan is over.
+      action: `[B, M, D]` int64, the values of actions to be taken one after the other; -1 where a plan is over.
       reward: `[B, M]` float64, what the model predicts for them.
-      visit_probabilities: `[B, A]` float64, the policy target.
+      visit_probabilities: `[B, A]` float64, or `[B, D, values]` of numbers, the policy target.
       root_value: `[B]` float64, what value targets bootstrap from.
       network_value: `[B]` float64, the network's own value.
       depth: `[B]` int64, edges of the search's longest path.
@@ -34,16 +36,21 @@ class Choice:
     depth: Array
 
     @classmethod
-    def none_yet(cls, batch_size: int, num_actions: int, num_steps: int) -> "Choice":
+    def none_yet(cls, batch_size: int, code: ActionCode, num_steps: int) -> "Choice":
         """Returns plans of M = `num_steps` actions that are all over."""
         return cls(
-            action=np.full((batch_size, num_steps), -1, np.int64),
+            action=np.full((batch_size, num_steps, code.num_factors), -1, np.int64),
             reward=np.zeros((batch_size, num_steps)),
-            visit_probabilities=np.zeros((batch_size, num_actions)),
+            visit_probabilities=np.zeros((batch_size, *code.policy_shape)),
             root_value=np.zeros(batch_size),
             network_value=np.zeros(batch_size),
             depth=np.zeros(batch_size, np.int64),
         )
+
+    @property
+    def is_over(self) -> Array:
+        """`[B]` bool, where there is no next action."""
+        return np.asarray(self.action[:, 0, 0] < 0)
 
     @property
     def state(self) -> State:

@@ -67,6 +67,13 @@ class MuZeroConfig(Section):
     """Last learner step of each of those temperatures but the last, increasing."""
     fixed_temperatures: tuple[Temperature, ...] = ()
     """Instead: environment i always plays with temperature i modulo their number. 0 is greedy."""
+    sampled_actions: Count | None = None
+    """Actions that a search branches to in each node, drawn by the policy (Hubert et al. 2021), where there are too
+    many to try them all: needed for actions that are numbers (Box). None: all discrete actions. Not upstream's."""
+    action_bins: Annotated[Count, Field(ge=2)] = 7
+    """Values, at equal distances from bound to bound, of each number of an action (Box)."""
+    sampling_temperature: Temperature = Field(1.0, gt=0.0)
+    """Temperature of those draws; above 1 they bring more of what the policy finds unlikely. Priors make up for it."""
     use_q_max: Flag = False
     """Bootstrap from the best action's value at the root instead of the mean over visits."""
     max_history_length: Count = 500

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rlsys.algorithms.muzero import schedules
+from rlsys.algorithms.muzero.actions import action_code
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import make_unroll
 from rlsys.algorithms.muzero.networks import make_network
@@ -57,6 +58,7 @@ class MuZeroLearner(Learner):
         )
         self._unroll = make_unroll(self._model.network, self._device, config.learning_precision)
         self._value, self._reward = value_code(config), reward_code(config)
+        self._code = action_code(config, context.env)
         self._batch_size = config.batch_size // context.num_ranks
         self._rng = np.random.default_rng(context.draw_seed)
         self._step = 0
@@ -72,6 +74,7 @@ class MuZeroLearner(Learner):
         batch = replay.sample(self._batch_size, length, window_rows(config.num_unroll_steps, config.td_steps))
         targets = make_targets(
             batch,
+            self._code,
             num_unroll_steps=config.num_unroll_steps,
             td_steps=config.td_steps,
             discount=config.signed_discount,
@@ -124,20 +127,28 @@ class MuZeroLearner(Learner):
         seen, _ = split_mask(self._context.env, batch.observation[:, 0])
         observation = self._to_device(seen)
         action_BK, value_BK = self._to_device(targets.action), self._to_device(targets.value)
-        reward_BK, policy_BKA = self._to_device(targets.reward), self._to_device(targets.policy)
+        reward_BK, policy = self._to_device(targets.reward), self._to_device(targets.policy)
         mask_BK, weight_B1 = self._to_device(targets.mask), self._to_device(self._importance_weights(batch)[:, None])
         unroll = self._unroll(observation, action_BK)
         weight_BK = weight_B1 * mask_BK / len(weight_B1)
         losses = Losses(
             value=(weight_BK * self._value.loss(unroll.value, value_BK)).sum(),
             reward=(weight_BK[:, 1:] * self._reward.loss(unroll.reward, reward_BK)).sum(),
-            policy=(weight_BK * cross_entropy(unroll.policy, policy_BKA)).sum(),
+            policy=(weight_BK * self._policy_loss(unroll.policy, policy)).sum(),
         )
         total = config.value_loss_weight * losses.value + losses.reward + losses.policy
         self._model.backward(total / config.num_unroll_steps)
         with torch.no_grad():
             error_B = self._value.decode(unroll.value[:, 0]) - value_BK[:, 0]
         return Losses(*(loss.detach() for loss in losses)), error_B
+
+    def _policy_loss(self, logits_BKP: Tensor, target: Tensor) -> Tensor:
+        """Returns `[B, K + 1]`: -Σ_a visits(a) ln π(a).
+
+        Of numbers π is a product of distributions, and this the sum of their cross-entropies with each number's visits.
+        """
+        loss = cross_entropy(logits_BKP.reshape(target.shape), target)
+        return loss.sum(dim=2) if self._code.is_numbers else loss
 
     def _importance_weights(self, batch: Batch) -> Array:
         """Returns `[B]` float32 weights, (num_items · probability)^-beta over the largest of all ranks' batches."""

@@ -1,8 +1,9 @@
 """MuZero's networks: representation, dynamics and prediction, in the three sizes of upstream.
 
 Schrittwieser et al. 2020, appendix F and G, https://arxiv.org/abs/1911.08265.
-Shape legend: B batch, K unroll steps, A actions, S state features (FCNetwork) or channels (the others), C H W image
-planes, F features of a head's input, V size of the value head, R size of the reward head.
+Shape legend: B batch, K unroll steps, A actions, D numbers of an action, P size of the policy head (A, or D times the
+values of a number), S state features (FCNetwork) or channels (the others), C H W image planes, F features of a head's
+input, V size of the value head, R size of the reward head.
 """
 
 import abc
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlsys.algorithms.muzero.actions import action_code
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.nets.residual import PlainResidualBlock, ResidualBlock, conv3x3
@@ -28,14 +30,14 @@ DYNAMICS_GRADIENT = 0.5
 
 
 class Prediction(NamedTuple):
-    """What the networks say about B states: value `[B, V]` and policy logits `[B, A]`."""
+    """What the networks say about B states: value `[B, V]` and policy logits `[B, P]`."""
 
     value: Tensor
     policy: Tensor
 
 
 class Unroll(NamedTuple):
-    """K imagined steps: value `[B, K + 1, V]`, reward `[B, K, R]` and policy logits `[B, K + 1, A]`."""
+    """K imagined steps: value `[B, K + 1, V]`, reward `[B, K, R]` and policy logits `[B, K + 1, P]`."""
 
     value: Tensor
     reward: Tensor
@@ -49,7 +51,9 @@ class Sizes:
     Attributes:
       frame: shape of one frame: features, `[H, W]`, or `[C, H, W]`.
       num_stack: frames that the policy sees at once.
-      num_actions: A.
+      num_actions: A; 0 for actions that are numbers.
+      num_numbers: D; 0 for discrete actions.
+      policy: P.
       value, reward: outputs of these heads: atoms of their supports, or 1.
       low, high: bounds to which observations are rescaled; empty for none.
     """
@@ -57,6 +61,8 @@ class Sizes:
     frame: tuple[int, ...]
     num_stack: int
     num_actions: int
+    num_numbers: int
+    policy: int
     value: int
     reward: int
     low: tuple[float, ...] = ()
@@ -84,8 +90,11 @@ class Network(nn.Module, abc.ABC):
         """Returns the state `[B, S, ...]` of raw observations `[B, *observation]`."""
 
     @abc.abstractmethod
-    def transition(self, state: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the next state `[B, S, ...]` and what `predict_reward` reads `[B, F, ...]`."""
+    def transition(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the next state `[B, S, ...]` and what `predict_reward` reads `[B, F, ...]`.
+
+        Actions are `[B]` int64, or numbers `[B, D]` in [-1, 1].
+        """
 
     @abc.abstractmethod
     def predict_reward(self, features: Tensor) -> Tensor:
@@ -96,15 +105,15 @@ class Network(nn.Module, abc.ABC):
         """Returns value and policy of a state."""
 
     def unroll(self, observation: Tensor, action_BK: Tensor) -> Unroll:
-        """Imagines K steps from each observation.
+        """Imagines K steps from each observation; of actions that are numbers `[B, K, D]`.
 
         The gradient that comes back through a state is halved where the state enters a transition (appendix G). All
         heads see all steps in one batch.
         """
         state = self.represent(observation)
         states, features = [state], []
-        for action_B in action_BK.unbind(dim=1):
-            state, feature = self.transition(scale_gradient(state, DYNAMICS_GRADIENT), action_B)
+        for action in action_BK.unbind(dim=1):
+            state, feature = self.transition(scale_gradient(state, DYNAMICS_GRADIENT), action)
             states.append(state)
             features.append(feature)
         prediction = self.predict(torch.cat(states))
@@ -118,10 +127,13 @@ class Network(nn.Module, abc.ABC):
 
 def make_network(config: MuZeroConfig, env: EnvSpec) -> Network:
     """Builds the configured architecture with new weights, from torch's global generator."""
+    code = action_code(config, env)
     sizes = Sizes(
         frame=env.observation.shape,
         num_stack=env.num_stack,
         num_actions=env.num_actions,
+        num_numbers=code.num_factors if code.is_numbers else 0,
+        policy=code.num_factors * code.num_values,
         value=value_code(config).size,
         reward=reward_code(config).size,
         low=env.observation_low,
@@ -149,26 +161,27 @@ class Perceptron(nn.Module):
 
 
 class FCNetwork(Network):
-    """Perceptrons on a state of 50 features; observations are flattened, actions are one-hot."""
+    """Perceptrons on a state of 50 features; observations are flattened, discrete actions are one-hot."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
-        with_action = _STATE_SIZE + sizes.num_actions
+        with_action = _STATE_SIZE + (sizes.num_actions or sizes.num_numbers)
         self.representation = Perceptron(sizes.num_stack * math.prod(sizes.frame), _STATE_SIZE)
         self.dynamics = Perceptron(with_action, _STATE_SIZE)
         self.reward = Perceptron(with_action, sizes.reward)
         self.value = Perceptron(_STATE_SIZE, sizes.value)
-        self.policy = Perceptron(_STATE_SIZE, sizes.num_actions)
+        self.policy = Perceptron(_STATE_SIZE, sizes.policy)
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns `[B, S]`."""
         observation_BF = self.rescale(observation).flatten(start_dim=1)
         return min_max_scale(functional.relu(self.representation(observation_BF)))
 
-    def transition(self, state: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the next state `[B, S]`, and the state with its action `[B, S + A]` for the reward."""
-        action_BA = functional.one_hot(action_B, self.sizes.num_actions).to(state.dtype)
-        input_BF = torch.cat([state, action_BA], dim=1)
+    def transition(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the next state `[B, S]`, and the state with its action `[B, S + A]` (or D) for the reward."""
+        if self.sizes.num_actions:
+            action = functional.one_hot(action, self.sizes.num_actions)
+        input_BF = torch.cat([state, action.to(state.dtype)], dim=1)
         return min_max_scale(functional.relu(self.dynamics(input_BF))), input_BF
 
     def predict_reward(self, features: Tensor) -> Tensor:
@@ -186,7 +199,8 @@ class TinyNetwork(Network):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
         num_planes, height, width = _image_shape(sizes)
-        channels, with_action = 64, 65
+        channels = 64
+        with_action = channels + _action_planes(sizes)
         pixels = math.ceil(height / 16) * math.ceil(width / 16)
         self.representation = nn.Sequential(
             conv3x3(num_planes, 32, stride=2),
@@ -202,15 +216,15 @@ class TinyNetwork(Network):
         self.dynamics = nn.Sequential(PlainResidualBlock(with_action), conv3x3(with_action, channels), nn.Tanh())
         self.reward = _tiny_head(with_action, pixels, sizes.reward)
         self.value = _tiny_head(channels, pixels, sizes.value)
-        self.policy = _tiny_head(channels, pixels, sizes.num_actions)
+        self.policy = _tiny_head(channels, pixels, sizes.policy)
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns `[B, 64, H / 16, W / 16]`."""
         return min_max_scale(self.representation(self._planes(observation)))
 
-    def transition(self, state: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the next state, and the state with its action plane for the reward."""
-        planes_BCHW = _with_action_plane(state, action_B, self.sizes.num_actions)
+    def transition(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the next state, and the state with the planes of its action for the reward."""
+        planes_BCHW = _with_action_planes(state, action, self.sizes.num_actions)
         return min_max_scale(self.dynamics(planes_BCHW)), planes_BCHW
 
     def predict_reward(self, features: Tensor) -> Tensor:
@@ -244,20 +258,23 @@ class MuZeroNetwork(Network):
             _tower(channels, 16),
         )
         self.dynamics = nn.Sequential(
-            conv3x3(channels + 1, channels), nn.BatchNorm2d(channels), nn.ReLU(), _tower(channels, 16)
+            conv3x3(channels + _action_planes(sizes), channels),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            _tower(channels, 16),
         )
         self.prediction = _tower(channels, 16)
         self.reward = Perceptron(features, sizes.reward)
         self.value = Perceptron(features, sizes.value)
-        self.policy = Perceptron(features, sizes.num_actions)
+        self.policy = Perceptron(features, sizes.policy)
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns `[B, 128, H / 16, W / 16]`."""
         return min_max_scale(self.representation(self._planes(observation)))
 
-    def transition(self, state: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
+    def transition(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the next state, and the same before it is scaled for the reward."""
-        planes_BCHW = self.dynamics(_with_action_plane(state, action_B, self.sizes.num_actions))
+        planes_BCHW = self.dynamics(_with_action_planes(state, action, self.sizes.num_actions))
         return min_max_scale(planes_BCHW), planes_BCHW
 
     def predict_reward(self, features: Tensor) -> Tensor:
@@ -291,8 +308,13 @@ def _image_shape(sizes: Sizes) -> tuple[int, int, int]:
     return sizes.num_stack * math.prod(channels), height, width
 
 
-def _with_action_plane(state: Tensor, action_B: Tensor, num_actions: int) -> Tensor:
-    """Appends a plane of the value a / A to each state."""
-    value_B = action_B.to(state.dtype) / num_actions
-    plane = value_B[:, None, None, None].expand(-1, 1, *state.shape[2:])
-    return torch.cat([state, plane], dim=1)
+def _action_planes(sizes: Sizes) -> int:
+    """Returns how many planes say an action."""
+    return sizes.num_numbers or 1
+
+
+def _with_action_planes(state: Tensor, action: Tensor, num_actions: int) -> Tensor:
+    """Appends to each state a plane of the value a / A, or one of each number."""
+    value_BD = action.to(state.dtype)[:, None] / num_actions if num_actions else action.to(state.dtype)
+    planes = value_BD[:, :, None, None].expand(-1, -1, *state.shape[2:])
+    return torch.cat([state, planes], dim=1)

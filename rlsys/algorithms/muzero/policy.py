@@ -1,7 +1,8 @@
 """MuZero's policy: searches from each observation and acts by what the search found.
 
 Schrittwieser et al. 2020, appendix C and D, https://arxiv.org/abs/1911.08265.
-Shape legend: B batch, A actions, M actions taken from one search.
+Shape legend: B batch, A branches of a node (`branches.py`), M actions taken from one search, D factors of an action
+(`actions.py`).
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 
 from rlsys.algorithms.muzero import schedules
+from rlsys.algorithms.muzero.actions import action_code
+from rlsys.algorithms.muzero.branches import Branches, choices_along, make_branches
 from rlsys.algorithms.muzero.choice import Choice, tree_arrays
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
@@ -33,6 +36,8 @@ class MuZeroPolicy(Policy):
     their number), or all play with the scheduled one. Otherwise the best action is taken, unless the evaluation options
     of the section say something else. Where the environment says which actions are legal, no other one is taken at the
     root; below it the model alone says what is likely.
+
+    With `sampled_actions`, actions that a search branches to are drawn in each node; unless exploring always alike.
     """
 
     def __init__(self, context: PolicyContext) -> None:
@@ -44,10 +49,11 @@ class MuZeroPolicy(Policy):
         self._config: MuZeroConfig = context.config
         check_plans(self._config, context.env)
         self._env = context.env
-        self._num_actions = context.env.num_actions
+        self._code = action_code(self._config, context.env)
         self._device = torch.device(context.device)
         self._network = make_network(self._config, without_mask(context.env)).to(self._device)
         self._inference: Inference | None = None
+        self._branches: Branches | None = None
         self._rng = np.random.default_rng(context.seed)
         # A truncated episode's last observation is searched by itself: the small batch must not displace the large one.
         self._workspaces = {True: Workspace(), False: Workspace()}
@@ -62,7 +68,7 @@ class MuZeroPolicy(Policy):
     def initial_state(self, batch_size: int) -> State:
         """Returns `{}`, or where evaluation takes several actions from one search, plans that are over."""
         num_steps = self._config.apply_mcts_steps
-        return {} if num_steps == 1 else Choice.none_yet(batch_size, self._num_actions, num_steps).state
+        return {} if num_steps == 1 else Choice.none_yet(batch_size, self._code, num_steps).state
 
     def act(self, observation: Array, state: State, *, explore: bool) -> Decision:
         """Chooses an action for each observation.
@@ -73,10 +79,10 @@ class MuZeroPolicy(Policy):
         """
         if explore:
             choice = self._search(observation, self._exploring_temperature(len(observation)), noisy=True, num_steps=1)
-            return Decision(choice.action[:, 0], state, choice.stored_extras(), self._priority(choice))
+            return Decision(self._executed(choice), state, choice.stored_extras(), self._priority(choice))
         choice = self._follow(observation, Choice(**state)) if state else self._evaluate(observation)
         next_state = choice.after_one_action().state if state else {}
-        return Decision(choice.action[:, 0], next_state, choice.stored_extras() | choice.shown_extras())
+        return Decision(self._executed(choice), next_state, choice.stored_extras() | choice.shown_extras())
 
     def refresh(self, observation: Array) -> Refreshed:
         """Searches from stored observations as while exploring; which action that would take does not matter.
@@ -94,6 +100,7 @@ class MuZeroPolicy(Policy):
         """
         share_arrays(self._network, weights.arrays)
         self._inference = make_inference(self._network, self._config)
+        self._branches = make_branches(self._inference, self._config, self._code)
         self._scheduled_temperature = schedules.visit_temperature(self._config, weights.learner_step)
 
     def weights(self) -> Mapping[str, Array]:
@@ -120,7 +127,7 @@ class MuZeroPolicy(Policy):
 
     def _follow(self, observation: Array, plans: Choice) -> Choice:
         """Continues plans, and makes new ones where they are over."""
-        rows = np.flatnonzero(plans.action[:, 0] < 0)
+        rows = np.flatnonzero(plans.is_over)
         if not rows.size:
             return plans
         choice = plans.with_rows(rows, self._evaluate(observation[rows]))
@@ -139,7 +146,7 @@ class MuZeroPolicy(Policy):
 
     def _search(self, observation: Array, temperature_B: Array, noisy: bool, num_steps: int) -> Choice:
         """Searches, and plans `num_steps` actions."""
-        root = self._root(observation)
+        root = self._searched.root(self._root(observation), self._rng if noisy else None)
         workspace = self._workspaces[len(observation) == self._num_environments]
         search = self._gumbel if self._config.search == "gumbel" else self._puct
         result = self._result = search(root, noisy, workspace)
@@ -151,9 +158,9 @@ class MuZeroPolicy(Policy):
             uniform_BM = self._rng.random((len(observation), num_steps))
             action_BM, reward_BM = open_loop_actions(result.tree, temperature_B, uniform_BM)
         return Choice(
-            action=action_BM,
+            action=choices_along(self._searched, result, action_BM),
             reward=reward_BM,
-            visit_probabilities=_policy_target(result),
+            visit_probabilities=self._searched.target(root, _visit_shares(result)),
             root_value=result.q_max if self._config.use_q_max else result.root_value,
             network_value=to_array(root.value).astype(np.float64),
             depth=result.depth,
@@ -161,9 +168,9 @@ class MuZeroPolicy(Policy):
 
     def _puct(self, root: RootOutput, noisy: bool, workspace: Workspace) -> SearchResult:
         config = self._config
-        size = (len(root.value), self._num_actions)
+        size = root.prior_logits.shape
         return puct_search(
-            self._model.recurrent,
+            self._searched.recurrent,
             root,
             num_simulations=config.num_simulations,
             discount=config.signed_discount,
@@ -178,7 +185,7 @@ class MuZeroPolicy(Policy):
     def _gumbel(self, root: RootOutput, noisy: bool, workspace: Workspace) -> SearchResult:
         config = self._config
         return gumbel_search(
-            self._model.recurrent,
+            self._searched.recurrent,
             root,
             num_simulations=config.num_simulations,
             discount=config.signed_discount,
@@ -202,16 +209,19 @@ class MuZeroPolicy(Policy):
 
     def _by_prior(self, observation: Array) -> Choice:
         """Acts by the policy network alone."""
-        root = self._root(observation)
-        prior_BA = to_array(torch.softmax(root.prior_logits, dim=1)).astype(np.float64)
+        root, code = self._root(observation), self._code
+        logits = root.prior_logits.reshape(-1, code.num_values)
+        prior = to_array(torch.softmax(logits, dim=1)).astype(np.float64)
         temperature = self._config.eval_temperature
-        action_B = self._sample(prior_BA, temperature) if temperature else prior_BA.argmax(axis=1)
-        reward_B = to_array(self._model.recurrent(root.embedding, to_device(action_B, self._device)).reward)
+        choice = self._sample(prior, temperature) if temperature else prior.argmax(axis=1)
+        choice_BD = choice.reshape(-1, code.num_factors)
+        action = to_device(code.inputs(code.executed(choice_BD)), self._device)
+        reward_B = to_array(self._model.recurrent(root.embedding, action).reward)
         value_B = to_array(root.value).astype(np.float64)
         return Choice(
-            action=action_B[:, None],
+            action=choice_BD[:, None],
             reward=reward_B[:, None],
-            visit_probabilities=prior_BA,
+            visit_probabilities=prior.reshape(-1, *code.policy_shape),
             root_value=value_B,
             network_value=value_B,
             depth=np.zeros(len(value_B), np.int64),
@@ -219,19 +229,19 @@ class MuZeroPolicy(Policy):
 
     def _by_value(self, observation: Array) -> Choice:
         """Looks one step ahead and takes the action with the highest reward + discount · value."""
-        root = self._root(observation)
+        root = self._searched.root(self._root(observation), None)
         num_roots, num_actions = root.prior_logits.shape
         every_action = to_device(np.tile(np.arange(num_actions), num_roots), self._device)
-        after = self._model.recurrent(root.embedding.repeat_interleave(num_actions, dim=0), every_action)
+        after = self._searched.recurrent(root.embedding.repeat_interleave(num_actions, dim=0), every_action)
         reward_BA = to_array(after.reward).reshape(num_roots, num_actions).astype(np.float64)
         value_BA = reward_BA + self._config.signed_discount * to_array(after.value).reshape(num_roots, num_actions)
         value_BA[to_array(root.prior_logits) == -np.inf] = -np.inf
         action_B = value_BA.argmax(axis=1)
         rows = np.arange(num_roots)
         return Choice(
-            action=action_B[:, None],
+            action=self._searched.choice(root.embedding, action_B)[:, None],
             reward=reward_BA[rows, action_B][:, None],
-            visit_probabilities=np.eye(num_actions)[action_B],
+            visit_probabilities=self._searched.target(root, np.eye(num_actions)[action_B]),
             root_value=value_BA[rows, action_B],
             network_value=to_array(root.value).astype(np.float64),
             depth=np.ones(num_roots, np.int64),
@@ -241,6 +251,14 @@ class MuZeroPolicy(Policy):
     def _model(self) -> Inference:
         assert self._inference is not None, "set_weights comes before act"
         return self._inference
+
+    @property
+    def _searched(self) -> Branches:
+        assert self._branches is not None, "set_weights comes before act"
+        return self._branches
+
+    def _executed(self, choice: Choice) -> Array:
+        return self._code.executed(choice.action[:, 0])
 
     def _root(self, observation: Array) -> RootOutput:
         """Evaluates observations; the logits of illegal actions are -inf."""
@@ -261,7 +279,7 @@ class MuZeroPolicy(Policy):
         return np.asarray((error_B + self._config.epsilon) ** self._config.alpha)
 
 
-def _policy_target(result: SearchResult) -> Array:
+def _visit_shares(result: SearchResult) -> Array:
     if isinstance(result, GumbelResult):
         return result.policy
     return np.asarray(result.visit_counts / result.visit_counts.sum(axis=1, keepdims=True))

@@ -1,13 +1,15 @@
 """What MuZero asks of the runtime: how episodes are cut, what replay keeps, and which settings cannot work."""
 
+from rlsys.algorithms.muzero.actions import action_code
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.api import Segments, TableSpec, ValueSpec
 from rlsys.api.masks import masks_actions, without_mask
+from rlsys.api.spaces import action_kind, actions_of, check_bounds
 from rlsys.errors import ConfigError
 from rlsys.types import ArraySpec, EnvSpec
 
 VISITS = "visit_probabilities"
-"""Extra `[A]` float32: share of the root's visits that each action got."""
+"""Extra `[A]` float32: share of the root's visits that each action got; of numbers `[D, values]`, for each its own."""
 ROOT_VALUE = "root_value"
 """Extra `[]` float32: the search's value of the root, in raw units."""
 PREDICTED_REWARD = "predicted_reward"
@@ -24,7 +26,10 @@ def cut(config: MuZeroConfig, env: EnvSpec) -> Segments:
         length=config.max_history_length,
         overlap=config.num_unroll_steps + config.td_steps,
         bootstrap_extras=True,
-        extras={VISITS: ArraySpec((env.num_actions,), "float32"), ROOT_VALUE: ArraySpec((), "float32")},
+        extras={
+            VISITS: ArraySpec(action_code(config, env).policy_shape, "float32"),
+            ROOT_VALUE: ArraySpec((), "float32"),
+        },
     )
 
 
@@ -85,6 +90,7 @@ def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: 
             f"of two players only. Set muzero.players={env.num_players}."
         )
     check_plans(config, env)
+    _check_actions(config, env)
 
 
 def check_plans(config: MuZeroConfig, env: EnvSpec) -> None:
@@ -98,6 +104,23 @@ def check_plans(config: MuZeroConfig, env: EnvSpec) -> None:
             f"muzero.apply_mcts_steps = {config.apply_mcts_steps} with '{env.id}', where only the position says which "
             "actions are legal and what the opponent has done; a plan knows neither. Leave it out."
         )
+
+
+def _check_actions(config: MuZeroConfig, env: EnvSpec) -> None:
+    """Refuses numbers of which nothing says which are tried."""
+    if action_kind(env) != "numbers":
+        return
+    if config.sampled_actions is None:
+        raise ConfigError(
+            f"muzero.sampled_actions = null with '{env.id}', which acts with {actions_of(env)}; a search branches to "
+            "some of these only. Say to how many: muzero.sampled_actions=20."
+        )
+    if masks_actions(env):
+        raise ConfigError(
+            f"'{env.id}' acts with {actions_of(env)} and says which actions are legal; muzero masks discrete actions "
+            "only. Choose another environment."
+        )
+    check_bounds(env, "muzero chooses between finite bounds")
 
 
 def _is_image(shape: tuple[int, ...]) -> bool:

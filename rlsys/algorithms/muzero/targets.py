@@ -17,13 +17,14 @@ How an episode ends decides what comes after its T-th row, the last:
     truncated   unknown: returns bootstrap from the search of the observation in row T, and targets k > T are masked
 
 Upstream does not know truncation: it treats a time limit as an end.
-Shape legend: B windows, K unroll steps, A actions, L = K + n + 1 rows.
+Shape legend: B windows, K unroll steps, A actions, D factors of an action (`actions.py`), L = K + n + 1 rows.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from rlsys.algorithms.muzero.actions import ActionCode
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.ops.returns import n_step_returns
 from rlsys.types import Array, Batch
@@ -34,10 +35,10 @@ class Targets:
     """Targets of B windows, in raw units.
 
     Attributes:
-      action: `[B, K]` int64, what the model is unrolled with.
+      action: `[B, K]` int64, or `[B, K, D]` float32 of numbers, what the model is unrolled with.
       value: `[B, K + 1]` float32.
       reward: `[B, K]` float32; entry k is for the state after k + 1 steps.
-      policy: `[B, K + 1, A]` float32; all zero in absorbing states.
+      policy: `[B, K + 1, A]` float32, or `[B, K + 1, D, values]` of numbers; all zero in absorbing states.
       mask: `[B, K + 1]` float32, 0 where nothing is known about the state.
     """
 
@@ -67,12 +68,13 @@ def window_rows(num_unroll_steps: int, td_steps: int) -> dict[str, int]:
 
 
 def make_targets(
-    batch: Batch, *, num_unroll_steps: int, td_steps: int, discount: float, rng: np.random.Generator
+    batch: Batch, code: ActionCode, *, num_unroll_steps: int, td_steps: int, discount: float, rng: np.random.Generator
 ) -> Targets:
     """Makes the targets of a batch that was sampled with `window_length` and `window_rows`.
 
     Args:
       batch: windows; not changed.
+      code: of their actions.
       num_unroll_steps: K.
       td_steps: n.
       discount: γ, signed.
@@ -80,7 +82,6 @@ def make_targets(
     """
     num_windows, num_rewards = batch.reward.shape
     assert num_rewards == num_unroll_steps + td_steps, batch.reward.shape
-    policy_BKA = batch.extras[VISITS]
     root_value_BL = batch.extras[ROOT_VALUE]
     end_B = batch.num_rows
     windows = np.arange(num_windows)
@@ -96,13 +97,12 @@ def make_targets(
 
     step_K = np.arange(num_unroll_steps + 1)
     is_unknown_BK = is_truncated_B[:, None] & (step_K > end_B[:, None])
-    num_actions = policy_BKA.shape[-1]
-    random_BK = rng.integers(0, num_actions, batch.action.shape)
-    action_BK = np.where(step_K[:-1] < end_B[:, None], batch.action, random_BK)
+    action, random = code.inputs(batch.action), code.random_inputs(rng, (num_windows, num_unroll_steps))
+    is_real_BK = step_K[:-1] < end_B[:, None]
     return Targets(
-        action=action_BK,
+        action=np.where(is_real_BK[..., None] if code.is_numbers else is_real_BK, action, random),
         value=value_BK.astype(np.float32),
         reward=batch.reward[:, :num_unroll_steps],
-        policy=policy_BKA,
+        policy=batch.extras[VISITS],
         mask=(~is_unknown_BK).astype(np.float32),
     )

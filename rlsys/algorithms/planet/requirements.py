@@ -5,7 +5,7 @@ import numpy as np
 from rlsys.algorithms.planet.config import PlanetConfig
 from rlsys.algorithms.planet.seen import SMALLEST_IMAGE, decoder_layers, picture_in, seen_part, told_parts
 from rlsys.api import Segments, TableSpec, ValueSpec
-from rlsys.api.spaces import action_kind
+from rlsys.api.spaces import check_bounds
 from rlsys.errors import ConfigError
 from rlsys.types import EnvSpec
 
@@ -52,7 +52,7 @@ def check(config: PlanetConfig, env: EnvSpec, num_environments: int, num_ranks: 
     config.planner.action_size(env, "planet.planner")
     _check_cells(config)
     _check_seen(env, normalizes_pictures=config.normalize_pictures)
-    _check_bounds(env)
+    check_bounds(env, "planet plans between finite bounds")
     if env.max_steps is not None and config.length > (frames := env.max_steps + 1):
         raise ConfigError(
             f"planet.length = {config.length} with '{env.id}', whose episodes have {frames} frames at most; no window "
@@ -135,14 +135,3 @@ def _check_seen(env: EnvSpec, *, normalizes_pictures: bool) -> None:
             f"'{env.id}' shows {picture[1]} × {picture[2]} pixels; planet's decoder draws {SMALLEST_IMAGE} to 156 on a "
             "side, of which one is not far above twice the other. Set env.frame_size=[64,64]."
         )
-
-
-def _check_bounds(env: EnvSpec) -> None:
-    if action_kind(env) != "numbers":
-        return
-    for index, (low, high) in enumerate(zip(env.action_low, env.action_high, strict=True)):
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise ConfigError(
-                f"action {index} of '{env.id}' is between {low:g} and {high:g}; planet plans between finite bounds. "
-                "Choose another environment."
-            )

@@ -37,7 +37,8 @@ def check_spaces(algorithm: Algorithm, section: Any, env_config: EnvConfig) -> N
         env = env_spec(config)
         if algorithm.spaces.refusal(env):
             continue
-        if name == env_config.id or _learns(algorithm, section, config):
+        needed = section.model_copy(update=algorithm.spaces.settings.get(action_kind(env), {}))
+        if name == env_config.id or _learns(algorithm, needed, config):
             tried |= {action_kind(env), *observation_kinds(env)}
     claimed = {*algorithm.spaces.actions, *algorithm.spaces.observations}
     require(

@@ -198,7 +198,7 @@ def test_several_actions_are_taken_from_one_search() -> None:
         assert decision.extras["predicted_reward"][0] == pytest.approx(tree.reward[node, decision.action[0]])
         node = tree.child[node, decision.action[0]]
         decision = policy.act(observations() + 1000.0, decision.state, explore=False)  # not looked at
-    assert decision.state["action"].shape == (6, 3)
+    assert decision.state["action"].shape == (6, 3, 1)
     fresh = make_policy(num_simulations=30).act(observations() + 1000.0, {}, explore=False)
     np.testing.assert_array_equal(decision.extras[VISITS], fresh.extras[VISITS])
 

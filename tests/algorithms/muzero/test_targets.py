@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from rlsys.algorithms.muzero.actions import action_code
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS, cut, store
 from rlsys.algorithms.muzero.targets import Targets, make_targets, window_length, window_rows
@@ -14,6 +15,7 @@ from rlsys.replay.writer import SegmentWriter
 from rlsys.types import Array, ArraySpec, Batch, EnvSpec
 
 ENV = EnvSpec("episode", ArraySpec((2,), "float32"), ArraySpec((), "int64"), num_actions=3)
+CODE = action_code(MuZeroConfig(), ENV)
 GAMMA = 0.9
 
 
@@ -106,7 +108,7 @@ def sample(
     batch = replay.sample(200, length, rows)
     rng = np.random.default_rng(seed)
     targets = make_targets(
-        batch, num_unroll_steps=num_unroll_steps, td_steps=td_steps, discount=config.signed_discount, rng=rng
+        batch, CODE, num_unroll_steps=num_unroll_steps, td_steps=td_steps, discount=config.signed_discount, rng=rng
     )
     return episodes, batch, targets
 
@@ -156,7 +158,7 @@ def test_the_batch_is_left_alone() -> None:
     replay = fill(config, make_episodes(0))
     batch = replay.sample(50, window_length(5, 10), window_rows(5, 10))
     before = {"reward": batch.reward.copy(), "action": batch.action.copy(), ROOT_VALUE: batch.extras[ROOT_VALUE].copy()}
-    make_targets(batch, num_unroll_steps=5, td_steps=10, discount=GAMMA, rng=np.random.default_rng(0))
+    make_targets(batch, CODE, num_unroll_steps=5, td_steps=10, discount=GAMMA, rng=np.random.default_rng(0))
     assert np.array_equal(batch.reward, before["reward"])
     assert np.array_equal(batch.action, before["action"])
     assert np.array_equal(batch.extras[ROOT_VALUE], before[ROOT_VALUE])

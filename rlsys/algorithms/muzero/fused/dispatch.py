@@ -25,8 +25,8 @@ class Inference(Protocol):
     def initial(self, observation: Tensor) -> RootOutput:
         """Returns value, prior logits and state of raw observations."""
 
-    def recurrent(self, state: Tensor, action_B: Tensor) -> RecurrentOutput:
-        """Returns value, reward, prior logits and next state."""
+    def recurrent(self, state: Tensor, action: Tensor) -> RecurrentOutput:
+        """Returns value, reward, prior logits and next state; of actions as `Network.transition` takes them."""
 
 
 def make_inference(network: Network, config: MuZeroConfig) -> Inference:
@@ -43,7 +43,7 @@ def make_unroll(network: Network, device: torch.device, precision: str) -> Calla
       precision: "fp32", or "bf16" for products of that where the device has them; outputs are float32.
 
     Returns:
-      A function of observations `[B, ...]` and actions `[B, K]`.
+      A function of observations `[B, ...]` and actions `[B, K]`, or numbers `[B, K, D]`.
     """
     if isinstance(network, FCNetwork) and device.type == "cpu":
         rounds = precision == "bf16" and multiplies_bfloat16(device)
@@ -77,8 +77,8 @@ class _FCInference:
     def initial(self, observation: Tensor) -> RootOutput:
         return RootOutput(*self._fused.initial(self._rescale(observation).flatten(start_dim=1)))
 
-    def recurrent(self, state: Tensor, action_B: Tensor) -> RecurrentOutput:
-        return RecurrentOutput(*self._fused.recurrent(state, action_B))
+    def recurrent(self, state: Tensor, action: Tensor) -> RecurrentOutput:
+        return RecurrentOutput(*self._fused.recurrent(state, action))
 
 
 class _NetworkInference:
@@ -98,9 +98,9 @@ class _NetworkInference:
         return RootOutput(self._value.decode(value.float()), policy.float(), state)
 
     @torch.inference_mode()
-    def recurrent(self, state: Tensor, action_B: Tensor) -> RecurrentOutput:
+    def recurrent(self, state: Tensor, action: Tensor) -> RecurrentOutput:
         with self._precision:
-            next_state, features = self._network.transition(state, action_B)
+            next_state, features = self._network.transition(state, action)
             reward = self._network.predict_reward(features)
             value, policy = self._network.predict(next_state)
         decoded = self._value.decode(value.float()), self._reward.decode(reward.float())

@@ -5,8 +5,8 @@ the five functions a perceptron with one hidden layer. Next state and reward rea
 policy: one recurrent inference is two wide products with two narrow ones behind each. On a CPU the products are BLAS
 calls into buffers that are kept, and what lies between them is compiled: one pass over memory where torch needs many.
 
-Shape legend: B batch, O observation features, D state features, A actions, U hidden units, V atoms of a support, P
-outputs, padded with zeros to full vector registers.
+Shape legend: B batch, O observation features, D state features, A actions, or numbers of an action, U hidden units, V
+atoms of a support, P outputs, padded with zeros to full vector registers.
 """
 
 from typing import Literal, Protocol
@@ -53,21 +53,21 @@ class FusedFC:
         """Returns value `[B]`, prior_logits `[B, A]` and embedding `[B, D]` of float32 observations, new each time."""
         return self._network.initial(observation_BO)
 
-    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
+    def recurrent(self, embedding_BD: Tensor, action: Tensor) -> Recurrent:
         """Returns value `[B]`, reward `[B]`, prior_logits `[B, A]` and next embedding `[B, D]`, all in float32.
 
         Compiled, it returns the same tensors each time: the next call with as many rows overwrites them.
 
         Args:
           embedding_BD: contiguous float32, from `initial` or from here.
-          action_B: int64.
+          action: `[B]` int64, or float32 numbers `[B, A]`.
         """
-        return self._network.recurrent(embedding_BD, action_B)
+        return self._network.recurrent(embedding_BD, action)
 
 
 class _Network(Protocol):
     def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
-    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent: ...
+    def recurrent(self, embedding_BD: Tensor, action: Tensor) -> Recurrent: ...
 
 
 class _Eager:
@@ -87,8 +87,11 @@ class _Eager:
         value_BV, prior_logits_BA = self._prediction(embedding_BD, None)
         return self._scalar(value_BV, self._networks.value_support), prior_logits_BA, embedding_BD
 
-    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
-        state_BD, reward_BV = self._dynamics(embedding_BD, action_B)
+    def recurrent(self, embedding_BD: Tensor, action: Tensor) -> Recurrent:
+        if self._networks.num_actions:
+            state_BD, reward_BV = self._dynamics(embedding_BD, action)
+        else:
+            state_BD, reward_BV = self._dynamics(torch.cat([embedding_BD, action], dim=1), None)
         next_embedding_BD = min_max_scale(functional.relu(state_BD))
         value_BV, prior_logits_BA = self._prediction(next_embedding_BD, None)
         reward_B = self._scalar(reward_BV, self._networks.reward_support)
@@ -106,6 +109,7 @@ class _Compiled:
         pair = Float32Pair if precision == "float32" else BFloat16Pair
         self._dtype: torch.dtype = getattr(torch, precision)
         self._representation = [detached(layer) for layer in networks.representation]
+        self._num_actions, self._num_inputs = networks.num_actions, networks.dynamics[0].in_features
         self._dynamics: Pair = pair(networks.dynamics, networks.reward, networks.num_actions)
         self._prediction: Pair = pair(networks.value, networks.policy, 0)
         _, self._initial_bias_D = (parameter.numpy() for parameter in self._representation[1])
@@ -127,10 +131,14 @@ class _Compiled:
         self._predict()
         return self._value.tensor.clone(), self._prior_logits.tensor.clone(), self._embedding.tensor.clone()
 
-    def recurrent(self, embedding_BD: Tensor, action_B: Tensor) -> Recurrent:
+    def recurrent(self, embedding_BD: Tensor, action: Tensor) -> Recurrent:
         if len(embedding_BD) != self._batch_size:
             self._reserve(len(embedding_BD))
-        state_BP, reward_BP = self._dynamics(embedding_BD, action_B.numpy())
+        if self._num_actions:
+            state_BP, reward_BP = self._dynamics(embedding_BD, action.numpy())
+        else:
+            torch.cat([embedding_BD, action], dim=1, out=self._state_and_numbers)
+            state_BP, reward_BP = self._dynamics(self._state_and_numbers, self._no_action_B)
         decode(reward_BP, self._reward_bias_V, *self._reward_code, self._reward.array)
         scale_state(state_BP, self._state_bias_D, self._embedding.array)
         self._predict()
@@ -154,6 +162,7 @@ class _Compiled:
         self._embedding = Buffer(batch_size, self._state_bias_D.size)
         self._output = self._value.tensor, self._reward.tensor, self._prior_logits.tensor, self._embedding.tensor
         self._no_action_B = np.zeros(batch_size, np.int64)
+        self._state_and_numbers = torch.empty(batch_size, self._num_inputs)
 
 
 def _decoding(support: Support | None, inverse_transform: bool) -> tuple[bool, int, bool]:

@@ -1,7 +1,7 @@
 """The layers of MuZero's five functions, and how the weights of those that share an input are packed.
 
-Shape legend: O observation features, D state features, A actions, U hidden units, P outputs, padded with zeros to
-full vector registers.
+Shape legend: O observation features, D state features, A actions, or numbers of an action, U hidden units, P outputs,
+padded with zeros to full vector registers.
 """
 
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class FullyConnected:
 
     Attributes:
       representation: observation `[O]` -> state `[D]`, which then passes a ReLU and is scaled to [0, 1].
-      dynamics: state and one-hot action `[D + A]` -> next state `[D]`, likewise.
-      reward: state and one-hot action `[D + A]` -> logits of the reward's atoms, or the reward itself `[1]`.
+      dynamics: state and action `[D + A]`, one-hot or numbers -> next state `[D]`, likewise.
+      reward: state and action `[D + A]` -> logits of the reward's atoms, or the reward itself `[1]`.
       value: state `[D]` -> logits of the value's atoms, or the value itself `[1]`.
-      policy: state `[D]` -> logits `[A]`.
-      num_actions: A.
+      policy: state `[D]` -> logits, of whatever number.
+      num_actions: A of one-hot actions; 0 where actions are numbers.
       value_support: atoms of the value, None where the network predicts a scalar.
       reward_support: atoms of the reward, likewise.
       inverse_transform: True where values and rewards are predicted as h(x), so that h⁻¹ must bring them back.

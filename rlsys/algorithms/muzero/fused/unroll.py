@@ -41,7 +41,7 @@ class FusedUnroll:
     def __call__(self, observation: Tensor, action_BK: Tensor) -> Unroll:
         """Returns what `Network.unroll` returns."""
         observation_BO = self._network.rescale(observation).flatten(start_dim=1)
-        sizes = (*action_BK.shape, observation_BO.shape[1])
+        sizes = (*action_BK.shape[:2], observation_BO.shape[1])
         if self._steps is None or self._steps.sizes != sizes:
             self._steps = _Steps(self._network, sizes, self._dtype)
         self._steps.start(observation_BO, action_BK)
@@ -73,8 +73,8 @@ class _Steps:
         state_size = self._state_size = network.dynamics.out.out_features
         self._rows = [slice(k * num_windows, (k + 1) * num_windows) for k in range(num_steps + 1)]
         num_states = num_windows * (num_steps + 1)
-        # A row: the state, 1 for the bias, the one-hot action. Prediction reads it as far as the 1.
-        self._input = torch.zeros(num_states, state_size + 1 + network.sizes.num_actions)
+        # A row: the state, 1 for the bias, the action, one-hot or numbers. Prediction reads it as far as the 1.
+        self._input = torch.zeros(num_states, network.dynamics.hidden.in_features + 1)
         self._input[:, state_size] = 1.0
         self._rounded = self._input if dtype == torch.float32 else self._input.to(dtype)
         self._observation = torch.ones(num_windows, num_features + 1, dtype=dtype)
@@ -93,8 +93,11 @@ class _Steps:
         """Writes the inputs of an unroll."""
         num_windows, num_steps, num_features = self.sizes
         self._observation[:, :num_features] = observation_BO
-        one_hot = self._input[:-num_windows, self._state_size + 1 :].view(num_steps, num_windows, -1)
-        one_hot.zero_().scatter_(2, action_BK.t().unsqueeze(-1), 1.0)
+        action = self._input[:-num_windows, self._state_size + 1 :].view(num_steps, num_windows, -1)
+        if action_BK.is_floating_point():
+            action.copy_(action_BK.transpose(0, 1))
+        else:
+            action.zero_().scatter_(2, action_BK.t().unsqueeze(-1), 1.0)
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """Returns value `[K + 1, B, V]`, reward `[K, B, R]` and policy `[K + 1, B, A]` in float32."""

@@ -1,0 +1,106 @@
+"""What a search branches to in a node, and what its branches stand for: all actions, or those that the node draws.
+
+Shape legend: B batch, A branches of a node, M actions taken from one search, D factors of an action (`actions.py`), P
+size of the policy head, N values of a factor.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from rlsys.algorithms.muzero.actions import ActionCode
+from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.algorithms.muzero.fused.dispatch import Inference
+from rlsys.planning.mcts import SearchResult
+from rlsys.planning.model import RecurrentOutput, RootOutput
+from rlsys.planning.sampled import SampledModel
+from rlsys.types import Array
+
+
+class Branches(Protocol):
+    """How the networks come to a search, and how what it found comes back."""
+
+    def root(self, root: RootOutput, rng: np.random.Generator | None) -> RootOutput:
+        """Returns what a search starts from, with `[B, A]` logits, of the networks' view, with `[B, P]`.
+
+        Args:
+          root: the networks' view; logits of illegal actions are -inf.
+          rng: what is drawn from; None to draw the same every time.
+        """
+
+    def recurrent(self, embedding: Tensor, action_B: Tensor) -> RecurrentOutput:
+        """Goes along a branch of each node."""
+
+    def choice(self, embedding: Tensor, action_B: Array) -> Array:
+        """Returns `[B, D]` int64: the values that a branch of each node stands for."""
+
+    def target(self, root: RootOutput, share_BA: Array) -> Array:
+        """Returns how shares of the roots' branches fall to the values of each factor, `[B, *policy_shape]`."""
+
+
+class EveryAction:
+    """A branch for each discrete action."""
+
+    def __init__(self, inference: Inference) -> None:
+        self.recurrent = inference.recurrent
+
+    def root(self, root: RootOutput, rng: np.random.Generator | None) -> RootOutput:
+        """See `Branches`."""
+        return root
+
+    def choice(self, embedding: Tensor, action_B: Array) -> Array:
+        """See `Branches`."""
+        return action_B[:, None]
+
+    def target(self, root: RootOutput, share_BA: Array) -> Array:
+        """See `Branches`."""
+        return share_BA
+
+
+class DrawnActions:
+    """A branch for each of `sampled_actions` draws."""
+
+    def __init__(self, inference: Inference, config: MuZeroConfig, code: ActionCode) -> None:
+        assert config.sampled_actions is not None
+        self._inference, self._code = inference, code
+        self._model = SampledModel(
+            self._step,
+            code.values,
+            num_samples=config.sampled_actions,
+            num_factors=code.num_factors,
+            temperature=config.sampling_temperature,
+        )
+        self.root, self.recurrent = self._model.root, self._model.recurrent
+
+    def choice(self, embedding: Tensor, action_B: Array) -> Array:
+        """See `Branches`."""
+        chosen: Array = self._model.drawn(embedding)[np.arange(len(action_B)), action_B]
+        return chosen
+
+    def target(self, root: RootOutput, share_BA: Array) -> Array:
+        """See `Branches`."""
+        is_value_BADN = self._model.drawn(root.embedding)[..., None] == np.arange(self._code.num_values)
+        target_BDN: Array = np.einsum("ba,badn->bdn", share_BA, is_value_BADN)
+        return target_BDN.reshape(-1, *self._code.policy_shape)
+
+    def _step(self, state: Tensor, value_BD: Tensor) -> RecurrentOutput:
+        return self._inference.recurrent(state, value_BD if self._code.is_numbers else value_BD[:, 0].long())
+
+
+def make_branches(inference: Inference, config: MuZeroConfig, code: ActionCode) -> Branches:
+    """Returns what searches with these networks branch to."""
+    return EveryAction(inference) if config.sampled_actions is None else DrawnActions(inference, config, code)
+
+
+def choices_along(branches: Branches, result: SearchResult, action_BM: Array) -> Array:
+    """Returns `[B, M, D]`: the values that branches along a path from each root stand for; -1 where there is none."""
+    num_roots, num_steps = action_BM.shape
+    row = np.arange(num_roots)
+    choices = []
+    for step in range(num_steps):
+        action_B = action_BM[:, step]
+        choice_BD = branches.choice(result.embedding[row], action_B)
+        choices.append(np.where(action_B[:, None] < 0, -1, choice_BD))
+        row = np.where(action_B < 0, 0, result.tree.edges["child"][row, action_B])
+    return np.stack(choices, axis=1)
