@@ -30,6 +30,7 @@ FactoredRecurrentFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, T
 """One step of the model: B embeddings and the values of an action's factors, `[B, D]` float32 -> a RecurrentOutput
 whose prior_logits are those of all factors, `[B, L]`."""
 
+_PRIME = 1_099_511_628_211  # FNV's, of 64 bits
 _MOST = 1.0 - 1e-9  # of a uniform number: what is drawn with it has a probability above 0
 
 
@@ -64,7 +65,7 @@ class SampledModel:
         self._num_samples, self._num_factors = num_samples, num_factors
         self._temperature = temperature
         self._compiled = compiled
-        self._points_KD = _latin_hypercube(num_samples, num_factors)
+        self._strata_KD = _latin_hypercube(num_samples, num_factors)
         self._log_K = np.log(np.arange(1, num_samples + 1))
         self._rng: np.random.Generator | None = None
         self._draws: _Draws | None = None
@@ -82,7 +83,7 @@ class SampledModel:
         key = embedding.shape[1:], embedding.dtype, embedding.device
         if self._draws is None or self._key != key:
             kind = _Compiled if (embedding.is_cpu if self._compiled is None else self._compiled) else _Eager
-            self._draws = kind(self._points_KD, self._log_K, self._values_N, self._temperature, embedding)
+            self._draws = kind(self._strata_KD, self._log_K, self._values_N, self._temperature, embedding)
             self._key = key
         prior_logits_BK, embedding_BE = self._draws.draw(root.prior_logits, self._shift(len(embedding)), embedding)
         return RootOutput(root.value, prior_logits_BK.clone(), embedding_BE.clone())
@@ -107,29 +108,45 @@ class SampledModel:
         return np.zeros(shape) if self._rng is None else self._rng.random(shape)
 
 
+class _Arrays:
+    """The arrays of two tensors; of the same tensors as last time without asking for them, which would take longer."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Tensor | None, Tensor | None] = None, None
+        self._arrays: tuple[Array, Array]
+
+    def of(self, first: Tensor, second: Tensor) -> tuple[Array, Array]:
+        if first is not self._known[0] or second is not self._known[1]:
+            self._known, self._arrays = (first, second), (first.numpy(), second.numpy())
+        return self._arrays
+
+
 class _Compiled:
     """On the CPU, with kept memory and one compiled pass on each side of the model's step."""
 
-    def __init__(self, points_KD: Array, log_K: Array, values_N: Array, temperature: float, embedding: Tensor) -> None:
-        self._points_KD, self._log_K, self._values_N, self._temperature = points_KD, log_K, values_N, temperature
+    def __init__(self, strata_KD: Array, log_K: Array, values_N: Array, temperature: float, embedding: Tensor) -> None:
+        self._strata_KD, self._log_K, self._values_N, self._temperature = strata_KD, log_K, values_N, temperature
         self._shape, self._dtype = embedding.shape[1:], embedding.dtype
         self._num_features = math.prod(self._shape)
         self._batch_size = -1
+        self._taken, self._drawn_from = _Arrays(), _Arrays()
 
     def take(self, embedding_BE: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
         self._reserve(len(action_B))
-        _take(embedding_BE.numpy(), action_B.numpy(), self._values_N, self._state_array_BF, self._value_array_BD)
-        return self._state_BF.view(-1, *self._shape).to(self._dtype), self._value_BD
+        embedding_array_BE, action_array_B = self._taken.of(embedding_BE, action_B)
+        _take(embedding_array_BE, action_array_B, self._values_N, self._state_array_BF, self._value_array_BD)
+        return self._state.to(self._dtype), self._value_BD
 
     def draw(self, logits_BL: Tensor, shift_BD: Array, embedding: Tensor) -> tuple[Tensor, Tensor]:
         self._reserve(len(logits_BL))
+        logits_array_BL, state_array = self._drawn_from.of(logits_BL.float(), embedding.float().contiguous())
         _draw(
-            logits_BL.float().numpy(),
-            self._points_KD,
+            logits_array_BL,
+            self._strata_KD,
             shift_BD,
             self._log_K,
             1.0 / self._temperature,
-            embedding.float().reshape(len(embedding), -1).numpy(),
+            state_array.reshape(len(state_array), -1),
             self._prior_logits_array_BK,
             self._embedding_array_BE,
         )
@@ -140,8 +157,8 @@ class _Compiled:
         if batch_size == self._batch_size:
             return
         self._batch_size = batch_size
-        num_samples, num_factors = self._points_KD.shape
-        self._state_BF, self._value_BD, self._prior_logits_BK, self._embedding_BE = (
+        num_samples, num_factors = self._strata_KD.shape
+        state_BF, self._value_BD, self._prior_logits_BK, self._embedding_BE = (
             torch.empty(batch_size, width)
             for width in (
                 self._num_features,
@@ -150,7 +167,8 @@ class _Compiled:
                 self._num_features + num_samples * num_factors,
             )
         )
-        self._state_array_BF, self._value_array_BD = self._state_BF.numpy(), self._value_BD.numpy()
+        self._state = state_BF.view(batch_size, *self._shape)
+        self._state_array_BF, self._value_array_BD = state_BF.numpy(), self._value_BD.numpy()
         self._prior_logits_array_BK, self._embedding_array_BE = (
             self._prior_logits_BK.numpy(),
             self._embedding_BE.numpy(),
@@ -160,27 +178,27 @@ class _Compiled:
 class _Eager:
     """On any device, with torch's own functions."""
 
-    def __init__(self, points_KD: Array, log_K: Array, values_N: Array, temperature: float, embedding: Tensor) -> None:
+    def __init__(self, strata_KD: Array, log_K: Array, values_N: Array, temperature: float, embedding: Tensor) -> None:
         device = embedding.device
-        self._points_KD, self._log_K, self._values_N = (
-            torch.from_numpy(array).to(device) for array in (points_KD, log_K, values_N)
+        self._strata_KD, self._log_K, self._values_N = (
+            torch.from_numpy(array).to(device) for array in (strata_KD, log_K, values_N)
         )
         self._temperature = temperature
         self._shape, self._dtype = embedding.shape[1:], embedding.dtype
 
     def take(self, embedding_BE: Tensor, action_B: Tensor) -> tuple[Tensor, Tensor]:
-        num_samples, num_factors = self._points_KD.shape
+        num_samples, num_factors = self._strata_KD.shape
         state_BF, drawn = torch.split(embedding_BE, [math.prod(self._shape), num_samples * num_factors], dim=1)
         drawn_BD = drawn.view(-1, num_samples, num_factors)[torch.arange(len(action_B), device=drawn.device), action_B]
         return state_BF.reshape(-1, *self._shape).to(self._dtype), self._values_N[drawn_BD.long()]
 
     def draw(self, logits_BL: Tensor, shift_BD: Array, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        num_samples, num_factors = self._points_KD.shape
+        num_samples, num_factors = self._strata_KD.shape
         size = len(logits_BL)
         log_policy_BDN = logits_BL.double().view(size, num_factors, -1).log_softmax(dim=2)
         cumulative_BDN = (log_policy_BDN / self._temperature).softmax(dim=2).cumsum(dim=2)
         shift = torch.from_numpy(shift_BD).to(logits_BL.device, non_blocking=True)
-        uniform_BKD = ((self._points_KD + shift[:, None]) % 1.0).clamp_max(_MOST)
+        uniform_BKD = (((self._strata_KD + 0.5) / num_samples + shift[:, None]) % 1.0).clamp_max(_MOST)
         target_BDK = uniform_BKD.transpose(1, 2) * cumulative_BDN[:, :, -1:]
         drawn_BDK = torch.searchsorted(cumulative_BDN, target_BDK.contiguous(), right=True)
         drawn_BDK.clamp_max_(cumulative_BDN.shape[2] - 1)
@@ -197,10 +215,9 @@ _Draws = _Compiled | _Eager
 
 
 def _latin_hypercube(num_samples: int, num_factors: int) -> Array:
-    """Returns `[K, D]` float64 in (0, 1): each column has one point in the middle of each of K equal parts."""
+    """Returns `[K, D]` int64: the part of K equal parts of (0, 1) that a draw lies in; each column has all of them."""
     rng = np.random.default_rng(0)
-    columns = [np.arange(num_samples), *(rng.permutation(num_samples) for _ in range(num_factors - 1))]
-    return np.asarray((np.stack(columns, axis=1) + 0.5) / num_samples)
+    return np.stack([np.arange(num_samples), *(rng.permutation(num_samples) for _ in range(num_factors - 1))], axis=1)
 
 
 @kernel
@@ -218,7 +235,7 @@ def _take(embedding_BE: Array, action_B: Array, values_N: Array, state_BF: Array
 @kernel
 def _draw(
     logits_BL: Array,
-    points_KD: Array,
+    strata_KD: Array,
     shift_BD: Array,
     log_K: Array,
     sharpness: float,
@@ -227,32 +244,35 @@ def _draw(
     embedding_BE: Array,
 ) -> None:
     """Draws in each node, and writes the logits of their priors, and the model's embedding with the draws behind it."""
-    num_samples, num_factors = points_KD.shape
+    num_samples, num_factors = strata_KD.shape
     num_features = state_BF.shape[1]
     num_values = logits_BL.shape[1] // num_factors
-    cumulative_N = np.empty(num_values)
-    drawn_KD = np.empty((num_samples, num_factors), np.int64)
-    code_K, log_policy_K = np.empty(num_samples, np.int64), np.empty(num_samples)
+    cumulative_N, drawn_S = np.empty(num_values), np.empty(num_samples, np.int64)
+    code_K, log_policy_K = np.empty(num_samples, np.int64), np.zeros(num_samples)
     for b in range(len(logits_BL)):
+        drawn_KD = embedding_BE[b, num_features:].reshape(num_samples, num_factors)
         code_K[:] = 0
-        log_policy_K[:] = 0.0
         for d in range(num_factors):
             logits_N = logits_BL[b, d * num_values : (d + 1) * num_values]
             highest = _accumulate(logits_N, sharpness, cumulative_N)
+            moved = 0.5 + shift_BD[b, d] * num_samples
+            whole = int(moved)
+            _find(cumulative_N, moved - whole, drawn_S)
             for k in range(num_samples):
-                u = points_KD[k, d] + shift_BD[b, d]
-                drawn = _count_up_to(cumulative_N, min(u - math.floor(u), _MOST) * cumulative_N[num_values - 1])
+                stratum = strata_KD[k, d] + whole
+                drawn = drawn_S[stratum - num_samples if stratum >= num_samples else stratum]
                 drawn_KD[k, d] = drawn
-                code_K[k] = code_K[k] * num_values + drawn
-                log_policy_K[k] += logits_N[drawn] - highest
+                code_K[k] = code_K[k] * _PRIME + drawn
+            if sharpness != 1.0:
+                for k in range(num_samples):
+                    log_policy_K[k] += logits_N[int(drawn_KD[k, d])] - highest
         _merge(drawn_KD, code_K, log_K, prior_logits_BK[b])
-        for k in range(num_samples):
-            prior_logits_BK[b, k] += (1.0 - sharpness) * log_policy_K[k]
+        if sharpness != 1.0:
+            for k in range(num_samples):
+                prior_logits_BK[b, k] += (1.0 - sharpness) * log_policy_K[k]
+                log_policy_K[k] = 0.0
         for f in range(num_features):
             embedding_BE[b, f] = state_BF[b, f]
-        for k in range(num_samples):
-            for d in range(num_factors):
-                embedding_BE[b, num_features + k * num_factors + d] = drawn_KD[k, d]
 
 
 @inlined_kernel
@@ -271,34 +291,31 @@ def _accumulate(logits_N: Array, sharpness: float, cumulative_N: Array) -> float
 
 
 @inlined_kernel
-def _count_up_to(cumulative_N: Array, target: float) -> int:
-    # The value in whose part of the sums the target lies; the last one where sums are NaN.
+def _find(cumulative_N: Array, offset: float, drawn_S: Array) -> None:
+    # Writes in which value's part of the sums each of S points at equal distances lies, the first at `offset` of one.
+    num_strata, last = drawn_S.size, cumulative_N.size - 1
+    step = cumulative_N[last] / num_strata
     found = 0
-    for n in range(cumulative_N.size - 1):
-        found += cumulative_N[n] <= target
-    return found
+    for s in range(num_strata):
+        target = min(s + offset, num_strata * _MOST) * step
+        while found < last and cumulative_N[found] <= target:
+            found += 1
+        drawn_S[s] = found
 
 
 @inlined_kernel
 def _merge(drawn_KD: Array, code_K: Array, log_K: Array, prior_logits_K: Array) -> None:
-    # Writes ln of how often each action was drawn at its first draw, and -inf at the others. Codes wrap around, so that
-    # two actions could share one.
+    # Writes ln of how often each action was drawn at its first draw, and -inf at the others. Two actions could share a
+    # code: then the draws of the second are not merged.
     num_samples, num_factors = drawn_KD.shape
-    first_K, count_K = np.empty(num_samples, np.int64), np.zeros(num_samples, np.int64)
-    num_distinct = 0
+    count_K = np.zeros(num_samples, np.int64)
     for k in range(num_samples):
-        first = k
-        for i in range(num_distinct):
-            j = first_K[i]
-            is_alike = code_K[j] == code_K[k]
-            for d in range(num_factors if is_alike else 0):
-                is_alike = is_alike and drawn_KD[j, d] == drawn_KD[k, d]
-            if is_alike:
-                first = j
-                break
-        if first == k:
-            first_K[num_distinct] = k
-            num_distinct += 1
-        count_K[first] += 1
+        first = 0
+        while code_K[first] != code_K[k]:
+            first += 1
+        is_alike = True
+        for d in range(num_factors):
+            is_alike &= drawn_KD[first, d] == drawn_KD[k, d]
+        count_K[first if is_alike else k] += 1
     for k in range(num_samples):
         prior_logits_K[k] = log_K[count_K[k] - 1] if count_K[k] > 0 else -math.inf

@@ -89,14 +89,14 @@ class Node:
         return self.value_sum / self.visit_count
 
 
-def naive_priors(model: FactoredTable, state: int, points_KD: Array, shift_D: Array, temperature: float) -> dict:
+def naive_priors(model: FactoredTable, state: int, strata_KD: Array, shift_D: Array, temperature: float) -> dict:
     """Draws from β in turn; the prior of what was drawn is its share, times π / β."""
     policy_DN = torch.softmax(model.logits[state].double().view(model.num_factors, -1), 1).numpy()
     beta_DN = policy_DN ** (1.0 / temperature)
     beta_DN /= beta_DN.sum(axis=1, keepdims=True)
     counts: Counter[Action] = Counter()
-    for point_D in points_KD:
-        uniform_D = (point_D + shift_D) % 1.0
+    for stratum_D in strata_KD:
+        uniform_D = ((stratum_D + 0.5) / len(strata_KD) + shift_D) % 1.0
         counts[tuple(int((beta.cumsum() <= u).sum()) for beta, u in zip(beta_DN, uniform_D, strict=True))] += 1
     weights = {
         action: count * math.prod(policy_DN[d, n] / beta_DN[d, n] for d, n in enumerate(action))
@@ -178,7 +178,7 @@ def test_search_equals_a_tree_of_python_objects_that_draws_in_turn(
     for index, state in enumerate(state_B):
 
         def priors(state: int, simulation: int, index: int = index) -> dict:
-            return naive_priors(model, state, sampled._points_KD, rng.drawn[simulation][index], temperature)
+            return naive_priors(model, state, sampled._strata_KD, rng.drawn[simulation][index], temperature)
 
         naive = naive_search(model, state, priors, 30, 0.97)
         assert_same_tree(naive, result, drawn_RKD, index, 0)
