@@ -6,27 +6,29 @@ A simulation is one walk, one call of the model and one backup for one root; 30 
 MuZero's FCNetwork on 128-byte observations with random weights, packed as the policy packs it. *share* is the rate of
 the search over that of the network's recurrent inference alone on the same batch, both measured in turns. The tree
 alone is given outputs drawn beforehand. Each figure is the best of many repetitions: whatever else a machine does only
-takes time away. With masks or for two players it is the median of the ratios to the same search without, in
-neighbouring turns, times that one's median. Peers, on the same kind of machine: upstream's Python tree, mctx (JAX), and
-EfficientZero's C++ tree, which are best compared with the rows of their own batch size and number of actions.
+takes time away. With masks, for two players, or among drawn actions it is the median of the ratios to the same search
+without, in neighbouring turns, times that one's median; of drawn actions it is one among as many fixed ones. Peers, on
+the same kind of machine: upstream's Python tree, mctx (JAX), and EfficientZero's C++ tree, which are best compared with
+the rows of their own batch size and number of actions.
 """
 
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from rows import json_option, publish
-from torch import Tensor
 
+from rlsys.algorithms.muzero.actions import action_code
+from rlsys.algorithms.muzero.branches import make_branches
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
 from rlsys.algorithms.muzero.networks import make_network
 from rlsys.planning import puct
 from rlsys.planning.mcts import Workspace, gumbel_search, puct_search
-from rlsys.planning.model import RootOutput
+from rlsys.planning.model import RecurrentFn, RootOutput
 from rlsys.planning.tree import Tree, grow, plant
 from rlsys.types import Array, ArraySpec, EnvSpec
 
@@ -41,7 +43,7 @@ class Row:
     Attributes:
       what: rule, or the tree alone.
       num_roots: roots searched together.
-      num_actions: actions of the environment.
+      num_actions: actions that a search branches to.
       precision: of the network's products; empty without a network.
       value: simulations per CPU-second.
       target: what was to be reached; None for rows that stand beside those with a target.
@@ -62,9 +64,12 @@ class Row:
 
 
 def _inference(num_actions: int, precision: str) -> Inference:
-    torch.manual_seed(0)
-    config = MuZeroConfig.model_validate({"acting_precision": precision})
     env = EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), num_actions, 1, 4, (0.0,), (255.0,))
+    return _inference_of(env, MuZeroConfig.model_validate({"acting_precision": precision}))
+
+
+def _inference_of(env: EnvSpec, config: MuZeroConfig) -> Inference:
+    torch.manual_seed(0)
     return make_inference(make_network(config, env), config)
 
 
@@ -93,21 +98,18 @@ def _root(inference: Inference, num_roots: int, generator: torch.Generator) -> R
 
 
 def _searching(
-    rule: str, inference: Inference, root: RootOutput, discount: float = _DISCOUNT, mask_BA: Tensor | None = None
+    rule: str, recurrent_fn: RecurrentFn, begin: Callable[[], RootOutput], num_actions: int, discount: float = _DISCOUNT
 ) -> Callable[[], object]:
-    """Returns a search that can be repeated, in memory of its own; masks are put on in each."""
-    num_roots, num_actions = root.prior_logits.shape
+    """Returns a search that can be repeated, in memory of its own, each time from what `begin` makes of the roots."""
+    num_roots = len(begin().value)
     options = {"num_simulations": _SIMULATIONS, "discount": discount, "workspace": Workspace()}
     noise_BA = np.random.default_rng(2).dirichlet(np.full(num_actions, 0.25), size=num_roots)
     gumbel_BA = np.random.default_rng(3).gumbel(size=(num_roots, num_actions))
 
     def search() -> object:
-        begun = root
-        if mask_BA is not None:
-            begun = root._replace(prior_logits=root.prior_logits.masked_fill(~mask_BA, -torch.inf))
         if rule == "gumbel":
-            return gumbel_search(inference.recurrent, begun, gumbel_BA=gumbel_BA, **options)
-        return puct_search(inference.recurrent, begun, noise_BA=noise_BA, **options)
+            return gumbel_search(recurrent_fn, begin(), gumbel_BA=gumbel_BA, **options)
+        return puct_search(recurrent_fn, begin(), noise_BA=noise_BA, **options)
 
     return search
 
@@ -119,10 +121,14 @@ def _variant_rows(rule: str, num_roots: int, num_actions: int) -> list[Row]:
     root = RootOutput(*(part.clone() for part in root))
     mask_BA = torch.rand((num_roots, num_actions), generator=generator) < 0.7
     mask_BA[:, 0] = True
+
+    def masked() -> RootOutput:
+        return root._replace(prior_logits=root.prior_logits.masked_fill(~mask_BA, -torch.inf))
+
     searches = [
-        _searching(rule, inference, root),
-        _searching(rule, inference, root, mask_BA=mask_BA),
-        _searching(rule, inference, root, discount=-_DISCOUNT),
+        _searching(rule, inference.recurrent, lambda: root, num_actions),
+        _searching(rule, inference.recurrent, masked, num_actions),
+        _searching(rule, inference.recurrent, lambda: root, num_actions, discount=-_DISCOUNT),
     ]
     amount = num_roots * _SIMULATIONS
     with torch.inference_mode():
@@ -145,13 +151,34 @@ def _variant_rows(rule: str, num_roots: int, num_actions: int) -> list[Row]:
     ]
 
 
+def _drawn_row(rule: str, num_roots: int, num_samples: int, num_numbers: int) -> Row:
+    """Measures a search among draws of actions that are numbers, against one among as many discrete actions."""
+    bounds = {"action_low": (-1.0,) * num_numbers, "action_high": (1.0,) * num_numbers}
+    env = EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((num_numbers,), "float32"), 0, 1, 4, (0.0,), (255.0,))
+    env, config = replace(env, **bounds), MuZeroConfig(sampled_actions=num_samples)
+    plain, drawing = _inference(num_samples, "fp32"), _inference_of(env, config)
+    generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(4)
+    branches = make_branches(drawing, config, action_code(config, env))
+    roots = [RootOutput(*(part.clone() for part in _root(kind, num_roots, generator))) for kind in (plain, drawing)]
+    searches = [
+        _searching(rule, plain.recurrent, lambda: roots[0], num_samples),
+        _searching(rule, branches.recurrent, lambda: branches.root(roots[1], rng), num_samples),
+    ]
+    with torch.inference_mode():
+        rates = _turns([(search, num_roots * _SIMULATIONS) for search in searches])
+    plain_rate, share = float(np.median(rates[:, 0])), float(np.median(rates[:, 1] / rates[:, 0]))
+    what = f"{rule}, drawn, {num_numbers} number{'s' * (num_numbers > 1)}"
+    peers = f"{share:.1%} of as many fixed ones"
+    return Row(what, num_roots, num_samples, "fp32", share * plain_rate, 0.8 * plain_rate, None, None, peers)
+
+
 def _search_row(rule: str, num_roots: int, num_actions: int, precision: str, target: float | None, peers: str) -> Row:
     """Measures search and network, the latter on the embeddings and actions of one search."""
     inference = _inference(num_actions, precision)
     generator = torch.Generator().manual_seed(1)
     root = _root(inference, num_roots, generator)
     action_B = torch.randint(num_actions, (num_roots,), generator=generator)
-    search = _searching(rule, inference, root)
+    search = _searching(rule, inference.recurrent, lambda: root, num_actions)
 
     def network() -> None:
         for _ in range(_SIMULATIONS):
@@ -203,6 +230,9 @@ def measure() -> list[Row]:
         _tree_row(1, 4, None, ""),
         *_variant_rows("puct", 64, 9),
         *_variant_rows("gumbel", 64, 9),
+        _drawn_row("puct", 64, 18, 1),
+        _drawn_row("puct", 64, 18, 6),
+        _drawn_row("gumbel", 64, 18, 1),
     ]
 
 
