@@ -283,12 +283,34 @@ def _panels(
         panels.append(_Panel("value", came + expected))
     shown = {name for spec in values.values() for name in (spec.reward_extra, spec.extra)}
     panels += [_Panel(_words(name), _lines(groups, _extra(name))) for name in extras if name in scalars - shown]
-    for name in [name for name, value in extras.items() if value.ndim == 2 and distributions]:
+    for name in [name for name, value in extras.items() if distributions and _tells_actions(value)]:
         for label, traces in groups.items():
             if found := [trace.extras[name] for trace in traces if name in trace.extras]:
-                group = label if len(groups) > 1 else ""
-                panels.append(_Panel(_words(name), _lines_of_actions(found, actions), group))
+                panels += _panels_of_actions(_words(name), found, actions, label if len(groups) > 1 else "")
     return panels
+
+
+def _tells_actions(extra: Array) -> bool:
+    """Whether an extra is of a number per action; or of a distribution for each number of an action."""
+    return extra.ndim == 2 or (extra.ndim == 3 and bool(np.allclose(extra.sum(axis=2), 1.0, atol=1e-3)))
+
+
+def _panels_of_actions(
+    title: str, distributions: Sequence[Array], actions: Sequence[str], group: str
+) -> Sequence[_Panel]:
+    """Returns a panel of distributions over actions, or one for each number of an action, over its values."""
+    if distributions[0].ndim == 2:
+        return [_Panel(title, _lines_of_actions(distributions, actions), group)]
+    _, count, num_values = distributions[0].shape
+    names = [f"value {index}" for index in range(num_values)]
+    return [
+        _Panel(
+            f"{title}, {actions[number] if len(actions) == count else f'number {number}'}",
+            _lines_of_actions([values[:, number] for values in distributions], names),
+            group,
+        )
+        for number in range(count)
+    ]
 
 
 def _lines(

@@ -30,6 +30,7 @@ class SearchTree:
       visit_count: `[N, A]` simulations that took each action.
       value_sum: `[N, A]` sum of what they backed up into the child.
       q_value: `[N, A]` reward and discounted mean value of each action.
+      name: `[N, A]` what each action is called, where that differs from node to node.
     """
 
     child: Array
@@ -38,11 +39,13 @@ class SearchTree:
     visit_count: Array
     value_sum: Array
     q_value: Array
+    name: Array | None = None
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, Array]) -> "SearchTree":
         """Takes a tree from arrays by the names of the fields; others are ignored."""
-        return SearchTree(**{field.name: np.asarray(arrays[field.name]) for field in fields(SearchTree)})
+        needed = [field.name for field in fields(SearchTree) if field.name != "name"]
+        return SearchTree(**{name: np.asarray(arrays[name]) for name in needed}, name=arrays.get("name"))
 
     @property
     def root_value(self) -> float:
@@ -59,7 +62,7 @@ def draw_search_tree(
     Args:
       tree: what to draw. The children of nodes with more than one visit are shown.
       path: ends in .png, or in .dot for Graphviz text. Graphviz draws the PNG where it is installed, else matplotlib.
-      actions: names of the actions; by default their numbers.
+      actions: names of the actions, where the tree has none; by default their numbers.
       max_depth: deepest level that is drawn.
 
     Raises:
@@ -125,7 +128,8 @@ def _child(
 ) -> _Item:
     edge = (parent.node, action)
     node, visits = int(tree.child[edge]), int(tree.visit_count[edge])
-    label = [actions[action] if actions else str(action), f"p:{tree.prior[edge]:.2f}"]
+    name = actions[action] if actions else str(action)
+    label = [name if tree.name is None else str(tree.name[edge]), f"p:{tree.prior[edge]:.2f}"]
     if node >= 0:
         label.append(f"r:{tree.reward[edge]:.2f}")
     value = float(tree.value_sum[edge]) / max(1, visits)

@@ -108,6 +108,18 @@ def test_episodes_get_one_axis_per_thing_reported_and_one_line_per_group_or_acti
     assert np.allclose(line.get_ydata(), np.cumsum(trace(6, 2).reward))
 
 
+def test_of_actions_that_are_numbers_each_has_an_axis_with_a_line_per_value():
+    visits = np.random.default_rng(0).dirichlet(np.ones(5), (6, 2))
+    traces = {"a run": [whole(np.ones(6), {"visit_probabilities": visits})]}
+    figure = plot_episodes(traces, actions=("number 0", "number 1"))
+    titles = [axes.get_ylabel() for axes in figure.axes]
+    assert titles == ["return", "visit probabilities, number 0", "visit probabilities, number 1"]
+    assert [len(axes.get_lines()) for axes in figure.axes] == [1, 5, 5]
+    assert legend(figure.axes[2]) == [f"value {index}" for index in range(5)]
+    np.testing.assert_allclose(figure.axes[2].get_lines()[4].get_ydata(), visits[:, 1, 4])
+    assert len(plot_episodes(traces, distributions=False).axes) == 1
+
+
 def test_a_policy_that_reports_nothing_still_gets_its_return_drawn():
     figure = plot_episodes({"random": [whole(np.ones(4))]}, bounds=False)
     assert [axes.get_ylabel() for axes in figure.axes] == ["return"]

@@ -1,6 +1,6 @@
 import re
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,15 @@ def drawn(tree: SearchTree, path: Path, **options: object) -> tuple[list[str], l
     draw_search_tree(tree, path / "tree.dot", **options)  # type: ignore[arg-type]
     lines = [line for line in (path / "tree.dot").read_text().splitlines() if "label=" in line]
     return [line for line in lines if "--" not in line], [line for line in lines if "--" in line]
+
+
+def test_actions_that_differ_from_node_to_node_are_called_by_their_own_names(tmp_path):
+    tree = random_tree(0)
+    names = np.array([[f"{node}.{action}" for action in range(3)] for node in range(26)])
+    _, edges = drawn(replace(tree, name=names), tmp_path, actions=["a", "b", "c"])
+    found = {text.partition(",")[0] for text in re.findall(r'label="(.*?)"', "\n".join(edges))}
+    expanded = [0, *(int(tree.child[edge]) for edge in np.ndindex(tree.child.shape) if tree.visit_count[edge] > 1)]
+    assert found == set(names[expanded].ravel())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -124,8 +133,9 @@ def test_a_tree_can_be_taken_from_arrays_by_name():
 
 def test_the_trees_of_the_search_have_all_that_a_picture_needs():
     searched = Tree.allocate(num_roots=2, num_nodes=4, num_actions=3)
-    tree = SearchTree.from_arrays({field.name: getattr(searched, field.name)[1] for field in fields(SearchTree)})
-    assert {array.shape for array in vars(tree).values()} == {(4, 3)}
+    needed = [field.name for field in fields(SearchTree) if field.name != "name"]
+    tree = SearchTree.from_arrays({name: getattr(searched, name)[1] for name in needed})
+    assert {getattr(tree, name).shape for name in needed} == {(4, 3)}
 
 
 def test_other_formats_are_refused_by_name():

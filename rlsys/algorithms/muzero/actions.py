@@ -63,6 +63,14 @@ class ActionCode:
         action: Array = number_BD.astype(dtype).reshape(len(choice_BD), *self.env.action.shape)
         return action
 
+    def names(self, choice_BD: Array) -> list[str]:
+        """Returns a word for each action: its name or number, or its numbers."""
+        if not self.is_numbers:
+            names = self.env.action_meanings or tuple(map(str, range(self.num_values)))
+            return [names[action] for action in choice_BD[:, 0]]
+        numbers = self.executed(choice_BD).reshape(choice_BD.shape)
+        return [", ".join(f"{number:.3g}" for number in row) for row in numbers]
+
     def inputs(self, action: Array) -> Array:
         """Returns what the dynamics read for actions `[..., *action]`: int64 `[...]`, or float32 numbers `[..., D]`."""
         if not self.is_numbers:

@@ -1,7 +1,7 @@
 """What a search branches to in a node, and what its branches stand for: all actions, or those that the node draws.
 
 Shape legend: B batch, A branches of a node, M actions taken from one search, D factors of an action (`actions.py`), P
-size of the policy head, N values of a factor.
+size of the policy head, N values of a factor, R nodes.
 """
 
 from typing import Protocol
@@ -38,6 +38,9 @@ class Branches(Protocol):
     def target(self, root: RootOutput, share_BA: Array) -> Array:
         """Returns how shares of the roots' branches fall to the values of each factor, `[B, *policy_shape]`."""
 
+    def names(self, embedding: Tensor) -> dict[str, Array]:
+        """Returns `name: [R, A]`, what branches of nodes are called where that differs from node to node; else `{}`."""
+
 
 class EveryAction:
     """A branch for each discrete action."""
@@ -56,6 +59,10 @@ class EveryAction:
     def target(self, root: RootOutput, share_BA: Array) -> Array:
         """See `Branches`."""
         return share_BA
+
+    def names(self, embedding: Tensor) -> dict[str, Array]:
+        """See `Branches`."""
+        return {}
 
 
 class DrawnActions:
@@ -83,6 +90,12 @@ class DrawnActions:
         is_value_BADN = self._model.drawn(root.embedding)[..., None] == np.arange(self._code.num_values)
         target_BDN: Array = np.einsum("ba,badn->bdn", share_BA, is_value_BADN)
         return target_BDN.reshape(-1, *self._code.policy_shape)
+
+    def names(self, embedding: Tensor) -> dict[str, Array]:
+        """See `Branches`."""
+        drawn_RAD = self._model.drawn(embedding)
+        names = self._code.names(drawn_RAD.reshape(-1, drawn_RAD.shape[2]))
+        return {"name": np.array(names).reshape(drawn_RAD.shape[:2])}
 
     def _step(self, state: Tensor, value_BD: Tensor) -> RecurrentOutput:
         return self._inference.recurrent(state, value_BD if self._code.is_numbers else value_BD[:, 0].long())

@@ -108,14 +108,14 @@ class MuZeroPolicy(Policy):
         return {} if self._inference is None else module_arrays(self._network)
 
     def search_tree(self, row: int) -> Mapping[str, Array]:
-        """Returns the tree from which row `row` of the last evaluated batch acts, as `choice.tree_arrays` does.
+        """Returns the tree from which row `row` of the last evaluated batch acts: `choice.tree_arrays`, and names.
 
         Raises:
           ConfigError: the policy acts without a search.
         """
         if self._result is None:
             raise ConfigError("only_prior and only_value act without a search; there is no tree. Leave them out.")
-        return self._kept_trees[row] if self._kept_trees else tree_arrays(self._result.tree, row)
+        return self._kept_trees[row] if self._kept_trees else self._tree(self._result, row)
 
     def save(self) -> Saved:
         """Returns the random state; weights come from the learner."""
@@ -132,8 +132,12 @@ class MuZeroPolicy(Policy):
             return plans
         choice = plans.with_rows(rows, self._evaluate(observation[rows]))
         if self._result is not None:  # later searches of other rows use the same memory
-            self._kept_trees |= {row: tree_arrays(self._result.tree, i) for i, row in enumerate(rows.tolist())}
+            self._kept_trees |= {row: self._tree(self._result, i) for i, row in enumerate(rows.tolist())}
         return choice
+
+    def _tree(self, result: SearchResult, root: int) -> Mapping[str, Array]:
+        embedding = result.embedding[root :: result.tree.roots.size]
+        return tree_arrays(result.tree, root) | self._searched.names(embedding)
 
     def _evaluate(self, observation: Array) -> Choice:
         config = self._config

@@ -54,6 +54,14 @@ def test_no_number_is_beyond_its_bounds_by_rounding() -> None:
     assert (action.min(), action.max()) == (low, high)
 
 
+def test_every_action_has_a_name() -> None:
+    code = action_code(MuZeroConfig(action_bins=3), BOX)
+    assert code.names(np.array([[0, 1], [2, 2]])) == ["-2, 0.5", "2, 1"]
+    assert action_code(MuZeroConfig(), ENV).names(np.array([[2]])) == ["2"]
+    named = dataclasses.replace(ENV, action_meanings=("left", "stay", "right"))
+    assert action_code(MuZeroConfig(), named).names(np.array([[2], [0]])) == ["right", "left"]
+
+
 def test_random_numbers_take_all_values() -> None:
     code = action_code(MuZeroConfig(), BOX)
     drawn = code.random_inputs(np.random.default_rng(0), (100, 3))

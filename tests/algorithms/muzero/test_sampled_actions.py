@@ -23,6 +23,7 @@ from rlsys.api import LearnerContext, PolicyContext
 from rlsys.api.masks import ACTION_MASK
 from rlsys.errors import ConfigError
 from rlsys.types import Array, ArraySpec, EnvSpec, Part, Weights
+from rlsys.viewer.search_tree import SearchTree
 
 ALGORITHM = registry.get("muzero")
 PICTURES = dataclasses.replace(IMAGES, action=BOX.action, num_actions=0, action_low=(-1.0,) * 2, action_high=(1.0,) * 2)
@@ -161,6 +162,21 @@ def test_several_actions_are_taken_from_one_search() -> None:
         np.testing.assert_array_equal(decision.action[0], expected[0])
         node = tree.child[0, node, k]
         decision = policy.act(observations() + 1000.0, decision.state, explore=False)  # not looked at
+
+
+def test_a_search_tree_says_what_its_branches_are() -> None:
+    policy = make_policy()
+    decision = policy.act(observations(), {}, explore=False)
+    tree = SearchTree.from_arrays(policy.search_tree(3))
+    assert tree.name is not None and tree.name.shape == tree.prior.shape == (13, 6)
+    found = tree.name[0, tree.visit_count[0].argmax()]
+    assert found == ", ".join(f"{number:.3g}" for number in decision.action[3])
+    every = MuZeroPolicy(PolicyContext(MuZeroConfig(num_simulations=4), ENV, 7, 0, 5))
+    every.set_weights(
+        Weights(0, 0, {name: value.numpy() for name, value in build(ENV, MuZeroConfig()).state_dict().items()})
+    )
+    every.act(observations(ENV), {}, explore=False)
+    assert SearchTree.from_arrays(every.search_tree(3)).name is None
 
 
 def test_of_many_discrete_actions_a_search_tries_some() -> None:
