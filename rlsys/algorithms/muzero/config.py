@@ -114,6 +114,12 @@ class MuZeroConfig(Section):
     """Loss of value and reward under no_support."""
     value_loss_weight: Weight = 1.0
     """Weight of the value loss; the later papers have 0.25."""
+    consistency_weight: Weight = 0.0
+    """Weight of the loss that draws imagined states to what their observations are represented by (EfficientZero has
+    2); 0 has none. Not upstream's."""
+    augmentation: tuple[Literal["shift", "intensity"], ...] = ()
+    """How pictures to learn from are changed: moved by up to 4 pixels, or brighter and darker (EfficientZero has both).
+    Not upstream's."""
     clip_grad: Norm | None = None
     """Largest norm of the gradient; none: not clipped."""
     optimizer: Literal["SGD", "RMSprop", "Adam", "AdamW"] = "AdamW"

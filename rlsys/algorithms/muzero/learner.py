@@ -15,25 +15,33 @@ from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.actions import action_code
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import make_unroll
-from rlsys.algorithms.muzero.networks import make_network
+from rlsys.algorithms.muzero.networks import Unroll, make_network
 from rlsys.algorithms.muzero.optimizers import make_optimizer
 from rlsys.algorithms.muzero.ranks import maximum
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.algorithms.muzero.targets import Targets, make_targets, window_length, window_rows
 from rlsys.api import Learner, LearnerContext, Replay, Saved
 from rlsys.api.masks import split_mask, without_mask
+from rlsys.nets.precision import autocast
 from rlsys.nets.trainable import Trainable
 from rlsys.nets.transfer import to_device
+from rlsys.ops.augmentation import augmented
 from rlsys.ops.losses import cross_entropy
 from rlsys.types import Array, Batch
 
 
 class Losses(NamedTuple):
-    """Scalars: means over windows of the weighted sums over the unroll."""
+    """Scalars: means over windows of the weighted sums over the unroll.
+
+    Attributes:
+      value, reward, policy: of what is foretold.
+      consistency: see `consistency.py`; 0 where states are not compared.
+    """
 
     value: Tensor
     reward: Tensor
     policy: Tensor
+    consistency: Tensor
 
 
 class MuZeroLearner(Learner):
@@ -61,6 +69,7 @@ class MuZeroLearner(Learner):
         self._code = action_code(config, context.env)
         self._batch_size = config.batch_size // context.num_ranks
         self._rng = np.random.default_rng(context.draw_seed)
+        self._generator = torch.Generator(self._device).manual_seed(context.draw_seed)
         self._step = 0
 
     def step(self, replay: Replay) -> Mapping[str, float]:
@@ -71,7 +80,9 @@ class MuZeroLearner(Learner):
         """
         config = self._config
         length = window_length(config.num_unroll_steps, config.td_steps)
-        batch = replay.sample(self._batch_size, length, window_rows(config.num_unroll_steps, config.td_steps))
+        num_seen = 1 + config.num_unroll_steps if config.consistency_weight else 1
+        rows = window_rows(config.num_unroll_steps, config.td_steps, num_seen)
+        batch = replay.sample(self._batch_size, length, rows)
         targets = make_targets(
             batch,
             self._code,
@@ -84,8 +95,9 @@ class MuZeroLearner(Learner):
         norm_of_gradient = self._model.average_and_clip()
         # One transfer brings everything from the device that the host needs to know.
         numbers = torch.cat([error_B, torch.stack([*losses, norm_of_gradient])]).cpu().numpy().astype(np.float64)
-        value, reward, policy, norm = numbers[len(error_B) :].tolist()
+        value, reward, policy, consistency, norm = numbers[len(error_B) :].tolist()
         metrics = {"loss/value": value, "loss/reward": reward, "loss/policy": policy, "learner/gradient_norm": norm}
+        metrics |= {"loss/consistency": consistency} if config.consistency_weight else {}
         self._model.check_finite(metrics, self._learned_from(batch, targets), self._step)
         priority_B = (np.abs(numbers[: len(error_B)]) + config.epsilon) ** config.alpha
         replay.update_priorities(batch.key, priority_B)
@@ -94,7 +106,7 @@ class MuZeroLearner(Learner):
         self._step += 1
         return {
             **metrics,
-            "loss/total": config.value_loss_weight * value + reward + policy,
+            "loss/total": config.value_loss_weight * value + reward + policy + config.consistency_weight * consistency,
             "learner/learning_rate": rate,
             "replay/priority_mean": float(priority_B.mean()),
         }
@@ -113,19 +125,21 @@ class MuZeroLearner(Learner):
 
     def save(self) -> Saved:
         """Returns networks, optimizer, random state and step."""
-        return {**self._model.save(), "rng": self._rng.bit_generator.state, "step": self._step}
+        saved = {**self._model.save(), "rng": self._rng.bit_generator.state, "step": self._step}
+        return saved | ({"augmentation": self._generator.get_state().numpy()} if self._config.augmentation else {})
 
     def load(self, saved: Saved) -> None:
         """Goes on exactly from `save`."""
         self._model.load(saved)
         self._rng.bit_generator.state = saved["rng"]
         self._step = saved["step"]
+        if self._config.augmentation:
+            self._generator.set_state(torch.from_numpy(saved["augmentation"].copy()))
 
     def _backward(self, batch: Batch, targets: Targets) -> tuple[Losses, Tensor]:
         """Computes this rank's gradient; returns losses and `[B]` errors of the first values, in raw units."""
         config = self._config
-        seen, _ = split_mask(self._context.env, batch.observation[:, 0])
-        observation = self._to_device(seen)
+        observation = self._observation(batch, slice(0, 1))
         action_BK, value_BK = self._to_device(targets.action), self._to_device(targets.value)
         reward_BK, policy = self._to_device(targets.reward), self._to_device(targets.policy)
         mask_BK, weight_B1 = self._to_device(targets.mask), self._to_device(self._importance_weights(batch)[:, None])
@@ -135,12 +149,35 @@ class MuZeroLearner(Learner):
             value=(weight_BK * self._value.loss(unroll.value, value_BK)).sum(),
             reward=(weight_BK[:, 1:] * self._reward.loss(unroll.reward, reward_BK)).sum(),
             policy=(weight_BK * self._policy_loss(unroll.policy, policy)).sum(),
+            consistency=self._consistency(batch, unroll, weight_B1 / len(weight_B1)),
         )
         total = config.value_loss_weight * losses.value + losses.reward + losses.policy
+        if config.consistency_weight:
+            total = total + config.consistency_weight * losses.consistency
         self._model.backward(total / config.num_unroll_steps)
         with torch.no_grad():
             error_B = self._value.decode(unroll.value[:, 0]) - value_BK[:, 0]
         return Losses(*(loss.detach() for loss in losses)), error_B
+
+    def _observation(self, batch: Batch, rows: slice) -> Tensor:
+        """Returns observations to learn from, those of each row after all windows', without masks of actions."""
+        several = batch.observation[:, rows].swapaxes(0, 1)
+        seen, _ = split_mask(self._context.env, several.reshape(-1, *several.shape[2:]))
+        observation = self._to_device(seen)
+        return augmented(observation, self._config.augmentation, self._generator)
+
+    def _consistency(self, batch: Batch, unroll: Unroll, weight_B1: Tensor) -> Tensor:
+        """Returns how far imagined states are from those that were seen, up to the end of each episode."""
+        compare = self._model.network.consistency
+        if compare is None:
+            return weight_B1.new_zeros(())
+        assert unroll.states is not None
+        num_steps = self._config.num_unroll_steps
+        with torch.no_grad(), autocast(self._config.learning_precision, self._device):
+            seen = self._model.network.represent(self._observation(batch, slice(1, num_steps + 1)))
+        loss_KB = compare.loss(unroll.states, seen.float()).view(num_steps, -1)
+        is_there_KB = self._to_device(np.arange(1, num_steps + 1)[:, None] < batch.num_rows)
+        return (weight_B1[:, 0] * is_there_KB * loss_KB).sum()
 
     def _policy_loss(self, logits_BKP: Tensor, target: Tensor) -> Tensor:
         """Returns `[B, K + 1]`: -Σ_a visits(a) ln π(a).

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from rlsys.algorithms.muzero.actions import action_code
 from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.algorithms.muzero.consistency import Consistency
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.nets.residual import PlainResidualBlock, ResidualBlock, conv3x3
 from rlsys.nets.scaling import RescaleObservation, min_max_scale
@@ -37,11 +38,15 @@ class Prediction(NamedTuple):
 
 
 class Unroll(NamedTuple):
-    """K imagined steps: value `[B, K + 1, V]`, reward `[B, K, R]` and policy logits `[B, K + 1, P]`."""
+    """K imagined steps: value `[B, K + 1, V]`, reward `[B, K, R]` and policy logits `[B, K + 1, P]`.
+
+    And, of networks that are to be consistent, the states `[K * B, S, ...]` after each, ordered by step.
+    """
 
     value: Tensor
     reward: Tensor
     policy: Tensor
+    states: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,21 @@ class Network(nn.Module, abc.ABC):
     """The three functions. Heads give logits (or scalars without a support); `scalars` decodes them.
 
     States are scaled to [0, 1], so that they have the range of the actions that are attached to them.
+
+    Attributes:
+      consistency: what imagined states are compared with real ones by; None where they are not.
     """
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes
         self.rescale = RescaleObservation(sizes.low, sizes.high)
+        self.consistency: Consistency | None = None
+
+    @property
+    @abc.abstractmethod
+    def state_size(self) -> int:
+        """Numbers of a state, over all axes."""
 
     def _planes(self, observation: Tensor) -> Tensor:
         """Returns images `[B, H, W]`, `[B, C, H, W]`, or stacks of them, as `[B, planes, H, W]`."""
@@ -122,6 +136,7 @@ class Network(nn.Module, abc.ABC):
             _batch_first(prediction.value, num_steps + 1),
             _batch_first(self.predict_reward(torch.cat(features)), num_steps),
             _batch_first(prediction.policy, num_steps + 1),
+            None if self.consistency is None else torch.cat(states[1:]),
         )
 
 
@@ -144,7 +159,10 @@ def make_network(config: MuZeroConfig, env: EnvSpec) -> Network:
         "TinyNetwork": TinyNetwork,
         "MuZeroNetwork": MuZeroNetwork,
     }
-    return architectures[config.architecture](sizes)
+    network = architectures[config.architecture](sizes)
+    if config.consistency_weight:
+        network.consistency = Consistency(network.state_size)
+    return network
 
 
 class Perceptron(nn.Module):
@@ -171,6 +189,11 @@ class FCNetwork(Network):
         self.reward = Perceptron(with_action, sizes.reward)
         self.value = Perceptron(_STATE_SIZE, sizes.value)
         self.policy = Perceptron(_STATE_SIZE, sizes.policy)
+
+    @property
+    def state_size(self) -> int:
+        """S."""
+        return _STATE_SIZE
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns `[B, S]`."""
@@ -217,6 +240,12 @@ class TinyNetwork(Network):
         self.reward = _tiny_head(with_action, pixels, sizes.reward)
         self.value = _tiny_head(channels, pixels, sizes.value)
         self.policy = _tiny_head(channels, pixels, sizes.policy)
+        self._state_size = channels * pixels
+
+    @property
+    def state_size(self) -> int:
+        """Of all channels."""
+        return self._state_size
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns `[B, 64, H / 16, W / 16]`."""
@@ -267,6 +296,12 @@ class MuZeroNetwork(Network):
         self.reward = Perceptron(features, sizes.reward)
         self.value = Perceptron(features, sizes.value)
         self.policy = Perceptron(features, sizes.policy)
+        self._state_size = features
+
+    @property
+    def state_size(self) -> int:
+        """Of all channels."""
+        return self._state_size
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns `[B, 128, H / 16, W / 16]`."""

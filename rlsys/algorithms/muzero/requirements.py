@@ -91,6 +91,11 @@ def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: 
         )
     check_plans(config, env)
     _check_actions(config, env)
+    if config.augmentation and not _is_image(without_mask(env).observation.shape):
+        raise ConfigError(
+            f"muzero.augmentation = {list(config.augmentation)} with '{env.id}', which observes no pictures. Leave it "
+            "out."
+        )
 
 
 def check_plans(config: MuZeroConfig, env: EnvSpec) -> None:

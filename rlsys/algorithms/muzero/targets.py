@@ -54,11 +54,11 @@ def window_length(num_unroll_steps: int, td_steps: int) -> int:
     return num_unroll_steps + td_steps + 1
 
 
-def window_rows(num_unroll_steps: int, td_steps: int) -> dict[str, int]:
+def window_rows(num_unroll_steps: int, td_steps: int, num_observations: int = 1) -> dict[str, int]:
     """Returns how many of the L rows of each column are needed; columns not named are needed whole."""
     num_rewards = num_unroll_steps + td_steps
     return {
-        "observation": 1,
+        "observation": num_observations,
         "action": num_unroll_steps,
         "reward": num_rewards,
         "terminated": 0,

@@ -30,6 +30,7 @@ def section(**options: Any) -> MuZeroConfig:
     [
         ({"architecture": "TinyNetwork"}, "needs images"),
         ({"architecture": "MuZeroNetwork"}, "Set muzero.architecture=FCNetwork"),
+        ({"augmentation": ["shift"]}, "observes no pictures. Leave it out"),
         ({"fixed_temperatures": [1.0] * 9}, "9 entries, but there are 8 environments"),
         ({"batch_size": 100, "num_ranks": 3}, "batch_size = 100 cannot be divided among runtime.learners = 3"),
     ],
