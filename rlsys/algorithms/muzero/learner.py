@@ -143,13 +143,13 @@ class MuZeroLearner(Learner):
         action_BK, value_BK = self._to_device(targets.action), self._to_device(targets.value)
         reward_BK, policy = self._to_device(targets.reward), self._to_device(targets.policy)
         mask_BK, weight_B1 = self._to_device(targets.mask), self._to_device(self._importance_weights(batch)[:, None])
-        unroll = self._unroll(observation, action_BK)
+        unroll, states = self._foretell(observation, action_BK)
         weight_BK = weight_B1 * mask_BK / len(weight_B1)
         losses = Losses(
             value=(weight_BK * self._value.loss(unroll.value, value_BK)).sum(),
             reward=(weight_BK[:, 1:] * self._reward.loss(unroll.reward, reward_BK)).sum(),
             policy=(weight_BK * self._policy_loss(unroll.policy, policy)).sum(),
-            consistency=self._consistency(batch, unroll, weight_B1 / len(weight_B1)),
+            consistency=self._consistency(batch, states, weight_B1 / len(weight_B1)),
         )
         total = config.value_loss_weight * losses.value + losses.reward + losses.policy
         if config.consistency_weight:
@@ -166,16 +166,24 @@ class MuZeroLearner(Learner):
         observation = self._to_device(seen)
         return augmented(observation, self._config.augmentation, self._generator)
 
-    def _consistency(self, batch: Batch, unroll: Unroll, weight_B1: Tensor) -> Tensor:
+    def _foretell(self, observation: Tensor, action_BK: Tensor) -> tuple[Unroll, Tensor | None]:
+        """Unrolls the model; returns its states after each step only where they are compared with what was seen."""
+        network = self._model.network
+        if network.consistency is None:
+            return self._unroll(observation, action_BK), None
+        with autocast(self._config.learning_precision, self._device):
+            unroll, states = network.unroll_with_states(observation, action_BK)
+        return Unroll(*(output.float() for output in unroll)), states.float()
+
+    def _consistency(self, batch: Batch, states: Tensor | None, weight_B1: Tensor) -> Tensor:
         """Returns how far imagined states are from those that were seen, up to the end of each episode."""
         compare = self._model.network.consistency
-        if compare is None:
+        if compare is None or states is None:
             return weight_B1.new_zeros(())
-        assert unroll.states is not None
         num_steps = self._config.num_unroll_steps
         with torch.no_grad(), autocast(self._config.learning_precision, self._device):
             seen = self._model.network.represent(self._observation(batch, slice(1, num_steps + 1)))
-        loss_KB = compare.loss(unroll.states, seen.float()).view(num_steps, -1)
+        loss_KB = compare.loss(states, seen.float()).view(num_steps, -1)
         is_there_KB = self._to_device(np.arange(1, num_steps + 1)[:, None] < batch.num_rows)
         return (weight_B1[:, 0] * is_there_KB * loss_KB).sum()
 

@@ -38,15 +38,11 @@ class Prediction(NamedTuple):
 
 
 class Unroll(NamedTuple):
-    """K imagined steps: value `[B, K + 1, V]`, reward `[B, K, R]` and policy logits `[B, K + 1, P]`.
-
-    And, of networks that are to be consistent, the states `[K * B, S, ...]` after each, ordered by step.
-    """
+    """K imagined steps: value `[B, K + 1, V]`, reward `[B, K, R]` and policy logits `[B, K + 1, P]`."""
 
     value: Tensor
     reward: Tensor
     policy: Tensor
-    states: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -119,10 +115,17 @@ class Network(nn.Module, abc.ABC):
         """Returns value and policy of a state."""
 
     def unroll(self, observation: Tensor, action_BK: Tensor) -> Unroll:
+        """Imagines K steps from each observation: see `unroll_with_states`."""
+        return self.unroll_with_states(observation, action_BK)[0]
+
+    def unroll_with_states(self, observation: Tensor, action_BK: Tensor) -> tuple[Unroll, Tensor]:
         """Imagines K steps from each observation; of actions that are numbers `[B, K, D]`.
 
         The gradient that comes back through a state is halved where the state enters a transition (appendix G). All
         heads see all steps in one batch.
+
+        Returns:
+          What is foretold, and the states after each step, `[K * B, S, ...]`, ordered by step.
         """
         state = self.represent(observation)
         states, features = [state], []
@@ -132,12 +135,12 @@ class Network(nn.Module, abc.ABC):
             features.append(feature)
         prediction = self.predict(torch.cat(states))
         num_steps = action_BK.shape[1]
-        return Unroll(
+        unroll = Unroll(
             _batch_first(prediction.value, num_steps + 1),
             _batch_first(self.predict_reward(torch.cat(features)), num_steps),
             _batch_first(prediction.policy, num_steps + 1),
-            None if self.consistency is None else torch.cat(states[1:]),
         )
+        return unroll, torch.cat(states[1:])
 
 
 def make_network(config: MuZeroConfig, env: EnvSpec) -> Network:

@@ -45,14 +45,13 @@ def make_unroll(network: Network, device: torch.device, precision: str) -> Calla
     Returns:
       A function of observations `[B, ...]` and actions `[B, K]`, or numbers `[B, K, D]`.
     """
-    if isinstance(network, FCNetwork) and device.type == "cpu" and network.consistency is None:
+    if isinstance(network, FCNetwork) and device.type == "cpu":
         rounds = precision == "bf16" and multiplies_bfloat16(device)
         return FusedUnroll(network, torch.bfloat16 if rounds else torch.float32)
 
     def unroll(observation: Tensor, action_BK: Tensor) -> Unroll:
         with autocast(precision, device):
-            value, reward, policy, states = network.unroll(observation, action_BK)
-        return Unroll(value.float(), reward.float(), policy.float(), None if states is None else states.float())
+            return Unroll(*(output.float() for output in network.unroll(observation, action_BK)))
 
     return unroll
 
