@@ -3,7 +3,8 @@
 Those of its games that need nothing but a board: two players take turns and see everything, nothing is left to chance,
 and one wins what the other loses. `env.kwargs` are parameters of a game, such as {board_size: 5} of openspiel/go.
 
-    "observation"   `[C + 1, H, W]` float32: C planes that OpenSpiel shows whoever is to move, and one of who that is
+    "observation"   `[C + 1, H, W]` float32: C planes that OpenSpiel shows whoever is to move, and one of who that is;
+                    of games where either side plays alike, planes of own stones are always the same ones
     "action_mask"   `[A]` int8: which moves are legal
     reward          of whoever has moved: mostly 1 for a win, and 0 for a draw and for every other move
 
@@ -36,6 +37,9 @@ from rlsys.types import Array
 
 _PREFIX = "openspiel/"
 _USUAL = ("connect_four", "tic_tac_toe", "othello", "go", "hex", "breakthrough", "gomoku")
+_STONES = {"connect_four": (0, 1), "tic_tac_toe": (2, 1), "go": (0, 1)}
+"""Planes of the first and of the second player's stones, where a position with the sides changed is the same one and
+OpenSpiel does not show it so: what is learned as one player is known as the other, too."""
 _CELL, _INK, _PAPER = 24, (32, 32, 32), (236, 226, 200)
 _EXPLORATION, _MEMORY_MB = 2.0, 256
 
@@ -70,6 +74,7 @@ class BoardGame(gymnasium.Env, Restorable):
         self._opponent, self._simulations = config.opponent, config.opponent_simulations
         self.np_random = np.random.default_rng(seed)
         self._side = 1 - seed % 2  # the first game begins as the other
+        self._stones = _STONES.get(game.get_type().short_name)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Begins a game; against an opponent as first in the first game of an even seed, and then by turns."""
@@ -122,6 +127,8 @@ class BoardGame(gymnasium.Env, Restorable):
         observation = np.empty(shape, np.float32)
         player = self._to_move()
         observation[:-1] = np.reshape(self._state.observation_tensor(player), observation[:-1].shape)
+        if player == 1 and self._stones is not None:
+            observation[list(self._stones)] = observation[list(self._stones[::-1])]
         observation[-1] = player
         return observation
 

@@ -1,5 +1,6 @@
 """Board games of OpenSpiel's: rules, rewards, sides and opponents."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,30 @@ def test_whoever_moves_is_rewarded_and_sees_the_board_and_who_that_is() -> None:
         assert (earned, terminated, truncated) == (reward, move == 4, False)
     with pytest.raises(EnvError, match="action 5 is illegal"):
         env.step(5)
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        ("connect_four", (3, 4, 3, 2)),
+        ("tic_tac_toe", (4, 0, 8, 2)),
+        ("go", (10, 60, 12, 80)),
+        ("othello", (19, 18, 17)),
+    ],
+)
+def test_own_stones_are_always_on_the_same_plane(name: str, moves: tuple[int, ...]) -> None:
+    env = make(BoardConfig(id=f"openspiel/{name}"), 0)
+    planes = [env.reset()[0]["observation"]]
+    planes += [env.step(move)[0]["observation"] for move in moves]
+    own_last = {(plane, other) for plane in range(3) for other in range(3) if plane != other}
+    for before, after in itertools.pairwise(planes):
+        gained = {
+            (plane, other)
+            for plane, other in own_last
+            if after[other].sum() > before[plane].sum() and (after[other] >= before[plane]).all()
+        }
+        own_last &= gained
+    assert len(own_last) == 1, "who has moved has one stone more, which the other then sees as the other's"
 
 
 def test_a_full_board_is_a_draw() -> None:
