@@ -16,11 +16,12 @@ from rlsys.algorithms import ppo
 from rlsys.api import Algorithm, Cut, Segments, Turns, Unrolls
 from rlsys.checkpoints.checkpoint import Checkpoints
 from rlsys.errors import ConfigError
+from rlsys.replay.stores import LocalReplay, make_store
 from rlsys.runs.progress import Progress
 from rlsys.runs.resolve import check, resolve
 from rlsys.runs.spec import RunSpec
 from rlsys.runs.workers import Worker, WorkerKind
-from rlsys.runtime.driver.inline import InlineRun, LocalReplay
+from rlsys.runtime.driver.inline import InlineRun
 from rlsys.runtime.workers import learning
 from rlsys.runtime.workers.learning import LearnerWorker
 from rlsys.runtime.workers.rollout import RolloutWorker
@@ -80,10 +81,16 @@ def test_a_worker_collects_its_share_and_waits_for_the_next_turn(make_spec: Make
         assert 0 <= unrolls - 8 * (step + 1) <= 4, "an environment that is ahead collects less the next time"
 
 
+def local_replay(spec: RunSpec) -> LocalReplay:
+    """A replay in this process to which no worker has brought its share of a turn."""
+    store = make_store(spec.store, spec.stored_env, spec.cut)
+    return LocalReplay(store, spec.num_environments, lambda turn: False)
+
+
 def test_a_learner_whose_batch_is_lost_asks_for_another(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_turn_spec(make_spec)
     worker, published = RolloutWorker(spec, 0), []
-    learner = LearnerWorker(spec, LocalReplay(spec, lambda: False), published.append)
+    learner = LearnerWorker(spec, local_replay(spec), published.append)
     learner.publish()
     worker.set_weights(unpack(published[-1]))
     collect(worker)
@@ -147,7 +154,7 @@ def test_an_iteration_of_ppo_learns_from_the_same_rows_whatever_the_number_of_wo
     overrides = ["debug=true", f"runtime.rollout_workers={workers}"]
     spec = resolve(config.load("ppo-cartpole", overrides=overrides), ppo.ALGORITHM, num_cpus=1, num_gpus=0)
     published: list[Packed] = []
-    queue = LocalReplay(spec, lambda: False)
+    queue = local_replay(spec)
     learner = LearnerWorker(spec, queue, published.append)
     learner.publish()
     for index in range(spec.num_rollout_workers):
