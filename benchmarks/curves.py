@@ -19,6 +19,7 @@ CURVES = {
     "ppo-halfcheetah": "PPO, HalfCheetah from its state",
     "impala-pendulum": "IMPALA, Pendulum",
     "planet-cartpole-swingup": "PlaNet, cartpole swing-up by pixels, 32 × 32",
+    "planet-cartpole-swingup-da-small": "PlaNet, cartpole swing-up by pixels, five pushes, 32 × 32",
     "planet-cartpole-balance-small": "PlaNet, cartpole balance by pixels, 32 × 32",
     "planet-cartpole-balance-da-small": "PlaNet, cartpole balance by pixels, five pushes, 32 × 32",
     "iris-catch": "IRIS, Catch",
