@@ -5,6 +5,8 @@ CURVES = {
     "muzero-lunarlander": "MuZero, LunarLander",
     "muzero-breakout": "MuZero, RAM Breakout",
     "muzero-breakout-precision": "MuZero, RAM Breakout, fp32 and bf16",
+    "muzero-pendulum": "MuZero, Pendulum by actions that are drawn",
+    "muzero-lunarlander-continuous": "MuZero, LunarLander by actions that are drawn",
     "muzero-connectfour": "MuZero, Connect Four against one who takes a win",
     "impala-cartpole": "IMPALA, CartPole",
     "impala-pong": "IMPALA, Pong by pixels",
