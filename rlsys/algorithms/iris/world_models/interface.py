@@ -217,13 +217,9 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
           mask_BL: false where a row has no block, at its beginning or end; such are as if they were not there.
           frames: `[B, L, C, H, W]`, bytes, that were seen then; only who sees frames needs them.
         """
-        order = _order(mask_BL)
-        frames = None if frames is None else _ordered(frames, order)
-        tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL = (
-            _ordered(part, order) for part in (tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL)
+        foretold, (tokens_BLK, reward_BL, terminated_BL, mask_BL) = self._foretold(
+            tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL, frames
         )
-        with autocast(self.config.precision, tokens_BLK.device):
-            foretold = self.foretell(tokens_BLK, action_BL, frames)
         ends = functional.cross_entropy(
             foretold.end.float().flatten(0, 1), terminated_BL.long().flatten(), reduction="none"
         )
@@ -244,19 +240,37 @@ class WorldModel(nn.Module, abc.ABC, Generic[N]):
         frames: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Returns which shares are foretold rightly: "token_accuracy", "reward_accuracy" and "end_accuracy"."""
-        order = _order(mask_BL)
-        frames = None if frames is None else _ordered(frames, order)
-        tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL = (
-            _ordered(part, order) for part in (tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL)
+        foretold, (tokens_BLK, reward_BL, terminated_BL, mask_BL) = self._foretold(
+            tokens_BLK, action_BL, reward_BL, terminated_BL, mask_BL, frames
         )
-        with autocast(self.config.precision, tokens_BLK.device):
-            foretold = self.foretell(tokens_BLK, action_BL, frames)
         labels, known = _labels(foretold.token, tokens_BLK, mask_BL)
         return {
             "token_accuracy": masked_mean(foretold.token.argmax(-1) == labels, known),
             "reward_accuracy": masked_mean(self.rewards.is_right(foretold.reward, reward_BL), mask_BL),
             "end_accuracy": masked_mean(foretold.end.argmax(-1) == terminated_BL.long(), mask_BL),
         }
+
+    def _foretold(
+        self,
+        tokens_BLK: Tensor,
+        action_BL: Tensor,
+        reward_BL: Tensor,
+        terminated_BL: Tensor,
+        mask_BL: Tensor,
+        frames: Tensor | None,
+    ) -> tuple[Foretold, tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Returns what is foretold of a batch whose existing blocks come first, and labels and mask in that order."""
+        order = _order(mask_BL)
+        with autocast(self.config.precision, tokens_BLK.device):
+            foretold = self.foretell(
+                _ordered(tokens_BLK, order),
+                _ordered(action_BL, order),
+                None if frames is None else _ordered(frames, order),
+            )
+        tokens, reward, terminated, mask = (
+            _ordered(part, order) for part in (tokens_BLK, reward_BL, terminated_BL, mask_BL)
+        )
+        return foretold, (tokens, reward, terminated, mask)
 
     def _inference_dtype(self, device: torch.device) -> torch.dtype:
         rounds = self.config.precision == "bf16" and multiplies_bfloat16(device)
