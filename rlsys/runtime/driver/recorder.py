@@ -328,19 +328,20 @@ class Recorder:
         return row
 
     def _lag_row(self) -> dict[str, float]:
-        lags = np.concatenate([np.zeros(0, np.int64), *self._lags])
-        if not len(lags):
-            return {}
-        ages = np.concatenate(self._ages)
-        self._tracker.histograms({"replay/version_lag": lags, "replay/target_age": ages})
-        median, high, highest = np.quantile(lags, (0.5, 0.95, 1.0))
-        return {
-            "replay/version_lag_median": float(median),
-            "replay/version_lag_p95": float(high),
-            "replay/version_lag_max": float(highest),
-            "replay/target_age_mean": float(ages.mean()),
-            "replay/target_age_max": float(ages.max()),
-        }
+        none = np.zeros(0, np.int64)
+        lags, ages = np.concatenate([none, *self._lags]), np.concatenate([none, *self._ages])
+        row = dict[str, float]()
+        if len(lags):
+            self._tracker.histograms({"replay/version_lag": lags})
+            median, high, highest = np.quantile(lags, (0.5, 0.95, 1.0))
+            row["replay/version_lag_median"] = float(median)
+            row["replay/version_lag_p95"] = float(high)
+            row["replay/version_lag_max"] = float(highest)
+        if len(ages):  # none in what was left to report by a run from before there were any
+            self._tracker.histograms({"replay/target_age": ages})
+            row["replay/target_age_mean"] = float(ages.mean())
+            row["replay/target_age_max"] = float(ages.max())
+        return row
 
     def _inference_row(self) -> dict[str, float]:
         reports = self._inference

@@ -144,6 +144,20 @@ def test_an_average_is_the_same_in_whatever_portions_it_comes_and_over_a_checkpo
     assert (rows[0]["replay/target_age_mean"], rows[0]["replay/target_age_max"]) == (5 * 49, 5 * 98)
 
 
+def test_what_is_left_to_report_by_a_run_from_before_there_were_ages_is_reported(
+    make_spec: MakeSpec, make_recorder: MakeRecorder
+) -> None:
+    spec = make_spec()
+    before = make_recorder(spec, Progress(spec.run))
+    before.learner(LearnerReport(1, 2, {}, lags=np.array([3, 5])))
+    saved = before.save()
+    del saved["ages"]
+    recorder = make_recorder(spec, Progress(spec.run))
+    recorder.load(saved)
+    row = written(recorder, spec)
+    assert row["replay/version_lag_max"] == 5 and "replay/target_age_max" not in row
+
+
 def test_counts_of_replay_go_on_where_a_shard_that_died_left_off(
     make_spec: MakeSpec, make_recorder: MakeRecorder
 ) -> None:
