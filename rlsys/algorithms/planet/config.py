@@ -103,6 +103,8 @@ class PlanetConfig(Section):
     """Of Adam."""
     learning_rate_ramp: Steps = 0
     """Updates in which the learning rate grows from 0 (first release: 10,000 windows)."""
+    learning_rate_half_life: Steps = 0
+    """Updates in which the learning rate falls by half, again and again; 0: it stays."""
     adam_epsilon: Annotated[Number, Field(gt=0.0, le=1.0)] = 1e-4
     """Of Adam, after the root."""
     gradient_clipping: Norm = 1000.0

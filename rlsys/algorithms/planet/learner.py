@@ -219,8 +219,10 @@ class PlanetLearner(Learner):
         return metrics | {name: float(error) for name, error in errors.items()}
 
     def _learning_rate(self) -> float:
-        ramp = self._config.learning_rate_ramp
-        return self._config.learning_rate * (min(1.0, (self._step + 1) / ramp) if ramp else 1.0)
+        config = self._config
+        risen = min(1.0, (self._step + 1) / config.learning_rate_ramp) if config.learning_rate_ramp else 1.0
+        halvings = self._step / config.learning_rate_half_life if config.learning_rate_half_life else 0.0
+        return config.learning_rate * risen * 0.5**halvings
 
     def _to_device(self, array: Array) -> Tensor:
         with self._context.timed("copy"):

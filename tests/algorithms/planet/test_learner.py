@@ -167,6 +167,12 @@ def test_the_learning_rate_grows_over_its_ramp() -> None:
     assert rates == pytest.approx([1e-3, 2e-3, 3e-3, 4e-3, 4e-3, 4e-3])
 
 
+def test_the_learning_rate_falls_by_half_again_and_again() -> None:
+    subject, replay = learner(learning_rate_half_life=2, learning_rate=4e-3), Counting()
+    rates = [subject.step(replay)["world/learning_rate"] for _ in range(5)]  # type: ignore[arg-type]
+    assert rates == pytest.approx([4e-3, 4e-3 / 2**0.5, 2e-3, 2e-3 / 2**0.5, 1e-3])
+
+
 def test_what_normalizes_pictures_goes_wherever_the_model_goes() -> None:
     subject, replay = picture_learner(normalize_pictures=True), Pictures()
     for _ in range(4):
