@@ -7,9 +7,12 @@ exact, so that they are the same in whatever portions they come, and they are pa
 import math
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from rlsys.api import Saved
 from rlsys.files.json_tree import check_tree
 from rlsys.replay.schema import TABLE_COUNTS
+from rlsys.types import Array
 
 COUNTS = ("inserted", *TABLE_COUNTS)
 """Figures of replay that only grow: those of its tables and queues, and `inserted`, which is their inserted items."""
@@ -41,6 +44,44 @@ class Averages:
         """Goes on from `save`."""
         self._totals = check_tree(saved["totals"], dict[str, list[float]])
         self._weights = check_tree(saved["weights"], dict[str, float])
+
+
+class Staleness:
+    """How old what was learned from is: publications (lags) and updates (ages of targets) since it was made."""
+
+    def __init__(self) -> None:
+        self._lags = self._ages = np.zeros(0, np.int64)
+
+    def add(self, lags: Array, ages: Array) -> None:
+        """Takes in one number of each kind for each item of an update."""
+        self._lags, self._ages = np.concatenate([self._lags, lags]), np.concatenate([self._ages, ages])
+
+    def histograms(self) -> dict[str, Array]:
+        """Returns those of which there are any."""
+        both = {"replay/version_lag": self._lags, "replay/target_age": self._ages}
+        return {name: values for name, values in both.items() if len(values)}
+
+    def row(self) -> dict[str, float]:
+        """Returns their figures, of those of which there are any."""
+        row = dict[str, float]()
+        if len(self._lags):
+            median, high, highest = np.quantile(self._lags, (0.5, 0.95, 1.0))
+            row["replay/version_lag_median"] = float(median)
+            row["replay/version_lag_p95"] = float(high)
+            row["replay/version_lag_max"] = float(highest)
+        if len(self._ages):
+            row["replay/target_age_mean"] = float(self._ages.mean())
+            row["replay/target_age_max"] = float(self._ages.max())
+        return row
+
+    def save(self) -> Saved:
+        """Returns everything."""
+        return {"lags": self._lags, "ages": self._ages}
+
+    def load(self, saved: Saved) -> None:
+        """Goes on from `save`; checkpoints of before targets had an age say nothing of it."""
+        self._lags = np.asarray(saved["lags"], np.int64)
+        self._ages = np.asarray(saved.get("ages", ()), np.int64)
 
 
 class Growth:

@@ -11,7 +11,7 @@ from rlsys.evaluation.evaluator import Evaluation
 from rlsys.files.json_tree import check_tree
 from rlsys.loss_names import losses_in
 from rlsys.metrics.advice import Advisor, Setup
-from rlsys.metrics.averages import Averages, Growth
+from rlsys.metrics.averages import Averages, Growth, Staleness
 from rlsys.metrics.console import Console
 from rlsys.metrics.formatting import group_waits
 from rlsys.metrics.process_stats import ProcessMeter, ProcessStats
@@ -26,7 +26,6 @@ from rlsys.runtime.workers.inference import InferenceReport
 from rlsys.runtime.workers.learning import LearnerReport
 from rlsys.runtime.workers.rollout import RolloutReport
 from rlsys.runtime.workers.shard import ShardReport
-from rlsys.types import Array
 from rlsys.viewer.media import Media
 
 
@@ -52,8 +51,6 @@ class Recorder:
         self._waits: dict[Worker, str] = {}
         self._replay: dict[str, float] = {}
         self._growth = Growth()
-        self._lags: list[Array] = []
-        self._ages: list[Array] = []
         self._refreshed_rows = 0
         self._metrics: dict[str, float] = {}
         self._wrong_weights = 0
@@ -145,8 +142,7 @@ class Recorder:
             if film is not None:
                 self._tracker.film(name, film)
         self._replay = self._growth.continued(report.replay)
-        self._lags.append(report.lags)
-        self._ages.append(report.ages)
+        self._staleness.add(report.lags, report.ages)
 
     def check(self) -> None:
         """Makes sure that this process still leads the run, before something is written; see `Heartbeat.check`."""
@@ -254,8 +250,7 @@ class Recorder:
             "env_steps_before": self._env_steps_before,
             "learner_steps_before": self._learner_steps_before,
             "averages": self._averages.save(),
-            "lags": np.concatenate([np.zeros(0, np.int64), *self._lags]),
-            "ages": np.concatenate([np.zeros(0, np.int64), *self._ages]),
+            **self._staleness.save(),
             "refreshed_rows": self._refreshed_rows,
             "growth": self._growth.save(),
             "replay": dict(self._replay),
@@ -271,10 +266,8 @@ class Recorder:
         self._env_steps_before = check_tree(saved["env_steps_before"], int)
         self._learner_steps_before = check_tree(saved["learner_steps_before"], int)
         self._averages.load(saved["averages"])
-        self._lags = [np.asarray(saved["lags"], np.int64)]
-        # Checkpoints of before anything was refreshed say nothing of that.
-        self._ages = [np.asarray(saved.get("ages", ()), np.int64)]
-        self._refreshed_rows = check_tree(saved.get("refreshed_rows", 0), int)
+        self._staleness.load(saved)
+        self._refreshed_rows = check_tree(saved.get("refreshed_rows", 0), int)  # 0 before anything ever was
         self._growth.load(saved["growth"])
         self._replay = check_tree(saved["replay"], dict[str, float])
         self._metrics = check_tree(saved["metrics"], dict[str, float])
@@ -323,24 +316,9 @@ class Recorder:
             row["workers/version_lag"] = float(self._version_lag)
         if self._spec.refreshed_share and (searches := self._refreshed_rows + env_steps):
             row["replay/refreshed_share"] = self._refreshed_rows / searches
-        row.update(self._lag_row())
+        self._tracker.histograms(self._staleness.histograms())
+        row.update(self._staleness.row())
         row.update({f"replay/{name}": value for name, value in self._replay.items()})
-        return row
-
-    def _lag_row(self) -> dict[str, float]:
-        none = np.zeros(0, np.int64)
-        lags, ages = np.concatenate([none, *self._lags]), np.concatenate([none, *self._ages])
-        row = dict[str, float]()
-        if len(lags):
-            self._tracker.histograms({"replay/version_lag": lags})
-            median, high, highest = np.quantile(lags, (0.5, 0.95, 1.0))
-            row["replay/version_lag_median"] = float(median)
-            row["replay/version_lag_p95"] = float(high)
-            row["replay/version_lag_max"] = float(highest)
-        if len(ages):  # none in what was left to report by a run from before there were any
-            self._tracker.histograms({"replay/target_age": ages})
-            row["replay/target_age_mean"] = float(ages.mean())
-            row["replay/target_age_max"] = float(ages.max())
         return row
 
     def _inference_row(self) -> dict[str, float]:
@@ -378,8 +356,7 @@ class Recorder:
         self._env_steps_before = self._progress.env_steps
         self._learner_steps_before = self._progress.learner_steps
         self._averages = Averages()
-        self._lags = []
-        self._ages = []
+        self._staleness = Staleness()
         self._refreshed_rows = 0
         self._inference: list[InferenceReport] = []
 
