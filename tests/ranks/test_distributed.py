@@ -22,8 +22,8 @@ from rlsys.process import use_threads
 from rlsys.ranks.distributed import Ranks, meet_here
 from rlsys.runs.resolve import resolve
 from rlsys.runs.spec import RunSpec
+from rlsys.runtime.workers.learner_process import learner_part
 from rlsys.runtime.workers.learning import LearnerWorker
-from rlsys.runtime.workers.processes import learner_part
 from rlsys.types import Array, ArraySpec, Batch, Sequences
 
 _PATIENCE_S = 300.0
@@ -161,7 +161,7 @@ def learn_together(experiment: str, settings: list[str], folder: Path, until: in
     """Lets two ranks learn in processes that are killed when they have learned more than their checkpoint holds."""
     meeting = meet_here()
     processes = get_context("forkserver")
-    processes.set_forkserver_preload(["rlsys.runtime.workers.processes", "rlsys.nets.trainable"])
+    processes.set_forkserver_preload(["rlsys.runtime.workers.learner_process", "rlsys.nets.trainable"])
     with ExitStack() as cleanup, Checkpoints(folder, keep=5).begin(until) as draft:
         reports = []
         for rank in range(2):

@@ -43,16 +43,15 @@ from rlsys.runs.spec import RunSpec
 from rlsys.runs.workers import Worker, WorkerKind
 from rlsys.runtime.cluster.cluster_view import ClusterWatch
 from rlsys.runtime.cluster.placement import Handle, Placement, in_group
+from rlsys.runtime.workers.learner_process import LearnerProcess, learner_part
 from rlsys.runtime.workers.parameter_server import ParameterServer
 from rlsys.runtime.workers.processes import (
     EvaluatorProcess,
     InferenceProcess,
-    LearnerProcess,
     QueueProcess,
     ReanalyseProcess,
     RolloutProcess,
     ShardProcess,
-    learner_part,
 )
 
 _MOST_WAITING = 100_000
