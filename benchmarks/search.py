@@ -22,10 +22,10 @@ import torch
 from rows import json_option, publish
 
 from rlsys.algorithms.muzero.actions import action_code
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.branches import make_branches
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
-from rlsys.algorithms.muzero.networks import make_network
 from rlsys.planning import puct
 from rlsys.planning.mcts import Workspace, gumbel_search, puct_search
 from rlsys.planning.model import RecurrentFn, RootOutput

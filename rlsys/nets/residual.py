@@ -1,4 +1,4 @@
-"""Residual blocks of 3×3 convolutions that keep the number of channels.
+"""Residual blocks of 3×3 convolutions.
 
 Shape legend: B batch, C channels, H height, W width.
 """
@@ -26,6 +26,23 @@ class ResidualBlock(nn.Module):
         """Returns `[B, C, H, W]`."""
         y_BCHW = functional.relu(self.norm1(self.conv1(x_BCHW)))
         return functional.relu(x_BCHW + self.norm2(self.conv2(y_BCHW)))
+
+
+class StridedResidualBlock(nn.Module):
+    """relu(conv(x) + bn(conv(relu(bn(conv(x)))))), where the first of both sides halves height and width."""
+
+    def __init__(self, num_in: int, num_out: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(num_in, num_out, stride=2, bias=False)
+        self.norm1 = nn.BatchNorm2d(num_out)
+        self.conv2 = conv3x3(num_out, num_out, bias=False)
+        self.norm2 = nn.BatchNorm2d(num_out)
+        self.shortcut = conv3x3(num_in, num_out, stride=2, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Returns `[B, num_out, H / 2, W / 2]`."""
+        y_BCHW = functional.relu(self.norm1(self.conv1(x_BCHW)))
+        return functional.relu(self.shortcut(x_BCHW) + self.norm2(self.conv2(y_BCHW)))
 
 
 class PlainResidualBlock(nn.Module):

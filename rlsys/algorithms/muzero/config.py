@@ -27,8 +27,13 @@ from rlsys.config.quantities import (
 class MuZeroConfig(Section):
     """Options of networks, search, self-play, replay and training. Defaults are upstream's unless said otherwise."""
 
-    architecture: Literal["FCNetwork", "MuZeroNetwork", "TinyNetwork"] = "FCNetwork"
-    """Networks: FCNetwork flattens observations; the other two need images, such as 96×96 pixels."""
+    architecture: Literal["FCNetwork", "MuZeroNetwork", "TinyNetwork", "EfficientZeroNetwork"] = "FCNetwork"
+    """Networks: FCNetwork flattens observations; the others need images, such as 96×96 pixels."""
+    num_channels: Annotated[Count, Field(ge=4, le=1_024, multiple_of=4)] = 64
+    """Channels of EfficientZeroNetwork's states. Not upstream's."""
+    num_action_channels: Annotated[Steps, Field(le=1_024)] = 0
+    """Channels into which EfficientZeroNetwork embeds an action (EfficientZero V2 has 16); 0: an action is its own
+    plane. Not upstream's."""
     value_support: tuple[Atom, Atom] = (-15, 15)
     """First and last atom of the value, after the target transform: ±15 there is about ±247 in returns."""
     reward_support: tuple[Atom, Atom] = (-15, 15)
@@ -117,6 +122,9 @@ class MuZeroConfig(Section):
     consistency_weight: Weight = 0.0
     """Weight of the loss that draws imagined states to what their observations are represented by (EfficientZero has
     2); 0 has none. Not upstream's."""
+    value_prefix: Count | None = None
+    """Imagined steps of a window within which the sum of rewards is foretold, by an LSTM that begins anew with each
+    (EfficientZero has 5), and of which a search takes differences; none: the reward of each step. Not upstream's."""
     augmentation: tuple[Literal["shift", "intensity"], ...] = ()
     """How pictures to learn from are changed: moved by up to 4 pixels, or brighter and darker (EfficientZero has both).
     Not upstream's."""
@@ -163,6 +171,15 @@ class MuZeroConfig(Section):
             low, high = getattr(self, name)
             if low >= high:
                 raise ValueError(f"{name} = [{low}, {high}]; the first atom must be below the last. Swap or widen them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_prefix(self) -> Self:
+        if self.value_prefix is not None and self.value_prefix > self.num_unroll_steps:
+            raise ValueError(
+                f"value_prefix = {self.value_prefix} is larger than num_unroll_steps = {self.num_unroll_steps}; a "
+                "search would go on where nothing was learned of a window. Lower the first or raise the second"
+            )
         return self
 
     @model_validator(mode="after")

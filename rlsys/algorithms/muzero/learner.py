@@ -13,9 +13,10 @@ from torch import Tensor
 
 from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.actions import action_code
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import make_unroll
-from rlsys.algorithms.muzero.networks import Unroll, make_network
+from rlsys.algorithms.muzero.networks import Unroll
 from rlsys.algorithms.muzero.optimizers import make_optimizer
 from rlsys.algorithms.muzero.ranks import maximum
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
@@ -35,7 +36,7 @@ class Losses(NamedTuple):
 
     Attributes:
       value, reward, policy: of what is foretold.
-      consistency: see `consistency.py`; 0 where states are not compared.
+      consistency: see `efficientzero/consistency.py`; 0 where states are not compared.
     """
 
     value: Tensor
@@ -89,6 +90,7 @@ class MuZeroLearner(Learner):
             num_unroll_steps=config.num_unroll_steps,
             td_steps=config.td_steps,
             discount=config.signed_discount,
+            value_prefix=config.value_prefix,
             rng=self._rng,
         )
         losses, error_B = self._backward(batch, targets)

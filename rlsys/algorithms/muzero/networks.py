@@ -1,9 +1,11 @@
 """MuZero's networks: representation, dynamics and prediction, in the three sizes of upstream.
 
+`architectures.py` makes them, and EfficientZero's.
+
 Schrittwieser et al. 2020, appendix F and G, https://arxiv.org/abs/1911.08265.
 Shape legend: B batch, K unroll steps, A actions, D numbers of an action, P size of the policy head (A, or D times the
 values of a number), S state features (FCNetwork) or channels (the others), C H W image planes, F features of a head's
-input, V size of the value head, R size of the reward head.
+input, V size of the value head, R size of the reward head, or of what is said of a value prefix.
 """
 
 import abc
@@ -15,14 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlsys.algorithms.muzero.actions import action_code
-from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.consistency import Consistency
-from rlsys.algorithms.muzero.scalars import reward_code, value_code
+from rlsys.algorithms.muzero.efficientzero.consistency import Consistency
+from rlsys.algorithms.muzero.efficientzero.prefix import ValuePrefix
 from rlsys.nets.residual import PlainResidualBlock, ResidualBlock, conv3x3
 from rlsys.nets.scaling import RescaleObservation, min_max_scale
 from rlsys.ops.gradients import scale_gradient
-from rlsys.types import EnvSpec
 
 HIDDEN_SIZE = 512
 """Units of the hidden layer of every head."""
@@ -55,8 +54,10 @@ class Sizes:
       num_actions: A; 0 for actions that are numbers.
       num_numbers: D; 0 for discrete actions.
       policy: P.
-      value, reward: outputs of these heads: atoms of their supports, or 1.
+      value, reward: outputs of these heads: atoms of their supports, or 1; of the reward head what `prefix` reads.
       low, high: bounds to which observations are rescaled; empty for none.
+      has_prefix: whether `Network.prefix` reads what the reward head gives.
+      num_channels, num_action_channels: of states, and of embedded actions, where the architecture has no fixed ones.
     """
 
     frame: tuple[int, ...]
@@ -68,15 +69,19 @@ class Sizes:
     reward: int
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    has_prefix: bool = False
+    num_channels: int = 0
+    num_action_channels: int = 0
 
 
 class Network(nn.Module, abc.ABC):
     """The three functions. Heads give logits (or scalars without a support); `scalars` decodes them.
 
-    States are scaled to [0, 1], so that they have the range of the actions that are attached to them.
+    States of upstream's are scaled to [0, 1], so that they have the range of the actions that are attached to them.
 
     Attributes:
       consistency: what imagined states are compared with real ones by; None where they are not.
+      prefix: what makes value prefixes of what `predict_reward` returns, which then is no reward; None without them.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -84,11 +89,22 @@ class Network(nn.Module, abc.ABC):
         self.sizes = sizes
         self.rescale = RescaleObservation(sizes.low, sizes.high)
         self.consistency: Consistency | None = None
+        self.prefix: ValuePrefix | None = None
 
     @property
     @abc.abstractmethod
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of one state: S, and of planes their height and width."""
+
+    @property
     def state_size(self) -> int:
         """Numbers of a state, over all axes."""
+        return math.prod(self.state_shape)
+
+    @property
+    def reward_size(self) -> int:
+        """Numbers that `predict_reward` returns of a transition."""
+        return self.sizes.reward
 
     def _planes(self, observation: Tensor) -> Tensor:
         """Returns images `[B, H, W]`, `[B, C, H, W]`, or stacks of them, as `[B, planes, H, W]`."""
@@ -108,7 +124,7 @@ class Network(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def predict_reward(self, features: Tensor) -> Tensor:
-        """Returns `[B, R]` for the reward of the transition."""
+        """Returns `[B, R]` for the reward of the transition; or `[B, F]` that its value prefix is made of."""
 
     @abc.abstractmethod
     def predict(self, state: Tensor) -> Prediction:
@@ -133,39 +149,16 @@ class Network(nn.Module, abc.ABC):
             state, feature = self.transition(scale_gradient(state, DYNAMICS_GRADIENT), action)
             states.append(state)
             features.append(feature)
-        prediction = self.predict(torch.cat(states))
+        prediction, reward = self.predict(torch.cat(states)), self.predict_reward(torch.cat(features))
         num_steps = action_BK.shape[1]
+        if self.prefix is not None:
+            reward = self.prefix.unroll(reward.view(num_steps, len(state), -1)).flatten(end_dim=1)
         unroll = Unroll(
             _batch_first(prediction.value, num_steps + 1),
-            _batch_first(self.predict_reward(torch.cat(features)), num_steps),
+            _batch_first(reward, num_steps),
             _batch_first(prediction.policy, num_steps + 1),
         )
         return unroll, torch.cat(states[1:])
-
-
-def make_network(config: MuZeroConfig, env: EnvSpec) -> Network:
-    """Builds the configured architecture with new weights, from torch's global generator."""
-    code = action_code(config, env)
-    sizes = Sizes(
-        frame=env.observation.shape,
-        num_stack=env.num_stack,
-        num_actions=env.num_actions,
-        num_numbers=code.num_factors if code.is_numbers else 0,
-        policy=code.num_factors * code.num_values,
-        value=value_code(config).size,
-        reward=reward_code(config).size,
-        low=env.observation_low,
-        high=env.observation_high,
-    )
-    architectures: dict[str, type[Network]] = {
-        "FCNetwork": FCNetwork,
-        "TinyNetwork": TinyNetwork,
-        "MuZeroNetwork": MuZeroNetwork,
-    }
-    network = architectures[config.architecture](sizes)
-    if config.consistency_weight:
-        network.consistency = Consistency(network.state_size)
-    return network
 
 
 class Perceptron(nn.Module):
@@ -194,9 +187,9 @@ class FCNetwork(Network):
         self.policy = Perceptron(_STATE_SIZE, sizes.policy)
 
     @property
-    def state_size(self) -> int:
+    def state_shape(self) -> tuple[int, ...]:
         """S."""
-        return _STATE_SIZE
+        return (_STATE_SIZE,)
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns `[B, S]`."""
@@ -224,10 +217,9 @@ class TinyNetwork(Network):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
-        num_planes, height, width = _image_shape(sizes)
+        num_planes, *pixels = image_shape(sizes)
         channels = 64
-        with_action = channels + _action_planes(sizes)
-        pixels = math.ceil(height / 16) * math.ceil(width / 16)
+        with_action = channels + action_planes(sizes)
         self.representation = nn.Sequential(
             conv3x3(num_planes, 32, stride=2),
             nn.ReLU(),
@@ -240,15 +232,15 @@ class TinyNetwork(Network):
             nn.Tanh(),
         )
         self.dynamics = nn.Sequential(PlainResidualBlock(with_action), conv3x3(with_action, channels), nn.Tanh())
-        self.reward = _tiny_head(with_action, pixels, sizes.reward)
-        self.value = _tiny_head(channels, pixels, sizes.value)
-        self.policy = _tiny_head(channels, pixels, sizes.policy)
-        self._state_size = channels * pixels
+        self.reward = _tiny_head(with_action, math.prod(pixels), sizes.reward)
+        self.value = _tiny_head(channels, math.prod(pixels), sizes.value)
+        self.policy = _tiny_head(channels, math.prod(pixels), sizes.policy)
+        self._state_shape = channels, *pixels
 
     @property
-    def state_size(self) -> int:
-        """Of all channels."""
-        return self._state_size
+    def state_shape(self) -> tuple[int, ...]:
+        """S planes."""
+        return self._state_shape
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns `[B, 64, H / 16, W / 16]`."""
@@ -256,7 +248,7 @@ class TinyNetwork(Network):
 
     def transition(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the next state, and the state with the planes of its action for the reward."""
-        planes_BCHW = _with_action_planes(state, action, self.sizes.num_actions)
+        planes_BCHW = with_action_planes(state, action, self.sizes.num_actions)
         return min_max_scale(self.dynamics(planes_BCHW)), planes_BCHW
 
     def predict_reward(self, features: Tensor) -> Tensor:
@@ -276,9 +268,9 @@ class MuZeroNetwork(Network):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
-        num_planes, height, width = _image_shape(sizes)
+        num_planes, *pixels = image_shape(sizes)
         half, channels = 64, 128
-        features = channels * math.ceil(height / 16) * math.ceil(width / 16)
+        features = channels * math.prod(pixels)
         self.representation = nn.Sequential(
             conv3x3(num_planes, half, stride=2),
             _tower(half, 2),
@@ -290,7 +282,7 @@ class MuZeroNetwork(Network):
             _tower(channels, 16),
         )
         self.dynamics = nn.Sequential(
-            conv3x3(channels + _action_planes(sizes), channels),
+            conv3x3(channels + action_planes(sizes), channels),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
             _tower(channels, 16),
@@ -299,12 +291,12 @@ class MuZeroNetwork(Network):
         self.reward = Perceptron(features, sizes.reward)
         self.value = Perceptron(features, sizes.value)
         self.policy = Perceptron(features, sizes.policy)
-        self._state_size = features
+        self._state_shape = channels, *pixels
 
     @property
-    def state_size(self) -> int:
-        """Of all channels."""
-        return self._state_size
+    def state_shape(self) -> tuple[int, ...]:
+        """S planes."""
+        return self._state_shape
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns `[B, 128, H / 16, W / 16]`."""
@@ -312,7 +304,7 @@ class MuZeroNetwork(Network):
 
     def transition(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the next state, and the same before it is scaled for the reward."""
-        planes_BCHW = self.dynamics(_with_action_planes(state, action, self.sizes.num_actions))
+        planes_BCHW = self.dynamics(with_action_planes(state, action, self.sizes.num_actions))
         return min_max_scale(planes_BCHW), planes_BCHW
 
     def predict_reward(self, features: Tensor) -> Tensor:
@@ -340,18 +332,18 @@ def _batch_first(output_NF: Tensor, num_steps: int) -> Tensor:
     return output_NF.view(num_steps, -1, output_NF.shape[1]).transpose(0, 1)
 
 
-def _image_shape(sizes: Sizes) -> tuple[int, int, int]:
-    """Returns planes, height and width of a stack of images."""
+def image_shape(sizes: Sizes) -> tuple[int, int, int]:
+    """Returns planes of a stack of images, and height and width of a state: a sixteenth of theirs, rounded up."""
     *channels, height, width = sizes.frame
-    return sizes.num_stack * math.prod(channels), height, width
+    return sizes.num_stack * math.prod(channels), math.ceil(height / 16), math.ceil(width / 16)
 
 
-def _action_planes(sizes: Sizes) -> int:
+def action_planes(sizes: Sizes) -> int:
     """Returns how many planes say an action."""
     return sizes.num_numbers or 1
 
 
-def _with_action_planes(state: Tensor, action: Tensor, num_actions: int) -> Tensor:
+def with_action_planes(state: Tensor, action: Tensor, num_actions: int) -> Tensor:
     """Appends to each state a plane of the value a / A, or one of each number."""
     value_BD = action.to(state.dtype)[:, None] / num_actions if num_actions else action.to(state.dtype)
     planes = value_BD[:, :, None, None].expand(-1, -1, *state.shape[2:])

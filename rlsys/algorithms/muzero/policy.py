@@ -12,11 +12,11 @@ import torch
 
 from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.actions import action_code
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.branches import Branches, choices_along, make_branches
 from rlsys.algorithms.muzero.choice import Choice, tree_arrays
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
-from rlsys.algorithms.muzero.networks import make_network
 from rlsys.algorithms.muzero.requirements import check_plans
 from rlsys.api import Decision, Policy, PolicyContext, Refreshed, Saved
 from rlsys.api.masks import split_mask, without_mask

@@ -72,6 +72,7 @@ def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: 
             f"muzero.architecture = {config.architecture} with observations of shape {shape}; it needs "
             f"images of at least {_SMALLEST_IMAGE}×{_SMALLEST_IMAGE}. Set muzero.architecture=FCNetwork."
         )
+    _check_channels(config)
     if len(config.fixed_temperatures) > num_environments:
         raise ConfigError(
             f"muzero.fixed_temperatures has {len(config.fixed_temperatures)} entries, but there are "
@@ -96,6 +97,18 @@ def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: 
             f"muzero.augmentation = {list(config.augmentation)} with '{env.id}', which observes no pictures. Leave it "
             "out."
         )
+
+
+def _check_channels(config: MuZeroConfig) -> None:
+    """Refuses sizes of EfficientZero's network where another one has its own."""
+    if config.architecture == "EfficientZeroNetwork":
+        return
+    for name in ("num_channels", "num_action_channels"):
+        if getattr(config, name) != MuZeroConfig.model_fields[name].default:
+            raise ConfigError(
+                f"muzero.{name} = {getattr(config, name)} with muzero.architecture = {config.architecture}, whose "
+                "sizes are fixed. Leave it out, or set muzero.architecture=EfficientZeroNetwork."
+            )
 
 
 def check_plans(config: MuZeroConfig, env: EnvSpec) -> None:

@@ -8,6 +8,7 @@ A window holds rows 0 … K + n of an episode; target k belongs to the state aft
                                               where two play by turns, γ < 0: rewards and values of every other row are
                                               those of the opponent
     reward_k  r_{k-1}, for k ≥ 1                                           the step into the state
+                                              with value prefixes the sum since its window began (`prefix.py`)
     policy_k  visits of the search in row k
 
 How an episode ends decides what comes after its T-th row, the last:
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlsys.algorithms.muzero.actions import ActionCode
+from rlsys.algorithms.muzero.efficientzero.prefix import prefixes
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.ops.returns import n_step_returns
 from rlsys.types import Array, Batch
@@ -37,7 +39,7 @@ class Targets:
     Attributes:
       action: `[B, K]` int64, or `[B, K, D]` float32 of numbers, what the model is unrolled with.
       value: `[B, K + 1]` float32.
-      reward: `[B, K]` float32; entry k is for the state after k + 1 steps.
+      reward: `[B, K]` float32; entry k is for the state after k + 1 steps, or the sum since its window began.
       policy: `[B, K + 1, A]` float32, or `[B, K + 1, D, values]` of numbers; all zero in absorbing states.
       mask: `[B, K + 1]` float32, 0 where nothing is known about the state.
     """
@@ -68,7 +70,14 @@ def window_rows(num_unroll_steps: int, td_steps: int, num_observations: int = 1)
 
 
 def make_targets(
-    batch: Batch, code: ActionCode, *, num_unroll_steps: int, td_steps: int, discount: float, rng: np.random.Generator
+    batch: Batch,
+    code: ActionCode,
+    *,
+    num_unroll_steps: int,
+    td_steps: int,
+    discount: float,
+    rng: np.random.Generator,
+    value_prefix: int | None = None,
 ) -> Targets:
     """Makes the targets of a batch that was sampled with `window_length` and `window_rows`.
 
@@ -79,6 +88,7 @@ def make_targets(
       td_steps: n.
       discount: γ, signed.
       rng: draws the actions in absorbing states.
+      value_prefix: steps of a window of value prefixes; None for rewards.
     """
     num_windows, num_rewards = batch.reward.shape
     assert num_rewards == num_unroll_steps + td_steps, batch.reward.shape
@@ -99,10 +109,11 @@ def make_targets(
     is_unknown_BK = is_truncated_B[:, None] & (step_K > end_B[:, None])
     action, random = code.inputs(batch.action), code.random_inputs(rng, (num_windows, num_unroll_steps))
     is_real_BK = step_K[:-1] < end_B[:, None]
+    reward_BK = batch.reward[:, :num_unroll_steps]
     return Targets(
         action=np.where(is_real_BK[..., None] if code.is_numbers else is_real_BK, action, random),
         value=value_BK.astype(np.float32),
-        reward=batch.reward[:, :num_unroll_steps],
+        reward=reward_BK if value_prefix is None else prefixes(reward_BK, value_prefix),
         policy=batch.extras[VISITS],
         mask=(~is_unknown_BK).astype(np.float32),
     )

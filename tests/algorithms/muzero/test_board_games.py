@@ -9,8 +9,8 @@ import torch
 
 from rlsys import config as experiments
 from rlsys import registry
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.networks import make_network
 from rlsys.algorithms.muzero.policy import MuZeroPolicy
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.algorithms.muzero.scalars import reward_code, value_code

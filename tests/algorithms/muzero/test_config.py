@@ -28,6 +28,8 @@ def section(**options: Any) -> MuZeroConfig:
         ),
         ({"value_support": [3, 3]}, r"value_support = \[3, 3\]"),
         ({"reward_support": [1, -1]}, r"reward_support = \[1, -1\]"),
+        ({"value_prefix": 6}, "value_prefix = 6 is larger than num_unroll_steps = 5"),
+        ({"num_channels": 6}, "muzero.num_channels = 6"),
         ({"visit_softmax_steps": [10]}, "one step less"),
         ({"visit_softmax_steps": [10, 5]}, "must increase"),
         ({"fixed_temperatures": [1.0, -0.5]}, "greater than or equal to 0"),

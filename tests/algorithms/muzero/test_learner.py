@@ -10,9 +10,9 @@ from support.fake_replay import ENV, IMAGES, FakeReplay
 from torch import Tensor
 
 from rlsys.algorithms.muzero import schedules
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.learner import MuZeroLearner
-from rlsys.algorithms.muzero.networks import make_network
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.api import LearnerContext

@@ -1,13 +1,16 @@
 """The three architectures: sizes, shapes and the unroll."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.networks import Network, make_network
+from rlsys.algorithms.muzero.efficientzero.network import EfficientZeroNetwork
+from rlsys.algorithms.muzero.networks import Network
 from rlsys.types import ArraySpec, EnvSpec
 
 RAM = EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), num_actions=4)
@@ -41,6 +44,16 @@ def test_parameter_counts_are_those_of_upstream(architecture: str, env: EnvSpec,
     assert round(sum(parameter.numel() for parameter in network.parameters()), digits) == count
 
 
+def test_efficientzero_has_as_many_parameters_as_its_authors_use() -> None:
+    env = dataclasses.replace(PIXELS.with_observation(ArraySpec((3, 96, 96), "uint8")), num_stack=4)
+    supports = {"value_support": [-300, 300], "reward_support": [-300, 300]}
+    with torch.device("meta"):
+        network = build("EfficientZeroNetwork", env, value_prefix=5, consistency_weight=2.0, **supports)
+    unused = (12 * 64 * 9 + 2 * 64) + (2 * 64 * 64 * 9 + 4 * 64)  # of theirs: two layers that nothing goes through
+    assert round(sum(parameter.numel() for parameter in network.parameters()) + unused, -4) == 8_430_000
+    assert (network.state_shape, network.reward_size) == ((64, 6, 6), 576)
+
+
 @pytest.mark.parametrize(
     ("architecture", "env", "state"),
     [
@@ -49,6 +62,7 @@ def test_parameter_counts_are_those_of_upstream(architecture: str, env: EnvSpec,
         ("TinyNetwork", PIXELS, (64, 6, 6)),
         ("TinyNetwork", SMALL, (64, 2, 2)),
         ("MuZeroNetwork", SMALL, (128, 2, 2)),
+        ("EfficientZeroNetwork", SMALL, (64, 2, 2)),
     ],
 )
 def test_states_and_heads_have_the_documented_shapes(architecture: str, env: EnvSpec, state: tuple[int, ...]) -> None:
@@ -56,7 +70,7 @@ def test_states_and_heads_have_the_documented_shapes(architecture: str, env: Env
     with torch.inference_mode():
         first = network.represent(observations(env))
         second, features = network.transition(first, torch.tensor([0, 1, 2]))
-        assert first.shape == second.shape == (3, *state)
+        assert first.shape == second.shape == (3, *state) == (3, *network.state_shape)
         assert network.predict(first).value.shape == (3, 8)
         assert network.predict(first).policy.shape == (3, env.num_actions)
         assert network.predict_reward(features).shape == (3, 5)
@@ -71,6 +85,27 @@ def test_states_are_scaled_to_the_unit_interval(architecture: str) -> None:
     for state in (first, second):
         assert state.amin(dim=1).abs().max() == 0.0
         torch.testing.assert_close(state.amax(dim=1), torch.ones_like(state[:, 0]))
+
+
+@pytest.mark.parametrize("embedded", [{}, {"num_action_channels": 16}])
+def test_what_an_action_changes_of_efficientzeros_state_is_added_to_it(embedded: dict[str, Any]) -> None:
+    network = build("EfficientZeroNetwork", SMALL, num_channels=16, **embedded).eval()
+    assert isinstance(network, EfficientZeroNetwork)
+    with torch.inference_mode():
+        state = network.represent(observations(SMALL, 1)).expand(3, -1, -1, -1)
+        network.change[1].bias.fill_(-1e6)  # nothing is left of it
+        after, _ = network.transition(state, torch.arange(3))
+        assert not after.any()
+        network.change[1].bias.zero_()
+        network.change[1].weight.zero_()
+        after, _ = network.transition(state, torch.arange(3))
+        torch.testing.assert_close(after, network.dynamics(state))
+
+
+def test_at_first_efficientzero_foretells_nothing() -> None:
+    network = build("EfficientZeroNetwork", SMALL, num_channels=16)
+    unroll = network.unroll(observations(SMALL), torch.tensor([[0, 1], [2, 2], [1, 0]]))
+    assert not any(output.any() for output in unroll)
 
 
 @pytest.mark.parametrize("architecture", ["FCNetwork", "TinyNetwork"])

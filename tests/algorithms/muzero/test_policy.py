@@ -9,8 +9,9 @@ import torch
 from support.fake_replay import ENV, IMAGES
 from torch import Tensor
 
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.networks import Network, make_network
+from rlsys.algorithms.muzero.networks import Network
 from rlsys.algorithms.muzero.policy import MuZeroPolicy
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.algorithms.muzero.scalars import reward_code, value_code

@@ -30,6 +30,9 @@ def section(**options: Any) -> MuZeroConfig:
     [
         ({"architecture": "TinyNetwork"}, "needs images"),
         ({"architecture": "MuZeroNetwork"}, "Set muzero.architecture=FCNetwork"),
+        ({"architecture": "EfficientZeroNetwork"}, "needs images"),
+        ({"num_channels": 16}, "num_channels = 16 with muzero.architecture = FCNetwork, whose sizes are fixed"),
+        ({"env": IMAGES, "architecture": "TinyNetwork", "num_action_channels": 16}, "num_action_channels = 16 with"),
         ({"augmentation": ["shift"]}, "observes no pictures. Leave it out"),
         ({"fixed_temperatures": [1.0] * 9}, "9 entries, but there are 8 environments"),
         ({"batch_size": 100, "num_ranks": 3}, "batch_size = 100 cannot be divided among runtime.learners = 3"),
@@ -46,6 +49,7 @@ def test_what_fits_is_accepted() -> None:
     check(fixed_temperatures=[1.0, 0.5], batch_size=100, num_ranks=2)
     check(env=IMAGES, architecture="TinyNetwork")
     check(env=IMAGES)
+    check(env=IMAGES, architecture="EfficientZeroNetwork", num_channels=16, num_action_channels=16)
 
 
 def test_segments_overlap_by_what_a_target_reads_ahead() -> None:

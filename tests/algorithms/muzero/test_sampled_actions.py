@@ -11,11 +11,12 @@ from support.fake_replay import BOX, ENV, IMAGES, FakeReplay
 from rlsys import config as experiments
 from rlsys import registry
 from rlsys.algorithms.muzero.actions import ActionCode, action_code
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import _NetworkInference, make_inference
 from rlsys.algorithms.muzero.fused.unroll import FusedUnroll
 from rlsys.algorithms.muzero.learner import MuZeroLearner
-from rlsys.algorithms.muzero.networks import FCNetwork, Network, make_network
+from rlsys.algorithms.muzero.networks import FCNetwork, Network
 from rlsys.algorithms.muzero.policy import MuZeroPolicy
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
 from rlsys.algorithms.muzero.targets import make_targets

@@ -1,6 +1,7 @@
 """Which implementation computes a network's functions: the fused one where there is one, else torch's own.
 
-Shape legend: B batch, K unroll steps.
+Value prefixes have no fused one.
+Shape legend: B batch, K unroll steps, S numbers of a state, M numbers that a value prefix remembers.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.algorithms.muzero.efficientzero.prefix import ValuePrefix
 from rlsys.algorithms.muzero.fused.inference import FusedFC
 from rlsys.algorithms.muzero.fused.perceptrons import FullyConnected
 from rlsys.algorithms.muzero.fused.unroll import FusedUnroll
@@ -31,6 +33,8 @@ class Inference(Protocol):
 
 def make_inference(network: Network, config: MuZeroConfig) -> Inference:
     """Returns the fastest inference for a network; call again after each change of its weights."""
+    if network.prefix is not None:
+        return _PrefixInference(network, network.prefix, config)
     return _FCInference(network, config) if isinstance(network, FCNetwork) else _NetworkInference(network, config)
 
 
@@ -45,7 +49,7 @@ def make_unroll(network: Network, device: torch.device, precision: str) -> Calla
     Returns:
       A function of observations `[B, ...]` and actions `[B, K]`, or numbers `[B, K, D]`.
     """
-    if isinstance(network, FCNetwork) and device.type == "cpu":
+    if isinstance(network, FCNetwork) and network.prefix is None and device.type == "cpu":
         rounds = precision == "bf16" and multiplies_bfloat16(device)
         return FusedUnroll(network, torch.bfloat16 if rounds else torch.float32)
 
@@ -99,12 +103,43 @@ class _NetworkInference:
 
     @torch.inference_mode()
     def recurrent(self, state: Tensor, action: Tensor) -> RecurrentOutput:
+        value_B, reward, policy, next_state = self.step(state, action)
+        return RecurrentOutput(value_B, self._reward.decode(reward), policy, next_state)
+
+    def step(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns what `recurrent` does, but of the reward what its head gives."""
         with self._precision:
             next_state, features = self._network.transition(state, action)
             reward = self._network.predict_reward(features)
             value, policy = self._network.predict(next_state)
-        decoded = self._value.decode(value.float()), self._reward.decode(reward.float())
-        return RecurrentOutput(*decoded, policy.float(), next_state)
+        return self._value.decode(value.float()), reward.float(), policy.float(), next_state
+
+
+class _PrefixInference:
+    """Any architecture with value prefixes: what these remember is a part of the state that a search keeps.
+
+    That is `[B, S + M]`, a flat state and the memory behind it.
+    """
+
+    def __init__(self, network: Network, prefix: ValuePrefix, config: MuZeroConfig) -> None:
+        self._plain = _NetworkInference(network, config)
+        self._network, self._prefix = network, prefix
+        self._decode = reward_code(config).decode
+
+    @torch.inference_mode()
+    def initial(self, observation: Tensor) -> RootOutput:
+        root = self._plain.initial(observation)
+        return root._replace(embedding=self._joined(root.embedding, self._prefix.begin(root.embedding)))
+
+    @torch.inference_mode()
+    def recurrent(self, state: Tensor, action: Tensor) -> RecurrentOutput:
+        flat, memory_BM = torch.split(state, [self._network.state_size, self._prefix.memory_size], dim=1)
+        value_B, features, policy, after = self._plain.step(flat.reshape(-1, *self._network.state_shape), action)
+        reward_B, memory_BM = self._prefix.step(features, memory_BM, self._decode)
+        return RecurrentOutput(value_B, reward_B, policy, self._joined(after, memory_BM))
+
+    def _joined(self, state: Tensor, memory_BM: Tensor) -> Tensor:
+        return torch.cat([state.float().flatten(start_dim=1), memory_BM], dim=1)
 
 
 def _is_rounded(network: Network, config: MuZeroConfig) -> bool:

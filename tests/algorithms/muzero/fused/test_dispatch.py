@@ -8,10 +8,11 @@ import torch
 from support.fake_replay import ENV, IMAGES
 from torch import Tensor
 
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import make_inference, make_unroll
 from rlsys.algorithms.muzero.fused.unroll import FusedUnroll
-from rlsys.algorithms.muzero.networks import Network, make_network
+from rlsys.algorithms.muzero.networks import Network
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.types import EnvSpec
 

@@ -8,9 +8,10 @@ import torch
 from support.fake_replay import ENV, IMAGES
 from torch import Tensor
 
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.unroll import FusedUnroll
-from rlsys.algorithms.muzero.networks import FCNetwork, make_network
+from rlsys.algorithms.muzero.networks import FCNetwork
 from rlsys.types import EnvSpec
 
 

@@ -7,10 +7,10 @@ from support.fake_replay import ENV, IMAGES, FakeReplay
 from torch.nn import functional
 
 from rlsys.algorithms.muzero import ALGORITHM
+from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.consistency import Consistency
+from rlsys.algorithms.muzero.efficientzero.consistency import Consistency
 from rlsys.algorithms.muzero.learner import MuZeroLearner
-from rlsys.algorithms.muzero.networks import make_network
 from rlsys.api import LearnerContext
 from rlsys.config import read_env
 from rlsys.testing.contract import check_algorithm
