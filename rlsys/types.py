@@ -269,6 +269,7 @@ class Batch:
       probability: `[B]` float64, probability of the item under the table's distribution when it was drawn.
       num_items: items in the whole table then: importance weights are `(num_items * probability) ** -beta`.
       weights_version: `[B]` int64, version of the behaviour policy.
+      age: `[B]` int64, of windows of a table: items that have been inserted since.
       state: of unrolls: name -> `[B, ...]`, the policy's state before row 0.
       environment, position: of unrolls: `[B]` int64, whose they are and their number there; see `UnrollBlock`.
       turn: of what was collected in one turn (`rlsys.api.Replay.collected`): its number.
@@ -285,6 +286,7 @@ class Batch:
     probability: Array
     num_items: int
     weights_version: Array
+    age: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     state: dict[str, Array] = field(default_factory=dict)
     environment: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     position: Array = field(default_factory=lambda: np.zeros(0, np.int64))

@@ -25,8 +25,9 @@ from rlsys.errors import CheckpointError, ConfigError
 from rlsys.replay import columns, schema
 from rlsys.types import Array, ArraySpec, EnvSpec, Segment
 
-_BOOKKEEPING_BYTES = 40
-"""Per slot: first and last slot of its segment, weights version, and what a table keeps about it as an item."""
+_BOOKKEEPING_BYTES = 48
+"""Per slot: first and last slot of its segment, weights version, its number among all items, and what a table keeps
+about it as an item."""
 _ASSUMED_EPISODE_ROWS = 16
 """An episode takes a slot more than its rows; where they are shorter in the mean, segments leave for want of slots."""
 _CHUNK_BYTES = 8 << 20
@@ -138,10 +139,12 @@ class SegmentRing:
         }
         self._first_slot = np.zeros(capacity, np.int64)
         self._last_slot = np.zeros(capacity, np.int64)
+        self._item_number = np.zeros(capacity, np.int64)
         self._slot_bytes = slot_bytes(specs)
         self._used_slots = 0
         self._next_key = 0
         self._next_chunk = 0
+        self._next_item = 0
 
     @property
     def num_bytes(self) -> int:
@@ -210,6 +213,11 @@ class SegmentRing:
         """Returns the transitions from each slot to the end of its segment."""
         rows_left_B: Array = self._last_slot[slots_B] - slots_B
         return rows_left_B
+
+    def ages(self, slots_B: Array) -> Array:
+        """Returns how many items have been added since the items in these slots."""
+        ages_B: Array = self._next_item - 1 - self._item_number[slots_B]
+        return ages_B
 
     def gather(self, slots_B: Array, lengths: Mapping[str, int]) -> dict[str, Array]:
         """Returns name -> `[B, lengths[name], …]` windows that start at the slots, zero beyond their segments."""
@@ -316,6 +324,8 @@ class SegmentRing:
         self._first_slot[entry.slots] = entry.slots.start
         self._last_slot[entry.slots] = entry.slots.stop - 1
         self.versions[entry.slots] = entry.weights_version
+        self._item_number[entry.items] = np.arange(self._next_item, self._next_item + entry.num_items)
+        self._next_item += entry.num_items
         self._used_slots += entry.num_slots
         self.entries.append(entry)
         chunk.entries.append(entry)

@@ -183,6 +183,7 @@ class Table:
             probability=probability_B,
             num_items=self._num_items,
             weights_version=self._ring.versions[slots_B],
+            age=self._ring.ages(slots_B),
         )
         self._counts["sampled_items"] += batch_size
         return batch

@@ -96,6 +96,8 @@ def _check_batch(batch, naive, drawn, *, num_items, total, length, lengths):
     assert batch.num_items == num_items
     np.testing.assert_array_equal(batch.num_rows, [min(e[1].num_rows - row, length) for *_, e, row in drawn])
     np.testing.assert_array_equal(batch.weights_version, [e[1].weights_version for _, _, e, _ in drawn])
+    in_order = sorted(key for _, key, *_ in naive.items())
+    np.testing.assert_array_equal(batch.age, [len(in_order) - 1 - in_order.index(key) for key, *_ in drawn])
     for name in ("observation", "action", "reward", "terminated", "truncated", *EXTRAS):
         count = lengths.get(name, length)
         expected = [naive.window(entry, row, name, count) for _, _, entry, row in drawn]
@@ -308,12 +310,8 @@ def test_a_loaded_table_goes_on_exactly_as_the_saved_one(env, spec, num_segments
         assert table.stats() == again.stats()
         if table.num_items > 8 and table.mass > 0.0:
             one, two = table.sample(4, 3), again.sample(4, 3)
-            np.testing.assert_array_equal(one.key, two.key)
-            np.testing.assert_array_equal(one.observation, two.observation)
-            np.testing.assert_array_equal(one.extras["policy"], two.extras["policy"])
-            np.testing.assert_array_equal(one.num_rows, two.num_rows)
-            np.testing.assert_array_equal(one.probability, two.probability)
-            np.testing.assert_array_equal(one.weights_version, two.weights_version)
+            for name in ("key", "observation", "policy", "num_rows", "probability", "weights_version", "age"):
+                np.testing.assert_array_equal(_column(one, name), _column(two, name))
             if spec.sampler == "prioritized":
                 priorities = rng.random(4)
                 assert table.update_priorities(one.key, priorities) == again.update_priorities(two.key, priorities)

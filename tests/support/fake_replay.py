@@ -57,6 +57,7 @@ class FakeReplay:
             probability=windows.probability[index],
             num_items=windows.num_items,
             weights_version=windows.weights_version[index],
+            age=windows.age[index],
         )
 
     def update_priorities(self, keys: Array, priorities: Array) -> None:
@@ -86,4 +87,5 @@ def make_batch(env: EnvSpec, *, size: int, length: int, seed: int) -> Batch:
         probability=priority / priority.sum() / 10.0,
         num_items=10 * size,
         weights_version=np.arange(size),
+        age=np.arange(size),
     )

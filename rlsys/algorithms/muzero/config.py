@@ -109,6 +109,14 @@ class MuZeroConfig(Section):
     """Steps K that the model is unrolled in training."""
     td_steps: Count = 10
     """Rewards n in a value target before it bootstraps."""
+    auto_td_steps: Annotated[Items, Field(ge=1)] | None = None
+    """Decisions by which a window has to age for its returns to have one reward less, down to one, since they were
+    earned by an older policy (EfficientZero has 30,000); none: all have td_steps. Not upstream's."""
+    mixed_value_after: Steps | None = None
+    """Updates after which values of all but the newest windows are those of the searches from each of their rows
+    (EfficientZero V2 has 30,000 to 40,000); none: never. Not upstream's."""
+    mixed_value_newest: Items = 5_000
+    """Decisions, the newest, whose windows keep their returns then (V2: mixed_value_threshold, 5,000 to 20,000)."""
     discount: Probability = Field(0.997, gt=0.0)
     """Discount per decision."""
     stored_before_train: Items = 50_000

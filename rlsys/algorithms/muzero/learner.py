@@ -15,6 +15,7 @@ from rlsys.algorithms.muzero import schedules
 from rlsys.algorithms.muzero.actions import action_code
 from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.config import MuZeroConfig
+from rlsys.algorithms.muzero.efficientzero.reach import return_lengths
 from rlsys.algorithms.muzero.fused.dispatch import make_unroll
 from rlsys.algorithms.muzero.networks import Unroll
 from rlsys.algorithms.muzero.optimizers import make_optimizer
@@ -84,6 +85,7 @@ class MuZeroLearner(Learner):
         num_seen = 1 + config.num_unroll_steps if config.consistency_weight else 1
         rows = window_rows(config.num_unroll_steps, config.td_steps, num_seen)
         batch = replay.sample(self._batch_size, length, rows)
+        length_B = return_lengths(config, batch.age, self._step)
         targets = make_targets(
             batch,
             self._code,
@@ -91,6 +93,7 @@ class MuZeroLearner(Learner):
             td_steps=config.td_steps,
             discount=config.signed_discount,
             value_prefix=config.value_prefix,
+            return_length_B=length_B,
             rng=self._rng,
         )
         losses, error_B = self._backward(batch, targets)
@@ -100,6 +103,7 @@ class MuZeroLearner(Learner):
         value, reward, policy, consistency, norm = numbers[len(error_B) :].tolist()
         metrics = {"loss/value": value, "loss/reward": reward, "loss/policy": policy, "learner/gradient_norm": norm}
         metrics |= {"loss/consistency": consistency} if config.consistency_weight else {}
+        metrics |= {} if length_B is None else {"learner/td_steps": float(length_B.mean())}
         self._model.check_finite(metrics, self._learned_from(batch, targets), self._step)
         priority_B = (np.abs(numbers[: len(error_B)]) + config.epsilon) ** config.alpha
         replay.update_priorities(batch.key, priority_B)

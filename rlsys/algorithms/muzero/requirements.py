@@ -90,6 +90,11 @@ def check(config: MuZeroConfig, env: EnvSpec, num_environments: int, num_ranks: 
             f"muzero.players = {config.players} with '{env.id}', which {plays}; values change sides with each decision "
             f"of two players only. Set muzero.players={env.num_players}."
         )
+    if config.mixed_value_after is not None and not config.reanalyse_fraction:
+        raise ConfigError(
+            f"muzero.mixed_value_after = {config.mixed_value_after} with muzero.reanalyse_fraction = 0; values of old "
+            "rows would be those of searches as old. Set muzero.reanalyse_fraction=0.8, or leave it out."
+        )
     check_plans(config, env)
     _check_actions(config, env)
     if config.augmentation and not _is_image(without_mask(env).observation.shape):

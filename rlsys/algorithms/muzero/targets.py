@@ -6,7 +6,7 @@ A window holds rows 0 … K + n of an episode; target k belongs to the state aft
 
     value_k   r_k + γ r_{k+1} + … + γ^{n-1} r_{k+n-1} + γ^n v_{k+n}       v: value of the root when it was searched
                                               where two play by turns, γ < 0: rewards and values of every other row are
-                                              those of the opponent
+                                              those of the opponent; old windows may have fewer rewards (`reach.py`)
     reward_k  r_{k-1}, for k ≥ 1                                           the step into the state
                                               with value prefixes the sum since its window began (`prefix.py`)
     policy_k  visits of the search in row k
@@ -28,7 +28,7 @@ import numpy as np
 from rlsys.algorithms.muzero.actions import ActionCode
 from rlsys.algorithms.muzero.efficientzero.prefix import prefixes
 from rlsys.algorithms.muzero.requirements import ROOT_VALUE, VISITS
-from rlsys.ops.returns import n_step_returns
+from rlsys.ops.returns import n_step_returns, returns_of_lengths
 from rlsys.types import Array, Batch
 
 
@@ -78,6 +78,7 @@ def make_targets(
     discount: float,
     rng: np.random.Generator,
     value_prefix: int | None = None,
+    return_length_B: Array | None = None,
 ) -> Targets:
     """Makes the targets of a batch that was sampled with `window_length` and `window_rows`.
 
@@ -89,6 +90,7 @@ def make_targets(
       discount: γ, signed.
       rng: draws the actions in absorbing states.
       value_prefix: steps of a window of value prefixes; None for rewards.
+      return_length_B: n of each window, 0 to td_steps; None for td_steps.
     """
     num_windows, num_rewards = batch.reward.shape
     assert num_rewards == num_unroll_steps + td_steps, batch.reward.shape
@@ -101,9 +103,12 @@ def make_targets(
     reward_BT = batch.reward.astype(np.float64)
     cut = np.flatnonzero(is_truncated_B & (end_B < num_rewards))
     reward_BT[cut, end_B[cut]] = root_value_BL[cut, end_B[cut]]  # a reward in row T is discounted as a value there is
-    value_BK = n_step_returns(
-        reward_BT, root_value_BL, num_returns=num_unroll_steps + 1, num_steps=td_steps, discount=discount
-    )
+    if return_length_B is None:
+        value_BK = n_step_returns(
+            reward_BT, root_value_BL, num_returns=num_unroll_steps + 1, num_steps=td_steps, discount=discount
+        )
+    else:
+        value_BK = returns_of_lengths(reward_BT, root_value_BL, return_length_B, num_unroll_steps + 1, discount)
 
     step_K = np.arange(num_unroll_steps + 1)
     is_unknown_BK = is_truncated_B[:, None] & (step_K > end_B[:, None])

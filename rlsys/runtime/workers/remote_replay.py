@@ -298,6 +298,8 @@ class RemoteReplay:
             self._count(-query.num_items)
             return None
         batch.num_items = sum(status.num_items for status in self._statuses)
+        if isinstance(batch, Batch):
+            batch.age = batch.age * len(self._shards)  # each shard counts its own inserts
         whole: Batch | Sequences = batch
         return whole
 

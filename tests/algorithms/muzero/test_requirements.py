@@ -33,6 +33,7 @@ def section(**options: Any) -> MuZeroConfig:
         ({"architecture": "EfficientZeroNetwork"}, "needs images"),
         ({"num_channels": 16}, "num_channels = 16 with muzero.architecture = FCNetwork, whose sizes are fixed"),
         ({"env": IMAGES, "architecture": "TinyNetwork", "num_action_channels": 16}, "num_action_channels = 16 with"),
+        ({"mixed_value_after": 9}, "mixed_value_after = 9 with muzero.reanalyse_fraction = 0; values of old rows"),
         ({"augmentation": ["shift"]}, "observes no pictures. Leave it out"),
         ({"fixed_temperatures": [1.0] * 9}, "9 entries, but there are 8 environments"),
         ({"batch_size": 100, "num_ranks": 3}, "batch_size = 100 cannot be divided among runtime.learners = 3"),

@@ -90,7 +90,7 @@ def naive_value(episode: Episode, i: int, n: int, players: int = 1) -> float:
 
 
 def sample(
-    num_unroll_steps: int, td_steps: int, seed: int, players: Literal[1, 2] = 1
+    num_unroll_steps: int, td_steps: int, seed: int, players: Literal[1, 2] = 1, **lengths: Array
 ) -> tuple[list[Episode], Batch, Targets]:
     config = MuZeroConfig(
         discount=GAMMA,
@@ -108,7 +108,13 @@ def sample(
     batch = replay.sample(200, length, rows)
     rng = np.random.default_rng(seed)
     targets = make_targets(
-        batch, CODE, num_unroll_steps=num_unroll_steps, td_steps=td_steps, discount=config.signed_discount, rng=rng
+        batch,
+        CODE,
+        num_unroll_steps=num_unroll_steps,
+        td_steps=td_steps,
+        discount=config.signed_discount,
+        rng=rng,
+        **lengths,
     )
     return episodes, batch, targets
 
@@ -132,6 +138,16 @@ def test_targets_equal_the_definition(num_unroll_steps: int, td_steps: int, seed
             assert np.array_equal(targets.policy[b, k], episode.visits[i] if has_policy else np.zeros(3, np.float32))
             if k < num_unroll_steps and i < episode.length:
                 assert targets.action[b, k] == episode.action[i]
+
+
+@pytest.mark.parametrize("players", [1, 2])
+def test_each_window_can_have_returns_of_its_own_length(players: Literal[1, 2]) -> None:
+    length_B = np.random.default_rng(0).integers(0, 7, 200)
+    episodes, batch, targets = sample(5, 6, 1, players, return_length_B=length_B)
+    for b, (number, start) in enumerate(batch.observation[:, 0].astype(int)):
+        for k in np.flatnonzero(targets.mask[b]):
+            due = naive_value(episodes[number], start + k, int(length_B[b]), players)
+            assert targets.value[b, k] == pytest.approx(due, rel=1e-5, abs=1e-6)
 
 
 def test_all_kinds_of_ends_occur_in_these_samples() -> None:

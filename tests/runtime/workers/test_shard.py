@@ -58,6 +58,7 @@ def test_three_shards_draw_each_item_as_often_as_one_table(make_spec: MakeSpec) 
         expected = (1.0 + first[:, 2]) / (9 * 210)
         np.testing.assert_allclose(batch.probability, expected, rtol=1e-9)
         assert batch.num_items == 180
+        np.testing.assert_array_equal(batch.age, 3 * ((8 - first[:, 1]) // 3 * 20 + 19 - first[:, 2]))
     expected_counts = np.broadcast_to(np.arange(1, 21) / (9 * 210), (9, 20)) * draws * 40
     chi_square = ((counts - expected_counts) ** 2 / expected_counts).sum()
     assert chi_square < 250, chi_square  # 179 degrees of freedom: the 99.9 % quantile is 243; strata make it smaller
