@@ -52,13 +52,17 @@ def of_muzero(rank: Rank, batch: Batch) -> Tensors:
     state = network.represent(observation)
     after, features = network.transition(state, action_BK[:, 0])
     _, priority_B = rank.replay.priorities[-1]
+    prefix = {}
+    if network.prefix is not None:
+        prefix = {"input of the LSTM": network.predict_reward(features), "memory": network.prefix.begin(state)}
     return {
+        **{f"prefix: {name}": value for name, value in prefix.items()},
         **{f"search: root {name}": value for name, value in root._asdict().items()},
         "search: embeddings of all nodes": result.tree.embedding,
         "search: edges": result.tree.edges,
         "search: visit_counts": result.visit_counts,
         "search: root_value": result.root_value,
-        **of_batch(batch, "probability", "key", "num_rows"),
+        **of_batch(batch, "probability", "key", "num_rows", "age"),
         **{f"target: {name}": value for name, value in vars(targets).items()},
         "network: state": state,
         "network: next state": after,

@@ -24,6 +24,12 @@ ENVIRONMENTS = 3  # of a training in one process, where the algorithm does not s
 DEBUG = ["debug=true", f"runtime.environments_per_worker={ENVIRONMENTS}"]
 UNLIKE = {
     "muzero-breakout": {"muzero.td_steps": 7, "muzero.num_simulations": 6},
+    "muzero-efficientzero": {
+        "muzero.td_steps": 7,
+        "muzero.num_simulations": 2,
+        "muzero.batch_size": 8,
+        "muzero.stored_before_train": 30,
+    },
     "impala-breakout": {"impala.batch_size": 5, "env.frame_size": [44, 40]},
     "r2ac-tmaze": {"impala.batch_size": 5},
     "impala-pendulum": {"impala.batch_size": 5},

@@ -218,3 +218,19 @@ def test_numbers_as_actions_have_prefixes_too() -> None:
     first = inference.recurrent(root.embedding, torch.tensor([[0.5, -1.0], [1.0, 0.0]]))
     assert first.embedding.shape == root.embedding.shape == (2, 50 + 2 * 128 + 2)
     assert first.reward.shape == (2,) and float(first.reward[0]) != float(first.reward[1])
+
+
+def test_what_is_rounded_around_it_does_not_round_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    rounded, network = make(IMAGES, window=3, architecture="TinyNetwork", acting_precision="bf16")
+    exact = rounded.model_copy(update={"acting_precision": "fp32"})
+    observation, action_BK = observations(IMAGES, 2), torch.tensor([[0, 1, 2, 0, 1], [2, 2, 1, 0, 0]])
+    with torch.inference_mode():
+        said, due = (
+            make_unroll(network, torch.device("cpu"), name)(observation, action_BK) for name in ("bf16", "fp32")
+        )
+        found, expected = (make_inference(network, config).initial(observation) for config in (rounded, exact))
+        stepped = make_inference(network, rounded).recurrent(found.embedding, action_BK[:, 0])
+    assert said.reward.dtype == stepped.reward.dtype == stepped.embedding.dtype == torch.float32
+    assert not torch.equal(said.value, due.value) and not torch.equal(found.embedding, expected.embedding)
+    torch.testing.assert_close(said.reward, due.reward, rtol=0.1, atol=0.2)
