@@ -203,6 +203,7 @@ def test_differences_of_what_was_learned_are_rewards() -> None:
     ("env", "options"),
     [
         ({"id": "CartPole-v1"}, {"search": "gumbel", "reanalyse_fraction": 0.5}),
+        ({"id": "Pendulum-v1"}, {"sampled_actions": 3}),
         ({"id": "catch"}, {**EFFICIENTZERO, "consistency_weight": 2.0, "augmentation": ["shift", "intensity"]}),
     ],
 )
