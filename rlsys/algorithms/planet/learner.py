@@ -5,6 +5,7 @@ Hafner et al. 2019, algorithm 1, https://arxiv.org/abs/1811.04551.
 Shape legend: B windows of this rank, T frames, S numbers of a stochastic state.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -222,7 +223,7 @@ class PlanetLearner(Learner):
         config = self._config
         risen = min(1.0, (self._step + 1) / config.learning_rate_ramp) if config.learning_rate_ramp else 1.0
         halvings = self._step / config.learning_rate_half_life if config.learning_rate_half_life else 0.0
-        return config.learning_rate * risen * 0.5**halvings
+        return config.learning_rate * risen * math.exp2(-halvings)
 
     def _to_device(self, array: Array) -> Tensor:
         with self._context.timed("copy"):
