@@ -9,7 +9,7 @@ import importlib.util
 from typing import Any
 
 from rlsys.config import EnvConfig, read_env
-from rlsys.envs.families import atari, boards, catch, classic, dm_control, dmlab, memory, procgen
+from rlsys.envs.families import atari, boards, catch, classic, dm_control, dmlab, memory, procgen, tiles
 from rlsys.envs.family import Family
 from rlsys.errors import ConfigError, EnvError
 from rlsys.likeness import likeness, nearest
@@ -21,6 +21,7 @@ FAMILIES: tuple[Family[Any], ...] = (
     dmlab.DMLAB,
     memory.TMAZE,
     catch.CATCH,
+    tiles.TILES,
     boards.BOARDS,
     classic.CLASSIC,
     dm_control.CONTROL,

@@ -19,7 +19,7 @@ import math
 
 import numpy as np
 
-from rlsys.planning.kernels import NO_NODE, inlined_kernel, kernel
+from rlsys.planning.kernels import NO_NODE, inlined_kernel, kernel, likeliest
 from rlsys.planning.tree import Tree
 from rlsys.types import Array
 
@@ -65,7 +65,14 @@ def schedules(prior_logits_BA: Array, max_considered: int, num_simulations: int)
     return np.ascontiguousarray(table[index_B].T)
 
 
-def select(tree: Tree, gumbel_BA: Array, considered_visit_B: Array, maxvisit_init: float, value_scale: float) -> None:
+def select(
+    tree: Tree,
+    gumbel_BA: Array,
+    considered_visit_B: Array,
+    maxvisit_init: float,
+    value_scale: float,
+    chance_after: int | None = None,
+) -> None:
     """Walks down every tree to an edge that was never taken; writes `row`, `action` and `parent_embedding`.
 
     At the root, of the actions with `considered_visit_B` visits, the one with the highest gumbel + ln π + σ(q). Below,
@@ -79,20 +86,26 @@ def select(tree: Tree, gumbel_BA: Array, considered_visit_B: Array, maxvisit_ini
       considered_visit_B: int64, a row of `schedules`.
       maxvisit_init: c_visit of the paper.
       value_scale: c_scale of the paper.
+      chance_after: A, where every second level is chance's (see `chance.py`) and branches behind these are no actions;
+        None: all levels and branches are actions'.
     """
+    num_actions = tree.edges.shape[1] if chance_after is None else chance_after
     arrays = tree.edges, tree.nodes, tree.roots, tree.embedding, tree.row, tree.action, tree.parent_embedding
-    _select(*arrays, gumbel_BA, considered_visit_B, maxvisit_init, value_scale)
+    _select(*arrays, gumbel_BA, considered_visit_B, maxvisit_init, value_scale, num_actions, chance_after is not None)
 
 
-def conclude(tree: Tree, gumbel_BA: Array, maxvisit_init: float, value_scale: float) -> tuple[Array, Array]:
+def conclude(
+    tree: Tree, gumbel_BA: Array, maxvisit_init: float, value_scale: float, chance_after: int | None = None
+) -> tuple[Array, Array]:
     """Returns the roots' best actions `[B]` int64 and improved policies `[B, A]` float64.
 
     The best action has the highest gumbel + ln π + σ(q) among those with the most visits. The improved policy is
     softmax(ln π + σ(q)) over all actions (equation 11).
     """
-    num_roots, num_actions = tree.roots.size, tree.edges.shape[1]
-    action_B, policy_BA = np.empty(num_roots, np.int64), np.empty((num_roots, num_actions))
-    _conclude(tree.edges, tree.nodes, gumbel_BA, maxvisit_init, value_scale, action_B, policy_BA)
+    num_roots, num_branches = tree.roots.size, tree.edges.shape[1]
+    action_B, policy_BA = np.empty(num_roots, np.int64), np.zeros((num_roots, num_branches))
+    num_actions = num_branches if chance_after is None else chance_after
+    _conclude(tree.edges, tree.nodes, gumbel_BA, maxvisit_init, value_scale, num_actions, action_B, policy_BA)
     return action_B, policy_BA
 
 
@@ -177,20 +190,26 @@ def _select(
     considered_visit_B: Array,
     maxvisit_init: float,
     value_scale: float,
+    num_actions: int,
+    has_chance: bool,
 ) -> None:
-    value_A = np.empty(edges.shape[1])
+    value_A = np.empty(num_actions)
     for index in range(roots.size):
         row, depth = index, 1
-        edges_A = edges[row]
+        edges_A = edges[row, :num_actions]
         _completed_values(edges_A, np.float64(nodes[row].raw_value), maxvisit_init, value_scale, value_A)
         action = _root_action(edges_A, gumbel_BA[index], value_A, considered_visit_B[index])
         while edges_A[action].child != NO_NODE:
             row = edges_A[action].child
             depth += 1
-            edges_A = edges[row]
-            _completed_values(edges_A, np.float64(nodes[row].raw_value), maxvisit_init, value_scale, value_A)
-            _improved_policy(edges_A, value_A)
-            action = _inner_action(edges_A, value_A)
+            if has_chance and depth % 2 == 0:
+                edges_A = edges[row]
+                action = likeliest(edges_A)
+            else:
+                edges_A = edges[row, :num_actions]
+                _completed_values(edges_A, np.float64(nodes[row].raw_value), maxvisit_init, value_scale, value_A)
+                _improved_policy(edges_A, value_A)
+                action = _inner_action(edges_A, value_A)
         row_B[index] = row
         action_B[index] = action
         for feature in range(embedding_RF.shape[1]):
@@ -205,11 +224,12 @@ def _conclude(
     gumbel_BA: Array,
     maxvisit_init: float,
     value_scale: float,
+    num_actions: int,
     action_B: Array,
     policy_BA: Array,
 ) -> None:
     for index in range(action_B.size):
-        edges_A, value_A = edges[index], policy_BA[index]
+        edges_A, value_A = edges[index, :num_actions], policy_BA[index, :num_actions]
         _completed_values(edges_A, np.float64(nodes[index].raw_value), maxvisit_init, value_scale, value_A)
         most = 0
         for action in range(edges_A.size):

@@ -194,8 +194,9 @@ def select(
     parent_embedding_BF: Array,
     exploration: Array,
     init_value_score: float,
+    has_chance: bool,
 ) -> None:
-    """Walks down all trees and gathers the embeddings found there."""
+    """Walks down all trees and gathers the embeddings found there; with chance, every second level is its own."""
     # All roots go down level by level: neighbouring iterations are then independent, and the processor overlaps them.
     num_roots = roots.size
     walking = np.arange(num_roots)
@@ -212,8 +213,11 @@ def select(
             index = walking[i]
             root = roots[index]
             edges_A = edges[row_B[index]]
-            weight = exploration[visit_count_B[index]]
-            action = _best_action(edges_A, weight, root.q_min, root.q_max, init_value_score)
+            if has_chance and depth % 2 == 0:
+                action = likeliest(edges_A)
+            else:
+                weight = exploration[visit_count_B[index]]
+                action = _best_action(edges_A, weight, root.q_min, root.q_max, init_value_score)
             edge = edges_A[action]
             visit_count_B[index] = edge.visit_count  # that of the child, without going there
             is_inner = edge.child != NO_NODE
@@ -227,6 +231,23 @@ def select(
         row = row_B[index]
         for feature in range(embedding_RF.shape[1]):
             parent_embedding_BF[index, feature] = embedding_RF[row, feature]
+
+
+@inlined_kernel
+def likeliest(edges_A: Array) -> int:
+    """Returns the code whose visits lag most behind its probability, the lowest among equals: see `chance.py`.
+
+    It is compiled into `gumbel.py`, too: whoever changes it has to touch that file.
+    """
+    best_score = -1.0
+    best = 0
+    for code in range(edges_A.size):
+        edge = edges_A[code]
+        score = np.float64(edge.prior) / (edge.visit_count + 1)
+        is_better = score > best_score and edge.q_value != -math.inf
+        best_score = score if is_better else best_score
+        best = code if is_better else best
+    return best
 
 
 @inlined_kernel
@@ -266,6 +287,7 @@ def grow_and_select(
     discount: float,
     exploration: Array,
     init_value_score: float,
+    has_chance: bool,
 ) -> None:
     """Does both."""
     grow(
@@ -282,7 +304,18 @@ def grow_and_select(
         leaf_embedding_BF,
         discount,
     )
-    select(edges, nodes, roots, embedding_RF, row_B, action_B, parent_embedding_BF, exploration, init_value_score)
+    select(
+        edges,
+        nodes,
+        roots,
+        embedding_RF,
+        row_B,
+        action_B,
+        parent_embedding_BF,
+        exploration,
+        init_value_score,
+        has_chance,
+    )
 
 
 @kernel

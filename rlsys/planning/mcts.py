@@ -104,6 +104,7 @@ def puct_search(
     init_value_score: float = 0.0,
     noise_BA: Array | None = None,
     exploration_fraction: float = 0.25,
+    chance_after: int | None = None,
     workspace: Workspace | None = None,
 ) -> SearchResult:
     """Searches with MuZero's rule (`puct.select`).
@@ -118,6 +119,7 @@ def puct_search(
       init_value_score: value term of unvisited actions; visited ones have theirs normalised to [0, 1].
       noise_BA: float64 probabilities that are mixed into the roots' priors (`actions.dirichlet_noise`); None for none.
       exploration_fraction: share of the noise, in [0, 1].
+      chance_after: actions of a state, where chance has every second move (`ChanceModel`); None: it has none.
       workspace: memory to use again; None allocates it.
 
     Raises:
@@ -126,10 +128,10 @@ def puct_search(
     exploration = puct.exploration_weights(num_simulations, pb_c_base, pb_c_init)
 
     def select(tree: Tree, simulation: int) -> None:
-        puct.select(tree, exploration, init_value_score)
+        puct.select(tree, exploration, init_value_score, chance_after is not None)
 
     def grow_and_select(tree: Tree, leaf: int, output: LeafOutput) -> None:
-        puct.grow_and_select(tree, leaf, *output, discount, exploration, init_value_score)
+        puct.grow_and_select(tree, leaf, *output, discount, exploration, init_value_score, chance_after is not None)
 
     rule = _Rule(select, grow_and_select, discount)
     return _result(*_search(rule, recurrent_fn, root, num_simulations, noise_BA, exploration_fraction, workspace))
@@ -145,6 +147,7 @@ def gumbel_search(
     max_num_considered_actions: int = 16,
     maxvisit_init: float = 50.0,
     value_scale: float = 0.1,
+    chance_after: int | None = None,
     workspace: Workspace | None = None,
 ) -> GumbelResult:
     """Searches with Gumbel MuZero's rules: sequential halving at the roots, deterministic matching of π' below.
@@ -159,6 +162,7 @@ def gumbel_search(
       max_num_considered_actions: actions that sequential halving starts from, where there are so many.
       maxvisit_init: c_visit of the paper.
       value_scale: c_scale of the paper; 0.1 for Atari, 1.0 for board games.
+      chance_after: actions of a state, where chance has every second move (`ChanceModel`); None: it has none.
       workspace: memory to use again; None allocates it.
 
     Raises:
@@ -171,7 +175,7 @@ def gumbel_search(
     noise_BA = np.zeros((num_roots, num_actions)) if gumbel_BA is None else gumbel_BA
 
     def select(tree: Tree, simulation: int) -> None:
-        gumbel.select(tree, noise_BA, schedule_SB[simulation], maxvisit_init, value_scale)
+        gumbel.select(tree, noise_BA, schedule_SB[simulation], maxvisit_init, value_scale, chance_after)
 
     def grow_and_select(tree: Tree, leaf: int, output: LeafOutput) -> None:
         grow(tree, leaf, *output, discount)
@@ -179,7 +183,7 @@ def gumbel_search(
 
     rule = _Rule(select, grow_and_select, discount)
     tree, embedding = _search(rule, recurrent_fn, root, num_simulations, None, 0.0, workspace)
-    action_B, policy_BA = gumbel.conclude(tree, noise_BA, maxvisit_init, value_scale)
+    action_B, policy_BA = gumbel.conclude(tree, noise_BA, maxvisit_init, value_scale, chance_after)
     return GumbelResult(**vars(_result(tree, embedding)), action=action_B, policy=policy_BA)
 
 

@@ -24,7 +24,7 @@ def exploration_weights(num_simulations: int, pb_c_base: float, pb_c_init: float
     return weights
 
 
-def select(tree: Tree, exploration: Array, init_value_score: float) -> None:
+def select(tree: Tree, exploration: Array, init_value_score: float, has_chance: bool = False) -> None:
     """Walks down every tree to an edge that was never taken; writes `row`, `action` and `parent_embedding`.
 
     Each step takes the child c of node p with the highest score, the lowest action among equals:
@@ -37,9 +37,10 @@ def select(tree: Tree, exploration: Array, init_value_score: float) -> None:
       tree: as `grow` left it; also gets the depth of its deepest path.
       exploration: from `exploration_weights`.
       init_value_score: value term of unvisited children, on the normalised scale.
+      has_chance: whether every second level is chance's (see `chance.py`).
     """
     arrays = tree.edges, tree.nodes, tree.roots, tree.embedding, tree.row, tree.action, tree.parent_embedding
-    kernels.select(*arrays, exploration, init_value_score)
+    kernels.select(*arrays, exploration, init_value_score, has_chance)
 
 
 def grow_and_select(
@@ -52,6 +53,7 @@ def grow_and_select(
     discount: float,
     exploration: Array,
     init_value_score: float,
+    has_chance: bool = False,
 ) -> None:
     """Does what `tree.grow` and then `select` do, in one call: for few roots, calling takes longer than searching."""
     kernels.grow_and_select(
@@ -70,4 +72,5 @@ def grow_and_select(
         discount,
         exploration,
         init_value_score,
+        has_chance,
     )

@@ -66,6 +66,7 @@ CONFIGS = {
         avoid_repeat=True,
         observation_noise=0.05,
     ),
+    "2048": EnvConfig(id="2048", kwargs={"size": 3}),
     "board, all": BoardConfig(
         id="openspiel/connect_four",
         kwargs={"rows": 5, "columns": 5},

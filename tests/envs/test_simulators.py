@@ -20,6 +20,8 @@ CONFIGS = {
     "CartPole, its old limit": EnvConfig(id="CartPole-v0"),
     "CartPole, cut and stacked": EnvConfig(id="CartPole-v1", stack_states=3, max_episode_steps=20, clip_rewards=True),
     "catch": EnvConfig(id="catch", stack_states=4),
+    "2048": EnvConfig(id="2048", kwargs={"size": 2}),
+    "2048, cut": EnvConfig(id="2048", max_episode_steps=20),
     "T-maze": EnvConfig(id="tmaze-3"),
     "T-maze, cut and stacked": EnvConfig(id="tmaze-4", stack_states=2, max_episode_steps=9, clip_rewards=True),
 }
