@@ -96,7 +96,7 @@ class ChanceModel:
 
     def inner(self, embedding: Tensor) -> Tensor:
         """Returns the model's own embeddings `[B, ...]` of nodes."""
-        return embedding[:, :-1].reshape(-1, *self._shape)
+        return embedding[:, :-1].contiguous().view(-1, *self._shape)
 
     def is_chance(self, embedding: Tensor) -> Tensor:
         """Returns which nodes are chance's, `[B]` bool."""

@@ -1,5 +1,7 @@
 """What a search branches to in a node, and what its branches stand for: all actions, or those that the node draws.
 
+Where chance has a part in it, see `stochastic/branches.py`.
+
 Shape legend: B batch, A branches of a node, M actions taken from one search, D factors of an action (`actions.py`), P
 size of the policy head, N values of a factor, R nodes.
 """
@@ -11,15 +13,25 @@ from torch import Tensor
 
 from rlsys.algorithms.muzero.actions import ActionCode
 from rlsys.algorithms.muzero.config import MuZeroConfig
-from rlsys.algorithms.muzero.fused.dispatch import Inference
+from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
+from rlsys.algorithms.muzero.networks import Network
+from rlsys.algorithms.muzero.stochastic.branches import ActionsAndChance
 from rlsys.planning.mcts import SearchResult
-from rlsys.planning.model import RecurrentOutput, RootOutput
+from rlsys.planning.model import RecurrentOutput, RootOutput, to_array
 from rlsys.planning.sampled import SampledModel
 from rlsys.types import Array
 
 
 class Branches(Protocol):
-    """How the networks come to a search, and how what it found comes back."""
+    """How the networks come to a search, and how what it found comes back.
+
+    Attributes:
+      discount: of what a branch leads to, below 0 where that is the opponent's.
+      chance_after: actions of a state, where chance has every second move; else None.
+    """
+
+    discount: float
+    chance_after: int | None
 
     def root(self, root: RootOutput, rng: np.random.Generator | None) -> RootOutput:
         """Returns what a search starts from, with `[B, A]` logits, of the networks' view, with `[B, P]`.
@@ -38,14 +50,39 @@ class Branches(Protocol):
     def target(self, root: RootOutput, share_BA: Array) -> Array:
         """Returns how shares of the roots' branches fall to the values of each factor, `[B, *policy_shape]`."""
 
+    def reward(self, result: SearchResult, action_B: Array) -> Array:
+        """Returns `[B]`, what is foretold for a branch of each root, which has been searched."""
+
+    def likely_reward(self, state: Tensor, action: Tensor) -> Array:
+        """Returns `[B]`, the same without a search, of the networks' states and of actions as these are told them."""
+
     def names(self, embedding: Tensor) -> dict[str, Array]:
         """Returns `name: [R, A]`, what branches of nodes are called where that differs from node to node; else `{}`."""
 
 
-class EveryAction:
+class _Actions:
+    """Branches that are actions, and nothing else."""
+
+    def __init__(self, inference: Inference, config: MuZeroConfig) -> None:
+        self._inference = inference
+        self.discount = config.signed_discount
+        self.chance_after: int | None = None
+
+    def reward(self, result: SearchResult, action_B: Array) -> Array:
+        """See `Branches`."""
+        rewards: Array = result.tree.reward[np.arange(len(action_B)), 0, action_B]
+        return rewards
+
+    def likely_reward(self, state: Tensor, action: Tensor) -> Array:
+        """See `Branches`."""
+        return to_array(self._inference.recurrent(state, action).reward)
+
+
+class EveryAction(_Actions):
     """A branch for each discrete action."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: Inference, config: MuZeroConfig) -> None:
+        super().__init__(inference, config)
         self.recurrent = inference.recurrent
 
     def root(self, root: RootOutput, rng: np.random.Generator | None) -> RootOutput:
@@ -65,12 +102,13 @@ class EveryAction:
         return {}
 
 
-class DrawnActions:
+class DrawnActions(_Actions):
     """A branch for each of `sampled_actions` draws."""
 
     def __init__(self, inference: Inference, config: MuZeroConfig, code: ActionCode) -> None:
         assert config.sampled_actions is not None
-        self._inference, self._code = inference, code
+        super().__init__(inference, config)
+        self._code = code
         self._model = SampledModel(
             self._step,
             code.values,
@@ -101,9 +139,11 @@ class DrawnActions:
         return self._inference.recurrent(state, value_BD if self._code.is_numbers else value_BD[:, 0].long())
 
 
-def make_branches(inference: Inference, config: MuZeroConfig, code: ActionCode) -> Branches:
-    """Returns what searches with these networks branch to."""
-    return EveryAction(inference) if config.sampled_actions is None else DrawnActions(inference, config, code)
+def make_branches(network: Network, inference: Inference, config: MuZeroConfig, code: ActionCode) -> Branches:
+    """Returns what searches with these networks, and the inference of them, branch to."""
+    if network.chance is not None:
+        return ActionsAndChance(inference, make_inference(network.chance.afterstates, config), config, code)
+    return EveryAction(inference, config) if config.sampled_actions is None else DrawnActions(inference, config, code)
 
 
 def choices_along(branches: Branches, result: SearchResult, action_BM: Array) -> Array:

@@ -133,6 +133,10 @@ class MuZeroConfig(Section):
     value_prefix: Count | None = None
     """Imagined steps of a window within which the sum of rewards is foretold, by an LSTM that begins anew with each
     (EfficientZero has 5), and of which a search takes differences; none: the reward of each step. Not upstream's."""
+    chance_codes: Annotated[Count, Field(ge=2)] | None = None
+    """Things that chance can do after an action (Stochastic MuZero has 32 in 2048 and backgammon): a search takes
+    actions and these codes by turns, and what they stand for is learned. None: what happens depends on actions alone,
+    as upstream."""
     augmentation: tuple[Literal["shift", "intensity"], ...] = ()
     """How pictures to learn from are changed: moved by up to 4 pixels, or brighter and darker (EfficientZero has both).
     Not upstream's."""
@@ -188,6 +192,19 @@ class MuZeroConfig(Section):
                 f"value_prefix = {self.value_prefix} is larger than num_unroll_steps = {self.num_unroll_steps}; a "
                 "search would go on where nothing was learned of a window. Lower the first or raise the second"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_chance(self) -> Self:
+        if self.chance_codes is None:
+            return self
+        for name in ("sampled_actions", "value_prefix", "players", "apply_mcts_steps"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} with chance_codes = {self.chance_codes}; with chance, one player "
+                    "decides, by a search from each observation among all actions, and each reward is foretold. Leave "
+                    "one of the two out"
+                )
         return self
 
     @model_validator(mode="after")

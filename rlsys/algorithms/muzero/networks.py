@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from rlsys.algorithms.muzero.efficientzero.consistency import Consistency
 from rlsys.algorithms.muzero.efficientzero.prefix import ValuePrefix
+from rlsys.algorithms.muzero.stochastic.network import Chance, batch_first
 from rlsys.nets.residual import PlainResidualBlock, ResidualBlock, conv3x3
 from rlsys.nets.scaling import RescaleObservation, min_max_scale
 from rlsys.ops.gradients import scale_gradient
@@ -26,7 +27,6 @@ from rlsys.ops.gradients import scale_gradient
 HIDDEN_SIZE = 512
 """Units of the hidden layer of every head."""
 _STATE_SIZE = 50
-DYNAMICS_GRADIENT = 0.5
 
 
 class Prediction(NamedTuple):
@@ -51,8 +51,8 @@ class Sizes:
     Attributes:
       frame: shape of one frame: features, `[H, W]`, or `[C, H, W]`.
       num_stack: frames that the policy sees at once.
-      num_actions: A; 0 for actions that are numbers.
-      num_numbers: D; 0 for discrete actions.
+      num_actions: A that the dynamics read; 0 for numbers.
+      num_numbers: D, of an action, or of a code of chance; 0 for discrete actions.
       policy: P.
       value, reward: outputs of these heads: atoms of their supports, or 1; of the reward head what `prefix` reads.
       low, high: bounds to which observations are rescaled; empty for none.
@@ -82,7 +82,12 @@ class Network(nn.Module, abc.ABC):
     Attributes:
       consistency: what imagined states are compared with real ones by; None where they are not.
       prefix: what makes value prefixes of what `predict_reward` returns, which then is no reward; None without them.
+      chance: what there is between an action and what `transition` reads, a code of what happened; None where
+        that reads actions.
+      dynamics_gradient: share of the gradient that goes back through a state that enters a transition (appendix G).
     """
+
+    dynamics_gradient = 0.5
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -90,6 +95,7 @@ class Network(nn.Module, abc.ABC):
         self.rescale = RescaleObservation(sizes.low, sizes.high)
         self.consistency: Consistency | None = None
         self.prefix: ValuePrefix | None = None
+        self.chance: Chance | None = None
 
     @property
     @abc.abstractmethod
@@ -137,8 +143,7 @@ class Network(nn.Module, abc.ABC):
     def unroll_with_states(self, observation: Tensor, action_BK: Tensor) -> tuple[Unroll, Tensor]:
         """Imagines K steps from each observation; of actions that are numbers `[B, K, D]`.
 
-        The gradient that comes back through a state is halved where the state enters a transition (appendix G). All
-        heads see all steps in one batch.
+        All heads see all steps in one batch.
 
         Returns:
           What is foretold, and the states after each step, `[K * B, S, ...]`, ordered by step.
@@ -146,19 +151,22 @@ class Network(nn.Module, abc.ABC):
         state = self.represent(observation)
         states, features = [state], []
         for action in action_BK.unbind(dim=1):
-            state, feature = self.transition(scale_gradient(state, DYNAMICS_GRADIENT), action)
+            state, feature = self.transition(scale_gradient(state, self.dynamics_gradient), action)
             states.append(state)
             features.append(feature)
+        return self.foretold(states, features), torch.cat(states[1:])
+
+    def foretold(self, states: list[Tensor], features: list[Tensor]) -> Unroll:
+        """Returns what is foretold of K + 1 states `[B, S, ...]`, and by what `transition` gave for K rewards."""
+        num_steps = len(features)
         prediction, reward = self.predict(torch.cat(states)), self.predict_reward(torch.cat(features))
-        num_steps = action_BK.shape[1]
         if self.prefix is not None:
-            reward = self.prefix.unroll(reward.view(num_steps, len(state), -1)).flatten(end_dim=1)
-        unroll = Unroll(
-            _batch_first(prediction.value, num_steps + 1),
-            _batch_first(reward, num_steps),
-            _batch_first(prediction.policy, num_steps + 1),
+            reward = self.prefix.unroll(reward.view(num_steps, len(states[0]), -1)).flatten(end_dim=1)
+        return Unroll(
+            batch_first(prediction.value, num_steps + 1),
+            batch_first(reward, num_steps),
+            batch_first(prediction.policy, num_steps + 1),
         )
-        return unroll, torch.cat(states[1:])
 
 
 class Perceptron(nn.Module):
@@ -325,11 +333,6 @@ def _tiny_head(num_channels: int, num_pixels: int, num_out: int) -> nn.Sequentia
     return nn.Sequential(
         PlainResidualBlock(num_channels), nn.Flatten(start_dim=1), Perceptron(num_channels * num_pixels, num_out)
     )
-
-
-def _batch_first(output_NF: Tensor, num_steps: int) -> Tensor:
-    """Turns rows that are ordered by step, then by window, into `[B, num_steps, F]`."""
-    return output_NF.view(num_steps, -1, output_NF.shape[1]).transpose(0, 1)
 
 
 def image_shape(sizes: Sizes) -> tuple[int, int, int]:

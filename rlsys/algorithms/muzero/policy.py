@@ -100,7 +100,7 @@ class MuZeroPolicy(Policy):
         """
         share_arrays(self._network, weights.arrays)
         self._inference = make_inference(self._network, self._config)
-        self._branches = make_branches(self._inference, self._config, self._code)
+        self._branches = make_branches(self._network, self._inference, self._config, self._code)
         self._scheduled_temperature = schedules.visit_temperature(self._config, weights.learner_step)
 
     def weights(self) -> Mapping[str, Array]:
@@ -156,8 +156,7 @@ class MuZeroPolicy(Policy):
         result = self._result = search(root, noisy, workspace)
         if num_steps == 1:
             action_B = self._choose(result, temperature_B)
-            rows = np.arange(len(action_B))
-            action_BM, reward_BM = action_B[:, None], result.tree.reward[rows, 0, action_B][:, None]
+            action_BM, reward_BM = action_B[:, None], self._searched.reward(result, action_B)[:, None]
         else:
             uniform_BM = self._rng.random((len(observation), num_steps))
             action_BM, reward_BM = open_loop_actions(result.tree, temperature_B, uniform_BM)
@@ -177,12 +176,13 @@ class MuZeroPolicy(Policy):
             self._searched.recurrent,
             root,
             num_simulations=config.num_simulations,
-            discount=config.signed_discount,
+            discount=self._searched.discount,
             pb_c_base=config.pb_c_base,
             pb_c_init=config.pb_c_init,
             init_value_score=config.init_value_score,
             noise_BA=dirichlet_noise(self._rng, config.root_dirichlet_alpha, *size) if noisy else None,
             exploration_fraction=config.root_exploration_fraction,
+            chance_after=self._searched.chance_after,
             workspace=workspace,
         )
 
@@ -192,11 +192,12 @@ class MuZeroPolicy(Policy):
             self._searched.recurrent,
             root,
             num_simulations=config.num_simulations,
-            discount=config.signed_discount,
+            discount=self._searched.discount,
             gumbel_BA=self._rng.gumbel(size=root.prior_logits.shape) if noisy else None,
             max_num_considered_actions=config.max_num_considered_actions,
             maxvisit_init=config.c_visit,
             value_scale=config.c_scale,
+            chance_after=self._searched.chance_after,
             workspace=workspace,
         )
 
@@ -220,7 +221,7 @@ class MuZeroPolicy(Policy):
         choice = self._sample(prior, temperature) if temperature else prior.argmax(axis=1)
         choice_BD = choice.reshape(-1, code.num_factors)
         action = to_device(code.inputs(code.executed(choice_BD)), self._device)
-        reward_B = to_array(self._model.recurrent(root.embedding, action).reward)
+        reward_B = self._searched.likely_reward(root.embedding, action)
         value_B = to_array(root.value).astype(np.float64)
         return Choice(
             action=choice_BD[:, None],
@@ -238,7 +239,7 @@ class MuZeroPolicy(Policy):
         every_action = to_device(np.tile(np.arange(num_actions), num_roots), self._device)
         after = self._searched.recurrent(root.embedding.repeat_interleave(num_actions, dim=0), every_action)
         reward_BA = to_array(after.reward).reshape(num_roots, num_actions).astype(np.float64)
-        value_BA = reward_BA + self._config.signed_discount * to_array(after.value).reshape(num_roots, num_actions)
+        value_BA = reward_BA + self._searched.discount * to_array(after.value).reshape(num_roots, num_actions)
         value_BA[to_array(root.prior_logits) == -np.inf] = -np.inf
         action_B = value_BA.argmax(axis=1)
         rows = np.arange(num_roots)

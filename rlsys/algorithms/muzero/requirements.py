@@ -133,6 +133,11 @@ def _check_actions(config: MuZeroConfig, env: EnvSpec) -> None:
     """Refuses numbers of which nothing says which are tried."""
     if action_kind(env) != "numbers":
         return
+    if config.chance_codes is not None:
+        raise ConfigError(
+            f"muzero.chance_codes = {config.chance_codes} with '{env.id}', which acts with {actions_of(env)}; chance "
+            "follows discrete actions only. Leave it out, or choose another environment."
+        )
     if config.sampled_actions is None:
         raise ConfigError(
             f"muzero.sampled_actions = null with '{env.id}', which acts with {actions_of(env)}; a search branches to "

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rlsys.algorithms.muzero.networks import DYNAMICS_GRADIENT, HIDDEN_SIZE, FCNetwork, Perceptron, Unroll
+from rlsys.algorithms.muzero.networks import HIDDEN_SIZE, FCNetwork, Perceptron, Unroll
 from rlsys.compiled import njit
 from rlsys.nets.scaling import MIN_SPAN
 from rlsys.types import Array
@@ -136,7 +136,7 @@ class _Steps:
             rows = self._rows[step]
             transition.unhide(rows, [self._unscale(step + 1), reward[rows]])
             through = transition.input_gradient(rows)[:, : self._state_size]
-            self._state_gradient[rows].add_(through, alpha=DYNAMICS_GRADIENT)
+            self._state_gradient[rows].add_(through, alpha=FCNetwork.dynamics_gradient)
         of_dynamics, of_reward = transition.gradients([self._state_gradient[self._rows[0].stop :], reward])
         first = self._unscale(0)
         representation.unhide(self._rows[0], [first])
