@@ -6,6 +6,7 @@ families/     a file each: its ids, its settings, its simulators
   atari.py      Atari by RAM and by pixels     procgen.py    ProcGen's 16 games
   dmlab.py      the levels of DMLab-30         memory.py     T-mazes
   dm_control.py the DeepMind Control Suite     catch.py      catch
+  tiles.py      2048
   boards.py     board games for two            moves.py      legal moves, and whose turn it is
   classic.py    whatever gymnasium has registered, CartPole many at once (cartpole.py), as it is drawn (pictures.py)
 scores.py     reference scores and normalised ones, for the rows of evaluations
