@@ -1,8 +1,8 @@
 """Pictures of search trees: Graphviz text, and PNG with Graphviz or without.
 
 A node shows c, its visits, and v, its value; an edge its action, p, the prior, and r, the predicted reward. Actions
-that were never tried are red and dotted; the line of most visits is bold.
-Shape legend: N nodes, A actions.
+that were never tried are red and dotted, or left out where a node has more than 20; the line of most visits is bold.
+Shape legend: N nodes, A actions, or other branches of a node.
 """
 
 import shutil
@@ -18,6 +18,8 @@ from rlsys.errors import ConfigError
 from rlsys.types import Array
 from rlsys.viewer.plots import save
 
+_MOST_UNTRIED = 20
+
 
 @dataclass(frozen=True)
 class SearchTree:
@@ -30,7 +32,7 @@ class SearchTree:
       visit_count: `[N, A]` simulations that took each action.
       value_sum: `[N, A]` sum of what they backed up into the child.
       q_value: `[N, A]` reward and discounted mean value of each action.
-      name: `[N, A]` what each action is called, where that differs from node to node.
+      name: `[N, A]` what each action is called, where that differs from node to node; "" where a node has none there.
     """
 
     child: Array
@@ -118,9 +120,15 @@ def _items(tree: SearchTree, actions: Sequence[str], max_depth: int | None) -> l
         if expand and (max_depth is None or item.depth < max_depth):
             visits = tree.visit_count[item.node]
             most = int(visits.argmax()) if item.principal and visits.any() else -1
-            for action in reversed(range(len(visits))):
+            for action in reversed(_branches(tree, item.node)):
                 stack.append(_child(tree, item, len(items) - 1, action, actions, principal=action == most))
     return items
+
+
+def _branches(tree: SearchTree, node: int) -> list[int]:
+    """Returns which branches of a node are drawn."""
+    there = range(tree.child.shape[1]) if tree.name is None else np.flatnonzero(tree.name[node] != "").tolist()
+    return [action for action in there if len(there) <= _MOST_UNTRIED or tree.child[node, action] >= 0]
 
 
 def _child(
@@ -128,8 +136,8 @@ def _child(
 ) -> _Item:
     edge = (parent.node, action)
     node, visits = int(tree.child[edge]), int(tree.visit_count[edge])
-    name = actions[action] if actions else str(action)
-    label = [name if tree.name is None else str(tree.name[edge]), f"p:{tree.prior[edge]:.2f}"]
+    name = str(tree.name[edge]) if tree.name is not None else actions[action] if actions else str(action)
+    label = [name, f"p:{tree.prior[edge]:.2f}"]
     if node >= 0:
         label.append(f"r:{tree.reward[edge]:.2f}")
     value = float(tree.value_sum[edge]) / max(1, visits)

@@ -57,6 +57,22 @@ def test_actions_that_differ_from_node_to_node_are_called_by_their_own_names(tmp
     assert found == set(names[expanded].ravel())
 
 
+def test_nodes_may_have_fewer_branches_than_others_and_more_than_there_are_actions(tmp_path):
+    tree = random_tree(0, num_actions=5)
+    names = np.where(np.arange(26)[:, None] % 2 > 0, [f"code {i}" for i in range(5)], ["L", "R", "", "", ""])
+    _, edges = drawn(replace(tree, name=names), tmp_path, actions=["L", "R"])
+    found = [text.partition(",")[0] for text in re.findall(r'label="(.*?)"', "\n".join(edges))]
+    assert set(found) == {"L", "R", *(f"code {i}" for i in range(5))}
+
+
+def test_of_many_branches_those_are_drawn_that_were_tried(tmp_path):
+    tree = random_tree(0, num_actions=21)
+    nodes, _ = drawn(tree, tmp_path)
+    assert not any("nv" in node for node in nodes)
+    few = random_tree(0, num_actions=20)
+    assert any("nv" in node for node in drawn(few, tmp_path)[0])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_nodes_with_more_than_one_visit_show_all_their_children(seed, tmp_path):
     tree = random_tree(seed)
