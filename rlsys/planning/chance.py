@@ -56,12 +56,30 @@ class ChanceModel:
     """A model with chance as a search sees it: its branches are actions and codes by turns."""
 
     def __init__(
-        self, afterstate_fn: AfterstateFn, outcome_fn: OutcomeFn, *, num_actions: int, num_codes: int, discount: float
+        self,
+        afterstate_fn: AfterstateFn,
+        outcome_fn: OutcomeFn,
+        *,
+        num_actions: int,
+        num_codes: int,
+        discount: float,
+        by_kind: bool | None = None,
     ) -> None:
-        """Takes a model, and the discount γ in (0, 1] of a whole step."""
+        """Takes a model.
+
+        Args:
+          afterstate_fn: what actions lead to.
+          outcome_fn: what happens then.
+          num_actions: A.
+          num_codes: C.
+          discount: γ of a whole step, in (0, 1].
+          by_kind: step nodes of each kind by themselves, rather than all of them in both ways, of which one is thrown
+            away; None for wherever batches may differ in size without a cost, on CPUs.
+        """
         self._afterstate_fn, self._outcome_fn = afterstate_fn, outcome_fn
         self._num_actions, self._num_codes = num_actions, num_codes
         self._num_branches = max(num_actions, num_codes)
+        self._by_kind = by_kind
         self.discount = math.sqrt(discount)
         """What a search discounts a branch by."""
         self._shape = torch.Size()
@@ -69,32 +87,56 @@ class ChanceModel:
     def root(self, root: RootOutput) -> RootOutput:
         """Returns decision nodes to start from, with `[B, W]` logits, of the model's view with `[B, A]`."""
         self._shape = root.embedding.shape[1:]
-        is_chance = root.value.new_zeros(len(root.value), 1, dtype=torch.float32)
-        embedding = torch.cat([root.embedding.float().flatten(start_dim=1), is_chance], dim=1)
+        embedding = _with_kind(root.embedding, is_chance=False)
         return RootOutput(root.value, self._widened(root.prior_logits), embedding)
 
     def recurrent(self, embedding: Tensor, branch_B: Tensor) -> RecurrentOutput:
-        """Takes an action in each decision node, and has a code happen in each chance node; see `RecurrentFn`.
+        """Takes an action in each decision node, and has a code happen in each chance node; see `RecurrentFn`."""
+        is_chance_B = self.is_chance(embedding)
+        if embedding.is_cpu if self._by_kind is None else self._by_kind:
+            return self._step_by_kind(embedding, branch_B, is_chance_B)
+        acted = self._act(embedding, branch_B.clamp(max=self._num_actions - 1))
+        happened = self._happen(embedding, branch_B.clamp(max=self._num_codes - 1))
+        pairs = zip(happened, acted, strict=True)
+        chosen = (torch.where(is_chance_B if one.ndim == 1 else is_chance_B[:, None], one, two) for one, two in pairs)
+        return RecurrentOutput(*chosen)
 
-        Both are computed for all nodes: shapes never change, which compiled networks and captured graphs want.
-        """
-        inner, is_chance_B = self.inner(embedding), self.is_chance(embedding)
-        value_B, code_logits, afterstate = self._afterstate_fn(inner, branch_B.clamp(max=self._num_actions - 1))
-        outcome = RecurrentOutput(*self._outcome_fn(inner, branch_B.clamp(max=self._num_codes - 1)))
-        is_chance_B1 = is_chance_B[:, None]
-        following = torch.where(
-            is_chance_B1,
-            outcome.embedding.float().flatten(start_dim=1),
-            afterstate.float().flatten(start_dim=1),
+    def _step_by_kind(self, embedding: Tensor, branch_B: Tensor, is_chance_B: Tensor) -> RecurrentOutput:
+        size = len(branch_B)
+        output = RecurrentOutput(
+            value=embedding.new_empty(size),
+            reward=embedding.new_empty(size),
+            prior_logits=embedding.new_empty(size, self._num_branches),
+            embedding=torch.empty_like(embedding),
         )
+        for step, is_there_B in ((self._act, ~is_chance_B), (self._happen, is_chance_B)):
+            (rows,) = is_there_B.nonzero(as_tuple=True)
+            if len(rows):
+                for whole, part in zip(output, step(embedding[rows], branch_B[rows]), strict=True):
+                    whole.index_copy_(0, rows, part)
+        return output
+
+    def _act(self, embedding: Tensor, action_B: Tensor) -> RecurrentOutput:
+        """Returns chance nodes behind decision nodes."""
+        value_B, code_logits_BC, afterstate = self._afterstate_fn(self._inner(embedding), action_B)
         return RecurrentOutput(
-            value=torch.where(is_chance_B, outcome.value, value_B / self.discount),
-            reward=torch.where(is_chance_B, outcome.reward / self.discount, 0.0),
-            prior_logits=torch.where(is_chance_B1, self._widened(outcome.prior_logits), self._widened(code_logits)),
-            embedding=torch.cat([following, (~is_chance_B1).float()], dim=1),
+            value=value_B.float() / self.discount,
+            reward=torch.zeros_like(value_B, dtype=torch.float32),
+            prior_logits=self._widened(code_logits_BC),
+            embedding=_with_kind(afterstate, is_chance=True),
         )
 
-    def inner(self, embedding: Tensor) -> Tensor:
+    def _happen(self, embedding: Tensor, code_B: Tensor) -> RecurrentOutput:
+        """Returns decision nodes behind chance nodes."""
+        value_B, reward_B, prior_logits_BA, state = self._outcome_fn(self._inner(embedding), code_B)
+        return RecurrentOutput(
+            value=value_B.float(),
+            reward=reward_B.float() / self.discount,
+            prior_logits=self._widened(prior_logits_BA),
+            embedding=_with_kind(state, is_chance=False),
+        )
+
+    def _inner(self, embedding: Tensor) -> Tensor:
         """Returns the model's own embeddings `[B, ...]` of nodes."""
         return embedding[:, :-1].contiguous().view(-1, *self._shape)
 
@@ -105,3 +147,8 @@ class ChanceModel:
     def _widened(self, logits: Tensor) -> Tensor:
         missing = self._num_branches - logits.shape[1]
         return functional.pad(logits.float(), (0, missing), value=-math.inf)
+
+
+def _with_kind(inner: Tensor, *, is_chance: bool) -> Tensor:
+    """Returns flat embeddings `[B, F + 1]`, the kind of their nodes behind them."""
+    return functional.pad(inner.float().flatten(start_dim=1), (0, 1), value=float(is_chance))

@@ -48,10 +48,9 @@ class TableModel:
             self.value[next_B], reward_B, self.prior_logits[next_B], embed(next_B, embedding.shape[1:])
         )
 
-    def with_chance(self, discount: float) -> ChanceModel:
-        return ChanceModel(
-            self.act, self.happen, num_actions=self.num_actions, num_codes=self.num_codes, discount=discount
-        )
+    def with_chance(self, discount: float, by_kind: bool | None = None) -> ChanceModel:
+        sizes = {"num_actions": self.num_actions, "num_codes": self.num_codes}
+        return ChanceModel(self.act, self.happen, **sizes, discount=discount, by_kind=by_kind)
 
 
 def embed(state_B: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
@@ -152,7 +151,7 @@ def naive_search(model: TableModel, state: int, num_simulations: int, discount: 
 
 
 def searched(search, model: TableModel, states: range | list[int], discount: float, **options):
-    chance = model.with_chance(discount)
+    chance = model.with_chance(discount, options.pop("by_kind", None))
     shape = options.pop("shape", (1,))
     root = chance.root(model.root(states, shape))
     return search(chance.recurrent, root, discount=chance.discount, chance_after=model.num_actions, **options)
@@ -205,6 +204,15 @@ def test_a_batch_gives_what_its_roots_give_one_by_one(search, shape: tuple[int, 
         assert alone.root_value[0] == together.root_value[index]
         if isinstance(alone, GumbelResult):
             assert alone.action[0] == together.action[index]
+
+
+@pytest.mark.parametrize("search", [puct_search, gumbel_search])
+def test_nodes_of_each_kind_by_themselves_are_the_same_as_all_in_both_ways(search) -> None:
+    model, options = TableModel(5, 4, 7), {"num_simulations": 60, "shape": (2, 3)}
+    apart, both = (searched(search, model, range(9), 0.9, by_kind=by_kind, **options) for by_kind in (True, False))
+    for name in ("child", "prior", "reward", "visit_count", "value_sum"):
+        assert np.array_equal(getattr(apart.tree, name), getattr(both.tree, name)), name
+    assert torch.equal(apart.embedding, both.embedding)
 
 
 def test_codes_are_visited_as_often_as_they_happen() -> None:
