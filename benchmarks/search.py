@@ -6,10 +6,11 @@ A simulation is one walk, one call of the model and one backup for one root; 30 
 MuZero's FCNetwork on 128-byte observations with random weights, packed as the policy packs it. *share* is the rate of
 the search over that of the network's recurrent inference alone on the same batch, both measured in turns. The tree
 alone is given outputs drawn beforehand. Each figure is the best of many repetitions: whatever else a machine does only
-takes time away. With masks, for two players, or among drawn actions it is the median of the ratios to the same search
-without, in neighbouring turns, times that one's median; of drawn actions it is one among as many fixed ones. Peers, on
-the same kind of machine: upstream's Python tree, mctx (JAX), and EfficientZero's C++ tree, which are best compared with
-the rows of their own batch size and number of actions.
+takes time away. With masks, for two players, with chance, or among drawn actions it is the median of the ratios to the
+same search without, in neighbouring turns, times that one's median; of drawn actions it is one among as many fixed
+ones, and with chance a simulation is half a step. Peers, on the same kind of machine: upstream's Python tree, mctx
+(JAX), and EfficientZero's C++ tree, which are best compared with the rows of their own batch size and number of
+actions.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from rlsys.algorithms.muzero.architectures import make_network
 from rlsys.algorithms.muzero.branches import make_branches
 from rlsys.algorithms.muzero.config import MuZeroConfig
 from rlsys.algorithms.muzero.fused.dispatch import Inference, make_inference
+from rlsys.algorithms.muzero.networks import Network
 from rlsys.planning import puct
 from rlsys.planning.mcts import Workspace, gumbel_search, puct_search
 from rlsys.planning.model import RecurrentFn, RootOutput
@@ -63,14 +65,18 @@ class Row:
     peers: str
 
 
-def _inference(num_actions: int, precision: str) -> Inference:
-    env = EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), num_actions, 1, 4, (0.0,), (255.0,))
-    return _inference_of(env, MuZeroConfig.model_validate({"acting_precision": precision}))
+def _env(num_actions: int) -> EnvSpec:
+    return EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((), "int64"), num_actions, 1, 4, (0.0,), (255.0,))
 
 
-def _inference_of(env: EnvSpec, config: MuZeroConfig) -> Inference:
+def _network(env: EnvSpec, config: MuZeroConfig) -> Network:
     torch.manual_seed(0)
-    return make_inference(make_network(config, env), config)
+    return make_network(config, env)
+
+
+def _inference(num_actions: int, precision: str) -> Inference:
+    config = MuZeroConfig.model_validate({"acting_precision": precision})
+    return make_inference(_network(_env(num_actions), config), config)
 
 
 def _turns(works: list[tuple[Callable[[], object], int]], repetitions: int = 100, seconds: float = 0.01) -> Array:
@@ -98,13 +104,13 @@ def _root(inference: Inference, num_roots: int, generator: torch.Generator) -> R
 
 
 def _searching(
-    rule: str, recurrent_fn: RecurrentFn, begin: Callable[[], RootOutput], num_actions: int, discount: float = _DISCOUNT
+    rule: str, recurrent_fn: RecurrentFn, begin: Callable[[], RootOutput], **options: object
 ) -> Callable[[], object]:
     """Returns a search that can be repeated, in memory of its own, each time from what `begin` makes of the roots."""
-    num_roots = len(begin().value)
-    options = {"num_simulations": _SIMULATIONS, "discount": discount, "workspace": Workspace()}
-    noise_BA = np.random.default_rng(2).dirichlet(np.full(num_actions, 0.25), size=num_roots)
-    gumbel_BA = np.random.default_rng(3).gumbel(size=(num_roots, num_actions))
+    size = begin().prior_logits.shape
+    options = {"num_simulations": _SIMULATIONS, "discount": _DISCOUNT, "workspace": Workspace(), **options}
+    noise_BA = np.random.default_rng(2).dirichlet(np.full(size[1], 0.25), size=size[0])
+    gumbel_BA = np.random.default_rng(3).gumbel(size=size)
 
     def search() -> object:
         if rule == "gumbel":
@@ -126,9 +132,9 @@ def _variant_rows(rule: str, num_roots: int, num_actions: int) -> list[Row]:
         return root._replace(prior_logits=root.prior_logits.masked_fill(~mask_BA, -torch.inf))
 
     searches = [
-        _searching(rule, inference.recurrent, lambda: root, num_actions),
-        _searching(rule, inference.recurrent, masked, num_actions),
-        _searching(rule, inference.recurrent, lambda: root, num_actions, discount=-_DISCOUNT),
+        _searching(rule, inference.recurrent, lambda: root),
+        _searching(rule, inference.recurrent, masked),
+        _searching(rule, inference.recurrent, lambda: root, discount=-_DISCOUNT),
     ]
     amount = num_roots * _SIMULATIONS
     with torch.inference_mode():
@@ -156,13 +162,14 @@ def _drawn_row(rule: str, num_roots: int, num_samples: int, num_numbers: int) ->
     bounds = {"action_low": (-1.0,) * num_numbers, "action_high": (1.0,) * num_numbers}
     env = EnvSpec("ram", ArraySpec((128,), "uint8"), ArraySpec((num_numbers,), "float32"), 0, 1, 4, (0.0,), (255.0,))
     env, config = replace(env, **bounds), MuZeroConfig(sampled_actions=num_samples)
-    plain, drawing = _inference(num_samples, "fp32"), _inference_of(env, config)
+    network = _network(env, config)
+    plain, drawing = _inference(num_samples, "fp32"), make_inference(network, config)
     generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(4)
-    branches = make_branches(drawing, config, action_code(config, env))
+    branches = make_branches(network, drawing, config, action_code(config, env))
     roots = [RootOutput(*(part.clone() for part in _root(kind, num_roots, generator))) for kind in (plain, drawing)]
     searches = [
-        _searching(rule, plain.recurrent, lambda: roots[0], num_samples),
-        _searching(rule, branches.recurrent, lambda: branches.root(roots[1], rng), num_samples),
+        _searching(rule, plain.recurrent, lambda: roots[0]),
+        _searching(rule, branches.recurrent, lambda: branches.root(roots[1], rng)),
     ]
     with torch.inference_mode():
         rates = _turns([(search, num_roots * _SIMULATIONS) for search in searches])
@@ -172,13 +179,32 @@ def _drawn_row(rule: str, num_roots: int, num_samples: int, num_numbers: int) ->
     return Row(what, num_roots, num_samples, "fp32", share * plain_rate, 0.8 * plain_rate, None, None, peers)
 
 
+def _chance_row(rule: str, num_roots: int, num_actions: int, num_codes: int) -> Row:
+    """Measures a search with chance against one without, of as many simulations."""
+    env, config = _env(num_actions), MuZeroConfig(chance_codes=num_codes)
+    network, generator = _network(env, config), torch.Generator().manual_seed(1)
+    plain, inference = _inference(num_actions, "fp32"), make_inference(network, config)
+    branches = make_branches(network, inference, config, action_code(config, env))
+    roots = [RootOutput(*(part.clone() for part in _root(kind, num_roots, generator))) for kind in (plain, inference)]
+    halves = {"discount": branches.discount, "chance_after": branches.chance_after}
+    searches = [
+        _searching(rule, plain.recurrent, lambda: roots[0]),
+        _searching(rule, branches.recurrent, lambda: branches.root(roots[1], None), **halves),
+    ]
+    with torch.inference_mode():
+        rates = _turns([(search, num_roots * _SIMULATIONS) for search in searches])
+    plain_rate, share = float(np.median(rates[:, 0])), float(np.median(rates[:, 1] / rates[:, 0]))
+    what, peers = f"{rule}, chance of {num_codes}", f"{share:.1%} of the same without"
+    return Row(what, num_roots, num_actions, "fp32", share * plain_rate, None, None, None, peers)
+
+
 def _search_row(rule: str, num_roots: int, num_actions: int, precision: str, target: float | None, peers: str) -> Row:
     """Measures search and network, the latter on the embeddings and actions of one search."""
     inference = _inference(num_actions, precision)
     generator = torch.Generator().manual_seed(1)
     root = _root(inference, num_roots, generator)
     action_B = torch.randint(num_actions, (num_roots,), generator=generator)
-    search = _searching(rule, inference.recurrent, lambda: root, num_actions)
+    search = _searching(rule, inference.recurrent, lambda: root)
 
     def network() -> None:
         for _ in range(_SIMULATIONS):
@@ -233,6 +259,8 @@ def measure() -> list[Row]:
         _drawn_row("puct", 64, 18, 1),
         _drawn_row("puct", 64, 18, 6),
         _drawn_row("gumbel", 64, 18, 1),
+        _chance_row("puct", 64, 4, 32),
+        _chance_row("gumbel", 64, 4, 32),
     ]
 
 
