@@ -8,6 +8,8 @@ CURVES = {
     "muzero-pendulum": "MuZero, Pendulum by actions that are drawn",
     "muzero-lunarlander-continuous": "MuZero, LunarLander by actions that are drawn",
     "muzero-connectfour": "MuZero, Connect Four against one who takes a win",
+    "muzero-2048": "MuZero with chance, 2048 on 3 × 3 cells",
+    "muzero-2048-without-chance": "the same without chance",
     "impala-cartpole": "IMPALA, CartPole",
     "impala-pong": "IMPALA, Pong by pixels",
     "impala-pong-deep-queue": "the same with a queue of 32 unrolls",
