@@ -93,14 +93,15 @@ class MuZeroPolicy(Policy):
         return Refreshed(choice.stored_extras())
 
     def set_weights(self, weights: Weights) -> None:
-        """Packs the weights for inference.
+        """Takes over weights, and packs them where inference computes with packed ones.
 
         Raises:
           WorkerError: a weight is not finite.
         """
         share_arrays(self._network, weights.arrays)
-        self._inference = make_inference(self._network, self._config)
-        self._branches = make_branches(self._network, self._inference, self._config, self._code)
+        if self._inference is None or not self._inference.follows:
+            self._inference = make_inference(self._network, self._config)
+            self._branches = make_branches(self._network, self._inference, self._config, self._code)
         self._scheduled_temperature = schedules.visit_temperature(self._config, weights.learner_step)
 
     def weights(self) -> Mapping[str, Array]:

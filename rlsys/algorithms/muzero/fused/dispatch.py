@@ -1,6 +1,7 @@
 """Which implementation computes a network's functions: the fused one where there is one, else torch's own.
 
-Value prefixes have no fused one.
+Fused ones are FCNetwork's on CPUs, without value prefixes. On a GPU a step of a search is one graph, recorded once for
+each size of batch (`rlsys.ops.captured`).
 Shape legend: B batch, K unroll steps, S numbers of a state, M numbers that a value prefix remembers.
 """
 
@@ -18,11 +19,18 @@ from rlsys.algorithms.muzero.fused.unroll import FusedUnroll
 from rlsys.algorithms.muzero.networks import FCNetwork, Network, Unroll
 from rlsys.algorithms.muzero.scalars import reward_code, value_code
 from rlsys.nets.precision import autocast, multiplies_bfloat16
+from rlsys.ops.captured import Inputs, captured
 from rlsys.planning.model import RecurrentOutput, RootOutput
 
 
 class Inference(Protocol):
-    """The networks as search sees them: raw values and rewards, no gradients."""
+    """The networks as search sees them: raw values and rewards, no gradients.
+
+    Attributes:
+      follows: whether it computes with what weights are now, rather than with those that it was made of.
+    """
+
+    follows: bool
 
     def initial(self, observation: Tensor) -> RootOutput:
         """Returns value, prior logits and state of raw observations."""
@@ -32,10 +40,12 @@ class Inference(Protocol):
 
 
 def make_inference(network: Network, config: MuZeroConfig) -> Inference:
-    """Returns the fastest inference for a network; call again after each change of its weights."""
+    """Returns the fastest inference for a network; one that does not follow changes of weights, for those of now."""
     if network.prefix is not None:
         return _PrefixInference(network, network.prefix, config)
-    return _FCInference(network, config) if isinstance(network, FCNetwork) else _NetworkInference(network, config)
+    if isinstance(network, FCNetwork) and _device(network).type == "cpu":
+        return _FCInference(network, config)
+    return _NetworkInference(network, config)
 
 
 def make_unroll(network: Network, device: torch.device, precision: str) -> Callable[[Tensor, Tensor], Unroll]:
@@ -63,6 +73,8 @@ def make_unroll(network: Network, device: torch.device, precision: str) -> Calla
 class _FCInference:
     """FCNetwork, packed for small batches on a CPU (`FusedFC`)."""
 
+    follows = False
+
     def __init__(self, network: FCNetwork, config: MuZeroConfig) -> None:
         self._rescale = network.rescale
         perceptrons = FullyConnected(
@@ -88,11 +100,14 @@ class _FCInference:
 class _NetworkInference:
     """Any architecture, on any device."""
 
+    follows = True
+
     def __init__(self, network: Network, config: MuZeroConfig) -> None:
         self._network = network.eval()
         self._value, self._reward = value_code(config), reward_code(config)
         rounded, device = _is_rounded(network, config), _device(network)
         self._precision = torch.autocast(device.type, torch.bfloat16, enabled=rounded)
+        self._recurrent = captured(self._step_decoded, device)
 
     @torch.inference_mode()
     def initial(self, observation: Tensor) -> RootOutput:
@@ -103,7 +118,10 @@ class _NetworkInference:
 
     @torch.inference_mode()
     def recurrent(self, state: Tensor, action: Tensor) -> RecurrentOutput:
-        value_B, reward, policy, next_state = self.step(state, action)
+        return self._recurrent({"state": state, "action": action})
+
+    def _step_decoded(self, inputs: Inputs) -> RecurrentOutput:
+        value_B, reward, policy, next_state = self.step(inputs["state"], inputs["action"])
         return RecurrentOutput(value_B, self._reward.decode(reward), policy, next_state)
 
     def step(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -121,10 +139,13 @@ class _PrefixInference:
     That is `[B, S + M]`, a flat state and the memory behind it.
     """
 
+    follows = True
+
     def __init__(self, network: Network, prefix: ValuePrefix, config: MuZeroConfig) -> None:
         self._plain = _NetworkInference(network, config)
         self._network, self._prefix = network, prefix
         self._decode = reward_code(config).decode
+        self._recurrent = captured(self._step_decoded, _device(network))
 
     @torch.inference_mode()
     def initial(self, observation: Tensor) -> RootOutput:
@@ -133,6 +154,10 @@ class _PrefixInference:
 
     @torch.inference_mode()
     def recurrent(self, state: Tensor, action: Tensor) -> RecurrentOutput:
+        return self._recurrent({"state": state, "action": action})
+
+    def _step_decoded(self, inputs: Inputs) -> RecurrentOutput:
+        state, action = inputs["state"], inputs["action"]
         flat, memory_BM = torch.split(state, [self._network.state_size, self._prefix.memory_size], dim=1)
         value_B, features, policy, after = self._plain.step(flat.reshape(-1, *self._network.state_shape), action)
         reward_B, memory_BM = self._prefix.step(features, memory_BM, self._decode)

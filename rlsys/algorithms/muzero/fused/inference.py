@@ -2,26 +2,23 @@
 
 The networks are MuZero's for vector observations (Schrittwieser et al. 2020, https://arxiv.org/abs/1911.08265), each of
 the five functions a perceptron with one hidden layer. Next state and reward read the same input, and so do value and
-policy: one recurrent inference is two wide products with two narrow ones behind each. On a CPU the products are BLAS
-calls into buffers that are kept, and what lies between them is compiled: one pass over memory where torch needs many.
+policy: one recurrent inference is two wide products with two narrow ones behind each. They are BLAS calls into buffers
+that are kept, and what lies between them is compiled: one pass over memory where torch needs many.
 
 Shape legend: B batch, O observation features, D state features, A actions, or numbers of an action, U hidden units, V
 atoms of a support, P outputs, padded with zeros to full vector registers.
 """
 
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlsys.algorithms.muzero.fused.kernels import TRANSFORM_EPSILON, add_bias, decode, scale_state
-from rlsys.algorithms.muzero.fused.pairs import BFloat16Pair, Buffer, EagerPair, Float32Pair, Pair
+from rlsys.algorithms.muzero.fused.kernels import add_bias, decode, scale_state
+from rlsys.algorithms.muzero.fused.pairs import BFloat16Pair, Buffer, Float32Pair, Pair
 from rlsys.algorithms.muzero.fused.perceptrons import FullyConnected, Support, detached
-from rlsys.nets.scaling import min_max_scale
-from rlsys.ops.support import support_mean
-from rlsys.ops.value_transform import signed_parabolic
 
 Precision = Literal["float32", "bfloat16"]
 Recurrent = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -29,83 +26,19 @@ Recurrent = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class FusedFC:
-    """Inference with a snapshot of fully connected networks.
+    """Inference with a snapshot of fully connected networks, on a CPU.
 
     It does not follow later changes of the layers: build a new one after each, which takes about a millisecond. Not to
     be shared between threads, as intermediate results live in its buffers.
     """
 
-    def __init__(
-        self, networks: FullyConnected, *, precision: Precision = "float32", compiled: bool | None = None
-    ) -> None:
+    def __init__(self, networks: FullyConnected, *, precision: Precision = "float32") -> None:
         """Packs the weights.
 
         Args:
-          networks: layers, copied; all of them on one device.
+          networks: layers, copied.
           precision: of the products; "bfloat16" pays from about 100 rows on a CPU that multiplies it natively.
-          compiled: use compiled passes and kept buffers, which needs a CPU; None for wherever that is possible.
         """
-        if compiled is None:
-            compiled = networks.policy[0].weight.is_cpu
-        self._network: _Network = _Compiled(networks, precision) if compiled else _Eager(networks, precision)
-
-    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns value `[B]`, prior_logits `[B, A]` and embedding `[B, D]` of float32 observations, new each time."""
-        return self._network.initial(observation_BO)
-
-    def recurrent(self, embedding_BD: Tensor, action: Tensor) -> Recurrent:
-        """Returns value `[B]`, reward `[B]`, prior_logits `[B, A]` and next embedding `[B, D]`, all in float32.
-
-        Compiled, it returns the same tensors each time: the next call with as many rows overwrites them.
-
-        Args:
-          embedding_BD: contiguous float32, from `initial` or from here.
-          action: `[B]` int64, or float32 numbers `[B, A]`.
-        """
-        return self._network.recurrent(embedding_BD, action)
-
-
-class _Network(Protocol):
-    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
-    def recurrent(self, embedding_BD: Tensor, action: Tensor) -> Recurrent: ...
-
-
-class _Eager:
-    """On any device, with torch's own functions."""
-
-    def __init__(self, networks: FullyConnected, precision: Precision) -> None:
-        dtype = getattr(torch, precision)
-        self._networks = networks
-        self._representation = [detached(layer) for layer in networks.representation]
-        self._dynamics = EagerPair(networks.dynamics, networks.reward, networks.num_actions, dtype)
-        self._prediction = EagerPair(networks.value, networks.policy, 0, dtype)
-
-    def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        input_layer, output_layer = self._representation
-        hidden_BU = functional.relu(functional.linear(observation_BO, *input_layer))
-        embedding_BD = min_max_scale(functional.relu(functional.linear(hidden_BU, *output_layer)))
-        value_BV, prior_logits_BA = self._prediction(embedding_BD, None)
-        return self._scalar(value_BV, self._networks.value_support), prior_logits_BA, embedding_BD
-
-    def recurrent(self, embedding_BD: Tensor, action: Tensor) -> Recurrent:
-        if self._networks.num_actions:
-            state_BD, reward_BV = self._dynamics(embedding_BD, action)
-        else:
-            state_BD, reward_BV = self._dynamics(torch.cat([embedding_BD, action], dim=1), None)
-        next_embedding_BD = min_max_scale(functional.relu(state_BD))
-        value_BV, prior_logits_BA = self._prediction(next_embedding_BD, None)
-        reward_B = self._scalar(reward_BV, self._networks.reward_support)
-        return self._scalar(value_BV, self._networks.value_support), reward_B, prior_logits_BA, next_embedding_BD
-
-    def _scalar(self, output_BV: Tensor, support: Support | None) -> Tensor:
-        scalar_B = output_BV[:, 0] if support is None else support_mean(output_BV, support[0])
-        return signed_parabolic(scalar_B, TRANSFORM_EPSILON) if self._networks.inverse_transform else scalar_B
-
-
-class _Compiled:
-    """On the CPU, with kept buffers and one compiled pass after each product."""
-
-    def __init__(self, networks: FullyConnected, precision: Precision) -> None:
         pair = Float32Pair if precision == "float32" else BFloat16Pair
         self._dtype: torch.dtype = getattr(torch, precision)
         self._representation = [detached(layer) for layer in networks.representation]
@@ -122,6 +55,7 @@ class _Compiled:
         self._batch_size = -1
 
     def initial(self, observation_BO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns value `[B]`, prior_logits `[B, A]` and embedding `[B, D]` of float32 observations, new each time."""
         if len(observation_BO) != self._batch_size:
             self._reserve(len(observation_BO))
         input_layer, (output_weight, _) = self._representation
@@ -132,6 +66,14 @@ class _Compiled:
         return self._value.tensor.clone(), self._prior_logits.tensor.clone(), self._embedding.tensor.clone()
 
     def recurrent(self, embedding_BD: Tensor, action: Tensor) -> Recurrent:
+        """Returns value `[B]`, reward `[B]`, prior_logits `[B, A]` and next embedding `[B, D]`, all in float32.
+
+        It returns the same tensors each time: the next call with as many rows overwrites them.
+
+        Args:
+          embedding_BD: contiguous float32, from `initial` or from here.
+          action: `[B]` int64, or float32 numbers `[B, A]`.
+        """
         if len(embedding_BD) != self._batch_size:
             self._reserve(len(embedding_BD))
         if self._num_actions:

@@ -11,27 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlsys.algorithms.muzero.fused.kernels import add_bias_and_relu, append_one_hot_and_one, relu_of_bits
-from rlsys.algorithms.muzero.fused.perceptrons import TwoLayers, detached, joined_input, padded_output, split_input
+from rlsys.algorithms.muzero.fused.perceptrons import TwoLayers, joined_input, padded_output, split_input
 from rlsys.types import Array
-
-
-class EagerPair:
-    """Two perceptrons on one input; both outputs in float32."""
-
-    def __init__(self, first: TwoLayers, second: TwoLayers, num_actions: int, dtype: torch.dtype) -> None:
-        weight_DU, bias_AU = split_input(first, second, num_actions)
-        self._input = weight_DU.to(dtype), bias_AU.to(dtype)
-        outputs = [detached(layer) for _, layer in (first, second)]
-        self._outputs = [(weight.t().to(dtype), bias) for weight, bias in outputs]
-
-    def __call__(self, input_BD: Tensor, action_B: Tensor | None) -> list[Tensor]:
-        """Returns both outputs; without actions, of inputs that are a state alone."""
-        weight_DU, bias_AU = self._input
-        hidden_BU = functional.relu(
-            input_BD.to(weight_DU.dtype) @ weight_DU + (bias_AU if action_B is None else bias_AU[action_B])
-        )
-        halves = torch.split(hidden_BU, [len(weight) for weight, _ in self._outputs], dim=1)
-        return [(half @ weight).float() + bias for half, (weight, bias) in zip(halves, self._outputs, strict=True)]
 
 
 class Buffer:

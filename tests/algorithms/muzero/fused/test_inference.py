@@ -84,7 +84,6 @@ def assert_close(actual, expected, tolerance):
         np.testing.assert_allclose(tensor.numpy(), plain.numpy(), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     "options",
     [
@@ -96,9 +95,9 @@ def assert_close(actual, expected, tolerance):
         {"value_support": None, "reward_support": None, "inverse_transform": False},
     ],
 )
-def test_float32_equals_the_plain_layers(options, compiled):
+def test_float32_equals_the_plain_layers(options):
     networks = make_networks(0, **options)
-    fused = FusedFC(networks, compiled=compiled)
+    fused = FusedFC(networks)
     for seed, batch_size in enumerate([1, 64, 5, 64]):
         observation, action = inputs(seed, batch_size, networks.num_actions)
         value, prior_logits, state = fused.initial(observation)
@@ -111,11 +110,10 @@ def test_float32_equals_the_plain_layers(options, compiled):
             state = output[3]
 
 
-@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("num_actions", [1, 4, 18])
-def test_bfloat16_agrees_to_its_precision(num_actions, compiled):
+def test_bfloat16_agrees_to_its_precision(num_actions):
     networks = make_networks(1, num_actions, inverse_transform=False)
-    fused = FusedFC(networks, precision="bfloat16", compiled=compiled)
+    fused = FusedFC(networks, precision="bfloat16")
     for seed, batch_size in enumerate([1, 64, 7]):
         observation, action = inputs(seed, batch_size, num_actions)
         _, _, state = fused.initial(observation)
@@ -126,47 +124,43 @@ def test_bfloat16_agrees_to_its_precision(num_actions, compiled):
         np.testing.assert_allclose(next_state, expected[3], atol=0.03)
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_every_action_has_its_own_successor(compiled):
+def test_every_action_has_its_own_successor():
     networks = make_networks(2)
     observation, _ = inputs(2, 1, 4)
-    fused = FusedFC(networks, compiled=compiled)
+    fused = FusedFC(networks)
     _, _, state = fused.initial(observation)
     together = fused.recurrent(state.repeat(4, 1), torch.arange(4))
     assert_close(together, plain_recurrent(networks, state.repeat(4, 1), torch.arange(4)), 1e-5)
     assert len(set(together[1].tolist())) == 4
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_constant_state_becomes_zero(compiled):
+def test_a_constant_state_becomes_zero():
     networks = make_networks(3)
     with torch.no_grad():
         for layers in (networks.representation, networks.dynamics):
             layers[1].weight.zero_()
             layers[1].bias.fill_(2.0)
-    fused = FusedFC(networks, compiled=compiled)
+    fused = FusedFC(networks)
     observation, action = inputs(3, 6, 4)
     _, _, state = fused.initial(observation)
     assert (state == 0).all()
     assert (fused.recurrent(torch.rand(6, NUM_FEATURES), action)[3] == 0).all()
 
 
-@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("size", [1e4, -1e4])
-def test_logits_of_any_size_decode_to_the_atoms_they_mean(size, compiled):
+def test_logits_of_any_size_decode_to_the_atoms_they_mean(size):
     networks = make_networks(4, inverse_transform=False)
     with torch.no_grad():
         networks.value[1].weight.zero_()
         networks.value[1].bias.copy_(size * torch.arange(31.0))
-    value, _, _ = FusedFC(networks, compiled=compiled).initial(inputs(4, 3, 4)[0])
+    value, _, _ = FusedFC(networks).initial(inputs(4, 3, 4)[0])
     np.testing.assert_array_equal(value, np.full(3, 15.0 if size > 0 else -15.0))
 
 
-@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_later_changes_of_the_layers_change_nothing(precision, compiled):
+def test_later_changes_of_the_layers_change_nothing(precision):
     networks = make_networks(5)
-    fused = FusedFC(networks, precision=precision, compiled=compiled)
+    fused = FusedFC(networks, precision=precision)
     observation, action = inputs(5, 4, 4)
     before = [tensor.clone() for tensor in fused.initial(observation)]
     step = [tensor.clone() for tensor in fused.recurrent(before[2], action)]
