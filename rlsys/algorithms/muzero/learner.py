@@ -141,7 +141,8 @@ class MuZeroLearner(Learner):
         self._rng.bit_generator.state = saved["rng"]
         self._step = saved["step"]
         if self._draws:
-            self._generator.set_state(torch.from_numpy(saved["generator"].copy()))
+            drawn = saved["generator"] if "generator" in saved else saved["augmentation"]  # its name in older runs
+            self._generator.set_state(torch.from_numpy(drawn.copy()))
 
     @property
     def _draws(self) -> bool:

@@ -76,3 +76,13 @@ def test_without_a_weight_nothing_is_compared_and_networks_are_as_they_were() ->
 def test_it_keeps_the_contract_with_pictures_that_are_changed() -> None:
     section = {**ALGORITHM.debug, "consistency_weight": 2.0, **IMAGE}
     check_algorithm(ALGORITHM, MuZeroConfig.model_validate(section), read_env({"id": "catch"}))
+
+
+def test_what_older_runs_have_saved_of_their_draws_is_read() -> None:
+    learner, replay = make_learner(IMAGES, **IMAGE), FakeReplay(IMAGES, size=16)
+    learner.step(replay)
+    saved = dict(learner.save())
+    after = learner.step(replay)
+    saved["augmentation"] = saved.pop("generator")
+    learner.load(saved)
+    assert learner.step(replay) == after
