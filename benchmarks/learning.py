@@ -1,9 +1,10 @@
 """Keeps the learning curves of runs as data and as a plot.
 
-    python benchmarks/learning.py NAME RUN [RUN …] [--note TEXT]
+    python benchmarks/learning.py NAME RUN [RUN …] [--add] [--note TEXT]
 
 writes results/learning/NAME.json (per run: command, seed, commit, wall time, final evaluation, and the curve thinned to
-200 points) and NAME.png (return over environment steps and over minutes, one colour per run).
+200 points) and NAME.png (return over environment steps and over minutes, one colour per run). With --add they come
+after the runs that the file has already, of which nothing but their rows need be left.
 """
 
 import argparse
@@ -114,12 +115,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--add", action="store_true")
     parser.add_argument("--note", default="")
     options = parser.parse_args()
-    runs = [summarise(folder) for folder in options.runs]
+    path = _RESULTS / f"{options.name}.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if options.add else {"note": "", "runs": []}
+    runs = kept["runs"] + [summarise(folder) for folder in options.runs]
     _RESULTS.mkdir(parents=True, exist_ok=True)
-    data = {"name": options.name, "note": options.note, "runs": runs}
-    (_RESULTS / f"{options.name}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    data = {"name": options.name, "note": options.note or kept["note"], "runs": runs}
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     plot(runs, options.name).savefig(_RESULTS / f"{options.name}.png", dpi=100)
 
 
