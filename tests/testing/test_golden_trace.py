@@ -58,6 +58,7 @@ def test_what_rounding_alone_decides_is_not_compared() -> None:
     others = [{"steps": 3, "moved": [0.5, 0.3], "loss": 1.00001}, {"steps": 3, "moved": [0.5, 0.2], "loss": 1.0}]
     golden = without_rounding(trace, others)
     assert golden == {"steps": 3, "moved": [0.5, None], "loss": 1.0}
+    assert without_rounding({"actions": 7}, [{"actions": 8}]) == {"actions": 7}, "what is counted is always compared"
     assert differences({"steps": 3, "moved": [0.5, 7.0], "loss": 1.0}, golden) == []
     assert differences({"steps": 3, "moved": [0.6, 0.2], "loss": 1.0}, golden) == ["moved.0 = 0.6, golden 0.5"]
 
