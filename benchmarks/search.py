@@ -1,6 +1,6 @@
 """Search speed per CPU-second on one thread: simulations with the FC network, and with no network at all.
 
-    OMP_NUM_THREADS=1 python benchmarks/search.py [--json FILE]
+    OMP_NUM_THREADS=1 python benchmarks/search.py [--chance] [--json FILE]
 
 A simulation is one walk, one call of the model and one backup for one root; 30 of them make a move. The network is
 MuZero's FCNetwork on 128-byte observations with random weights, packed as the policy packs it. *share* is the rate of
@@ -239,9 +239,12 @@ def _tree_row(num_roots: int, num_actions: int, target: float | None, peers: str
     return Row("tree alone", num_roots, num_actions, "", value, target, None, None, peers)
 
 
-def measure() -> list[Row]:
-    """Measures all rows."""
+def measure(*, chance_alone: bool = False) -> list[Row]:
+    """Measures all rows, or those with chance."""
     torch.set_num_threads(1)
+    with_chance = [_chance_row("puct", 64, 4, 32), _chance_row("gumbel", 64, 4, 32)]
+    if chance_alone:
+        return with_chance
     return [
         _search_row("puct", 64, 4, "fp32", 150_000, "upstream 2,900 · mctx 89,000"),
         _search_row("puct", 64, 4, "bf16", None, "upstream 2,900 · mctx 89,000"),
@@ -259,8 +262,7 @@ def measure() -> list[Row]:
         _drawn_row("puct", 64, 18, 1),
         _drawn_row("puct", 64, 18, 6),
         _drawn_row("gumbel", 64, 18, 1),
-        _chance_row("puct", 64, 4, 32),
-        _chance_row("gumbel", 64, 4, 32),
+        *with_chance,
     ]
 
 
@@ -268,9 +270,11 @@ def main() -> None:
     """Prints a line per row; `--json FILE` appends them as JSON lines, too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     json_option(parser)
-    path = parser.parse_args().json
+    parser.add_argument("--chance", action="store_true", help="the rows with chance alone")
+    options = parser.parse_args()
     header = f"{'':20} roots actions       simulations/s   to reach   network alone  share  peers"
-    publish(path, measure(), _line, header=header, command=_COMMAND)
+    command = f"{_COMMAND} --chance" if options.chance else _COMMAND
+    publish(options.json, measure(chance_alone=options.chance), _line, header=header, command=command)
 
 
 def _line(row: Row) -> str:
