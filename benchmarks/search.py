@@ -239,12 +239,15 @@ def _tree_row(num_roots: int, num_actions: int, target: float | None, peers: str
     return Row("tree alone", num_roots, num_actions, "", value, target, None, None, peers)
 
 
-def measure(*, chance_alone: bool = False) -> list[Row]:
-    """Measures all rows, or those with chance."""
+def measure_chance() -> list[Row]:
+    """Measures the rows with chance."""
     torch.set_num_threads(1)
-    with_chance = [_chance_row("puct", 64, 4, 32), _chance_row("gumbel", 64, 4, 32)]
-    if chance_alone:
-        return with_chance
+    return [_chance_row("puct", 64, 4, 32), _chance_row("gumbel", 64, 4, 32)]
+
+
+def measure() -> list[Row]:
+    """Measures all rows."""
+    torch.set_num_threads(1)
     return [
         _search_row("puct", 64, 4, "fp32", 150_000, "upstream 2,900 · mctx 89,000"),
         _search_row("puct", 64, 4, "bf16", None, "upstream 2,900 · mctx 89,000"),
@@ -262,7 +265,7 @@ def measure(*, chance_alone: bool = False) -> list[Row]:
         _drawn_row("puct", 64, 18, 1),
         _drawn_row("puct", 64, 18, 6),
         _drawn_row("gumbel", 64, 18, 1),
-        *with_chance,
+        *measure_chance(),
     ]
 
 
@@ -274,7 +277,7 @@ def main() -> None:
     options = parser.parse_args()
     header = f"{'':20} roots actions       simulations/s   to reach   network alone  share  peers"
     command = f"{_COMMAND} --chance" if options.chance else _COMMAND
-    publish(options.json, measure(chance_alone=options.chance), _line, header=header, command=command)
+    publish(options.json, measure_chance() if options.chance else measure(), _line, header=header, command=command)
 
 
 def _line(row: Row) -> str:
